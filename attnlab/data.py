@@ -1,0 +1,229 @@
+"""AlignmentData: examples of what there is to align; Splits: how a task hands them out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attnlab.errors import ShapeError
+from attnlab.shapes import check_shapes
+
+__all__ = ["AlignmentData", "Splits"]
+
+Array = np.ndarray[Any, Any]
+_ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible")
+
+
+class AlignmentData:
+    """n examples of queries, keys and values, with what each query should attend to and what it should get.
+
+    It is an `X` for scikit-learn: it has a length, `shape == (n,)`, and is indexed by integers, slices, boolean masks,
+    integer arrays and `(indices, ...)`.
+
+    Parameters
+    ----------
+    Q : array (n, q, d)
+        Queries.
+    K : array (n, k, d_key)
+        Keys; d_key is d unless the similarity says otherwise.
+    V : array (n, k, v)
+        Values.
+    mask : bool array, broadcast to (n, q, k), or None
+        True = may attend. A query that may attend to nothing is padding: it counts in no metric and in no loss.
+    gold : array (n, q, k) or None
+        The true alignment: each row 0/1 links or a distribution; a row of zeros is a null query.
+    target : float array (n, q, v), int array (n, q), or None
+        What each query should get: a vector, or a class (then the values are scores of classes).
+    possible : bool array (n, q, k) or None
+        Possible links besides the sure ones in `gold`, for the alignment error rate.
+    tokens : sequence of n examples' tokens, or None
+        What to print: (source tokens, target tokens) of each example.
+
+    Raises
+    ------
+    ShapeError
+        When axes disagree.
+    TypeError
+        When the mask is not boolean, or an array does not hold real numbers.
+    """
+
+    def __init__(
+        self,
+        Q: Any,
+        K: Any,
+        V: Any,
+        mask: Any = None,
+        gold: Any = None,
+        target: Any = None,
+        possible: Any = None,
+        tokens: Any = None,
+    ) -> None:
+        self.Q: Array = np.asarray(Q)
+        self.K: Array = np.asarray(K)
+        self.V: Array = np.asarray(V)
+        for name in ("Q", "K", "V"):
+            array = getattr(self, name)
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+            if array.dtype.kind != "f":
+                setattr(self, name, array.astype(np.float64))
+        sizes = check_shapes(Q=("n q d", self.Q), K=("n k e", self.K), V=("n k v", self.V))
+        n, q, k = sizes["n"], sizes["q"], sizes["k"]
+
+        self.mask: Array | None = None
+        if mask is not None:
+            mask = np.asarray(mask)
+            if mask.dtype != bool:
+                raise TypeError(f"mask must be boolean, True = may attend; got dtype {mask.dtype}")
+            try:
+                self.mask = np.broadcast_to(mask, (n, q, k))
+            except ValueError:
+                raise ShapeError(f"mask {mask.shape} does not broadcast to (n, q, k) = {(n, q, k)}") from None
+        self.gold = self._links("gold", gold, (n, q, k))
+        self.possible = self._links("possible", possible, (n, q, k))
+
+        self.target: Array | None = None
+        if target is not None:
+            target = np.asarray(target)
+            if target.dtype.kind in "iu":
+                check_shapes(Q=("n q d", self.Q), target=("n q", target))
+            elif target.dtype.kind == "f":
+                check_shapes(Q=("n q d", self.Q), target=("n q t", target))
+            else:
+                raise TypeError(f"target must be floats (n, q, v) or integer classes (n, q); got dtype {target.dtype}")
+            self.target = target
+        if tokens is not None and len(tokens) != n:
+            raise ShapeError(f"axis 'n' disagrees: Q has {n}, tokens has {len(tokens)}")
+        self.tokens = tokens
+
+    @staticmethod
+    def _links(name: str, links: Any, shape: tuple[int, int, int]) -> Array | None:
+        if links is None:
+            return None
+        array = np.asarray(links)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold numbers or booleans; got dtype {array.dtype}")
+        if array.shape != shape:
+            raise ShapeError(f"{name} must be (n, q, k) = {shape}; got shape {array.shape}")
+        if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array >= 0).all()):
+            raise ValueError(f"{name} must be finite and not negative")
+        return array
+
+    @classmethod
+    def from_npz(cls, path: str | os.PathLike[str]) -> AlignmentData:
+        """Read arrays `Q`, `K`, `V` and any of `mask`, `gold`, `target`, `possible` from an .npz file, without pickle.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            When there is no such file, or it lacks or has other arrays than these.
+        """
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"no such file: {os.fspath(path)} (an .npz with Q, K, V and, if known, gold, target)")
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array, not named ones")
+            with loaded as file:
+                arrays = {name: file[name] for name in file.files}
+        except Exception as error:
+            raise ValueError(
+                f"{os.fspath(path)} is not an .npz of plain arrays: {error}; write one with numpy.savez(path, Q=..., K=..., V=...)"
+            ) from error
+        missing = [name for name in ("Q", "K", "V") if name not in arrays]
+        unknown = sorted(set(arrays) - set(_ARRAYS))
+        if missing or unknown:
+            said = f"lacks {', '.join(missing)}" if missing else f"has unknown arrays {', '.join(unknown)}"
+            raise ValueError(f"{os.fspath(path)} {said}; allowed are {', '.join(_ARRAYS)}, of which Q, K, V are needed")
+        return cls(**arrays)
+
+    # -- being an X ---------------------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        return int(self.Q.shape[0])
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self),)
+
+    @property
+    def n_queries(self) -> int:
+        return int(self.Q.shape[1])
+
+    @property
+    def n_keys(self) -> int:
+        return int(self.K.shape[1])
+
+    def __getitem__(self, index: Any) -> AlignmentData:
+        if isinstance(index, tuple):
+            if len(index) != 2 or index[1] is not Ellipsis:
+                raise IndexError("AlignmentData has one axis: index it by [i], [i:j], [mask], [indices] or [indices, ...]")
+            index = index[0]
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"example {index} of {len(self)}")
+            index = slice(index, index + 1 or None)
+        elif not isinstance(index, slice):
+            index = np.asarray(index)
+            if index.size == 0:
+                index = index.astype(np.intp)
+        picked = {name: None if (a := getattr(self, name)) is None else a[index] for name in _ARRAYS}
+        tokens = None
+        if self.tokens is not None:
+            order = np.arange(len(self))[index]
+            tokens = [self.tokens[i] for i in order]
+        new = object.__new__(AlignmentData)
+        new.__dict__.update(picked, tokens=tokens)
+        return new
+
+    def __iter__(self) -> Iterator[AlignmentData]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        n, q, d = self.Q.shape
+        has = [name for name in ("mask", "gold", "target", "possible", "tokens") if getattr(self, name) is not None]
+        return f"<AlignmentData n={n} q={q} k={self.n_keys} d={d} v={self.V.shape[2]} {self.Q.dtype}; has {', '.join(has) or 'no gold'}>"
+
+    # -- what the metrics ask -----------------------------------------------------------------------------------
+    @property
+    def allowed(self) -> Array:
+        """bool (n, q, k): the mask, or all True."""
+        return np.ones((len(self), self.n_queries, self.n_keys), dtype=bool) if self.mask is None else self.mask
+
+    @property
+    def alive(self) -> Array:
+        """bool (n, q): queries that may attend to something; the others are padding."""
+        return self.allowed.any(axis=-1)
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether the target is a class for each query."""
+        return self.target is not None and self.target.dtype.kind in "iu"
+
+    def astype(self, dtype: Any) -> AlignmentData:
+        """The same examples with floats of another precision."""
+        new = self[:]
+        for name in ("Q", "K", "V", "target"):
+            array = getattr(new, name)
+            if array is not None and array.dtype.kind == "f":
+                setattr(new, name, array.astype(dtype))
+        return new
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a task makes: examples to learn from, to choose by, and to report on (one or more test conditions)."""
+
+    train: AlignmentData
+    validation: AlignmentData
+    tests: Mapping[str, AlignmentData] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, data in [("train", self.train), ("validation", self.validation), *self.tests.items()]:
+            if not isinstance(data, AlignmentData):
+                raise TypeError(f"Splits: {name} must be AlignmentData; got {type(data).__name__}")
+        if not self.tests:
+            raise ValueError('Splits needs at least one test condition: tests={"test": AlignmentData(...)}')

@@ -1,0 +1,102 @@
+"""Everything attnlab raises on purpose.
+
+    AttnlabError                     the root: catch this to catch what attnlab refuses
+    ├── ShapeError (ValueError)      two arrays disagree about an axis
+    ├── SettingError (ValueError)    a setting that a component does not have, or out of its range
+    ├── UnknownName (KeyError)       no component of that kind has that name
+    ├── AmbiguousName (KeyError)     two distributions registered the same name
+    ├── ComponentError (TypeError)   a class that does not keep the contract of its kind
+    ├── Unsupported                  a part refuses a combination, and says why (a sweep records `skipped`)
+    ├── NotInitialised (ValueError)  a part has arrays to learn and was given neither params nor rng
+    ├── Diverged                     training met NaN or inf (a sweep records `invalid`)
+    ├── InvalidResult                a model returned weights or values of the wrong shape, or not finite
+    ├── ExperimentError              a mistake in an experiment file: file:line:column, what, what is allowed
+    └── StoreError                   the results store cannot be used: locked, corrupt, newer, not a store
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AmbiguousName",
+    "AttnlabError",
+    "ComponentError",
+    "Diverged",
+    "ExperimentError",
+    "InvalidResult",
+    "NotInitialised",
+    "SettingError",
+    "ShapeError",
+    "StoreError",
+    "UnknownName",
+    "Unsupported",
+    "did_you_mean",
+]
+
+
+class AttnlabError(Exception):
+    """The root of what attnlab raises on purpose."""
+
+
+class ShapeError(AttnlabError, ValueError):
+    """Two arrays disagree about an axis."""
+
+
+class SettingError(AttnlabError, ValueError):
+    """A setting that a component does not have, or a value outside its range."""
+
+
+class _NameError(AttnlabError, KeyError):
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownName(_NameError):
+    """No component of that kind has that name."""
+
+
+class AmbiguousName(_NameError):
+    """Two distributions registered the same name."""
+
+
+class ComponentError(AttnlabError, TypeError):
+    """A class that does not keep the contract of its kind."""
+
+
+class Unsupported(AttnlabError):
+    """A part refuses a combination, and says why."""
+
+
+class NotInitialised(AttnlabError, ValueError):
+    """A part has arrays to learn, and neither params nor rng was given."""
+
+
+class Diverged(AttnlabError):
+    """Training met NaN or inf; `step` says where it began."""
+
+    def __init__(self, message: str, step: int = -1) -> None:
+        super().__init__(message, step)
+        self.step = step
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class InvalidResult(AttnlabError):
+    """A model returned weights or values that are not finite or have the wrong shape."""
+
+
+class ExperimentError(AttnlabError):
+    """A mistake in an experiment; each line of the message begins with file:line:column."""
+
+
+class StoreError(AttnlabError):
+    """The results store cannot be used, and what to do about it."""
+
+
+def did_you_mean(word: str, known: Iterable[str], limit: int = 3) -> str:
+    """' (did you mean x?)' for the nearest of `known`, or ''."""
+    near = difflib.get_close_matches(str(word), [str(k) for k in known], n=limit, cutoff=0.6)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -1,0 +1,409 @@
+"""Every extension point on one page, each with a complete example.
+
+A plugin is a module with hook implementations, named in its distribution's `pyproject.toml`:
+
+    [project.entry-points.attnlab]
+    laplace = "attnlab_laplace"
+
+Nouns give: `attnlab_<plural noun>()` takes nothing and returns an iterable of classes. Verbs report: an event hook is
+told what happened, returns nothing and cannot change the flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from attnlab import interfaces
+
+__all__ = ["hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("attnlab")
+hookimpl = pluggy.HookimplMarker("attnlab")
+
+
+# -- parts of a mechanism ---------------------------------------------------------------------------------------------
+@hookspec
+def attnlab_similarities() -> Iterable[type[interfaces.Similarity]]:
+    """How well does key j answer query i?
+
+    Example::
+
+        from attnlab import Similarity, hookimpl, namespace
+
+        class Laplace(Similarity):
+            \"\"\"Minus the city-block distance over a length scale.\"\"\"
+            name = "laplace"
+
+            def __init__(self, scale=1.0):
+                self.scale = scale
+
+            def score(self, Q, K):                    # Q (..., q, d), K (..., k, d) -> S (..., q, k)
+                xp = namespace(Q, K)
+                return -xp.sum(xp.abs(Q[..., :, None, :] - K[..., None, :, :]), axis=-1) / self.scale
+
+        @hookimpl
+        def attnlab_similarities():
+            return [Laplace]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_normalisers() -> Iterable[type[interfaces.Normaliser]]:
+    """Turn scores into weights.
+
+    Example::
+
+        from attnlab import Normaliser, hookimpl, namespace
+
+        class ReluOverN(Normaliser):
+            \"\"\"Positive scores over the number of keys that may be attended to.\"\"\"
+            name = "my_relu"
+            nonnegative = True
+            sparse = True
+
+            def normalise(self, S, n_allowed):        # S (..., q, k), masked scores are -inf -> W (..., q, k)
+                xp = namespace(S)
+                return xp.maximum(S, xp.zeros_like(S)) / n_allowed
+
+        @hookimpl
+        def attnlab_normalisers():
+            return [ReluOverN]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_aggregators() -> Iterable[type[interfaces.Aggregator]]:
+    """Sum up values by their weights.
+
+    Example::
+
+        from attnlab import Aggregator, hookimpl
+
+        class Halved(Aggregator):
+            \"\"\"Half the weighted sum.\"\"\"
+            name = "halved"
+
+            def aggregate(self, W, V):                # W (..., q, k), V (..., k, v) -> Y (..., q, v)
+                return W @ V / 2
+
+        @hookimpl
+        def attnlab_aggregators():
+            return [Halved]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_positions() -> Iterable[type[interfaces.Position]]:
+    """Where queries and keys stand: change Q and K (place), the scores (bias) or the weights (reweigh).
+
+    Example::
+
+        from attnlab import Position, hookimpl
+
+        class LinearBias(Position):
+            \"\"\"A penalty that grows with distance.\"\"\"
+            name = "linear_bias"
+
+            def __init__(self, slope=0.5):
+                self.slope = slope
+
+            def bias(self, S, q_index, k_index):
+                return S - self.slope * abs(q_index[:, None] - k_index[None, :])
+
+        @hookimpl
+        def attnlab_positions():
+            return [LinearBias]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_masks() -> Iterable[type[interfaces.Mask]]:
+    """Which keys may a query attend to?
+
+    Example::
+
+        import numpy as np
+        from attnlab import Mask, hookimpl
+
+        class EvenKeys(Mask):
+            \"\"\"Only keys at even places.\"\"\"
+            name = "even_keys"
+
+            def allow(self, n_queries, n_keys):       # -> bool (q, k), True = may attend
+                return np.broadcast_to(np.arange(n_keys) % 2 == 0, (n_queries, n_keys))
+
+        @hookimpl
+        def attnlab_masks():
+            return [EvenKeys]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_mechanisms() -> Iterable[type[interfaces.MechanismComponent]]:
+    """Compositions of parts or of mechanisms.
+
+    Example::
+
+        from attnlab import Mechanism, MechanismComponent, hookimpl
+
+        class Averaged(MechanismComponent):
+            \"\"\"The mean of two mechanisms' contexts.\"\"\"
+            name = "averaged"
+
+            def __init__(self, first=None, second=None):
+                self.first = first
+                self.second = second
+
+            def _two(self):
+                return self.first or Mechanism("dot"), self.second or Mechanism("cosine")
+
+            def init(self, rng, d_query, d_key, d_value):
+                return {str(i): m.init(rng, d_query, d_key, d_value) for i, m in enumerate(self._two())}
+
+            def weights(self, params, Q, K, mask=None, **context):
+                return sum(m.weights(params[str(i)], Q, K, mask, **context) for i, m in enumerate(self._two())) / 2
+
+            def attend(self, params, Q, K, V, mask=None, **context):
+                return self.weights(params, Q, K, mask, **context) @ V
+
+        @hookimpl
+        def attnlab_mechanisms():
+            return [Averaged]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_encoders() -> Iterable[type[interfaces.Encoder]]:
+    """The states of a sequence.
+
+    Example::
+
+        from attnlab import Encoder, hookimpl
+
+        class Identity(Encoder):
+            \"\"\"The embeddings themselves.\"\"\"
+            name = "identity"
+
+            def init(self, rng, d_input):
+                return {}
+
+            def encode(self, X, mask):                # X (n, m, d) -> H (n, m, d)
+                return X
+
+        @hookimpl
+        def attnlab_encoders():
+            return [Identity]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_kernels() -> Iterable[type[interfaces.Kernel]]:
+    """The same function, faster: it names the class it replaces and is held to its values and gradients.
+
+    Example::
+
+        from attnlab import Kernel, hookimpl
+        from my_package import Laplace
+
+        class LaplaceFast(Kernel):
+            \"\"\"Laplace in one pass.\"\"\"
+            name = "laplace_fast"
+            replaces = Laplace
+
+        @hookimpl
+        def attnlab_kernels():
+            return [LaplaceFast]
+    """
+    raise NotImplementedError
+
+
+# -- what to measure on -----------------------------------------------------------------------------------------------
+@hookspec
+def attnlab_tasks() -> Iterable[type[interfaces.Task]]:
+    """What there is to align.
+
+    Example::
+
+        import numpy as np
+        from attnlab import AlignmentData, Splits, Task, hookimpl
+
+        class Same(Task):
+            \"\"\"Each query is one of the keys.\"\"\"
+            name = "same"
+
+            def __init__(self, n_keys=8):
+                self.n_keys = n_keys
+
+            @property
+            def chance(self):
+                return 1 / self.n_keys
+
+            def make(self, rng):
+                def draw(n):
+                    K = rng.normal(size=(n, self.n_keys, 4))
+                    i = rng.integers(self.n_keys, size=n)
+                    gold = np.eye(self.n_keys)[i][:, None, :]
+                    return AlignmentData(gold @ K, K, K, gold=gold, target=gold @ K)
+                return Splits(draw(256), draw(64), {"test": draw(128)})
+
+        @hookimpl
+        def attnlab_tasks():
+            return [Same]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_metrics() -> Iterable[type[interfaces.Metric]]:
+    """How good is an alignment?
+
+    Example::
+
+        from attnlab import Metric, hookimpl
+
+        class MaxWeight(Metric):
+            \"\"\"The mean of each query's largest weight.\"\"\"
+            name = "max_weight"
+            direction = None
+
+            def measure(self, data, W):               # may also ask for Y, model, fit_seconds
+                return float(W.max(axis=-1)[data.alive].mean())
+
+        @hookimpl
+        def attnlab_metrics():
+            return [MaxWeight]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_models() -> Iterable[type[interfaces.Model]]:
+    """scikit-learn estimators that learn a mechanism: fit(data), predict(data), align(data), score(data).
+
+    Example::
+
+        from sklearn.base import BaseEstimator
+        from attnlab import Mechanism, Model, hookimpl
+
+        class Untrained(Model, BaseEstimator):
+            \"\"\"The mechanism as it starts.\"\"\"
+            name = "untrained"
+
+            def __init__(self, mechanism=None, random_state=None):
+                self.mechanism = mechanism
+                self.random_state = random_state
+
+            def fit(self, data, y=None):
+                import numpy as np
+                rng = np.random.default_rng(self.random_state)
+                self.mechanism_ = self.mechanism or Mechanism()
+                d, e, v = data.Q.shape[2], data.K.shape[2], data.V.shape[2]
+                self.params_ = self.mechanism_.init(rng, d, e, v)
+                return self
+
+            def predict(self, data):
+                return self.mechanism_.attend(self.params_, data.Q, data.K, data.V, data.mask)
+
+            def align(self, data):
+                return self.mechanism_.weights(self.params_, data.Q, data.K, data.mask)
+
+            def score(self, data, y=None):
+                return -float(((self.predict(data) - data.target) ** 2).mean())
+
+        @hookimpl
+        def attnlab_models():
+            return [Untrained]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_executors() -> Iterable[type[interfaces.Executor]]:
+    """Where the runs of a sweep happen.
+
+    Example::
+
+        from attnlab import Executor, hookimpl
+        from attnlab.sweeps.execute import execute
+
+        class OneByOne(Executor):
+            \"\"\"In this process, in order.\"\"\"
+            name = "one_by_one"
+
+            def __init__(self):
+                self.waiting = []
+
+            def submit(self, run):
+                self.waiting.append(run)
+
+            def as_completed(self):
+                while self.waiting:
+                    run = self.waiting.pop(0)
+                    yield run, execute(run)
+
+            def cancel(self, run):
+                self.waiting.remove(run)
+
+            def close(self):
+                self.waiting.clear()
+
+        @hookimpl
+        def attnlab_executors():
+            return [OneByOne]
+    """
+    raise NotImplementedError
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+@hookspec
+def attnlab_sweep_started(experiment: Any, runs: Any) -> None:
+    """A sweep is about to run `runs` of `experiment`.
+
+    Example::
+
+        from attnlab import hookimpl
+
+        @hookimpl
+        def attnlab_sweep_started(experiment, runs):
+            print(f"{experiment.name}: {len(runs)} runs")
+    """
+
+
+@hookspec
+def attnlab_run_finished(run: Any, result: Any) -> None:
+    """A run ended, well or not, and its row is in the store.
+
+    Example::
+
+        from attnlab import hookimpl
+
+        @hookimpl
+        def attnlab_run_finished(run, result):
+            if result.status != "ok":
+                print(run.run_id, result.status, result.reason)
+    """
+
+
+@hookspec
+def attnlab_sweep_finished(experiment: Any, frame: Any) -> None:
+    """All runs of `experiment` have ended; `frame` is its results table.
+
+    Example::
+
+        from attnlab import hookimpl
+
+        @hookimpl
+        def attnlab_sweep_finished(experiment, frame):
+            frame.to_csv(f"{experiment.name}.csv")
+    """

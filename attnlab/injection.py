@@ -1,0 +1,159 @@
+"""`call(part, verb, **available)`: a part takes, by name, what it needs. The one place where this happens."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from attnlab.errors import ComponentError, did_you_mean
+from attnlab.interfaces import EVERY_VERB, INTERFACES, VERBS, settings_of
+
+__all__ = ["asks_for", "call", "check_class", "check_learned"]
+
+_INIT = ("rng", "d_query", "d_key", "d_value")
+_LEARNS = ("similarity", "normaliser", "aggregator", "position")
+_CONTEXT = (*_LEARNS, "mask")  # kinds whose verbs may ask for EVERY_VERB
+
+
+@functools.lru_cache(maxsize=None)
+def _wanted(function: Any) -> tuple[tuple[str, bool], ...]:
+    """(name, has a default) for each parameter of a method after self."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return tuple((p.name, p.default is not inspect.Parameter.empty) for p in parameters)
+
+
+def asks_for(part: Any, verb: str) -> frozenset[str]:
+    """The names a part's verb asks for."""
+    cls = part if isinstance(part, type) else type(part)
+    return frozenset(name for name, _ in _wanted(getattr(cls, verb)))
+
+
+def call(part: Any, verb: str, /, **available: Any) -> Any:
+    """Call `part.verb` with those of the available things that it names, and nothing else.
+
+    Raises
+    ------
+    TypeError
+        When it names something that is not there, with what was.
+    """
+    given = {}
+    for name, has_default in _wanted(getattr(type(part), verb)):
+        if name in available:
+            given[name] = available[name]
+        elif not has_default:
+            raise TypeError(
+                f"{type(part).__name__}.{verb} asks for {name!r}, which is not there{did_you_mean(name, available)}; "
+                f"there is {', '.join(sorted(available)) or 'nothing'}"
+            )
+    return getattr(part, verb)(**given)
+
+
+def _signature(cls: type, verb: str) -> str:
+    return f"{cls.__name__}.{verb}{inspect.signature(getattr(cls, verb))}"
+
+
+def check_class(kind: str, cls: Any) -> None:
+    """Check what can be checked of a component class without making one; what `register` and plugins go through.
+
+    Raises
+    ------
+    ComponentError
+        Saying which class, what is wrong, and what is allowed.
+    """
+    if not isinstance(cls, type):
+        raise ComponentError(f"{cls!r} is not a class; a hook gives classes, not objects")
+    interface = INTERFACES[kind]
+    if not issubclass(cls, interface) or cls is interface:
+        raise ComponentError(f"{cls.__name__} must derive from attnlab.{interface.__name__} to be a {kind}")
+    name = cls.__dict__.get("name") or getattr(cls, "name", "")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ComponentError(
+            f"{cls.__name__}.name must be a word of letters, digits and underscores, such as "
+            f"{cls.__name__.lower()!r}; got {name!r}"
+        )
+    for setting, parameter in settings_of(cls).items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ComponentError(f"{_signature(cls, '__init__')}: settings are named one by one; *{setting} is not allowed")
+        if "__" in setting:
+            raise ComponentError(f"{_signature(cls, '__init__')}: a setting's name may not contain '__'; got {setting!r}")
+    for verb, nouns in VERBS[kind].items():
+        method = getattr(cls, verb, None)
+        if method is None or (kind != "position" and method is getattr(interface, verb, None)):
+            raise ComponentError(f"{cls.__name__} must define {verb}({', '.join(nouns)}); it is a {kind}")
+        if kind in _CONTEXT or kind == "metric":
+            _check_verb(kind, cls, verb, nouns)
+    if kind in _LEARNS:
+        _check_init(cls)
+        _check_state(kind, cls)
+    if kind == "metric" and cls.direction not in ("up", "down", None):  # type: ignore[attr-defined]
+        raise ComponentError(f'{cls.__name__}.direction must be "up", "down" or None; got {cls.direction!r}')  # type: ignore[attr-defined]
+
+
+def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None:
+    allowed = (*nouns, *EVERY_VERB) if kind in _CONTEXT else nouns
+    learns = kind in _LEARNS and getattr(cls, "init", None) is not None
+    for parameter in list(inspect.signature(getattr(cls, verb)).parameters.values())[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ComponentError(
+                f"{_signature(cls, verb)}: a verb names what it needs; *{parameter.name} would swallow the rest. "
+                f"It may ask for {', '.join(allowed)}"
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise ComponentError(f"{_signature(cls, verb)}: arguments are given by name; {parameter.name!r} cannot be")
+        if parameter.name not in allowed and not learns:
+            raise ComponentError(
+                f"{_signature(cls, verb)}: unknown argument {parameter.name!r}{did_you_mean(parameter.name, allowed)}; "
+                f"{verb} may ask for {', '.join(allowed)}"
+                + (", and for learned arrays if the part has init(rng, ...)" if kind in _LEARNS else "")
+            )
+
+
+def _check_init(cls: type) -> None:
+    init = getattr(cls, "init", None)
+    if init is None:
+        return
+    for parameter in list(inspect.signature(init).parameters.values())[1:]:
+        if parameter.name not in _INIT or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ComponentError(
+                f"{_signature(cls, 'init')}: unknown argument {parameter.name!r}{did_you_mean(parameter.name, _INIT)}; "
+                f"init may ask for {', '.join(_INIT)}"
+            )
+
+
+def _check_state(kind: str, cls: type) -> None:
+    if any("state" in asks_for(cls, verb) for verb in VERBS[kind]):
+        for needed in ("initial_state", "update"):
+            if getattr(cls, needed, None) is None:
+                raise ComponentError(f"{cls.__name__} asks for state, so it must define {needed}(...) too")
+
+
+def check_learned(part: Any, learned: Any) -> dict[str, Any]:
+    """Check what `init` returned against what the verbs ask for, both ways; return it.
+
+    Raises
+    ------
+    ComponentError
+        When an array is asked for but not learned, or learned but never asked for.
+    """
+    cls = type(part)
+    if not isinstance(learned, Mapping) or not all(isinstance(k, str) for k in learned):
+        raise ComponentError(f"{cls.__name__}.init must return a dict of arrays by name; got {type(learned).__name__}")
+    verbs = VERBS[cls.kind]
+    asked: set[str] = set()
+    for verb, nouns in verbs.items():
+        asked |= asks_for(cls, verb) - set(nouns) - set(EVERY_VERB)
+    if unknown := asked - set(learned):
+        first = sorted(unknown)[0]
+        raise ComponentError(
+            f"{cls.__name__} asks for {', '.join(sorted(unknown))}, which init does not return"
+            f"{did_you_mean(first, [*learned, *EVERY_VERB])}; init returns {', '.join(learned) or 'nothing'}"
+        )
+    if idle := set(learned) - asked:
+        raise ComponentError(
+            f"{cls.__name__}.init returns {', '.join(sorted(idle))}, which no verb asks for ({', '.join(verbs)})"
+        )
+    if clash := set(learned) & (set(EVERY_VERB) | {n for nouns in verbs.values() for n in nouns}):
+        raise ComponentError(f"{cls.__name__}.init returns the reserved name {sorted(clash)[0]!r}; choose another")
+    return dict(learned)

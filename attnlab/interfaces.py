@@ -1,0 +1,348 @@
+"""The interfaces: the one page a plugin author reads. No maths here.
+
+A component is a class with a `name`, a docstring whose first line says what it is, a `source`, and settings that its
+`__init__` stores untouched. Its kind is the interface it derives from, and its verb is that interface's method:
+
+    Similarity.score(Q, K) -> S                 (..., q, d), (..., k, d) -> (..., q, k)
+    Normaliser.normalise(S) -> W                (..., q, k) -> (..., q, k); masked scores come as -inf
+    Aggregator.aggregate(W, V) -> Y             (..., q, k), (..., k, v) -> (..., q, v)
+    Position.place(Q, K) -> (Q, K), .bias(S) -> S, .reweigh(W) -> W          each the identity unless overridden
+    Mask.allow(n_queries, n_keys) -> bool (q, k)                             True = may attend
+    Task.make(rng) -> Splits;   Metric.measure(data, W, Y) -> float;   Encoder.encode(X, mask) -> H
+    Executor.submit(run), .as_completed(), .cancel(run), .close();     Model: a scikit-learn estimator
+
+A verb takes, by name, what it needs of `RESERVED` and of its own learned arrays (see `attnlab.call`). A part with
+something to learn has `init(rng, d_query, d_key, d_value)`, of these what it needs, which returns its arrays by name.
+A part that asks for `state` has `initial_state(...)` and `update(state, W)`.
+
+Settings live on self, learned arrays in params, chance in rng; nothing is global and no input is modified. Interfaces
+are never instantiated, components never subclassed: to tweak one, wrap it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from attnlab.data import Splits
+from attnlab.errors import SettingError, did_you_mean
+
+__all__ = [
+    "EVERY_VERB",
+    "INTERFACES",
+    "VERBS",
+    "Aggregator",
+    "Component",
+    "Encoder",
+    "Executor",
+    "Kernel",
+    "Mask",
+    "MechanismComponent",
+    "Metric",
+    "Model",
+    "Normaliser",
+    "Part",
+    "Position",
+    "Similarity",
+    "Source",
+    "Task",
+]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a component comes from: what `attnlab show` prints and `attnlab cite` collects."""
+
+    title: str
+    authors: str
+    year: int
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.authors} ({self.year}). {self.title}." + (f" {self.where}." if self.where else "")
+
+
+@functools.lru_cache(maxsize=None)
+def _settings_of(cls: type) -> Mapping[str, inspect.Parameter]:
+    if cls.__init__ is object.__init__:
+        return {}
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return {p.name: p for p in parameters}
+
+
+class Component:
+    """A class with a name, a source and settings, in scikit-learn's manner: `clone` and `GridSearchCV` take it."""
+
+    name: ClassVar[str] = ""
+    source: ClassVar[Source | None] = None
+    kind: ClassVar[str] = ""
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        doc = inspect.cleandoc(cls.__doc__ or "")
+        return doc.splitlines()[0].strip() if doc else ""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name; with `deep`, those of components among them as `name__setting`."""
+        params: dict[str, Any] = {}
+        for name in _settings_of(type(self)):
+            value = getattr(self, name)
+            params[name] = value
+            if deep and hasattr(value, "get_params") and not isinstance(value, type):
+                params.update({f"{name}__{k}": v for k, v in value.get_params(deep=True).items()})
+        return params
+
+    def set_params(self, **settings: Any) -> Component:
+        """Change settings; `part__setting` reaches into a component among them. Returns self."""
+        known = _settings_of(type(self))
+        nested: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            head, _, rest = key.partition("__")
+            if head not in known:
+                raise SettingError(
+                    f"{type(self).__name__} has no setting {head!r}{did_you_mean(head, known)}; "
+                    f"it has {', '.join(known) or 'none'}"
+                )
+            if rest:
+                nested.setdefault(head, {})[rest] = value
+            else:
+                setattr(self, head, value)
+        for head, inner in nested.items():
+            getattr(self, head).set_params(**inner)
+        return self
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, parameter in _settings_of(type(self)).items():
+            value = getattr(self, name, None)
+            if parameter.default is inspect.Parameter.empty or repr(value) != repr(parameter.default):
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+# What every verb of a part may ask for, besides its own nouns and its learned arrays.
+EVERY_VERB: Mapping[str, str] = {
+    "mask": "bool, broadcast to (..., q, k): True = may attend",
+    "q_index": "int (q,): the position of each query, so that a decoder can ask for step t alone",
+    "k_index": "int (k,): the position of each key",
+    "n_allowed": "float (..., q, 1): how many keys each query may attend to",
+    "lengths": "int (..., 2): true numbers of queries and keys of each example, without padding",
+    "state": "what initial_state and update returned: a part that asks for it is stateful",
+    "rng": "numpy.random.Generator, or None: without it a part must be deterministic",
+    "training": "bool: whether the model is being fitted",
+}
+
+# What each verb may ask for on top of that.
+VERBS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "similarity": {"score": ("Q", "K")},
+    "normaliser": {"normalise": ("S",)},
+    "aggregator": {"aggregate": ("W", "V", "Q", "K")},
+    "position": {"place": ("Q", "K"), "bias": ("S", "Q", "K"), "reweigh": ("W", "Q", "K")},
+    "mask": {"allow": ("n_queries", "n_keys")},
+    "mechanism": {},
+    "encoder": {"encode": ("X", "mask")},
+    "task": {"make": ("rng",)},
+    "metric": {"measure": ("data", "W", "Y", "model", "fit_seconds")},
+    "model": {"fit": (), "predict": (), "align": (), "score": ()},
+    "executor": {"submit": ("run",), "as_completed": (), "cancel": ("run",), "close": ()},
+    "kernel": {},
+}
+
+
+class Part(Component):
+    """A similarity, normaliser, aggregator or position: what a mechanism is composed of."""
+
+    # True when the gradient of the output with respect to every input and learned array is the true one.
+    differentiable: ClassVar[bool] = True
+    # True when permuting keys (with values and mask) permutes the weights and nothing else.
+    permutation_equivariant: ClassVar[bool] = True
+
+    # A part with something to learn defines:  def init(self, rng, d_query, d_key, d_value) -> dict of arrays
+    init: ClassVar[Callable[..., dict[str, Any]] | None] = None
+    # A stateful part, one that asks for `state`, defines both:
+    #   def initial_state(self, n_keys, leading) -> state       `leading` is the shape before the last two axes
+    #   def update(self, state, W) -> state                     W (..., 1, k): the weights of the step just taken
+    initial_state: ClassVar[Callable[..., Any] | None] = None
+    update: ClassVar[Callable[..., Any] | None] = None
+
+
+class Similarity(Part):
+    """How well does key j answer query i?   score(Q (..., q, d), K (..., k, d)) -> S (..., q, k)."""
+
+    kind = "similarity"
+    # score(Q, K) == score(K, Q) transposed. None: not said, and not checked.
+    symmetric: ClassVar[bool | None] = None
+    # the scores do not depend on what Q and K hold. None: not said, and not checked.
+    content_free: ClassVar[bool | None] = None
+
+    def score(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class Normaliser(Part):
+    """Turn scores into weights.   normalise(S (..., q, k)) -> W (..., q, k); a masked score is -inf, its weight 0."""
+
+    kind = "normaliser"
+    # every row of weights sums to one
+    rows_sum_to_one: ClassVar[bool] = False
+    # no weight is negative
+    nonnegative: ClassVar[bool] = False
+    # some scores that may be attended to get a weight of exactly zero
+    sparse: ClassVar[bool] = False
+    # adding a constant to a row of scores changes no weight
+    shift_invariant: ClassVar[bool] = False
+    # a row of weights depends on other rows of scores (the engine then never splits or fills in rows)
+    couples_rows: ClassVar[bool] = False
+
+    def normalise(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class Aggregator(Part):
+    """Sum up values by their weights.   aggregate(W (..., q, k), V (..., k, v)) -> Y (..., q, v)."""
+
+    kind = "aggregator"
+
+    def aggregate(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class Position(Part):
+    """Where things stand: place(Q, K) -> (Q, K), bias(S) -> S, reweigh(W) -> W, each the identity by default."""
+
+    kind = "position"
+    permutation_equivariant = False
+
+    def place(self, Q: Any, K: Any) -> Any:
+        return Q, K
+
+    def bias(self, S: Any) -> Any:
+        return S
+
+    def reweigh(self, W: Any) -> Any:
+        return W
+
+
+class Mask(Component):
+    """Which keys may a query attend to?   allow(n_queries, n_keys) -> bool (q, k), True = may attend."""
+
+    kind = "mask"
+
+    def allow(self, n_queries: int, n_keys: int) -> Any:
+        raise NotImplementedError
+
+
+class MechanismComponent(Component):
+    """Queries, keys and values in, contexts out: parts composed, or mechanisms composed.
+
+    init(rng, d_query, d_key, d_value) -> params;   attend(params, Q, K, V, mask=None, ...) -> Y (..., q, v);
+    weights(params, Q, K, mask=None, ...) -> W (..., q, k);   step(params, Q, K, V, state, t, ...) -> (Y, W, state).
+    """
+
+    kind = "mechanism"
+
+    def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
+        raise NotImplementedError
+
+    def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
+        raise NotImplementedError
+
+
+class Encoder(Component):
+    """The states h_1..h_m of a sequence.   init(rng, ...) -> params; encode(X, mask, **learned) -> H (n, m, d)."""
+
+    kind = "encoder"
+
+    def encode(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class Kernel(Component):
+    """The same function, faster; `replaces` names the class whose values and gradients it has."""
+
+    kind = "kernel"
+    replaces: ClassVar[type | None] = None
+
+
+class Task(Component):
+    """What there is to align.   make(rng) -> Splits; `chance` is the alignment accuracy of guessing."""
+
+    kind = "task"
+    chance: ClassVar[float] | float = float("nan")
+
+    def make(self, rng: Any) -> Splits:
+        raise NotImplementedError
+
+
+class Metric(Component):
+    """How good is an alignment?   measure(data, W, Y) -> float; `direction` says which way is better."""
+
+    kind = "metric"
+    direction: ClassVar[str | None] = None  # "up", "down" or None
+
+    def applies(self, data: Any) -> bool:
+        """Whether it can be measured on these data (has it gold links, a target, ...)."""
+        return True
+
+    def measure(self, *args: Any, **kwargs: Any) -> float:
+        raise NotImplementedError
+
+
+class Model:
+    """A scikit-learn estimator: fit(data), predict(data), align(data) -> W, score(data); `mechanism` among its settings."""
+
+    name: ClassVar[str] = ""
+    source: ClassVar[Source | None] = None
+    kind: ClassVar[str] = "model"
+    summary = classmethod(Component.summary.__func__)  # type: ignore[attr-defined]
+
+
+class Executor(Component):
+    """Where runs happen: submit(run), as_completed() -> (run, Result) and never raises, cancel(run), close()."""
+
+    kind = "executor"
+
+    def submit(self, run: Any) -> None:
+        raise NotImplementedError
+
+    def as_completed(self) -> Iterator[tuple[Any, Any]]:
+        raise NotImplementedError
+
+    def cancel(self, run: Any) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+INTERFACES: Mapping[str, type] = {
+    "similarity": Similarity,
+    "normaliser": Normaliser,
+    "aggregator": Aggregator,
+    "position": Position,
+    "mask": Mask,
+    "mechanism": MechanismComponent,
+    "encoder": Encoder,
+    "kernel": Kernel,
+    "task": Task,
+    "metric": Metric,
+    "model": Model,
+    "executor": Executor,
+}
+
+
+def settings_of(cls: type) -> Mapping[str, inspect.Parameter]:
+    """The settings of a component class: the parameters of its `__init__`, in order."""
+    return _settings_of(cls)
+
+
+def names_of(items: Iterable[str]) -> str:
+    """Names in a sentence."""
+    return ", ".join(items) or "none"

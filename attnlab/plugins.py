@@ -1,0 +1,221 @@
+"""Plugins: found, loaded each in isolation, and never a reason for the rest to stop.
+
+Distributions announce a plugin by an entry point in the group `attnlab`. `ATTNLAB_PLUGINS=a,b` pins which are loaded
+(empty: none), `configure(blocked=...)` leaves some out (`-p no:NAME`), `configure(files=...)` adds Python files
+(`--plugin FILE.py`). attnlab's own parts come in by the same door, as the plugin `attnlab`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from attnlab import hookspecs
+from attnlab.errors import AttnlabError, did_you_mean
+
+__all__ = ["HOOK_OF_KIND", "Plugin", "Plugins", "configure", "plugins"]
+
+GROUP = "attnlab"
+BUILTIN = "attnlab"
+
+HOOK_OF_KIND = {
+    "similarity": "attnlab_similarities",
+    "normaliser": "attnlab_normalisers",
+    "aggregator": "attnlab_aggregators",
+    "position": "attnlab_positions",
+    "mask": "attnlab_masks",
+    "mechanism": "attnlab_mechanisms",
+    "encoder": "attnlab_encoders",
+    "kernel": "attnlab_kernels",
+    "task": "attnlab_tasks",
+    "metric": "attnlab_metrics",
+    "model": "attnlab_models",
+    "executor": "attnlab_executors",
+}
+
+
+@dataclass
+class Plugin:
+    """One plugin and what became of it."""
+
+    name: str
+    distribution: str
+    version: str
+    where: str  # the module or file it is
+    status: str = "ok"  # ok, broken or blocked
+    reasons: list[str] = field(default_factory=list)
+    module: Any = None
+
+    def broken(self, reason: str) -> None:
+        """Record a reason for which something of this plugin cannot be used."""
+        self.status = "broken"
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+
+    @property
+    def reason(self) -> str:
+        return "; ".join(self.reasons)
+
+
+def _explain(error: BaseException) -> str:
+    """The error and, where it is known, the last line of the plugin's own code that led to it."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    frames = [f for f in frames if f.filename != __file__]
+    place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+class Plugins:
+    """The plugins of this process.
+
+    Parameters
+    ----------
+    only : sequence of str or None
+        Names of plugins, or of their distributions, to load besides attnlab's own; None loads all that are installed.
+    blocked : sequence of str
+        Names of plugins, or of their distributions, to leave out.
+    files : sequence of str
+        Paths of Python files, each a plugin.
+    """
+
+    def __init__(
+        self, only: Sequence[str] | None = None, blocked: Sequence[str] = (), files: Sequence[str] = ()
+    ) -> None:
+        self.manager = pluggy.PluginManager("attnlab")
+        self.manager.add_hookspecs(hookspecs)
+        self.hooks = sorted(name for name in vars(hookspecs) if name.startswith("attnlab_"))
+        self.records: list[Plugin] = []
+        self.notes: list[str] = []
+        from attnlab import builtins
+
+        version = importlib.metadata.version("attnlab")
+        self._admit(Plugin(BUILTIN, "attnlab", version, "attnlab.builtins", module=builtins))
+        found: set[str] = set()
+        points = importlib.metadata.entry_points(group=GROUP)
+        for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name)):
+            distribution = point.dist.name if point.dist else "?"
+            plugin = Plugin(point.name, distribution, point.dist.version if point.dist else "?", point.value)
+            aliases = {point.name, distribution}
+            found |= aliases
+            if only is not None and not aliases & set(only):
+                continue
+            if aliases & set(blocked):
+                plugin.status = "blocked"
+                self.records.append(plugin)
+                continue
+            self._load(plugin, point.load)
+        for path in files:
+            self._load_file(path)
+        missing = [name for name in only or () if name not in found | {BUILTIN}]
+        if missing:
+            self.notes.append(
+                f"ATTNLAB_PLUGINS names {', '.join(missing)}, which is not installed{did_you_mean(missing[0], found)}"
+            )
+
+    def _load(self, plugin: Plugin, load: Any) -> None:
+        try:
+            plugin.module = load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may call sys.exit on import; attnlab goes on
+            plugin.broken(_explain(error))
+            self.records.append(plugin)
+            return
+        self._admit(plugin)
+
+    def _load_file(self, path: str) -> None:
+        name = os.path.splitext(os.path.basename(path))[0]
+        if not os.path.isfile(path):
+            raise AttnlabError(f"--plugin {path}: no such file")
+
+        def load() -> ModuleType:
+            module_name = f"attnlab_file_plugin_{name}"
+            spec = importlib.util.spec_from_file_location(module_name, path)
+            if spec is None or spec.loader is None:
+                raise ImportError(f"{path} is not a Python file")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module_name] = module
+            spec.loader.exec_module(module)
+            return module
+
+        self._load(Plugin(name, name, "file", os.path.abspath(path)), load)
+
+    def _admit(self, plugin: Plugin) -> None:
+        """Register a loaded plugin's hooks, or say why not."""
+        self.records.append(plugin)
+        for name, value in inspect.getmembers(plugin.module, inspect.isroutine):
+            if not name.startswith("attnlab_"):
+                continue
+            marked = hasattr(value, "attnlab_impl")
+            if marked and name not in self.hooks:
+                plugin.broken(f"unknown hook {name!r}{did_you_mean(name, self.hooks)}")
+            elif name in self.hooks and not marked:
+                plugin.broken(f"{name} is not marked: write @hookimpl above it")
+        if plugin.status == "broken":
+            return
+        trial = pluggy.PluginManager("attnlab")
+        trial.add_hookspecs(hookspecs)
+        try:
+            trial.register(plugin.module)
+            self.manager.register(plugin.module, name=f"{plugin.distribution}/{plugin.name}")
+        except (pluggy.PluginValidationError, ValueError) as error:
+            plugin.broken(" ".join(str(error).split()))
+
+    def gives(self, kind: str) -> Iterator[tuple[Plugin, list[type]]]:
+        """What each plugin gives of a kind; a hook that raises makes its plugin broken and gives nothing."""
+        hook = getattr(self.manager.hook, HOOK_OF_KIND[kind])
+        by_module = {id(p.module): p for p in self.records if p.module is not None}
+        for impl in reversed(hook.get_hookimpls()):
+            plugin = by_module[id(impl.plugin)]
+            try:
+                given = list(impl.function())
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                plugin.broken(f"{HOOK_OF_KIND[kind]}: {_explain(error)}")
+                continue
+            yield plugin, given
+
+    def report(self, event: str, **facts: Any) -> list[str]:
+        """Tell every plugin of an event; what their hooks raise comes back as sentences, never as an exception."""
+        failures = []
+        for impl in reversed(getattr(self.manager.hook, event).get_hookimpls()):
+            try:
+                impl.function(**{name: facts[name] for name in impl.argnames})
+            except Exception as error:
+                failures.append(f"plugin {impl.plugin_name}: {event} raised {_explain(error)}")
+        return failures
+
+
+_active: Plugins | None = None
+_options: dict[str, Any] = {"blocked": (), "files": ()}
+
+
+def configure(blocked: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+    """Choose which plugins this process uses from here on (`-p no:NAME`, `--plugin FILE.py`)."""
+    global _active
+    _options.update(blocked=tuple(blocked), files=tuple(files))
+    _active = None
+    from attnlab import registry
+
+    registry.reset()
+
+
+def plugins() -> Plugins:
+    """The plugins of this process, found at the first call."""
+    global _active
+    if _active is None:
+        pinned = os.environ.get("ATTNLAB_PLUGINS")
+        only = None if pinned is None else [name.strip() for name in pinned.split(",") if name.strip()]
+        _active = Plugins(only, _options["blocked"], _options["files"])
+    return _active

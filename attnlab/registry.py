@@ -1,0 +1,249 @@
+"""Kind and name -> class. Strings become objects here; below, nobody looks anything up.
+
+A name may be qualified by its distribution, `distribution:name`, which always resolves. A bare name that two
+distributions registered is an error naming both.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attnlab.errors import AmbiguousName, ComponentError, SettingError, UnknownName, did_you_mean
+from attnlab.injection import check_class
+from attnlab.interfaces import INTERFACES, settings_of
+from attnlab.plugins import HOOK_OF_KIND, Plugin, plugins
+from attnlab.settings import checked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["KINDS", "Entry", "build", "components", "entries", "entry", "get", "names", "register", "resolve"]
+
+KINDS: tuple[str, ...] = tuple(INTERFACES)
+NOTEBOOK = "this-process"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered component and where it comes from."""
+
+    kind: str
+    name: str
+    cls: type
+    plugin: str
+    distribution: str
+    version: str
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.distribution}:{self.name}"
+
+
+_by_kind: dict[str, dict[str, list[Entry]]] = {}
+_registered: dict[tuple[str, str], Entry] = {}  # by attnlab.register, this process only
+
+
+def reset() -> None:
+    """Forget what plugins gave; the next look-up asks them again."""
+    _by_kind.clear()
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in INTERFACES:
+        raise UnknownName(f"no kind {kind!r}{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}")
+
+
+def entries(kind: str) -> dict[str, list[Entry]]:
+    """All components of a kind by bare name; a name with more than one entry is ambiguous."""
+    _check_kind(kind)
+    if kind not in _by_kind:
+        found: dict[str, list[Entry]] = {}
+        for plugin, classes in plugins().gives(kind):
+            for cls in classes:
+                try:
+                    check_class(kind, cls)
+                except ComponentError as error:
+                    plugin.broken(f"{HOOK_OF_KIND[kind]}: {error}")
+                    continue
+                _add(found, Entry(kind, cls.name, cls, plugin.name, plugin.distribution, plugin.version), plugin)
+        _by_kind[kind] = found
+    merged = dict(_by_kind[kind])
+    for (k, name), e in _registered.items():
+        if k == kind:
+            merged[name] = [*merged.get(name, []), e]
+    return merged
+
+
+def _add(found: dict[str, list[Entry]], new: Entry, plugin: Plugin) -> None:
+    others = found.setdefault(new.name, [])
+    if any(o.distribution == new.distribution for o in others):
+        plugin.broken(f"gives the {new.kind} {new.name!r} twice")
+        return
+    others.append(new)
+    if len(others) > 1:
+        sides = " and ".join(e.distribution for e in others)
+        reason = (
+            f"the {new.kind} name {new.name!r} is given by {sides}: "
+            f"write {' or '.join(repr(e.qualified) for e in others)}, or leave one out with -p no:NAME"
+        )
+        for record in plugins().records:
+            if record.distribution in {e.distribution for e in others} and record.name != "attnlab":
+                record.broken(reason)
+
+
+def entry(kind: str, name: str) -> Entry:
+    """The entry of a name, bare or `distribution:name`.
+
+    Raises
+    ------
+    UnknownName, AmbiguousName
+        With the nearest names, or both distributions.
+    """
+    known = entries(kind)
+    if not isinstance(name, str):
+        raise UnknownName(f"a {kind} is named by a string; got {name!r}")
+    distribution, colon, bare = name.rpartition(":")
+    found = known.get(bare, [])
+    if colon:
+        for e in found:
+            if e.distribution == distribution:
+                return e
+        for record in plugins().records:
+            if record.distribution == distribution and record.status != "ok":
+                raise UnknownName(f"no {kind} {name!r}: the plugin {record.name} is {record.status}: {record.reason}")
+        qualified = [e.qualified for es in known.values() for e in es]
+        raise UnknownName(f"no {kind} {name!r}{did_you_mean(name, qualified)}")
+    if not found:
+        raise UnknownName(_unknown(kind, name, list(known)))
+    if len(found) > 1:
+        sides = " and ".join(e.distribution for e in found)
+        choices = " or ".join(repr(e.qualified) for e in found)
+        raise AmbiguousName(f"the {kind} {name!r} is given by both {sides}: write {choices}")
+    return found[0]
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    message = f"no {kind} {name!r}{did_you_mean(name, known)}; there are {', '.join(sorted(known)) or 'none'}"
+    elsewhere = [k for k in KINDS if k != kind and k in _by_kind and name in _by_kind[k]]
+    if elsewhere:
+        message += f". {name!r} is a {elsewhere[0]}"
+    broken = [p for p in plugins().records if p.status == "broken"]
+    if broken:
+        message += ". Broken plugins, which may have it: " + "; ".join(
+            f"{p.name} of {p.distribution} ({p.reason})" for p in broken
+        )
+    return message
+
+
+def get(kind: str, name: str, /, **settings: Any) -> Any:
+    """A component by name, with settings checked against what it declares.
+
+    >>> import attnlab
+    >>> attnlab.get("normaliser", "softmax", temperature=2.0)
+    Softmax(temperature=2.0)
+    """
+    cls = entry(kind, name).cls
+    return cls(**checked(kind, cls, settings))
+
+
+def names(kind: str) -> list[str]:
+    """The names of a kind, sorted; those that clash are written `distribution:name`."""
+    return sorted(e.qualified if len(es) > 1 else n for n, es in entries(kind).items() for e in es)
+
+
+def build(kind: str, spec: Any) -> Any:
+    """An object from a name, a `{name: {setting: value}}` mapping, or an object (returned as it is).
+
+    Raises
+    ------
+    UnknownName, AmbiguousName, SettingError
+    """
+    _check_kind(kind)
+    if isinstance(spec, str):
+        return get(kind, spec)
+    if isinstance(spec, Mapping):
+        if len(spec) != 1:
+            raise SettingError(f"a {kind} is written {{name: {{setting: value}}}} with one name; got {dict(spec)!r}")
+        ((name, settings),) = spec.items()
+        if settings is not None and not isinstance(settings, Mapping):
+            raise SettingError(f"the settings of {kind} {name!r} must be a mapping; got {settings!r}")
+        return get(kind, name, **{str(k): v for k, v in (settings or {}).items()})
+    if isinstance(spec, INTERFACES[kind]):
+        return spec
+    if isinstance(spec, type) and issubclass(spec, INTERFACES[kind]):
+        raise SettingError(f"{spec.__name__} is a class: give an object, {spec.__name__}(), or its name {spec.name!r}")  # type: ignore[attr-defined]
+    raise SettingError(
+        f"a {kind} is a name, a {{name: {{setting: value}}}} mapping, or an object; got {type(spec).__name__}: {spec!r}"
+    )
+
+
+def resolve(kind: str, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a component: those given, checked, and the defaults of the rest."""
+    cls = entry(kind, name).cls
+    given = checked(kind, cls, settings)
+    return {
+        s: given.get(s, None if p.default is inspect.Parameter.empty else p.default)
+        for s, p in settings_of(cls).items()
+    }
+
+
+def register(cls: type) -> type:
+    """Register a component class in this process only, for notebooks; also a decorator.
+
+    The same checks as for a plugin. Registering a class of the same name again replaces the earlier one, so that a
+    notebook cell can be run twice; a name that an installed plugin gives is refused.
+
+    Raises
+    ------
+    ComponentError, AmbiguousName
+    """
+    kind = getattr(cls, "kind", "") if isinstance(cls, type) else ""
+    if kind not in INTERFACES:
+        allowed = ", ".join(f"attnlab.{i.__name__}" for i in INTERFACES.values())
+        raise ComponentError(f"register takes a class derived from one of {allowed}; got {cls!r}")
+    check_class(kind, cls)
+    name = cls.name  # type: ignore[attr-defined]
+    taken = [e for e in entries(kind).get(name, []) if e.distribution != NOTEBOOK]
+    if taken:
+        raise AmbiguousName(f"the {kind} name {name!r} is given by {taken[0].distribution}: choose another name")
+    _registered[kind, name] = Entry(kind, name, cls, NOTEBOOK, NOTEBOOK, "0")
+    return cls
+
+
+_FLAGS = (
+    "rows_sum_to_one",
+    "nonnegative",
+    "sparse",
+    "shift_invariant",
+    "symmetric",
+    "content_free",
+    "permutation_equivariant",
+    "differentiable",
+)
+
+
+def components() -> pd.DataFrame:
+    """Every component: kind, name, summary, plugin, version, source, and the flags it declares (NA: not of its kind)."""
+    import pandas as pd
+
+    rows = []
+    for kind in KINDS:
+        for name, found in sorted(entries(kind).items()):
+            for e in found:
+                row: dict[str, Any] = {
+                    "kind": kind,
+                    "name": e.qualified if len(found) > 1 else name,
+                    "summary": e.cls.summary(),  # type: ignore[attr-defined]
+                    "plugin": e.distribution,
+                    "version": e.version,
+                    "source": str(e.cls.source) if e.cls.source else "",  # type: ignore[attr-defined]
+                }
+                row |= {flag: getattr(e.cls, flag, None) for flag in _FLAGS}
+                rows.append(row)
+    frame = pd.DataFrame(rows, columns=["kind", "name", "summary", "plugin", "version", "source", *_FLAGS])
+    for flag in _FLAGS:
+        frame[flag] = frame[flag].astype("boolean")
+    return frame

@@ -1,0 +1,137 @@
+"""Settings, checked against what a component's `__init__` declares: names, types and ranges.
+
+Ranges stand where the settings are, by annotated-types: `scale: Annotated[float, Gt(0)] = 1.0`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attnlab.errors import SettingError, did_you_mean
+from attnlab.interfaces import names_of, settings_of
+
+__all__ = ["checked", "describe", "field_schema"]
+
+
+@functools.lru_cache(maxsize=None)
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls.__init__, include_extras=True)
+    except Exception:  # an annotation that does not resolve declares nothing
+        return {}
+
+
+@functools.lru_cache(maxsize=None)
+def _adapter(cls: type, setting: str) -> Any:
+    """pydantic's checker for one setting, or None where nothing is declared."""
+    hint = _hints(cls).get(setting, Any)
+    if hint is Any:
+        return None
+    from pydantic import ConfigDict, TypeAdapter
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+    try:
+        return TypeAdapter(hint, config=ConfigDict(strict=True))
+    except PydanticUserError:  # the type brings its own configuration
+        return TypeAdapter(hint)
+    except PydanticSchemaGenerationError:
+        return None
+
+
+def describe(cls: type, setting: str) -> str:
+    """What a setting may be, in a few words: 'float, > 0'."""
+    hint = _hints(cls).get(setting, Any)
+    return _words(hint)
+
+
+def _words(hint: Any) -> str:
+    if hint is Any:
+        return "anything"
+    if typing.get_origin(hint) is typing.Annotated:
+        base, *extras = typing.get_args(hint)
+        limits = []
+        for extra in extras:
+            for sign, attribute in ((">", "gt"), (">=", "ge"), ("<", "lt"), ("<=", "le")):
+                if (bound := getattr(extra, attribute, None)) is not None:
+                    limits.append(f"{sign} {bound}")
+            if (step := getattr(extra, "multiple_of", None)) is not None:
+                limits.append(f"a multiple of {step}")
+        return ", ".join([_words(base), *limits])
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return " or ".join(repr(a) for a in typing.get_args(hint))
+    if origin is typing.Union or type(hint).__name__ == "UnionType":
+        return " or ".join("None" if a is type(None) else _words(a) for a in typing.get_args(hint))
+    return getattr(hint, "__name__", str(hint)) if origin is None else str(hint).replace("typing.", "")
+
+
+def checked(kind: str, cls: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, each checked and in its declared type.
+
+    Raises
+    ------
+    SettingError
+        Naming the component, the setting, what was given and what is allowed. Its `setting` attribute is the name.
+    """
+    known = settings_of(cls)
+    name = getattr(cls, "name", cls.__name__)
+    result = {}
+    for setting, value in settings.items():
+        if setting not in known:
+            raise _error(
+                setting,
+                f"{kind} {name!r} has no setting {setting!r}{did_you_mean(setting, known)}; it has {names_of(known)}",
+            )
+        result[setting] = _check_one(kind, cls, setting, value)
+    for setting, parameter in known.items():
+        if setting not in result and parameter.default is inspect.Parameter.empty:
+            raise _error(setting, f"{kind} {name!r} needs the setting {setting!r} ({describe(cls, setting)})")
+    return result
+
+
+def _check_one(kind: str, cls: type, setting: str, value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    adapter = _adapter(cls, setting)
+    if adapter is None:
+        return value
+    from pydantic import ValidationError
+
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        name = getattr(cls, "name", cls.__name__)
+        hints = [a for a in typing.get_args(_hints(cls).get(setting)) if isinstance(a, str)]
+        meant = did_you_mean(value, hints) if isinstance(value, str) else ""
+        what = error.errors()[0]["msg"]
+        raise _error(
+            setting,
+            f"{kind} {name!r}: {setting} must be {describe(cls, setting)}; got {value!r}{meant} ({what})",
+        ) from None
+
+
+def _error(setting: str, message: str) -> SettingError:
+    error = SettingError(message)
+    error.setting = setting  # type: ignore[attr-defined]
+    return error
+
+
+def field_schema(cls: type, setting: str) -> dict[str, Any]:
+    """JSON Schema of one setting, for editors."""
+    adapter = _adapter(cls, setting)
+    schema: dict[str, Any] = {}
+    if adapter is not None:
+        try:
+            schema = dict(adapter.json_schema())
+        except Exception:  # a type that JSON cannot write may be anything in an editor
+            schema = {}
+    default = settings_of(cls)[setting].default
+    if isinstance(default, (bool, int, float, str)) or default is None:
+        schema["default"] = default
+    return schema
