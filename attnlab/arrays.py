@@ -194,7 +194,7 @@ class _Linalg:
     matmul = staticmethod(anp.matmul)
 
     @staticmethod
-    def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:  # noqa: A002
+    def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
         if ord != 2:
             raise NotImplementedError(f"vector_norm with gradients knows ord=2 only; got ord={ord}")
         return _norm(x, axis, keepdims)
@@ -261,7 +261,7 @@ class _NumpyNamespace:
     def std(self, x: Any, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
         return anp.sqrt(self.var(x, axis=axis, correction=correction, keepdims=keepdims))
 
-    def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+    def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:
         # a gradient of one inside the range and on its borders, zero outside
         plain = getval(x)
         if min is not None:
@@ -345,7 +345,9 @@ class _OtherNamespace:
         return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
 
     def sigmoid(self, x: Any) -> Any:
-        xp = self._base  # 1 / (1 + e^-x) overflows to inf at -1e4, and 1 / inf is the 0 that is wanted; tanh stays finite
+        xp = (
+            self._base
+        )  # 1 / (1 + e^-x) overflows to inf at -1e4, and 1 / inf is the 0 that is wanted; tanh stays finite
         return (xp.tanh(x / 2) + 1) / 2
 
     def erf(self, x: Any) -> Any:
@@ -392,7 +394,9 @@ def namespace(*arrays: Any) -> Any:
         elif array is None or isinstance(array, (bool, int, float)):
             continue
         elif isinstance(array, (list, tuple)):
-            raise TypeError(f"namespace() takes arrays; got a {type(array).__name__}: convert it with numpy.asarray first")
+            raise TypeError(
+                f"namespace() takes arrays; got a {type(array).__name__}: convert it with numpy.asarray first"
+            )
         else:
             others.setdefault(_library(array), array)
     if not others:

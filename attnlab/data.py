@@ -123,7 +123,9 @@ class AlignmentData:
             When there is no such file, or it lacks or has other arrays than these.
         """
         if not os.path.exists(path):
-            raise FileNotFoundError(f"no such file: {os.fspath(path)} (an .npz with Q, K, V and, if known, gold, target)")
+            raise FileNotFoundError(
+                f"no such file: {os.fspath(path)} (an .npz with Q, K, V and, if known, gold, target)"
+            )
         try:
             loaded = np.load(path, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
@@ -160,7 +162,9 @@ class AlignmentData:
     def __getitem__(self, index: Any) -> AlignmentData:
         if isinstance(index, tuple):
             if len(index) != 2 or index[1] is not Ellipsis:
-                raise IndexError("AlignmentData has one axis: index it by [i], [i:j], [mask], [indices] or [indices, ...]")
+                raise IndexError(
+                    "AlignmentData has one axis: index it by [i], [i:j], [mask], [indices] or [indices, ...]"
+                )
             index = index[0]
         if isinstance(index, (int, np.integer)):
             if not -len(self) <= index < len(self):

@@ -1,17 +1,17 @@
 """Everything attnlab raises on purpose.
 
-    AttnlabError                     the root: catch this to catch what attnlab refuses
-    ├── ShapeError (ValueError)      two arrays disagree about an axis
-    ├── SettingError (ValueError)    a setting that a component does not have, or out of its range
-    ├── UnknownName (KeyError)       no component of that kind has that name
-    ├── AmbiguousName (KeyError)     two distributions registered the same name
-    ├── ComponentError (TypeError)   a class that does not keep the contract of its kind
-    ├── Unsupported                  a part refuses a combination, and says why (a sweep records `skipped`)
-    ├── NotInitialised (ValueError)  a part has arrays to learn and was given neither params nor rng
-    ├── Diverged                     training met NaN or inf (a sweep records `invalid`)
-    ├── InvalidResult                a model returned weights or values of the wrong shape, or not finite
-    ├── ExperimentError              a mistake in an experiment file: file:line:column, what, what is allowed
-    └── StoreError                   the results store cannot be used: locked, corrupt, newer, not a store
+AttnlabError                     the root: catch this to catch what attnlab refuses
+├── ShapeError (ValueError)      two arrays disagree about an axis
+├── SettingError (ValueError)    a setting that a component does not have, or out of its range
+├── UnknownName (KeyError)       no component of that kind has that name
+├── AmbiguousName (KeyError)     two distributions registered the same name
+├── ComponentError (TypeError)   a class that does not keep the contract of its kind
+├── Unsupported                  a part refuses a combination, and says why (a sweep records `skipped`)
+├── NotInitialised (ValueError)  a part has arrays to learn and was given neither params nor rng
+├── Diverged                     training met NaN or inf (a sweep records `invalid`)
+├── InvalidResult                a model returned weights or values of the wrong shape, or not finite
+├── ExperimentError              a mistake in an experiment file: file:line:column, what, what is allowed
+└── StoreError                   the results store cannot be used: locked, corrupt, newer, not a store
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _LEARNS = ("similarity", "normaliser", "aggregator", "position")
 _CONTEXT = (*_LEARNS, "mask")  # kinds whose verbs may ask for EVERY_VERB
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _wanted(function: Any) -> tuple[tuple[str, bool], ...]:
     """(name, has a default) for each parameter of a method after self."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
@@ -75,9 +75,13 @@ def check_class(kind: str, cls: Any) -> None:
         )
     for setting, parameter in settings_of(cls).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ComponentError(f"{_signature(cls, '__init__')}: settings are named one by one; *{setting} is not allowed")
+            raise ComponentError(
+                f"{_signature(cls, '__init__')}: settings are named one by one; *{setting} is not allowed"
+            )
         if "__" in setting:
-            raise ComponentError(f"{_signature(cls, '__init__')}: a setting's name may not contain '__'; got {setting!r}")
+            raise ComponentError(
+                f"{_signature(cls, '__init__')}: a setting's name may not contain '__'; got {setting!r}"
+            )
     for verb, nouns in VERBS[kind].items():
         method = getattr(cls, verb, None)
         if method is None or (kind != "position" and method is getattr(interface, verb, None)):

@@ -65,7 +65,7 @@ class Source:
         return f"{self.authors} ({self.year}). {self.title}." + (f" {self.where}." if self.where else "")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _settings_of(cls: type) -> Mapping[str, inspect.Parameter]:
     if cls.__init__ is object.__init__:
         return {}

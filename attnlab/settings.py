@@ -19,7 +19,7 @@ from attnlab.interfaces import names_of, settings_of
 __all__ = ["checked", "describe", "field_schema"]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls.__init__, include_extras=True)
@@ -27,7 +27,7 @@ def _hints(cls: type) -> dict[str, Any]:
         return {}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _adapter(cls: type, setting: str) -> Any:
     """pydantic's checker for one setting, or None where nothing is declared."""
     hint = _hints(cls).get(setting, Any)

@@ -1,12 +1,12 @@
 """Axis letters, and the one sentence in which arrays of wrong shapes are refused.
 
-    letter  axis                              array        shape
-    q       queries                           Q            (..., q, d)
-    k       keys                              K            (..., k, d)
-    d       features of a query or key        V            (..., k, v)
-    v       features of a value               S, W         (..., q, k)
-    h       hidden units, or heads            Y            (..., q, v)
-    n       examples                          mask         bool, broadcast to (..., q, k)
+letter  axis                              array        shape
+q       queries                           Q            (..., q, d)
+k       keys                              K            (..., k, d)
+d       features of a query or key        V            (..., k, v)
+v       features of a value               S, W         (..., q, k)
+h       hidden units, or heads            Y            (..., q, v)
+n       examples                          mask         bool, broadcast to (..., q, k)
 """
 
 from __future__ import annotations

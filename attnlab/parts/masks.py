@@ -1,0 +1,92 @@
+"""Masks: which keys may a query attend to?  allow(n_queries, n_keys) -> bool (q, k), True = may attend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge
+
+from attnlab.interfaces import Mask, Source
+
+__all__ = ["AllKeys", "Causal", "Window"]
+
+
+class AllKeys(Mask):
+    """Every query may attend to every key.
+
+    Examples
+    --------
+    >>> import attnlab
+    >>> attnlab.get("mask", "all").allow(1, 3)
+    array([[ True,  True,  True]])
+
+    References
+    ----------
+    Vaswani et al. (2017), section 3.2.3, encoder-decoder attention.
+    """
+
+    name = "all"
+    source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
+
+    def allow(self, n_queries: int, n_keys: int) -> Any:
+        return np.ones((n_queries, n_keys), dtype=bool)
+
+
+class Causal(Mask):
+    """A query may attend to keys at its own position and before.
+
+    Key j may answer query i when j <= i, both counted from 0, also when there are more keys than queries. (Some software
+    lines up the last query with the last key instead.)
+
+    References
+    ----------
+    Vaswani et al. (2017), section 3.2.3, decoder self-attention.
+
+    Examples
+    --------
+    >>> import attnlab
+    >>> attnlab.get("mask", "causal").allow(2, 3)
+    array([[ True, False, False],
+           [ True,  True, False]])
+    """
+
+    name = "causal"
+    source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
+
+    def allow(self, n_queries: int, n_keys: int) -> Any:
+        return np.arange(n_keys)[None, :] <= np.arange(n_queries)[:, None]
+
+
+class Window(Mask):
+    """A query may attend to keys at most `width` away from its own position.
+
+    Key j may answer query i when |j - i| <= width: Luong's local attention with monotonic alignment, local-m.
+
+    Parameters
+    ----------
+    width : int >= 0, positions
+        Luong's D; the window holds 2 width + 1 keys.
+
+    References
+    ----------
+    Luong, Pham, Manning (2015), section 3.2.
+
+    Examples
+    --------
+    >>> import attnlab
+    >>> attnlab.get("mask", "window", width=1).allow(2, 4)
+    array([[ True,  True, False, False],
+           [ True,  True,  True, False]])
+    """
+
+    name = "window"
+    source = Source(
+        "Effective Approaches to Attention-based Neural Machine Translation", "Luong, Pham, Manning", 2015, "EMNLP"
+    )
+
+    def __init__(self, width: Annotated[int, Ge(0)] = 2) -> None:
+        self.width = width
+
+    def allow(self, n_queries: int, n_keys: int) -> Any:
+        return abs(np.arange(n_keys)[None, :] - np.arange(n_queries)[:, None]) <= self.width

@@ -1,0 +1,353 @@
+"""Normalisers: turn scores into weights.  normalise(S (..., q, k)) -> W (..., q, k).
+
+Scores that may not be attended to come as -inf and leave as exactly 0; a row in which nothing may be attended to never
+comes here. The sparse ones find their threshold on `detach(S)` and then write the closed form, so that autograd has the
+right gradient without a hand-written one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+
+from attnlab.arrays import detach, namespace
+from attnlab.interfaces import Normaliser, Source
+
+__all__ = ["Entmax", "Hardmax", "LognSoftmax", "Sigmoid", "Softmax", "SoftmaxN", "Sparsemax"]
+
+
+class Softmax(Normaliser):
+    """Exponentials over their sum.
+
+    w = argmax over the simplex of w.s/temperature + H(w) = exp(s/temperature) / sum exp(s/temperature). Cost: 3 operations
+    a score.
+
+    Parameters
+    ----------
+    temperature : float > 0, dimensionless
+        Below 1 sharper, above 1 flatter.
+
+    References
+    ----------
+    Bridle (1990).
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("normaliser", "softmax").normalise(np.array([[-2.0, 0.0, 0.5]])).round(4)
+    array([[0.0486, 0.3592, 0.5922]])
+    """
+
+    name = "softmax"
+    source = Source("Probabilistic Interpretation of Feedforward Classification Network Outputs", "Bridle", 1990)
+    rows_sum_to_one = True
+    nonnegative = True
+    sparse = False
+    shift_invariant = True
+
+    def __init__(self, temperature: Annotated[float, Gt(0)] = 1.0) -> None:
+        self.temperature = temperature
+
+    def normalise(self, S: Any) -> Any:
+        return namespace(S).softmax(S if self.temperature == 1 else S / self.temperature, axis=-1)
+
+    def operations(self, n_keys: int) -> float:
+        return 3.0 * n_keys
+
+
+class SoftmaxN(Normaliser):
+    """Softmax that may abstain: n0 is added to the sum of exponentials.
+
+    w_j = exp(s_j) / (n0 + sum_i exp(s_i)); n0 = 1 is softmax1, n0 = 0 is softmax. The weights sum to less than one, and
+    to nearly nothing when every score is low. Cost: 3 operations a score.
+
+    Parameters
+    ----------
+    n0 : float >= 0, dimensionless
+        The exponential of the score of a key whose value is zero.
+
+    References
+    ----------
+    Miller (2023).
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> float(attnlab.get("normaliser", "softmax_n").normalise(np.full((1, 8), -10.0)).sum().round(6))
+    0.000363
+    """
+
+    name = "softmax_n"
+    source = Source("Attention Is Off By One", "Miller", 2023)
+    rows_sum_to_one = False
+    nonnegative = True
+    sparse = False
+    shift_invariant = False
+
+    def __init__(self, n0: Annotated[float, Ge(0)] = 1.0) -> None:
+        self.n0 = n0
+
+    def normalise(self, S: Any) -> Any:
+        xp = namespace(S)
+        top = xp.max(detach(S), axis=-1, keepdims=True)
+        if self.n0 > 0:
+            top = xp.maximum(top, xp.zeros_like(top))
+        E = xp.exp(S - top)
+        total = xp.sum(E, axis=-1, keepdims=True)
+        return E / (total + self.n0 * xp.exp(-top)) if self.n0 > 0 else E / total
+
+    def operations(self, n_keys: int) -> float:
+        return 3.0 * n_keys + 2.0
+
+
+class LognSoftmax(Normaliser):
+    """Softmax of scores times the logarithm of the number of keys, against dispersion.
+
+    w = softmax(scale * log(n) * s), n the number of keys that may be attended to: the largest weight then does not fade
+    as n grows. One key gets weight 1. Cost: 4 operations a score.
+
+    Parameters
+    ----------
+    scale : float > 0, dimensionless
+        The factor on log n (scalable softmax learns about 0.43 of it).
+
+    References
+    ----------
+    Chiang and Cholak (2022), section 5.3; Nakanishi (2025).
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> S = np.array([[1.0, 0.0, 0.0, 0.0]])
+    >>> attnlab.get("normaliser", "logn_softmax").normalise(S, mask=S >= 0, n_allowed=np.array([[4.0]])).round(3)
+    array([[0.571, 0.143, 0.143, 0.143]])
+    """
+
+    name = "logn_softmax"
+    source = Source("Overcoming a Theoretical Limitation of Self-Attention", "Chiang, Cholak", 2022, "ACL")
+    rows_sum_to_one = True
+    nonnegative = True
+    sparse = False
+    shift_invariant = True
+
+    def __init__(self, scale: Annotated[float, Gt(0)] = 1.0) -> None:
+        self.scale = scale
+
+    def normalise(self, S: Any, mask: Any, n_allowed: Any) -> Any:
+        xp = namespace(S)
+        zero = xp.zeros_like(detach(S))
+        Z = xp.where(mask, S, zero) * (self.scale * xp.log(n_allowed))  # log 1 = 0, and 0 * -inf would be nan
+        return xp.softmax(xp.where(mask, Z, zero - xp.inf), axis=-1)
+
+    def operations(self, n_keys: int) -> float:
+        return 4.0 * n_keys + 1.0
+
+
+class Sparsemax(Normaliser):
+    """The Euclidean projection onto the simplex: low scores get exactly zero.
+
+    w = argmin over the simplex of |w - s|^2 = max(s - tau, 0), with tau such that the weights sum to one. Cost: a sort,
+    about log2(k) + 4 operations a score.
+
+    Notes
+    -----
+    One key gets all the weight once its score leads by 1.
+
+    References
+    ----------
+    Martins and Astudillo (2016), algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("normaliser", "sparsemax").normalise(np.array([[-2.0, 0.0, 0.5]]))
+    array([[0.  , 0.25, 0.75]])
+    """
+
+    name = "sparsemax"
+    source = Source(
+        "From Softmax to Sparsemax: A Sparse Model of Attention and Multi-Label Classification",
+        "Martins, Astudillo",
+        2016,
+        "ICML",
+    )
+    rows_sum_to_one = True
+    nonnegative = True
+    sparse = True
+    shift_invariant = True
+
+    def normalise(self, S: Any) -> Any:
+        xp = namespace(S)
+        Z = S - xp.max(detach(S), axis=-1, keepdims=True)
+        descending = xp.flip(xp.sort(detach(Z), axis=-1), axis=-1)
+        rank = xp.astype(xp.arange(1, S.shape[-1] + 1), S.dtype)
+        inside = 1 + rank * descending > xp.cumulative_sum(descending, axis=-1)
+        size = xp.sum(xp.astype(inside, S.dtype), axis=-1, keepdims=True)
+        least = xp.min(xp.where(inside, descending, xp.zeros_like(descending)), axis=-1, keepdims=True)
+        support = detach(Z) >= least
+        zero = xp.zeros_like(detach(Z))
+        tau = (xp.sum(xp.where(support, Z, zero), axis=-1, keepdims=True) - 1) / size
+        return xp.where(support, xp.maximum(Z - tau, zero), zero)
+
+    def operations(self, n_keys: int) -> float:
+        return n_keys * (math.log2(max(n_keys, 2)) + 4.0)
+
+
+class Entmax(Normaliser):
+    """Between softmax (alpha 1) and sparsemax (alpha 2): sparse, with a curved border.
+
+    w = argmax over the simplex of w.s + H_alpha(w), Tsallis' entropy; w_j = max((alpha-1) s_j - tau, 0)^(1/(alpha-1)).
+    Cost: a bisection, about 100 operations a score (a kernel needs far fewer).
+
+    Parameters
+    ----------
+    alpha : float >= 1, dimensionless
+        1 is softmax, 1.5 the usual choice, 2 sparsemax.
+
+    Notes
+    -----
+    tau is found by bisection on scores without gradient and then moved by one Newton step with gradient, which gives the
+    gradient of the implicit function. One key gets all the weight once its score leads by 1 / (alpha - 1).
+
+    References
+    ----------
+    Peters, Niculae, Martins (2019), equation 10 and algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("normaliser", "entmax").normalise(np.array([[-2.0, 0.0, 0.5]])).round(4)
+    array([[0.   , 0.326, 0.674]])
+    """
+
+    name = "entmax"
+    source = Source("Sparse Sequence-to-Sequence Models", "Peters, Niculae, Martins", 2019, "ACL")
+    rows_sum_to_one = True
+    nonnegative = True
+    sparse = True
+    shift_invariant = True
+
+    def __init__(self, alpha: Annotated[float, Ge(1)] = 1.5) -> None:
+        self.alpha = alpha
+
+    def normalise(self, S: Any) -> Any:
+        xp = namespace(S)
+        if self.alpha == 1:
+            return xp.softmax(S, axis=-1)
+        Z = (self.alpha - 1) * (S - xp.max(detach(S), axis=-1, keepdims=True))  # the largest is 0
+        tau = self._bisect(xp, detach(Z))
+        p = self._weights(xp, Z, tau)
+        # Newton: tau - f / f', f = sum p - 1 with its gradient, f' without
+        q = detach(self._slope(xp, detach(Z), tau))
+        tau = tau + (xp.sum(p, axis=-1, keepdims=True) - 1) / xp.sum(q, axis=-1, keepdims=True)
+        p = self._weights(xp, Z, tau)
+        return p / xp.sum(p, axis=-1, keepdims=True)
+
+    def _weights(self, xp: Any, Z: Any, tau: Any) -> Any:
+        return _positive_power(xp, Z - tau, 1 / (self.alpha - 1))
+
+    def _slope(self, xp: Any, Z: Any, tau: Any) -> Any:
+        """-dp/dtau."""
+        exponent = 1 / (self.alpha - 1)
+        return exponent * _positive_power(xp, Z - tau, exponent - 1)
+
+    def _bisect(self, xp: Any, Z: Any) -> Any:
+        low = xp.max(Z, axis=-1, keepdims=True) - 1  # there sum p >= 1
+        width = xp.ones_like(low)
+        for _ in range(60 if "64" in str(Z.dtype) else 30):
+            width = width / 2
+            middle = low + width
+            total = xp.sum(self._weights(xp, Z, middle), axis=-1, keepdims=True)
+            low = xp.where(total >= 1, middle, low)
+        return low
+
+    def operations(self, n_keys: int) -> float:
+        return 100.0 * n_keys if self.alpha != 1 else 3.0 * n_keys
+
+
+def _positive_power(xp: Any, X: Any, exponent: float) -> Any:
+    """max(X, 0) ** exponent, with gradient 0 where X <= 0."""
+    positive = detach(X) > 0
+    one = xp.ones_like(detach(X))
+    return xp.where(positive, xp.where(positive, X, one) ** exponent, xp.zeros_like(one))
+
+
+class Sigmoid(Normaliser):
+    """Each key by itself: the logistic function of score minus log n.
+
+    w_j = 1 / (1 + exp(log(n) - s_j)), n the number of keys that may be attended to. The weights need not sum to one.
+    Cost: 4 operations a score.
+
+    Parameters
+    ----------
+    minus_log_n : bool
+        Subtract log n, so that the weights of random scores sum to about one at the start; without it they sum to n/2.
+
+    References
+    ----------
+    Ramapuram et al. (2024), section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.attention_weights(np.ones((1, 2)), np.ones((3, 2)), similarity="uniform", normaliser="sigmoid")
+    array([[0.25, 0.25, 0.25]])
+    """
+
+    name = "sigmoid"
+    source = Source("Theory, Analysis, and Best Practices for Sigmoid Self-Attention", "Ramapuram et al.", 2024)
+    rows_sum_to_one = False
+    nonnegative = True
+    sparse = False
+    shift_invariant = False
+
+    def __init__(self, minus_log_n: bool = True) -> None:
+        self.minus_log_n = minus_log_n
+
+    def normalise(self, S: Any, n_allowed: Any) -> Any:
+        xp = namespace(S)
+        return xp.sigmoid(S - xp.log(n_allowed) if self.minus_log_n else S)
+
+    def operations(self, n_keys: int) -> float:
+        return 4.0 * n_keys + 1.0
+
+
+class Hardmax(Normaliser):
+    """All the weight to the best key, with the gradient of softmax (straight-through).
+
+    w = the one-hot vector of argmax s; of equal scores the first. Cost: 1 operation a score, 3 with gradient.
+
+    Notes
+    -----
+    Not differentiable: what gradients flow are those of softmax, a biased estimate.
+
+    References
+    ----------
+    Xu et al. (2015), section 4.1; Bengio, Leonard, Courville (2013) for the straight-through estimate.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("normaliser", "hardmax").normalise(np.array([[-2.0, 0.0, 0.5]]))
+    array([[0., 0., 1.]])
+    """
+
+    name = "hardmax"
+    source = Source("Show, Attend and Tell", "Xu et al.", 2015, "ICML")
+    rows_sum_to_one = True
+    nonnegative = True
+    sparse = True
+    shift_invariant = True
+    differentiable = False
+
+    def normalise(self, S: Any) -> Any:
+        xp = namespace(S)
+        soft = xp.softmax(S, axis=-1)
+        best = xp.argmax(detach(S), axis=-1)
+        hard = xp.astype(xp.arange(S.shape[-1]) == best[..., None], S.dtype)
+        return hard + (soft - detach(soft))
+
+    def operations(self, n_keys: int) -> float:
+        return float(n_keys)
