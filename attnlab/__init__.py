@@ -60,6 +60,7 @@ _WHERE = {
     "ExperimentError": "attnlab.errors",
     "InvalidResult": "attnlab.errors",
     "NotInitialised": "attnlab.errors",
+    "NothingToLearn": "attnlab.errors",
     "SettingError": "attnlab.errors",
     "ShapeError": "attnlab.errors",
     "StoreError": "attnlab.errors",

@@ -45,3 +45,43 @@ def attnlab_mechanisms() -> list[type]:
     from attnlab.mechanisms import Mechanism
 
     return [Mechanism]
+
+
+@hookimpl
+def attnlab_models() -> list[type]:
+    from attnlab.models.aligner import AttentionAligner
+
+    return [AttentionAligner]
+
+
+@hookimpl
+def attnlab_tasks() -> list[type]:
+    from attnlab.tasks.arrays import Arrays
+    from attnlab.tasks.recall import Lookup, NoisyRecall, NormHubs, NullQueries
+    from attnlab.tasks.sequences import Copy, Reverse
+    from attnlab.tasks.sets import MaxRetrieval, SubsetMean
+
+    return [Lookup, NoisyRecall, NormHubs, NullQueries, Copy, Reverse, MaxRetrieval, SubsetMean, Arrays]
+
+
+@hookimpl
+def attnlab_metrics() -> list[type]:
+    from attnlab.metrics import alignment as a
+    from attnlab.metrics import cost as c
+    from attnlab.metrics import distribution as d
+    from attnlab.metrics import prediction as p
+
+    return [
+        *(a.AlignmentAccuracy, a.Aer, a.AerPrecision, a.AerRecall, a.GoldMass, a.KlToGold, a.NullMass),
+        *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
+        *(p.ContextError, p.Accuracy),
+        *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
+    ]
+
+
+@hookimpl
+def attnlab_executors() -> list[type]:
+    from attnlab.sweeps.executors.local import LocalExecutor
+    from attnlab.sweeps.executors.serial import SerialExecutor
+
+    return [LocalExecutor, SerialExecutor]

@@ -27,6 +27,7 @@ __all__ = [
     "ExperimentError",
     "InvalidResult",
     "NotInitialised",
+    "NothingToLearn",
     "SettingError",
     "ShapeError",
     "StoreError",
@@ -94,6 +95,10 @@ class ExperimentError(AttnlabError):
 
 class StoreError(AttnlabError):
     """The results store cannot be used, and what to do about it."""
+
+
+class NothingToLearn(UserWarning):
+    """fit had nothing to learn, and trained nothing."""
 
 
 def did_you_mean(word: str, known: Iterable[str], limit: int = 3) -> str:

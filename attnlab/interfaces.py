@@ -275,7 +275,11 @@ class Task(Component):
     """What there is to align.   make(rng) -> Splits; `chance` is the alignment accuracy of guessing."""
 
     kind = "task"
-    chance: ClassVar[float] | float = float("nan")
+
+    @property
+    def chance(self) -> float:
+        """The expected alignment accuracy of a uniform random guess; NaN where it is not known."""
+        return float("nan")
 
     def make(self, rng: Any) -> Splits:
         raise NotImplementedError

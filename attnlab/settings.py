@@ -16,7 +16,7 @@ import numpy as np
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.interfaces import names_of, settings_of
 
-__all__ = ["checked", "describe", "field_schema"]
+__all__ = ["checked", "checked_one", "describe", "field_schema"]
 
 
 @functools.cache
@@ -88,14 +88,15 @@ def checked(kind: str, cls: type, settings: Mapping[str, Any]) -> dict[str, Any]
                 setting,
                 f"{kind} {name!r} has no setting {setting!r}{did_you_mean(setting, known)}; it has {names_of(known)}",
             )
-        result[setting] = _check_one(kind, cls, setting, value)
+        result[setting] = checked_one(kind, cls, setting, value)
     for setting, parameter in known.items():
         if setting not in result and parameter.default is inspect.Parameter.empty:
             raise _error(setting, f"{kind} {name!r} needs the setting {setting!r} ({describe(cls, setting)})")
     return result
 
 
-def _check_one(kind: str, cls: type, setting: str, value: Any) -> Any:
+def checked_one(kind: str, cls: type, setting: str, value: Any) -> Any:
+    """One value of a setting that the class has, in its declared type; SettingError otherwise."""
     if isinstance(value, np.generic):
         value = value.item()
     adapter = _adapter(cls, setting)

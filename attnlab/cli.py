@@ -1,0 +1,483 @@
+"""The command `attnlab`. Data go to stdout, progress and messages to stderr.
+
+Exit status: 0 all runs ok; 1 finished with runs that did not succeed; 2 a mistake in usage or in a file, nothing ran;
+3 internal error; 6 store unusable; 130 and 143 interrupted.
+
+Imports stand inside the commands, so that `attnlab --help` loads nothing that it does not need.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from attnlab import __version__
+
+__all__ = ["main"]
+
+STORE = "results/attnlab.db"
+KINDS = [
+    "similarity",
+    "normaliser",
+    "aggregator",
+    "position",
+    "mask",
+    "mechanism",
+    "encoder",
+    "kernel",
+    "task",
+    "metric",
+    "model",
+    "executor",
+]
+
+
+class Interrupted(BaseException):
+    """SIGTERM: like KeyboardInterrupt, with exit status 143."""
+
+
+def _terminated(signum: int, frame: Any) -> None:
+    raise Interrupted
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with the status listed above."""
+    sys.exit(_status(args))
+
+
+def _status(args: Sequence[str] | None) -> int:
+    from attnlab.errors import AttnlabError, StoreError
+
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        result = cli.main(args=args, prog_name="attnlab", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, Interrupted) as stop:
+        print("attnlab: interrupted", file=sys.stderr)
+        return 143 if isinstance(stop, Interrupted) else 130
+    except StoreError as error:
+        print(f"attnlab: {error}", file=sys.stderr)
+        return 6
+    except (AttnlabError, FileNotFoundError) as error:
+        print(f"attnlab: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("attnlab: internal error; this is a bug in attnlab or in a plugin named above", file=sys.stderr)
+        return 3
+
+
+class Group(click.Group):
+    """A group that knows what was meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from attnlab.errors import did_you_mean
+
+            meant = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"{error.message.rstrip('.')}{meant}", ctx) from None
+
+
+def _plugins(blocked: Sequence[str], files: Sequence[str]) -> None:
+    names = []
+    for word in blocked:
+        prefix, _, name = word.partition(":")
+        if prefix != "no" or not name:
+            raise click.UsageError(f"-p takes no:NAME, which leaves the plugin NAME out; got {word!r}")
+        names.append(name)
+    if names or files:
+        from attnlab.plugins import configure
+
+        configure(blocked=names, files=files)
+
+
+def plugin_options(command: Any) -> Any:
+    """`--plugin FILE.py` and `-p no:NAME`."""
+    command = click.option(
+        "--plugin", "plugin_files", multiple=True, metavar="FILE.py", help="A Python file that is a plugin."
+    )(command)
+    return click.option("-p", "blocked", multiple=True, metavar="no:NAME", help="Leave a plugin out.")(command)
+
+
+store_option = click.option(
+    "--store", default=STORE, show_default=True, metavar="PATH", help="The SQLite file of results."
+)
+experiment_option = click.option("--experiment", metavar="NAME", help="Only this experiment.")
+only_option = click.option("--only", metavar="EXPR", help="Only runs such as similarity=dot,task.d=16.")
+limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N runs an experiment.")
+rerun_option = click.option(
+    "--rerun",
+    default="missing,failed,stale",
+    show_default=True,
+    metavar="WORDS",
+    help="Which runs to run: some of missing, failed, stale; or all, or none.",
+)
+
+
+def format_option(*formats: str) -> Any:
+    return click.option("--format", "form", type=click.Choice(formats), default="table", show_default=True)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="attnlab")
+def cli() -> None:
+    """A pluggable attention lab: define mechanisms, sweep them over alignment tasks, compare them with error bars.
+
+    \b
+    attnlab sweep experiments/*.yaml     run what is missing, print a table for each
+    attnlab results --format csv         all results, for other programs
+    attnlab list similarity              what there is
+    """
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes; one a processor if left out."
+)
+@store_option
+@click.option("--executor", default="local", show_default=True, help="Where runs happen: local, serial, or a plugin's.")
+@rerun_option
+@click.option("--time", "time_limit", metavar="60s", help="The most a run may take.")
+@click.option("--memory", "memory_limit", metavar="2GiB", help="The most memory a run may take.")
+@only_option
+@limit_option
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that does not succeed.")
+@click.option("--dry-run", is_flag=True, help="Say what would run and why, and run nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@plugin_options
+def sweep(
+    files: tuple[str, ...],
+    jobs: int | None,
+    store: str,
+    executor: str,
+    rerun: str,
+    time_limit: str | None,
+    memory_limit: str | None,
+    only: str | None,
+    limit: int | None,
+    fail_fast: bool,
+    dry_run: bool,
+    quiet: bool,
+    plugin_files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Run the experiments of FILE..., what is missing of them, and print a table for each."""
+    _plugins(blocked, plugin_files)
+    if dry_run:
+        return _print_plan(files, store, rerun, only, limit, "table")
+    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.pipeline import Stopped
+    from attnlab.sweeps.pipeline import sweep as run_sweep
+
+    try:
+        frame = run_sweep(
+            *files,
+            jobs=jobs,
+            executor=executor,
+            store=store,
+            rerun=rerun,
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+            only=only,
+            limit=limit,
+            fail_fast=fail_fast,
+            quiet=quiet,
+        )
+    except Stopped as stopped:
+        print(f"attnlab: stopped at the first failure: {stopped}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, Interrupted) as stop:
+        _how_to_resume()
+        return 143 if isinstance(stop, Interrupted) else 130
+    for file in files:
+        experiment = read(file)
+        _print_experiment(experiment, frame[frame["experiment"] == experiment.name])
+    bad = frame[frame["status"] != "ok"]
+    if len(bad):
+        counts = ", ".join(f"{n} {status}" for status, n in bad["status"].value_counts().items())
+        where = "" if store == STORE else f" --store {store}"
+        print(f"attnlab: {counts}; see `attnlab errors{where}`", file=sys.stderr)
+    return 1 if len(bad) else 0
+
+
+def _how_to_resume() -> None:
+    import shlex
+
+    print(
+        f"attnlab: stopped; what is done is kept. Resume with: attnlab {shlex.join(sys.argv[1:])}",
+        file=sys.stderr,
+    )
+
+
+def _print_experiment(experiment: Any, frame: Any) -> None:
+    from attnlab.analysis.summary import direction_of, summarise
+    from attnlab.tables import print_table
+
+    click.echo(
+        f"\n{experiment.name}: {experiment.question}" + (f"  [{experiment.source}]" if experiment.source else "")
+    )
+    if not len(frame):
+        click.echo("no runs yet")
+        return
+    first = experiment.metrics[0]
+    better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
+    unmeasured = [m for m in experiment.metrics if m not in frame.columns or frame[m].isna().all()]
+    print_table(summarise(frame, experiment.metrics), f"{first}{better}; mean and 95 % t interval over seeds")
+    ok = frame[frame["status"] == "ok"]
+    for metric in unmeasured:
+        if len(ok):
+            click.echo(f"{metric} was not measured in these runs; `--rerun all` measures it")
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@store_option
+@rerun_option
+@only_option
+@limit_option
+@format_option("table", "csv", "json")
+@plugin_options
+def plan(
+    files: tuple[str, ...],
+    store: str,
+    rerun: str,
+    only: str | None,
+    limit: int | None,
+    form: str,
+    plugin_files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Say which runs `sweep` would run, and why."""
+    _plugins(blocked, plugin_files)
+    return _print_plan(files, store, rerun, only, limit, form)
+
+
+def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, limit: int | None, form: str) -> int:
+    import pandas as pd
+
+    from attnlab.sweeps.columns import columns
+    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.pipeline import plan_with_reasons
+    from attnlab.tables import print_frame, print_table
+
+    rows, totals = [], {"run": 0, "keep": 0}
+    for file in files:
+        experiment = read(file)
+        for planned in plan_with_reasons(experiment, store, rerun, only, limit):
+            totals[planned.action] += 1
+            row = {"experiment": experiment.name, "run_id": planned.run.run_id, "action": planned.action}
+            rows.append({**row, "reason": planned.reason, **columns(planned.run)})
+    frame = pd.DataFrame(rows)
+    if form != "table":
+        print_frame(frame, form)
+    elif len(frame):
+        whole = ["experiment", "run_id", "action", "reason"]
+        changing = [c for c in frame.columns if c not in whole and frame[c].map(repr).nunique() > 1]
+        print_table(frame[whole + changing])
+    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep", file=sys.stderr)
+    return 0
+
+
+@cli.command()
+@click.argument("run_id")
+@store_option
+@plugin_options
+def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """Repeat one run in this process, with its whole traceback; the store is not changed."""
+    _plugins(blocked, plugin_files)
+    from attnlab.sweeps.execute import execute
+    from attnlab.sweeps.frame import load_run
+    from attnlab.tables import shown
+
+    stored = load_run(run_id, store)
+    print(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})", file=sys.stderr)
+    try:
+        result = execute(stored.run, raise_errors=True)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        return 1
+    for test, metrics in result.metrics.items():
+        for metric, value in metrics.items():
+            click.echo(f"{test}\t{metric}\t{shown(value)}")
+    return 0
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+@cli.command()
+@store_option
+@experiment_option
+@click.option("--tidy", is_flag=True, help="One row a run and metric.")
+@click.option("-o", "--output", metavar="FILE", help="Write here instead of stdout; parquet needs it.")
+@format_option("table", "csv", "json", "parquet")
+def results(store: str, experiment: str | None, tidy: bool, output: str | None, form: str) -> int:
+    """Print the results, one row a run and test condition."""
+    from attnlab.sweeps.frame import load_results
+    from attnlab.tables import print_frame
+
+    frame = load_results(store, tidy=tidy, experiment=experiment)
+    print_frame(frame, form, output)
+    return 0
+
+
+@cli.command()
+@store_option
+@experiment_option
+@click.option("--traceback", "whole", is_flag=True, help="With whole tracebacks.")
+@format_option("table", "csv", "json")
+def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
+    """List the runs that did not succeed, each with its reason."""
+    import pandas as pd
+
+    from attnlab.sweeps.store import Store
+    from attnlab.tables import print_frame, print_table
+
+    with Store(store, create=False) as opened:
+        rows = [
+            {
+                "experiment": name,
+                "run_id": run.run_id,
+                "status": result.status,
+                "run": run.label(),
+                "reason": result.reason,
+                "traceback": result.traceback,
+            }
+            for name, run, result in opened.errors(experiment)
+        ]
+    if not rows:
+        print("attnlab: every run succeeded", file=sys.stderr)
+    frame = pd.DataFrame(rows, columns=["experiment", "run_id", "status", "run", "reason", "traceback"])
+    if form != "table":
+        print_frame(frame, form)
+    elif rows:
+        print_table(frame.drop(columns="traceback"))
+        for row in rows if whole else ():
+            click.echo(f"\n{row['run_id']} {row['run']}\n{row['traceback']}")
+        print("attnlab: `attnlab run RUN_ID` repeats one, with its traceback", file=sys.stderr)
+    return 0
+
+
+# -- what there is ----------------------------------------------------------------------------------------------------
+@cli.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+@format_option("table", "csv", "json")
+@plugin_options
+def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """List the components, of one kind or of all."""
+    _plugins(blocked, plugin_files)
+    from attnlab.registry import components
+    from attnlab.tables import print_frame, print_table
+
+    frame = components()
+    if kind:
+        frame = frame[frame["kind"] == kind]
+    if form == "table":
+        print_table(frame[["kind", "name", "summary", "plugin", "version"]])
+    else:
+        print_frame(frame, form)
+    return 0
+
+
+@cli.command()
+@click.argument("name")
+@plugin_options
+def show(name: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """Show a component: what it is, its settings with their ranges, its flags and its source. NAME or KIND:NAME."""
+    _plugins(blocked, plugin_files)
+    from attnlab.tables import describe_component
+
+    click.echo(describe_component(name))
+    return 0
+
+
+@cli.command()
+@format_option("table", "csv", "json")
+@plugin_options
+def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """List the plugins, the broken ones with the reason."""
+    _plugins(blocked, plugin_files)
+    import pandas as pd
+
+    from attnlab.plugins import plugins as all_plugins
+    from attnlab.registry import KINDS as kinds
+    from attnlab.registry import entries
+    from attnlab.tables import print_frame, print_table
+
+    found = {kind: entries(kind) for kind in kinds}  # asks every hook, so that every fault is known
+    rows = []
+    for plugin in all_plugins().records:
+        gives = [
+            f"{kind} {name}"
+            for kind in kinds
+            for name, es in found[kind].items()
+            for e in es
+            if e.plugin == plugin.name and e.distribution == plugin.distribution
+        ]
+        given = f"{len(gives)} components" if len(gives) > 6 else ", ".join(gives)
+        rows.append(
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "status": plugin.status,
+                "gives": given,
+                "reason": plugin.reason,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    if form == "table":
+        print_table(frame)
+    else:
+        print_frame(frame, form)
+    for note in all_plugins().notes:
+        print(f"attnlab: {note}", file=sys.stderr)
+    return 0
+
+
+@cli.command()
+@plugin_options
+def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """Print the JSON Schema of an experiment, with the installed components, for editors."""
+    _plugins(blocked, plugin_files)
+    import json
+
+    from attnlab.sweeps.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return 0
+
+
+@cli.command()
+@click.argument("target")
+@plugin_options
+def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """Check that a component keeps the contract of its kind. TARGET: a name, module:Class, FILE.py, or a distribution."""
+    _plugins(blocked, plugin_files)
+    from attnlab.testing import check_component, resolve_target
+
+    failed = False
+    classes = resolve_target(target)
+    for cls in classes:
+        report = check_component(cls)
+        click.echo(str(report))
+        failed |= not report.ok
+    return 1 if failed or not classes else 0

@@ -1,0 +1,410 @@
+"""AttentionAligner: learn one mechanism, from targets or from gold alignments."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from attnlab.arrays import namespace
+from attnlab.data import AlignmentData
+from attnlab.errors import NothingToLearn, SettingError, ShapeError
+from attnlab.interfaces import MechanismComponent, Model, Source
+from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.models.training import Watch, cast, count, leaves, minibatches, minimise_adam, minimise_lbfgs
+from attnlab.settings import checked
+
+__all__ = ["AttentionAligner"]
+
+CHUNK = 2**21  # weights: align and predict go through the examples in chunks of at most this many
+
+
+class AttentionAligner(Model, BaseEstimator):
+    """One attention mechanism, learned from targets (the alignment stays latent) or from gold alignments.
+
+    Minimises the squared error of the contexts, mean over queries and features of (Y - target)^2, or with
+    ``objective="alignment"`` that of the weights, mean over queries of |w - gold|^2, gold rows scaled to sum to one. Class
+    targets count as one-hot vectors. Squared error, because a likelihood has no gradient at the exact zeros of sparse
+    normalisers. Cost: steps x batch_size times that of the mechanism and its gradient.
+
+    Parameters
+    ----------
+    mechanism : Mechanism, mapping of parts, or None
+        What to learn; None is scaled dot product, softmax, weighted sum.
+    projection : int > 0 or None, units
+        Width of learned projections of queries and keys before the similarity, W_q (d_query, width) and W_k (d_key, width),
+        started at N(0, 1/d); None for none.
+    objective : "values" or "alignment"
+        Learn from `target`, or from `gold`.
+    optimizer : "adam" or "lbfgs"
+        Adam on minibatches, or scipy's L-BFGS-B on all examples.
+    learning_rate : float > 0, dimensionless
+        Adam's.
+    steps : int >= 0
+        Minibatches for Adam, iterations for L-BFGS-B.
+    batch_size : int > 0, examples
+    early_stopping : bool
+        Stop when the loss on validation data has not fallen by `tol` for `n_iter_no_change` looks, and keep the best. The
+        validation data are those given to `fit`, or a part of the training data.
+    validation_fraction : float in (0, 1)
+        That part, when `fit` is given no validation data.
+    validate_every : int > 0, steps
+        How often to look at validation data.
+    n_iter_no_change : int > 0, looks
+    tol : float >= 0, in the unit of the loss
+    random_state : int, numpy.random.Generator or RandomState, or None
+
+    Attributes
+    ----------
+    mechanism_ : the mechanism that was learned
+    params_ : dict, the learned arrays: what `Mechanism.init` returns, and "projection"
+    n_iter_ : int, steps taken
+    loss_curve_ : list of float, the loss of each step
+    validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
+    n_parameters_ : int, numbers learned
+    operations_per_query_ : float, floating-point operations for one query, projections included
+
+    Raises
+    ------
+    Diverged
+        When the loss or a learned array becomes NaN or infinite; its `step` says when.
+
+    Notes
+    -----
+    With nothing to learn `fit` trains nothing and says so (`NothingToLearn`, a warning). The dtype follows the data.
+
+    References
+    ----------
+    Bahdanau, Cho, Bengio (2015), for the alignment as a latent variable learned from targets; Kingma and Ba (2015), for
+    Adam.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> splits = attnlab.get("task", "lookup", n_keys=4, d=8, n_train=256).make(np.random.default_rng(0))
+    >>> aligner = attnlab.AttentionAligner(attnlab.Mechanism("general"), steps=100, random_state=0).fit(splits.train)
+    >>> aligner.score(splits.tests["test"]) > 0.5
+    True
+    """
+
+    name = "aligner"
+    source = Source(
+        "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
+    )
+
+    def __init__(
+        self,
+        mechanism: Any = None,
+        projection: Annotated[int, Gt(0)] | None = None,
+        objective: Literal["values", "alignment"] = "values",
+        optimizer: Literal["adam", "lbfgs"] = "adam",
+        learning_rate: Annotated[float, Gt(0)] = 0.03,
+        steps: Annotated[int, Ge(0)] = 300,
+        batch_size: Annotated[int, Gt(0)] = 32,
+        early_stopping: bool = False,
+        validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        validate_every: Annotated[int, Gt(0)] = 10,
+        n_iter_no_change: Annotated[int, Gt(0)] = 10,
+        tol: Annotated[float, Ge(0)] = 1e-5,
+        random_state: Any = None,
+    ) -> None:
+        self.mechanism = mechanism
+        self.projection = projection
+        self.objective = objective
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.steps = steps
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.validate_every = validate_every
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.random_state = random_state
+
+    def set_params(self, **params: Any) -> AttentionAligner:
+        """Change settings; `mechanism__similarity="dot"` and `mechanism__similarity__sigma=2.0` reach into the mechanism."""
+        if any(key.startswith("mechanism__") for key in params) and not isinstance(
+            params.get("mechanism", self.mechanism), MechanismComponent
+        ):
+            params["mechanism"] = _mechanism(params.get("mechanism", self.mechanism))
+        return super().set_params(**params)
+
+    # -- learning -----------------------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any = None, validation: AlignmentData | None = None) -> AttentionAligner:
+        """Learn from examples.
+
+        Parameters
+        ----------
+        X : AlignmentData with `target`, or with `gold` for ``objective="alignment"``
+        y : array or None
+            Targets to use instead of those of X.
+        validation : AlignmentData or None
+            Looked at every `validate_every` steps, for `validation_curve_` and early stopping.
+
+        Returns
+        -------
+        self
+        """
+        checked("model", type(self), self.get_params(deep=False))
+        X = self._needed(_data(X, y), "fit")
+        seeds = _seed_sequence(self.random_state).spawn(4)
+        streams = [np.random.default_rng(s) for s in seeds]
+        if self.early_stopping and validation is None:
+            X, validation = _held_out(X, self.validation_fraction, streams[3])
+        if validation is not None:
+            validation = self._needed(_data(validation), "fit's validation data")
+
+        self.mechanism_ = _mechanism(self.mechanism)
+        start = cast(self._init(streams[0], X), X.Q.dtype)
+        self.params_ = start
+        self.n_parameters_ = count(start)
+        self.operations_per_query_ = self._operations(X)
+        self.n_features_in_ = X.Q.shape[2]
+        with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
+            warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
+            self._learn(X, start, validation, streams)
+        return self
+
+    def _learn(self, X: AlignmentData, start: Any, validation: AlignmentData | None, streams: list[Any]) -> None:
+        rng = streams[2]
+
+        def loss(params: Any, batch: Any) -> Any:
+            return self._loss(params, X if batch is None else X[batch], rng=rng, training=True)
+
+        def look(params: Any) -> dict[str, float]:
+            return self._look(params, validation)
+
+        watch = None
+        if validation is not None:
+            patience = self.n_iter_no_change if self.early_stopping else None
+            every = self.validate_every if self.optimizer == "adam" else 1
+            watch = Watch(look, every, patience, self.tol)
+        if not self.n_parameters_ or not self.steps:
+            why = "there is nothing to learn" if not self.n_parameters_ else "steps is 0"
+            warnings.warn(
+                f"{why}: the mechanism is used as it is"
+                + ("; projection=16 gives it projections to learn" if not self.n_parameters_ else ""),
+                NothingToLearn,
+                stacklevel=4,
+            )
+            self.n_iter_, self.loss_curve_ = 0, []
+            if watch is not None:
+                watch.seen(0, start)
+            self.validation_curve_ = watch.curve if watch else []
+            return
+        if self.optimizer == "adam":
+            batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
+            fitted = minimise_adam(loss, start, batches, self.steps, self.learning_rate, watch)
+        else:
+            fitted = minimise_lbfgs(loss, start, self.steps, watch)
+        self.params_, self.n_iter_ = fitted.params, fitted.n_iter
+        self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
+
+    def _init(self, rng: np.random.Generator, X: AlignmentData) -> dict[str, Any]:
+        d_query, d_key, d_value = X.Q.shape[2], X.K.shape[2], X.V.shape[2]
+        projection = {}
+        if self.projection is not None:
+            width = int(self.projection)
+            projection = {
+                "Wq": rng.normal(size=(d_query, width)) / math.sqrt(d_query),
+                "Wk": rng.normal(size=(d_key, width)) / math.sqrt(d_key),
+            }
+            d_query = d_key = width
+        return {**self.mechanism_.init(rng, d_query, d_key, d_value), "projection": projection}
+
+    def _operations(self, X: AlignmentData) -> float:
+        d_query, d_key, d_value = X.Q.shape[2], X.K.shape[2], X.V.shape[2]
+        projecting = 0.0
+        if self.projection is not None:
+            width = int(self.projection)
+            projecting = 2.0 * width * (d_query + d_key * X.n_keys / max(1, X.n_queries))
+            d_query = d_key = width
+        operations = getattr(self.mechanism_, "operations", None)
+        inside = operations(X.n_keys, d_query, d_key, d_value) if operations else float("nan")
+        return projecting + float(inside)
+
+    # -- the mechanism on examples --------------------------------------------------------------------------------
+    def _placed(self, params: Any, X: AlignmentData) -> tuple[Any, Any, Any]:
+        """The mechanism's own params, and queries and keys as it compares them."""
+        inner = {role: learned for role, learned in params.items() if role != "projection"}
+        if not params["projection"]:
+            return inner, X.Q, X.K
+        xp = namespace(X.Q)
+        return inner, xp.matmul(X.Q, params["projection"]["Wq"]), xp.matmul(X.K, params["projection"]["Wk"])
+
+    def _loss(self, params: Any, X: AlignmentData, **context: Any) -> Any:
+        inner, Q, K = self._placed(params, X)
+        alive = X.alive[..., None].astype(X.Q.dtype)
+        n = max(1.0, float(alive.sum()))
+        if self.objective == "alignment":
+            away = self.mechanism_.weights(inner, Q, K, X.mask, **context) - _rows_to_one(X.gold, X.Q.dtype)
+            return _sum(away * away * alive) / n
+        target = _vectors(X)
+        away = self.mechanism_.attend(inner, Q, K, X.V, X.mask, **context) - target
+        return _sum(away * away * alive) / (n * target.shape[-1])
+
+    def _look(self, params: Any, X: AlignmentData | None) -> dict[str, float]:
+        if X is None:
+            return {}
+        parts = list(_chunks(X))
+        alive = [max(1.0, float(p.alive.sum())) for p in parts]
+        seen = {"loss": float(np.average([float(self._loss(params, p)) for p in parts], weights=alive))}
+        if X.gold is not None:
+            seen["alignment_accuracy"] = _top_gold(self._align(params, X), X)
+        return seen
+
+    def _align(self, params: Any, X: AlignmentData) -> Any:
+        rows = []
+        for part in _chunks(X):
+            inner, Q, K = self._placed(params, part)
+            rows.append(np.broadcast_to(self.mechanism_.weights(inner, Q, K, part.mask), part.allowed.shape))
+        return np.concatenate(rows)
+
+    # -- using it -------------------------------------------------------------------------------------------------
+    def align(self, X: Any) -> Any:
+        """The weights, (n, q, k), of each query over the keys of its example."""
+        check_is_fitted(self, "params_")
+        with np.errstate(all="ignore"):
+            return self._align(self.params_, self._fitting(X))
+
+    def predict(self, X: Any) -> Any:
+        """The contexts, (n, q, v); for class targets these are the scores of the classes."""
+        check_is_fitted(self, "params_")
+        X = self._fitting(X)
+        rows = []
+        with np.errstate(all="ignore"):
+            for part in _chunks(X):
+                inner, Q, K = self._placed(self.params_, part)
+                rows.append(self.mechanism_.attend(inner, Q, K, part.V, part.mask))
+        return np.concatenate(rows)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """How well it does, up is better: alignment accuracy if it learned from alignments, else accuracy for classes, else
+        1 - (mean squared error) / (variance of the targets)."""
+        X = self._needed(_data(X, y), "score")
+        alive = X.alive
+        if self.objective == "alignment":
+            return _top_gold(self.align(X), X)
+        Y = self.predict(X)
+        if X.is_classification:
+            return float((Y.argmax(axis=-1) == X.target)[alive].mean())
+        target = np.asarray(X.target)[alive]
+        spread = float(((target - target.mean(axis=0)) ** 2).mean())
+        error = float(((Y[alive] - target) ** 2).mean())
+        return 1 - error / spread if spread > 0 else (1.0 if error == 0 else 0.0)
+
+    def _needed(self, X: AlignmentData, verb: str) -> AlignmentData:
+        needed = "gold" if self.objective == "alignment" else "target"
+        if getattr(X, needed) is None:
+            raise SettingError(
+                f'{verb} with objective="{self.objective}" needs AlignmentData with {needed}; it has none'
+            )
+        if needed == "target" and X.is_classification and X.target is not None and X.target.size:
+            low, high = int(X.target.min()), int(X.target.max())
+            if low < 0 or high >= X.V.shape[2]:
+                raise ShapeError(
+                    f"class targets must be 0..{X.V.shape[2] - 1}, one for each feature of a value (V is (n, k, v) = "
+                    f"{X.V.shape}); got {low}..{high}"
+                )
+        if needed == "target" and not X.is_classification and np.asarray(X.target).shape[-1] != X.V.shape[2]:
+            raise ShapeError(
+                f"axis 'v' disagrees: V has {X.V.shape[2]}, target has {np.asarray(X.target).shape[-1]} "
+                f"(target is (n, q, v) = {np.asarray(X.target).shape})"
+            )
+        if not len(X):
+            raise ValueError(f"{verb} needs at least one example; got 0")
+        return X
+
+    def _fitting(self, X: Any) -> AlignmentData:
+        X = _data(X)
+        if X.Q.shape[2] != self.n_features_in_:
+            raise ShapeError(f"axis 'd' disagrees: fitted on queries with {self.n_features_in_}, got {X.Q.shape[2]}")
+        return X
+
+
+# --------------------------------------------------------------------------------------------------------------------
+def _mechanism(given: Any) -> Any:
+    if given is None:
+        return Mechanism()
+    if isinstance(given, Mapping):
+        checked("mechanism", Mechanism, given)
+        return Mechanism(**given)
+    if isinstance(given, MechanismComponent):
+        return given
+    raise SettingError(
+        f"mechanism must be a Mechanism, a mapping such as {{'similarity': 'dot'}}, or None; got {type(given).__name__}"
+    )
+
+
+def _data(X: Any, y: Any = None) -> AlignmentData:
+    if not isinstance(X, AlignmentData):
+        raise TypeError(
+            f"X must be attnlab.AlignmentData; got {type(X).__name__}. Make one: AlignmentData(Q, K, V, target=target)"
+        )
+    if y is None:
+        return X
+    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens)
+
+
+def _seed_sequence(random_state: Any) -> np.random.SeedSequence:
+    if random_state is None:
+        return np.random.SeedSequence()
+    if isinstance(random_state, np.random.Generator):
+        return np.random.SeedSequence(int(random_state.integers(2**63)))
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.SeedSequence(int(random_state.randint(2**31)))
+    return np.random.SeedSequence(int(random_state))
+
+
+def _held_out(X: AlignmentData, fraction: float, rng: Any) -> tuple[AlignmentData, AlignmentData]:
+    held = max(1, round(fraction * len(X)))
+    if held >= len(X):
+        raise ValueError(
+            f"early_stopping holds out {fraction:g} of {len(X)} examples, which leaves none to learn from: "
+            "give fit validation data, or more examples"
+        )
+    order = rng.permutation(len(X))
+    return X[order[held:]], X[order[:held]]
+
+
+def _chunks(X: AlignmentData) -> Any:
+    size = max(1, CHUNK // max(1, X.n_queries * X.n_keys))
+    return [X] if len(X) <= size else [X[i : i + size] for i in range(0, len(X), size)]
+
+
+def _vectors(X: AlignmentData) -> Any:
+    """The targets as vectors: classes one-hot."""
+    target = np.asarray(X.target)
+    return np.eye(X.V.shape[2], dtype=X.Q.dtype)[target] if X.is_classification else target
+
+
+def _rows_to_one(gold: Any, dtype: Any) -> Any:
+    gold = np.asarray(gold, dtype=dtype)
+    total = gold.sum(axis=-1, keepdims=True)
+    return gold / np.where(total > 0, total, 1)
+
+
+def _sum(x: Any) -> Any:
+    return namespace(x).sum(x)
+
+
+def _top_gold(W: Any, X: AlignmentData) -> float:
+    """The share of queries with gold links whose heaviest key is one of them."""
+    gold = np.asarray(X.gold) > 0
+    asked = gold.any(axis=-1) & X.alive
+    if not asked.any():
+        return float("nan")
+    best = np.take_along_axis(gold, W.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    return float(best[asked].mean())
+
+
+def learned_arrays(params: Any) -> dict[str, Any]:
+    """The learned arrays by dotted name: {"similarity.Wq": ..., "projection.Wk": ...}."""
+    return {".".join(path): array for path, array in leaves(params)}

@@ -1,0 +1,202 @@
+"""Training: trees of arrays, Adam and L-BFGS-B over autograd's gradients, divergence reported at its step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import autograd
+import numpy as np
+
+from attnlab.errors import Diverged
+
+__all__ = ["Adam", "Fitted", "cast", "count", "leaves", "minibatches", "minimise_adam", "minimise_lbfgs", "rebuild"]
+
+Tree = Any  # nested dicts of arrays
+Loss = Callable[[Tree, Any], Any]  # (params, examples' indices or None for all) -> scalar
+
+
+def leaves(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, array) of each array in nested dicts, in sorted order."""
+    if isinstance(tree, dict):
+        for name in sorted(tree):
+            yield from leaves(tree[name], (*path, name))
+    else:
+        yield path, tree
+
+
+def rebuild(tree: Tree, arrays: list[Any]) -> Tree:
+    """The tree with its arrays replaced by `arrays`, in the order of `leaves`."""
+    remaining = iter(arrays)
+
+    def walk(node: Tree) -> Tree:
+        return {name: walk(node[name]) for name in sorted(node)} if isinstance(node, dict) else next(remaining)
+
+    return walk(tree)
+
+
+def cast(tree: Tree, dtype: Any) -> Tree:
+    """The tree with all its arrays in one dtype."""
+    return rebuild(tree, [np.asarray(a, dtype=dtype) for _, a in leaves(tree)])
+
+
+def count(tree: Tree) -> int:
+    """How many numbers there are to learn."""
+    return sum(int(np.size(a)) for _, a in leaves(tree))
+
+
+class Adam:
+    """Adam's update of a list of arrays, in place of none: `step` returns new arrays.
+
+    References
+    ----------
+    Kingma and Ba (2015), algorithm 1.
+    """
+
+    def __init__(self, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
+        self.learning_rate, self.beta1, self.beta2, self.epsilon = learning_rate, beta1, beta2, epsilon
+        self.t = 0
+        self.m: list[Any] = []
+        self.v: list[Any] = []
+
+    def step(self, arrays: list[Any], gradients: list[Any]) -> list[Any]:
+        if not self.m:
+            self.m = [np.zeros_like(a) for a in arrays]
+            self.v = [np.zeros_like(a) for a in arrays]
+        self.t += 1
+        rate = self.learning_rate * (1 - self.beta2**self.t) ** 0.5 / (1 - self.beta1**self.t)
+        new = []
+        for i, (a, g) in enumerate(zip(arrays, gradients, strict=True)):
+            self.m[i] = self.beta1 * self.m[i] + (1 - self.beta1) * g
+            self.v[i] = self.beta2 * self.v[i] + (1 - self.beta2) * g * g
+            new.append(a - rate * self.m[i] / (np.sqrt(self.v[i]) + self.epsilon))
+        return new
+
+
+def minibatches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray[Any, Any]]:
+    """Endless batches of indices: each epoch a new order, the last batch of an epoch may be smaller."""
+    while True:
+        order = rng.permutation(n)
+        for start in range(0, n, size):
+            yield order[start : start + size]
+
+
+@dataclass
+class Fitted:
+    """What training leaves behind."""
+
+    params: Tree
+    n_iter: int
+    loss_curve: list[float]
+    validation_curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def _finite(loss: float, step: int, steps: int, hint: str) -> None:
+    if not np.isfinite(loss):
+        raise Diverged(f"the loss became {loss} at step {step} of {steps} ({hint})", step)
+
+
+@dataclass
+class Watch:
+    """Looks at validation data every so many steps; with `patience`, stops and keeps the best."""
+
+    look: Callable[[Tree], dict[str, float]]
+    every: int
+    patience: int | None
+    tolerance: float
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best: float = float("inf")
+    best_params: Tree = None
+    waited: int = 0
+
+    def seen(self, step: int, params: Tree) -> bool:
+        """Record the state after `step`; whether to stop."""
+        now = {"step": float(step), **self.look(params)}
+        self.curve.append(now)
+        if self.patience is None:
+            return False
+        if self.best_params is None or now["loss"] < self.best - self.tolerance:
+            self.best, self.best_params, self.waited = now["loss"], params, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+
+def minimise_adam(
+    loss: Loss, params: Tree, batches: Iterator[Any], steps: int, learning_rate: float, watch: Watch | None = None
+) -> Fitted:
+    """Minimise by Adam on minibatches.
+
+    Raises
+    ------
+    Diverged
+        At the first step whose loss or parameters are not finite.
+    """
+    arrays = [a for _, a in leaves(params)]
+    gradient = autograd.value_and_grad(lambda arrays, batch: loss(rebuild(params, arrays), batch))
+    adam = Adam(learning_rate)
+    hint = f"learning_rate={learning_rate:g}: a lower one may help"
+    curve: list[float] = []
+    step = 0
+    if watch is not None:
+        watch.seen(0, params)
+    for step in range(1, steps + 1):
+        value, gradients = gradient(arrays, next(batches))
+        curve.append(float(value))
+        _finite(curve[-1], step, steps, hint)
+        arrays = adam.step(arrays, gradients)
+        if not all(np.isfinite(a).all() for a in arrays):
+            raise Diverged(f"a learned array is not finite after step {step} of {steps} ({hint})", step)
+        if (
+            watch is not None
+            and (step % watch.every == 0 or step == steps)
+            and watch.seen(step, rebuild(params, arrays))
+        ):
+            break
+    final = rebuild(params, arrays)
+    if watch is not None and watch.best_params is not None:
+        final = watch.best_params
+    return Fitted(final, step, curve, watch.curve if watch else [])
+
+
+def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = None) -> Fitted:
+    """Minimise over all examples at once by scipy's L-BFGS-B.
+
+    Raises
+    ------
+    Diverged
+        At the first iteration whose loss is not finite.
+    """
+    from scipy.optimize import minimize
+
+    arrays = [a for _, a in leaves(params)]
+    shapes = [(a.shape, a.size, a.dtype) for a in arrays]
+    gradient = autograd.value_and_grad(lambda arrays: loss(rebuild(params, arrays), None))
+    curve: list[float] = []
+
+    def unravel(x: Any) -> list[Any]:
+        parts, start = [], 0
+        for shape, size, dtype in shapes:
+            parts.append(x[start : start + size].reshape(shape).astype(dtype))
+            start += size
+        return parts
+
+    def value_and_gradient(x: Any) -> tuple[float, Any]:
+        value, gradients = gradient(unravel(x))
+        _finite(float(value), len(curve) + 1, steps, "L-BFGS-B: scale the inputs, or use Adam")
+        return float(value), np.concatenate([np.ravel(g).astype(np.float64) for g in gradients])
+
+    def after(intermediate_result: Any) -> None:
+        curve.append(float(intermediate_result.fun))
+        if watch is not None and watch.seen(len(curve), rebuild(params, unravel(intermediate_result.x))):
+            raise StopIteration
+
+    start = np.concatenate([np.ravel(a).astype(np.float64) for a in arrays])
+    if watch is not None:
+        watch.seen(0, params)
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": steps}, callback=after)
+    final = rebuild(params, unravel(found.x))
+    if watch is not None and watch.best_params is not None:
+        final = watch.best_params
+    return Fitted(final, len(curve), curve, watch.curve if watch else [])

@@ -1,0 +1,206 @@
+"""What a claim may say, and whether it speaks of runs that are planned. It is judged when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Len
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from attnlab.errors import AmbiguousName, UnknownName, did_you_mean
+from attnlab.registry import entry
+from attnlab.sweeps.columns import as_cell
+from attnlab.sweeps.located import At, Document, short
+
+__all__ = ["FORMS", "Claim", "Table", "check_claims", "check_metric"]
+
+FORMS = ("better", "equal", "at_least", "at_most", "correlation")
+Selection = Annotated[dict[str, Any], Len(1)]
+
+
+class Claim(BaseModel):
+    """One sentence about one metric, in one of five forms; `where` narrows it to a part of the runs.
+
+    A selection maps dotted columns to a value, or to a list of which any will do: `{similarity: dot, task.d: [16, 32]}`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    say: Annotated[str, Len(1)] = Field(description="The claim in words.")
+    metric: str | None = Field(default=None, description="The metric it is about.")
+    where: dict[str, Any] = Field(default={}, description="The runs it is about: dotted columns and their values.")
+    better: Selection | None = Field(default=None, description="These runs are better than those of `than`.")
+    than: Selection | None = Field(default=None, description="The runs that `better` is compared with.")
+    by: Annotated[float, Ge(0)] = Field(default=0.0, description="By at least this much, in units of the metric.")
+    equal: Annotated[list[Selection], Len(2)] | None = Field(
+        default=None, description="These runs are equal up to `within`."
+    )
+    within: Annotated[float, Gt(0)] | None = Field(
+        default=None, description="The largest difference that counts as equal."
+    )
+    at_least: float | None = Field(default=None, description="The metric, or the correlation, is at least this.")
+    at_most: float | None = Field(default=None, description="The metric, or the correlation, is at most this.")
+    correlation: Annotated[list[str], Len(2, 2)] | None = Field(
+        default=None, description="Two metrics; with at_least or at_most a bound on their correlation."
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Claim:
+        said = [form for form in FORMS if getattr(self, form) is not None]
+        if "correlation" in said:
+            said = [form for form in said if form not in ("at_least", "at_most")]
+        if len(said) != 1:
+            raise ValueError(
+                f"a claim has exactly one of {', '.join(FORMS)} (correlation may have at_least and at_most as bounds); "
+                f"got {' and '.join(said) or 'none'}"
+            )
+        for needed, partner in (("than", "better"), ("better", "than"), ("within", "equal"), ("equal", "within")):
+            if getattr(self, partner) is not None and getattr(self, needed) is None:
+                raise ValueError(f"{partner!r} needs {needed!r} beside it")
+        if "by" in self.model_fields_set and self.better is None:
+            raise ValueError("'by' belongs to 'better' and 'than'")
+        if self.form == "correlation":
+            if self.metric is not None:
+                raise ValueError("a correlation names its two metrics itself; leave 'metric' out")
+            if any(b is not None and not -1 <= b <= 1 for b in (self.at_least, self.at_most)):
+                raise ValueError("the bounds of a correlation lie between -1 and 1")
+        elif self.metric is None:
+            raise ValueError("missing key 'metric': the metric that the claim is about")
+        return self
+
+    @property
+    def form(self) -> str:
+        """Which of `FORMS` it is."""
+        if self.correlation is not None:
+            return "correlation"
+        return next(form for form in FORMS if getattr(self, form) is not None)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The one or two metrics it is about."""
+        return tuple(self.correlation or [m for m in [self.metric] if m is not None])
+
+    def selections(self) -> list[tuple[At, Mapping[str, Any]]]:
+        """Each selection and where in the claim it stands, without `where`."""
+        if self.better is not None and self.than is not None:
+            return [(("better",), self.better), (("than",), self.than)]
+        return [(("equal", i), chosen) for i, chosen in enumerate(self.equal or [])]
+
+
+def check_metric(document: Document, name: str, at: At) -> None:
+    """Note a metric that is not registered."""
+    try:
+        entry("metric", name)
+    except (UnknownName, AmbiguousName) as error:
+        document.problem(at, str(error))
+
+
+class Table:
+    """The points of a grid by column: which rows have which value. A run is one row of each role's points.
+
+    Parameters
+    ----------
+    rows : mapping of role ("task", "mechanism", "model", "seed") to the rows of its points
+    tuned : sequence of str
+        Columns that are chosen on validation data, which no claim can select by.
+    """
+
+    def __init__(self, rows: Mapping[str, Sequence[Mapping[str, Any]]], tuned: Sequence[str]) -> None:
+        self.rows = rows
+        self.tuned = tuned
+        self.role = {column: role for role, found in rows.items() for row in found for column in row}
+        self.allowed = sorted([*self.role, "test"])  # which test conditions there are, only the task knows
+        self._index: dict[str, dict[Any, set[int]]] = {}
+
+    def values(self, column: str) -> dict[Any, set[int]]:
+        """Each value of a column, and the rows that have it."""
+        if column not in self._index:
+            index: dict[Any, set[int]] = {}
+            for i, row in enumerate(self.rows[self.role[column]]):
+                if column in row:
+                    index.setdefault(_key(row[column]), set()).add(i)
+            self._index[column] = index
+        return self._index[column]
+
+    def having(self, column: str, value: Any) -> set[int]:
+        """The rows with a value; a component may be given as `distribution:name`."""
+        if isinstance(value, (list, dict)):
+            given = value["value"] if isinstance(value, dict) and list(value) == ["value"] else value
+            value = as_cell(given)
+        found = self.values(column)
+        rows = found.get(_key(value), set())
+        return rows or (found.get(_key(value.rpartition(":")[2]), set()) if isinstance(value, str) else rows)
+
+
+def _key(value: Any) -> tuple[bool, Any]:
+    return isinstance(value, bool), value  # True is not 1
+
+
+def check_claims(document: Document, claims: Sequence[Claim], table: Table) -> None:
+    """Note every key that is no column of the plan, and every selection that no planned run fits."""
+    for i, claim in enumerate(claims):
+        at: At = ("claims", i)
+        for j, metric in enumerate(claim.metrics):
+            check_metric(document, metric, (*at, "correlation", j) if claim.correlation else (*at, "metric"))
+        good = _check_selection(document, claim.where, (*at, "where"), {}, table)
+        for within, chosen in claim.selections():
+            place = (*at, *within)
+            if both := [key for key in chosen if key in claim.where]:
+                document.problem((*place, both[0]), f"{both[0]} stands in 'where' as well; say it once", key=True)
+            else:
+                _check_selection(document, chosen, place, claim.where if good else {}, table)
+
+
+def _check_selection(
+    document: Document, chosen: Mapping[str, Any], at: At, where: Mapping[str, Any], table: Table
+) -> bool:
+    """Check the keys, each value, and then all of them together with `where`; whether all is well."""
+    good = True
+    for key, value in chosen.items():
+        if key in table.tuned:
+            message = f"{key} is tuned: it is chosen on validation data, so a claim cannot select by it"
+        elif key not in table.allowed:
+            near = did_you_mean(key, table.allowed)
+            message = f"unknown key {short(key)}{near}; this experiment has {', '.join(table.allowed)}"
+        else:
+            good &= _check_values(document, key, value, (*at, key), table)
+            continue
+        document.problem((*at, key), message, key=True)
+        good = False
+    if not good:
+        return False
+    together: dict[str, set[int]] = {}
+    for key, value in {**where, **chosen}.items():
+        if key in table.role:
+            rows = set[int]().union(*(table.having(key, one) for one in _each(value)))
+            role = table.role[key]
+            together[role] = together[role] & rows if role in together else rows
+    for role, rows in together.items():
+        if not rows:
+            mine = {k: v for k, v in {**where, **chosen}.items() if table.role.get(k) == role}
+            document.problem(at, f"no planned run has all of {', '.join(f'{k}: {short(v)}' for k, v in mine.items())}")
+            return False
+    return True
+
+
+def _check_values(document: Document, key: str, value: Any, at: At, table: Table) -> bool:
+    """Whether each value that a selection gives is one that some planned run has."""
+    if key not in table.role:
+        return True  # `test`
+    good = True
+    if value == []:
+        document.problem(at, "an empty list fits no run")
+        good = False
+    for j, one in enumerate(_each(value)):
+        if not table.having(key, one):
+            planned = [shown for _, shown in table.values(key)]
+            shown = ", ".join(map(str, planned[:20])) + (", ..." if len(planned) > 20 else "")
+            place = (*at, j) if isinstance(value, list) else at
+            document.problem(place, f"{key} is never {short(one)} in this experiment; it is {shown}")
+            good = False
+    return good
+
+
+def _each(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,280 @@
+"""Runs on this machine, in worker processes under a supervisor: what a run does to its process costs only that run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+
+from attnlab.errors import SettingError
+from attnlab.interfaces import Executor
+from attnlab.sweeps.executors.supervisor import Worker
+from attnlab.sweeps.executors.worker import Execute, now, or_standard, readable_size
+from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.wire import unpack
+
+__all__ = ["LocalExecutor"]
+
+_LOOK = 0.1  # seconds between looks at the memory of workers
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM)
+
+
+class LocalExecutor(Executor):
+    """Worker processes on this machine; a run that crashes, hangs or swells costs only itself.
+
+    Each worker is one process with one pipe and does many runs; one that dies or is killed is replaced. A run may
+    raise, exit, fault, or exceed its limits: it gets the status `failed`, `crashed`, `timeout` or `oom`, with the
+    reason, and with the end of what it printed or the Python stack where it stood as traceback. When somebody else
+    kills a worker (SIGKILL, SIGTERM), its run is tried once more after all others, alone on a fresh worker; a second
+    death is `crashed`. What runs print is not shown.
+    A run that is cancelled yields nothing.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        The most workers at a time, >= 1. Default: as many as this process may use processors. Started when needed.
+    time_limit : float, optional
+        Seconds a run may take, > 0. Default: no limit.
+    memory_limit : int, optional
+        Bytes a run may add to the memory of its worker, > 0 (Linux only). Default: no limit.
+    execute : callable, Run -> Result, optional
+        What does a run. Default: `attnlab.sweeps.execute.execute`.
+
+    Raises
+    ------
+    SettingError
+        For a limit out of its range, or a memory limit where it cannot be kept.
+
+    Notes
+    -----
+    Workers ignore Ctrl-C (the coordinator decides) and die with the coordinator, also when it is killed. They are
+    forked on Linux and so know the classes that a notebook registered before they started; elsewhere they are spawned.
+
+    Examples
+    --------
+    >>> from attnlab.sweeps.runs import Result, Run
+    >>> with LocalExecutor(jobs=2, execute=lambda run: Result("ok", facts={"twice": 2 * run.seed})) as executor:
+    ...     for seed in range(3):
+    ...         executor.submit(Run.of({"seed": seed}))
+    ...     sorted(result.facts["twice"] for run, result in executor.as_completed())
+    [0, 2, 4]
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        jobs: Annotated[int, Ge(1)] | None = None,
+        time_limit: Annotated[float, Gt(0)] | None = None,
+        memory_limit: Annotated[int, Gt(0)] | None = None,
+        execute: Execute | None = None,
+    ) -> None:
+        for setting, value, least in (
+            ("jobs", jobs, "1"),
+            ("time_limit", time_limit, ""),
+            ("memory_limit", memory_limit, ""),
+        ):
+            if value is not None and not value > 0:
+                allowed = f"{least} or more" if least else "greater than 0"
+                raise SettingError(f"LocalExecutor: {setting} must be {allowed}, or None; got {value!r}")
+        if memory_limit is not None and sys.platform != "linux":
+            raise SettingError("LocalExecutor: memory_limit can be kept on Linux only; leave it out here")
+        self.jobs = jobs
+        self.time_limit = time_limit
+        self.memory_limit = memory_limit
+        self.execute = execute
+        self._waiting: deque[Run] = deque()
+        self._again: deque[Run] = deque()  # lost a worker to somebody else's kill
+        self._finished: deque[tuple[Run, Result]] = deque()
+        self._workers: list[Worker] = []
+        self._end_workers = weakref.finalize(self, _end_all, self._workers, os.getpid())
+
+    # -- the interface ------------------------------------------------------------------------------------------------
+    def submit(self, run: Run) -> None:
+        """Put a run in the queue; it starts when `as_completed` is iterated and a worker is free.
+
+        Raises
+        ------
+        RuntimeError
+            After `close`.
+        """
+        if not self._end_workers.alive:
+            raise RuntimeError("this executor is closed: make a new one")
+        self._waiting.append(run)
+
+    def as_completed(self) -> Iterator[tuple[Run, Result]]:
+        """Each submitted run with its result, as they end; over when nothing waits or runs."""
+        while True:
+            while self._finished:
+                yield self._finished.popleft()
+            if not (self._waiting or self._again or self._busy()):
+                return
+            self._dispatch()
+            self._attend()
+
+    def cancel(self, run: Run) -> None:
+        """Forget a run: it will yield nothing. One that is running is killed."""
+        self._waiting = deque(r for r in self._waiting if r != run)
+        self._again = deque(r for r in self._again if r != run)
+        self._finished = deque(pair for pair in self._finished if pair[0] != run)
+        for worker in [w for w in self._workers if w.run == run]:
+            self._retire(worker)
+
+    def close(self) -> None:
+        """End all workers at once and forget what was waiting; closing again does nothing."""
+        self._waiting.clear()
+        self._again.clear()
+        self._finished.clear()
+        self._end_workers()
+
+    def __enter__(self) -> LocalExecutor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- giving out ---------------------------------------------------------------------------------------------------
+    def _busy(self) -> list[Worker]:
+        return [w for w in self._workers if w.run is not None]
+
+    def _dispatch(self) -> None:
+        if any(w.attempt > 1 for w in self._busy()):
+            return  # a second attempt is alone
+        while self._waiting:
+            worker = self._free_worker()
+            if worker is None:
+                return
+            if worker.give(self._waiting[0]):
+                self._waiting.popleft()
+            else:
+                self._retire(worker)
+        if self._again and not self._busy():
+            for worker in list(self._workers):
+                self._retire(worker)
+            if self._new_worker().give(self._again[0], attempt=2):
+                self._again.popleft()
+
+    def _free_worker(self) -> Worker | None:
+        for worker in self._workers:
+            if worker.run is None:
+                return worker
+        if len(self._workers) >= (self.jobs or _n_processors()):
+            return None
+        try:
+            return self._new_worker()
+        except OSError:  # no more processes or files to be had: go on with the workers there are
+            if not self._workers:
+                raise
+            return None
+
+    def _new_worker(self) -> Worker:
+        execute = or_standard(self.execute)  # imported here, so that forked workers find it loaded
+        worker = Worker()
+        others = list(self._workers)
+        self._workers.append(worker)  # before it starts: whatever interrupts, `close` finds it
+        try:
+            worker.start(execute, self.memory_limit, others)
+        except OSError:
+            self._retire(worker)
+            raise
+        return worker
+
+    def _retire(self, worker: Worker) -> None:
+        worker.end()
+        worker.run = None
+        self._workers.remove(worker)
+
+    # -- taking in ----------------------------------------------------------------------------------------------------
+    def _attend(self) -> None:
+        """Wait for an answer, output, a death or a deadline, and see to it."""
+        source_of = {source: worker for worker in self._workers for source in worker.sources()}
+        ready = wait(list(source_of), self._until_deadline())
+        for worker in dict.fromkeys(source_of[source] for source in ready):
+            code = worker.exit_code()  # asked before listening, so that its last answer is heard
+            for message in worker.listen():
+                self._hear(worker, message)
+            if code is not None and worker in self._workers:
+                self._bury(worker, code)
+        for worker in self._busy():
+            self._check_limits(worker)
+
+    def _until_deadline(self) -> float | None:
+        waits = [_LOOK] if self.memory_limit is not None and self._busy() else []
+        if self.time_limit is not None:
+            waits += [w.began + self.time_limit - time.monotonic() for w in self._busy() if w.began is not None]
+        return max(0.0, min(waits)) if waits else None
+
+    def _hear(self, worker: Worker, message: bytes) -> None:
+        if not message:
+            worker.is_ready()
+            return
+        try:
+            result = unpack(message[1:])
+        except (TypeError, ValueError) as error:
+            result = Result("failed", reason=f"its worker sent what is not a result: {error}")
+        self._finish(worker, result)
+        if message[0]:
+            self._retire(worker)
+
+    def _check_limits(self, worker: Worker) -> None:
+        elapsed = 0.0 if worker.began is None else time.monotonic() - worker.began
+        if self.time_limit is not None and elapsed >= self.time_limit:
+            status, reason = "timeout", f"exceeded its time limit of {self.time_limit:g} s"
+        elif self.memory_limit is not None and (growth := worker.growth()) > self.memory_limit:
+            limit = readable_size(self.memory_limit)
+            status, reason = "oom", f"exceeded its memory limit of {limit}: it took {readable_size(growth)}"
+        else:
+            return
+        self._finish(worker, Result(status, reason=reason, traceback=worker.whereabouts()))
+        self._retire(worker)
+
+    def _bury(self, worker: Worker, code: int) -> None:
+        """A worker has died by itself or by somebody else's hand."""
+        run, attempt = worker.run, worker.attempt
+        if run is not None and -code in _FROM_OUTSIDE and attempt == 1:
+            self._again.append(run)
+        elif run is not None:
+            self._finish(worker, Result("crashed", reason=_epitaph(code, attempt), traceback=worker.last_words()))
+        self._retire(worker)
+
+    def _finish(self, worker: Worker, result: Result) -> None:
+        run, worker.run = worker.run, None
+        if run is None:  # it was cancelled, or answered twice
+            return
+        known: dict[str, Any] = {"attempts": worker.attempt, "executor": self.name}
+        if not result.started_at:
+            seconds = 0.0 if worker.began is None else time.monotonic() - worker.began
+            known |= {"started_at": worker.started_at or now(), "seconds": seconds}
+        self._finished.append((run, dataclasses.replace(result, **known)))
+
+
+def _end_all(workers: list[Worker], owner: int) -> None:
+    if os.getpid() == owner:  # not in a fork
+        while workers:
+            workers[-1].end()
+            workers.pop()
+
+
+def _epitaph(code: int, attempt: int) -> str:
+    if code >= 0:
+        return f"its process exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if -code in _FROM_OUTSIDE:
+        return f"its process was killed by {name} from outside, {attempt} times: perhaps the machine ran out of memory"
+    return f"its process was killed by {name}"
+
+
+def _n_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,212 @@
+"""A worker as the coordinator sees it: a process, a socket, what it printed last, and the run it has."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from attnlab.sweeps.executors.worker import Execute, frame, now, serve
+from attnlab.sweeps.runs import Run
+
+__all__ = ["Worker"]
+
+_LENGTH = struct.Struct("!Q")
+_CHUNK = 2**18
+_KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a stack of a hundred frames
+_BELOW_THE_RUN = os.path.join("executors", "worker.py")  # where a stack, innermost first, leaves the run
+_PATIENCE = 5.0  # seconds for what takes milliseconds: taking a message, dying of SIGKILL
+
+
+class Worker:
+    """One process, one pipe, no lock shared with anybody.
+
+    Attributes
+    ----------
+    run : Run or None
+        What it is doing; None when idle.
+    attempt : int
+        1, or 2 when the run had lost an earlier worker to a kill from outside.
+    started_at : str
+        When the run was given to it, ISO 8601.
+    began : float or None
+        `time.monotonic()` when its clock started: when it was given, or when the process was ready if that was later.
+    """
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.attempt = 1
+        self.started_at = ""
+        self.began: float | None = None
+        self.ready = False
+        self._process: Any = None
+        self._channel: socket.socket | None = None
+        self._output: socket.socket | None = None
+        self._pidfd: int | None = None
+        self._inbox = bytearray()
+        self._printed = bytearray()
+        self._resident = 0
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+    def start(self, execute: Execute, memory_limit: int | None, others: Iterable[Worker]) -> None:
+        """Start the process: by fork on Linux, so that classes registered in a notebook are there; else by spawn."""
+        forks = sys.platform == "linux"
+        context: BaseContext = multiprocessing.get_context("fork" if forks else "spawn")
+        self._channel, theirs = socket.socketpair()
+        self._output, their_output = socket.socketpair()
+        inherited = [d for worker in (*others, self) for d in worker._descriptors()] if forks else []
+        arguments = (theirs, their_output, inherited, os.getpid(), execute, memory_limit)
+        self._process = context.Process(target=serve, args=arguments, daemon=True, name="attnlab worker")  # type: ignore[attr-defined]
+        # A handler of the coordinator must not run in the child: signals wait until the child has set its own.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            with (
+                warnings.catch_warnings()
+            ):  # Python 3.12: the child here calls nothing that another thread may have locked
+                warnings.filterwarnings("ignore", ".*use of fork\\(\\) may lead to deadlocks", DeprecationWarning)
+                self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            theirs.close()
+            their_output.close()
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):  # an old kernel, or a process already gone: its sentinel will tell
+                self._pidfd = os.pidfd_open(self._process.pid)
+        self._channel.setblocking(False)
+        self._output.setblocking(False)
+
+    def end(self) -> None:
+        """Kill the process and what it started, and forget it; again does nothing."""
+        process, self._process = self._process, None
+        if process is not None and process.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in the group
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.join(_PATIENCE)
+        for end in (self._channel, self._output):
+            if end is not None:
+                end.close()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+        self._channel = self._output = self._pidfd = None
+
+    def _descriptors(self) -> list[int]:
+        ends = [e.fileno() for e in (self._channel, self._output) if e is not None]
+        return ends if self._pidfd is None else [*ends, self._pidfd]
+
+    # -- listening ----------------------------------------------------------------------------------------------------
+    def sources(self) -> list[Any]:
+        """What to wait for: its answers, its output, its death (a pidfd: a sentinel stays silent if a run forked)."""
+        death = self._process.sentinel if self._pidfd is None else self._pidfd
+        return [s for s in (self._channel, self._output, death) if s is not None]
+
+    def exit_code(self) -> int | None:
+        """None while it lives; minus the signal that killed it."""
+        code: int | None = self._process.exitcode
+        return code
+
+    def listen(self) -> list[bytes]:
+        """The messages that have arrived whole, without waiting for more."""
+        self._hear_output()
+        while self._channel is not None:
+            try:
+                chunk = self._channel.recv(_CHUNK)
+            except BlockingIOError:
+                break
+            except OSError:
+                chunk = b""
+            if not chunk:  # the run closed it, or the process is gone: its death or its time limit will tell
+                self._channel.close()
+                self._channel = None
+            self._inbox += chunk
+        messages = []
+        while len(self._inbox) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._inbox)[0]
+            if len(self._inbox) < end:
+                break
+            messages.append(bytes(self._inbox[_LENGTH.size : end]))
+            del self._inbox[:end]
+        return messages
+
+    def _hear_output(self) -> None:
+        for _ in range(16):  # and no more at a time: a run may print without end
+            if self._output is None:
+                return
+            try:
+                chunk = self._output.recv(_CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                chunk = b""
+            if not chunk:
+                self._output.close()
+                self._output = None
+            self._printed = (self._printed + chunk)[-_KEPT_OUTPUT:]
+
+    def last_words(self) -> str:
+        """The end of what the run printed, or the stack of its crash."""
+        self._hear_output()
+        lines = self._printed.decode("utf-8", "replace").strip().splitlines()
+        ours = (i for i, line in enumerate(lines) if _BELOW_THE_RUN in line and line.endswith("in attempt"))
+        return "\n".join(lines[: next(ours, None)])
+
+    def whereabouts(self) -> str:
+        """`last_words`, with the Python line where the run is now, if it still can tell."""
+        if self.ready and self._output is not None and self._process.is_alive():
+            self._hear_output()
+            os.kill(self._process.pid, signal.SIGUSR1)
+            for patience in (0.2, 0.02, 0.02):  # for its beginning, and for the rest
+                wait([self._output], patience)
+                self._hear_output()
+                if self._output is None:
+                    break
+        return self.last_words()
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+    def give(self, run: Run, attempt: int = 1) -> bool:
+        """Hand it a run; False if it cannot take it, being dead."""
+        if self._channel is None:
+            return False
+        self._hear_output()
+        self._printed.clear()
+        self.run, self.attempt, self.started_at = run, attempt, now()
+        self._start_clock()
+        try:
+            self._channel.settimeout(_PATIENCE)
+            self._channel.sendall(frame(run.canonical.encode("ascii")))
+            self._channel.setblocking(False)
+        except OSError:
+            self.run = None
+            return False
+        return True
+
+    def is_ready(self) -> None:
+        """It has said that it is ready: the clock of its first run starts here."""
+        self.ready = True
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self.began = time.monotonic() if self.ready else None
+        self._resident = self._resident_now() if self.ready else 0
+
+    def growth(self) -> int:
+        """Bytes of resident memory that the run has added (Linux; elsewhere 0)."""
+        return self._resident_now() - self._resident if self.began is not None else 0
+
+    def _resident_now(self) -> int:
+        try:
+            with open(f"/proc/{self._process.pid}/statm") as statm:
+                return int(statm.read().split()[1]) * resource.getpagesize()
+        except (OSError, IndexError):  # no /proc, or gone
+            return 0

@@ -1,0 +1,280 @@
+"""Reading an experiment: text -> Experiment. Every mistake at file:line:column, all of them at once.
+
+The fixed structure is checked by pydantic, the open part (components and their settings) by `grid.GridReader`, the claims
+against both. Nothing is built: an Experiment holds names and values.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le, Len
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
+
+from attnlab.errors import did_you_mean
+from attnlab.sweeps.claims import Claim, Table, check_claims, check_metric
+from attnlab.sweeps.columns import columns_of
+from attnlab.sweeps.grid import Choice, GridReader
+from attnlab.sweeps.inputs import Inputs
+from attnlab.sweeps.located import At, Document, short
+
+__all__ = ["Experiment", "Layout", "Limits", "parse_memory", "parse_time", "read"]
+
+_TIMES = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SIZES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+_QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*")
+
+
+def _quantity(value: Any, units: Mapping[str, float], what: str) -> float:
+    number, unit = (value, "") if not isinstance(value, str) else (None, "")
+    if isinstance(value, str) and (match := _QUANTITY.fullmatch(value)):
+        number, unit = float(match[1]), match[2]
+    if number is None or isinstance(number, bool) or not isinstance(number, (int, float)) or unit not in {"", *units}:
+        raise ValueError(f"must be {what}; got {short(value)}")
+    total = number * units.get(unit, 1)
+    if not (math.isfinite(total) and total > 0):
+        raise ValueError(f"must be more than nothing; got {short(value)}")
+    return total
+
+
+def parse_time(value: Any) -> float:
+    """Seconds of `60s`, `2m`, `1.5h`, `500ms`, or a number of seconds; ValueError otherwise."""
+    return _quantity(value, _TIMES, "a time such as 60s, 2m or 1h, or a number of seconds")
+
+
+def parse_memory(value: Any) -> int:
+    """Bytes of `2GiB`, `512MB`, or a number of bytes; ValueError otherwise."""
+    return int(_quantity(value, _SIZES, "a size such as 2GiB or 512MB, or a number of bytes"))
+
+
+_TIME_SCHEMA: JsonDict = {
+    "anyOf": [{"type": "string", "examples": ["60s", "2m", "1h"]}, {"type": "number", "exclusiveMinimum": 0}]
+}
+_SIZE_SCHEMA: JsonDict = {
+    "anyOf": [{"type": "string", "examples": ["2GiB", "512MB"]}, {"type": "number", "exclusiveMinimum": 0}]
+}
+
+
+class Limits(BaseModel):
+    """What a run may take, and how many may be planned; no part of a run's identity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    time: Annotated[float | None, BeforeValidator(lambda v: None if v is None else parse_time(v))] = Field(
+        default=None, description="Of one run: 60s, 2m, 1h, or seconds.", json_schema_extra=_TIME_SCHEMA
+    )
+    memory: Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_memory(v))] = Field(
+        default=None, description="Of one run: 2GiB, 512MB, or bytes.", json_schema_extra=_SIZE_SCHEMA
+    )
+    runs: Annotated[int, Ge(1), Le(100_000)] = Field(default=10_000, description="Of the experiment; more are refused.")
+
+
+class Layout(BaseModel):
+    """An experiment as it is written: the keys, and what pydantic can check of them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    attnlab: Literal[1] = Field(description="The version of this format.")
+    question: Annotated[str, Len(1)] = Field(description="What the experiment asks, in a sentence.")
+    source: str | None = Field(default=None, description="Where the question comes from.")
+    name: Annotated[str, Len(1)] | None = Field(default=None, description="Its name; the file's, unless given.")
+    task: Any = Field(description="What there is to align: a name, {name: {setting: value}}, or a list of these.")
+    mechanism: Any = Field(default={}, description="Parts by kind, or a mechanism with settings, or a list of these.")
+    model: Any = Field(
+        default="aligner", description="What learns: a name, {name: {setting: value}}, or a list of these."
+    )
+    seeds: Any = Field(default=5, description="A number n for the seeds 0..n-1, or a list of seeds.")
+    metrics: Annotated[list[str], Len(1)] = Field(
+        default=["alignment_accuracy"], description="The metrics to show; the first ranks."
+    )
+    claims: Annotated[list[Claim], Len(0, 100)] = Field(default=[], description="What is expected.")
+    tune: dict[str, Annotated[list[Any], Len(1)]] = Field(
+        default={}, description="Settings chosen on validation data, by dotted name, with their candidates."
+    )
+    limits: Limits = Field(default=Limits(), description="What a run may take, and how many there may be.")
+
+
+class Experiment(BaseModel):
+    """A question, and the grid of runs that answers it. Nothing is built yet; `plan` expands it."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    name: str
+    path: Path | None
+    question: str
+    source: str | None
+    tasks: tuple[Choice, ...]
+    mechanisms: tuple[Choice, ...]
+    models: tuple[Choice, ...]
+    seeds: tuple[int, ...]
+    metrics: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    tune: dict[str, list[Any]]
+    limits: Limits
+    inputs: dict[str, str]  # files that tasks read: path in a run -> SHA-256
+    text: str
+
+    @property
+    def count(self) -> int:
+        """The number of runs, before those that are the same are counted once."""
+        return _count(self.tasks) * _count(self.mechanisms) * _count(self.models) * len(self.seeds)
+
+
+def _count(choices: tuple[Choice, ...]) -> int:
+    return sum(choice.count for choice in choices)
+
+
+def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
+    """Read an experiment from a YAML file, or from a mapping of the same form.
+
+    Raises
+    ------
+    ExperimentError
+        With one line for each problem: `file:line:column: what was given, what is allowed`. For a mapping the dotted path
+        stands in place of line and column.
+    """
+    document = Document(source)
+    layout = _layout(document)
+    inputs = Inputs(document.path.parent if document.path else Path())
+    written = document.value
+    reader = GridReader(document, _mapping(written.get("tune")), inputs)
+    grid = {
+        role: tuple(reader.axis(role, written.get(role, default), (role,), role))
+        for role, default in (("task", None), ("mechanism", {}), ("model", "aligner"))
+        if role in written or default is not None
+    }
+    seeds = _seeds(document, written.get("seeds", 5))
+    _check_tune(document, reader)
+    if layout is None:
+        document.refuse()
+        raise AssertionError("a layout that pydantic refuses has a problem noted")
+    metrics = tuple(dict.fromkeys(layout.metrics))
+    for i, metric in enumerate(layout.metrics):
+        check_metric(document, metric, ("metrics", i))
+    document.refuse()
+    n_runs = math.prod(_count(choices) for choices in grid.values()) * len(seeds)
+    if n_runs > layout.limits.runs:
+        numbers = " x ".join([*(f"{_count(c)} {role}" for role, c in grid.items()), f"{len(seeds)} seeds"])
+        message = f"{n_runs} runs ({numbers}) are more than {layout.limits.runs}; raise `limits: {{runs: N}}` or narrow the grid"
+        document.problem(("limits", "runs"), message)
+        document.refuse()
+    if layout.claims:
+        rows = {role: [columns_of(role, p.spec) for c in choices for p in c.points()] for role, choices in grid.items()}
+        check_claims(document, layout.claims, Table({**rows, "seed": [{"seed": s} for s in seeds]}, tuple(layout.tune)))
+    document.refuse()
+    return Experiment(
+        name=layout.name or (document.path.stem if document.path else "experiment"),
+        path=document.path,
+        question=layout.question,
+        source=layout.source,
+        tasks=grid["task"],
+        mechanisms=grid["mechanism"],
+        models=grid["model"],
+        seeds=seeds,
+        metrics=metrics,
+        claims=tuple(layout.claims),
+        tune=layout.tune,
+        limits=layout.limits,
+        inputs=inputs.hashes,
+        text=document.text,
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _layout(document: Document) -> Layout | None:
+    """The fixed structure, or None with the problems noted."""
+    if not isinstance(document.value, dict):
+        what = f"a list of {len(document.value)}" if isinstance(document.value, list) else short(document.value)
+        document.problem((), f"an experiment is a mapping with the keys attnlab, question, task, ...; got {what}")
+        document.refuse()
+    try:
+        return Layout.model_validate(document.value)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            _translate(document, problem)
+    return None
+
+
+def _translate(document: Document, problem: Any) -> None:
+    """One of pydantic's findings, in our words and at its place."""
+    at: At = problem["loc"]
+    kind, value = problem["type"], problem["input"]
+    model: type[BaseModel] = Claim if at[:1] == ("claims",) else Limits if at[:1] == ("limits",) else Layout
+    if kind == "extra_forbidden":
+        known = list(model.model_fields)
+        message = f"unknown key {short(at[-1])}{did_you_mean(str(at[-1]), known)}; allowed are {', '.join(known)}"
+        document.problem(at, message, key=True)
+    elif kind == "missing":
+        description = model.model_fields[str(at[-1])].description
+        document.problem(at[:-1], f"missing key {at[-1]!r}: {description}")
+    elif kind == "value_error":
+        document.problem(at, f"{_dotted(at)}: {problem['ctx']['error']}")
+    elif kind == "literal_error" and at == ("attnlab",):
+        document.problem(at, f"attnlab: the version of the format must be 1; got {short(value)}")
+    else:
+        said = problem["msg"].replace("Input should be", "must be").replace("a valid dictionary", "a mapping")
+        said = said.replace("a valid ", "a ").replace("Dictionary should", "must").replace("List should", "must")
+        document.problem(at, f"{_dotted(at)} {said[0].lower()}{said[1:]}; got {short(value)}")
+
+
+def _dotted(at: At) -> str:
+    return ".".join(str(part) for part in at)
+
+
+def _seeds(document: Document, value: Any) -> tuple[int, ...]:
+    """An int n for 0..n-1, or the list itself."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 1 <= value <= 100_000:
+            return tuple(range(value))
+        document.problem(("seeds",), f"seeds must be between 1 and 100000, or a list of seeds; got {value}")
+        return ()
+    if not isinstance(value, list) or not value:
+        document.problem(
+            ("seeds",), f"seeds must be a number n, for 0..n-1, or a list of whole numbers; got {short(value)}"
+        )
+        return ()
+    seen: dict[int, None] = {}
+    for i, seed in enumerate(value):
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            document.problem(("seeds", i), f"a seed is a whole number, at least 0; got {short(seed)}")
+        elif seed in seen:
+            document.problem(("seeds", i), f"seed {seed} stands twice")
+        else:
+            seen[seed] = None
+    return tuple(seen)
+
+
+def _check_tune(document: Document, reader: GridReader) -> None:
+    """Note tuned settings that nothing here has, and those that may not be tuned."""
+    if reader.incomplete:
+        return  # what could not be read may be what has the setting
+    for column in reader.tune:
+        if column.startswith("task."):
+            message = (
+                f"{column}: the task cannot be tuned, since it is what mechanisms are compared on; make it a grid axis"
+            )
+        elif column not in reader.tuned:
+            known = sorted(c for c in reader.tunable if not c.startswith("task."))
+            message = f"nothing here has the setting {short(column)}{did_you_mean(column, known)}; there are {', '.join(known)}"
+        else:
+            continue
+        document.problem(("tune", column), message, key=True)

@@ -1,0 +1,116 @@
+"""Fingerprints of the code behind a run, so that an edited component's runs, and no others, are stale.
+
+Of attnlab's own components the class is hashed, of all others the whole module: its syntax tree, without docstrings (and
+comments), so that formatting and documenting change nothing. Where no source can be had, the bytecode. Metrics are no part
+of it. The tree is Python's own: another minor version of Python may write it differently, and then all is stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import linecache
+import sys
+import textwrap
+from types import CodeType
+
+from attnlab.registry import entry
+from attnlab.sweeps.columns import ROLES, components_of
+from attnlab.sweeps.runs import Run
+
+__all__ = ["fingerprint", "fingerprints"]
+
+
+def fingerprints(run: Run) -> dict[str, str]:
+    """`{column: "name:hash"}` for each component of a run, those inside others included.
+
+    Raises
+    ------
+    UnknownName, AmbiguousName
+        When a component is not installed any more.
+    """
+    return {
+        column: f"{name.rpartition(':')[2]}:{_of_name(kind, name)}"
+        for role in ROLES
+        for column, kind, name, _ in components_of(role, run.spec[role])
+    }
+
+
+def _of_name(kind: str, name: str) -> str:
+    found = entry(kind, name)
+    return fingerprint(found.cls, whole_module=found.distribution != "attnlab")
+
+
+@functools.cache
+def fingerprint(cls: type, whole_module: bool = False) -> str:
+    """Sixteen hexadecimal digits for the code of a class, or of the module in which it stands."""
+    module = _module_tree(cls.__module__)
+    tree = module if whole_module or module is None else _find(module, cls.__qualname__)
+    tree = tree or _own_tree(cls)
+    text = _bytecode(cls) if tree is None else ast.dump(_bare(tree))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _module_tree(name: str) -> ast.Module | None:
+    module = sys.modules.get(name)
+    if module is None:
+        return None
+    linecache.checkcache(getattr(module, "__file__", None))
+    try:
+        return ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError):  # built in, typed at a prompt, or a notebook's __main__
+        return None
+
+
+def _own_tree(cls: type) -> ast.AST | None:
+    """The source of the class alone: in a notebook, its cell's."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+
+
+def _find(tree: ast.AST, qualname: str) -> ast.AST | None:
+    """The class of that name; None where it is made by a function."""
+    found: ast.AST | None = tree
+    for word in qualname.split("."):
+        classes = [n for n in getattr(found, "body", []) if isinstance(n, ast.ClassDef) and n.name == word]
+        if not classes:
+            return None
+        found = classes[-1]
+    return found
+
+
+def _bare(tree: ast.AST) -> ast.AST:
+    """The same tree without docstrings, changed in place."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                del node.body[0]
+    return tree
+
+
+def _bytecode(cls: type) -> str:
+    """What the functions of a class do, in order of their names."""
+    parts = []
+    for name, value in sorted(vars(cls).items()):
+        inner = getattr(value, "__func__", getattr(value, "fget", value))
+        if isinstance(code := getattr(inner, "__code__", None), CodeType):
+            parts.append((name, _code(code, inner.__doc__), repr(inner.__defaults__), repr(inner.__kwdefaults__)))
+        elif isinstance(value, (bool, int, float, str)) and not name.startswith("__"):
+            parts.append((name, repr(value), "", ""))
+    return repr(parts)
+
+
+def _code(code: CodeType, doc: str | None) -> str:
+    constants = [
+        _code(c, None) if isinstance(c, CodeType) else repr(c) for c in code.co_consts if doc is None or c != doc
+    ]
+    return repr((code.co_code.hex(), code.co_names, code.co_varnames, constants))

@@ -1,0 +1,158 @@
+"""What the store holds, as DataFrames: one row a run and test condition, or one run with its arrays."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnlab.sweeps.columns import columns
+from attnlab.sweeps.runs import Result, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["StoredRun", "frame_of", "load_results", "load_run"]
+
+DEFAULT_STORE = "results/attnlab.db"
+FIRST = ("experiment", "run_id")
+AXES = ("task", "test", "similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model", "seed")
+LAST = (
+    "status",
+    "reason",
+    "attempts",
+    "fit_seconds",
+    "n_parameters",
+    "operations_per_query",
+    "n_tuned",
+    "backend",
+    "executor",
+    "plugin_versions",
+    "attnlab_version",
+    "started_at",
+)
+
+
+def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]:
+    facts = result.facts
+    versions = dict(result.versions)
+    about = {"experiment": experiment, "run_id": run.run_id, **columns(run), **facts.get("tuned", {})}
+    after = {
+        "status": result.status,
+        "reason": result.reason,
+        "attempts": result.attempts,
+        "fit_seconds": facts.get("fit_seconds", np.nan),
+        "n_parameters": facts.get("n_parameters", np.nan),
+        "operations_per_query": facts.get("operations_per_query", np.nan),
+        "n_tuned": facts.get("n_tuned", np.nan),
+        "backend": facts.get("backend", ""),
+        "executor": result.executor,
+        "attnlab_version": versions.pop("attnlab", ""),
+        "started_at": result.started_at,
+    }
+    own = {name: version for name, version in versions.items() if name not in ("python", "numpy")}
+    after["plugin_versions"] = " ".join(f"{name}={version}" for name, version in sorted(own.items()))
+    for test, metrics in (result.metrics or {"test": {}}).items():
+        yield {**about, "test": test, **{m: v for m, v in metrics.items() if m not in after}, **after}
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    """The pinned order: what a run is, each axis followed by its settings; its metrics; what became of it."""
+    names = list(names)
+    order = [n for n in FIRST if n in names]
+    for axis in AXES:
+        order += [n for n in names if n == axis or n.startswith(f"{axis}.")]
+    rest = [n for n in names if n not in order and n not in LAST]
+    order += [n for n in rest if "." in n]  # settings of parts inside a composed mechanism
+    order += sorted(n for n in rest if "." not in n)
+    return [*order, *(n for n in LAST if n in names)]
+
+
+def frame_of(records: Iterable[tuple[str, Run, Result]], tidy: bool = False) -> pd.DataFrame:
+    """The results table of (experiment, run, result) records.
+
+    Returns
+    -------
+    DataFrame
+        One row a run and test condition; with `tidy`, one row a run, test condition and metric, in the columns `metric`
+        and `value`. A run that did not succeed has NaN metrics and its reason.
+    """
+    import pandas as pd
+
+    rows = [row for experiment, run, result in records for row in _rows(experiment, run, result)]
+    names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
+    frame = pd.DataFrame(rows, columns=_ordered(names))
+    if not tidy:
+        return frame
+    metrics = metric_columns(frame)
+    keys = [c for c in frame.columns if c not in metrics]
+    return frame.melt(id_vars=keys, value_vars=metrics, var_name="metric", value_name="value")
+
+
+def metric_columns(frame: pd.DataFrame) -> list[str]:
+    """The metrics of a results table, in its order."""
+    known = {*FIRST, *AXES, *LAST, "metric", "value"}
+    return [c for c in frame.columns if c not in known and "." not in c]
+
+
+def load_results(
+    store: str | os.PathLike[str] = DEFAULT_STORE, tidy: bool = False, experiment: str | None = None
+) -> pd.DataFrame:
+    """The results of a store, one row a run and test condition.
+
+    Parameters
+    ----------
+    store : path of the store that `attnlab sweep` wrote
+    tidy : bool
+        One row a run and metric instead, in the columns `metric` and `value`.
+    experiment : str or None
+        The name of one experiment; None for all.
+
+    Raises
+    ------
+    StoreError
+        When there is no such store, or it cannot be read.
+    """
+    from attnlab.sweeps.store import Store
+
+    with Store(store, create=False) as opened:
+        return frame_of(opened.rows(experiment), tidy)
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One run with what was kept of it: loss curve, learned arrays, the weights of a few test examples."""
+
+    run: Run
+    result: Result
+    arrays: Mapping[str, np.ndarray[Any, Any]]
+
+    def __repr__(self) -> str:
+        kept = ", ".join(f"{name} {array.shape}" for name, array in self.arrays.items())
+        return f"<StoredRun {self.run.run_id} {self.result.status}: {self.run.label()}; {kept or 'no arrays'}>"
+
+
+def load_run(run_id: str, store: str | os.PathLike[str] = DEFAULT_STORE) -> StoredRun:
+    """One run by its id, or by the beginning of it.
+
+    `arrays` has "loss_curve", "params.similarity.Wq", "test.<condition>.W", "test.<condition>.gold", ... as far as they
+    were kept.
+
+    Raises
+    ------
+    StoreError
+        When there is no such run, or more than one.
+    """
+    from attnlab.sweeps.store import Store
+
+    with Store(store, create=False) as opened:
+        run, result = opened.load_run(run_id)
+    arrays = {}
+    if result.artifacts:
+        with np.load(io.BytesIO(result.artifacts), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    return StoredRun(run, result, arrays)

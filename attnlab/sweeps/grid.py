@@ -1,0 +1,338 @@
+"""The open part of an experiment: components and their settings, every list a grid axis.
+
+    normaliser: softmax                                    a name
+    normaliser: {entmax: {alpha: 1.5}}                     a name with settings
+    normaliser: [softmax, {entmax: {alpha: [1.2, 1.5]}}]   an axis of three
+    lengths: {value: [10, 20]}                             a setting that is itself a list or a mapping
+
+A setting named for a kind holds a component (`mechanism: {multi_head: {mechanism: {similarity: dot}}}`). `GridReader`
+checks all of it against what the components declare; a `Choice` is the result: counted by multiplication, expanded late.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
+from attnlab.interfaces import Component, names_of, settings_of
+from attnlab.registry import Entry, entry, names
+from attnlab.settings import checked_one, describe
+from attnlab.sweeps.inputs import Inputs
+from attnlab.sweeps.located import At, Document, short
+
+__all__ = ["COMPOSED", "FILLED_IN", "PARTS", "Choice", "GridReader", "Point", "prefix_of"]
+
+PARTS = ("similarity", "normaliser", "aggregator", "position", "mask")
+COMPOSED = "single_head"  # the mechanism that a mapping of parts stands for
+FILLED_IN = {"model": ("mechanism", "random_state")}  # settings that the run gives, by kind
+_HOLDS = (*PARTS, "mechanism", "encoder")  # kinds whose components may be settings
+_PLAIN_KINDS = ("task", "metric")  # kinds whose settings are never components
+
+
+def holds(kind: str, setting: str) -> bool:
+    """Whether a setting of a component of this kind is itself a component, of the kind it is named for."""
+    return setting in _HOLDS and kind not in _PLAIN_KINDS
+
+
+def prefix_of(prefix: str, setting: str, taken: frozenset[str]) -> str:
+    """The dotted column of a component that is a setting.
+
+    The parts of a mechanism, at any depth, have columns of their own (`similarity`, not `mechanism.similarity`) unless a
+    mechanism around it has that part itself.
+    """
+    inside_mechanism = prefix.split(".")[-1] == "mechanism"
+    return setting if inside_mechanism and setting in PARTS and setting not in taken else f"{prefix}.{setting}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One component with one value for each setting, and the candidates of those that are tuned, by column."""
+
+    spec: dict[str, dict[str, Any]]
+    tune: dict[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One component, each setting with its options: JSON values or, where it is a component, further choices."""
+
+    kind: str
+    name: str  # bare for attnlab's own, else `distribution:name`
+    settings: tuple[tuple[str, tuple[Any, ...]], ...]
+    tune: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many points there are, without making any."""
+        return math.prod(sum(o.count if isinstance(o, Choice) else 1 for o in options) for _, options in self.settings)
+
+    def points(self) -> Iterator[Point]:
+        """Every combination of options, the last setting changing fastest."""
+        axes = []
+        for _, options in self.settings:
+            axis: list[tuple[Any, Mapping[str, tuple[Any, ...]]]] = []
+            for option in options:
+                if isinstance(option, Choice):
+                    axis += [(p.spec, p.tune) for p in option.points()]
+                else:
+                    axis.append((option, {}))
+            axes.append(axis)
+        for values in itertools.product(*axes):
+            tune = dict(self.tune)
+            for _, inner in values:
+                tune |= inner
+            yield Point({self.name: {s: v for (s, _), (v, _) in zip(self.settings, values, strict=True)}}, tune)
+
+
+class GridReader:
+    """Reads components out of a document, noting every problem at its place.
+
+    Parameters
+    ----------
+    document : Document
+    tune : mapping of dotted setting to candidates
+        These settings stand in the choices' `tune` and not among their settings; `tuned` collects those that were met, `tunable` all that could be.
+    inputs : Inputs
+        Where settings that are paths are found and hashed.
+    """
+
+    def __init__(self, document: Document, tune: Mapping[str, Any], inputs: Inputs) -> None:
+        self.document = document
+        self.tune = tune
+        self.inputs = inputs
+        self.tuned: set[str] = set()
+        self.tunable: set[str] = set()
+        self.incomplete = False  # whether some component could not be read
+        self._entries: dict[tuple[str, str], Entry] = {}
+
+    # -- components ---------------------------------------------------------------------------------------------
+    def axis(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str] = frozenset()) -> list[Choice]:
+        """A component, or a list of them."""
+        if not isinstance(value, list):
+            found = [self.one(kind, value, at, prefix, taken)]
+        else:
+            found = [self.one(kind, inner, (*at, i), prefix, taken) for i, inner in enumerate(value)]
+            if not value:
+                self.document.problem(at, f"an empty list: give at least one {kind}")
+        self.incomplete |= not found or None in found
+        return [choice for choice in found if choice is not None]
+
+    def one(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str]) -> Choice | None:
+        """A component: a name, `{name: {setting: value}}`, or, for a mechanism, a mapping of parts."""
+        problem = self.document.problem
+        if isinstance(value, str):
+            return self.component(kind, value, {}, at, at, prefix, taken)
+        if not isinstance(value, dict):
+            problem(at, f"{_a(kind)} is a name, or {{name: {{setting: value}}}}; got {short(value)}")
+            return None
+        if kind == "mechanism" and (not value or any(key in PARTS for key in value)):
+            return self._block(value, at, prefix, taken)
+        if len(value) != 1:
+            problem(
+                at,
+                f"{_a(kind)} is written {{name: {{setting: value}}}} with one name; got {names_of(map(short, value))}"
+                f"{' (for several write a list: [a, b])' if len(value) > 1 else ''}",
+            )
+            return None
+        ((name, settings),) = value.items()
+        if settings is None:
+            settings = {}
+        if not isinstance(settings, dict):
+            problem((*at, name), f"the settings of {kind} {name!r} must be a mapping; got {short(settings)}")
+            return None
+        if kind == "mechanism" and self._is_no_mechanism(name):
+            near = did_you_mean(name, [*PARTS, *names("mechanism")])
+            problem(
+                (*at, name),
+                f"unknown key {short(name)} in mechanism{near}; it has the parts {names_of(PARTS)}, or is one of "
+                f"{names_of(names('mechanism'))} with settings",
+                key=True,
+            )
+            return None
+        return self.component(kind, name, settings, (*at, name), at, prefix, taken)
+
+    def _is_no_mechanism(self, name: str) -> bool:
+        try:
+            entry("mechanism", name)
+        except UnknownName:
+            return True
+        except AmbiguousName:
+            return False
+        return False
+
+    def _block(self, value: dict[str, Any], at: At, prefix: str, taken: frozenset[str]) -> Choice | None:
+        parts = {}
+        for key, inner in value.items():
+            if key in PARTS:
+                parts[key] = inner
+            else:
+                message = (
+                    f"unknown key {short(key)} in mechanism{did_you_mean(key, PARTS)}; allowed are {names_of(PARTS)}"
+                )
+                self.document.problem((*at, key), message, key=True)
+        return self.component("mechanism", COMPOSED, parts, at, at, prefix, taken)
+
+    def component(
+        self, kind: str, name: str, given: dict[str, Any], at: At, named_at: At, prefix: str, taken: frozenset[str]
+    ) -> Choice | None:
+        """A named component with the settings given at `at`; the defaults of the others are written out."""
+        try:
+            found = self._entries.get((kind, name)) or entry(kind, name)
+        except (UnknownName, AmbiguousName) as error:
+            self.document.problem(at, str(error), key=at != named_at)
+            return None
+        self._entries[kind, name] = found
+        known = settings_of(found.cls)
+        filled = FILLED_IN.get(kind, ())
+        for setting in given:
+            if setting in filled:
+                self.document.problem(
+                    (*at, setting), f"{setting!r} of {kind} {name!r} is filled in by the run; leave it out", key=True
+                )
+            elif setting not in known:
+                allowed = [s for s in known if s not in filled]
+                message = (
+                    f"{kind} {name!r} has no setting {short(setting)}{did_you_mean(setting, allowed)}; "
+                    f"it has {names_of(allowed)}"
+                )
+                self.document.problem((*at, setting), message, key=True)
+        inner_taken = taken | {s for s in known if s in PARTS} if kind == "mechanism" else frozenset()
+        settings: list[tuple[str, tuple[Any, ...]]] = []
+        tune: list[tuple[str, tuple[Any, ...]]] = []
+        for setting, parameter in known.items():
+            if setting in filled:
+                continue
+            column = f"{prefix}.{setting}"
+            where = (*at, setting)
+            if holds(kind, setting):
+                inner_prefix = prefix_of(prefix, setting, taken)
+                value = given.get(setting, parameter.default)
+                if value is None:
+                    settings.append((setting, (None,)))
+                elif value is inspect.Parameter.empty:
+                    self._missing(found, setting, at)
+                else:
+                    inner_at = where if setting in given else at
+                    choices = self.axis(setting, _as_spec(value), inner_at, inner_prefix, inner_taken)
+                    settings.append((setting, tuple(choices)))
+                continue
+            self.tunable.add(column)
+            if column in self.tune:
+                self.tuned.add(column)
+                tune.append((column, self._tuned(found, setting, column, given, where)))
+            elif setting in given:
+                settings.append((setting, self._options(found, setting, given[setting], where)))
+            elif parameter.default is inspect.Parameter.empty:
+                self._missing(found, setting, at)
+            else:
+                settings.append((setting, self._default(found, setting, parameter.default, at)))
+        bare = found.distribution == "attnlab"
+        return Choice(kind, found.name if bare else found.qualified, tuple(settings), tuple(tune))
+
+    def _missing(self, found: Entry, setting: str, at: At) -> None:
+        allowed = "" if holds(found.kind, setting) else f" ({describe(found.cls, setting)})"
+        self.document.problem(at, f"{found.kind} {found.name!r} needs the setting {setting!r}{allowed}", key=True)
+
+    # -- settings -----------------------------------------------------------------------------------------------
+    def _options(self, found: Entry, setting: str, value: Any, at: At) -> tuple[Any, ...]:
+        """The values of a setting: one, or a list of them."""
+        if not isinstance(value, list):
+            return self._unique([self._value(found, setting, value, at)])
+        if not value:
+            self.document.problem(at, "an empty list is no axis; a setting that is a list is written {value: []}")
+        options = []
+        for i, inner in enumerate(value):
+            if isinstance(inner, list):
+                message = f"a list in a list: a setting that is a list is written {{value: {short(inner)}}}"
+                self.document.problem((*at, i), message)
+            else:
+                options.append(self._value(found, setting, inner, (*at, i)))
+        return self._unique(options)
+
+    @staticmethod
+    def _unique(options: list[Any]) -> tuple[Any, ...]:
+        return tuple({json.dumps(o, sort_keys=True): o for o in options}.values())
+
+    def _value(self, found: Entry, setting: str, value: Any, at: At) -> Any:
+        """One value, checked, in its declared type, as JSON has it. After a problem: None."""
+        if isinstance(value, dict) and list(value) == ["value"]:
+            value, at = value["value"], (*at, "value")
+        try:
+            if self.inputs.is_path(found.cls, setting) and isinstance(value, str):
+                return self.inputs.add(value)
+            return canonical(checked_one(found.kind, found.cls, setting, self._number(found, setting, value)))
+        except SettingError as error:
+            self.document.problem(at, str(error))
+        except (OSError, ValueError, RuntimeError) as error:  # a file that is not there; ~nobody
+            self.document.problem(at, f"{found.kind} {found.name!r}: {setting}: {error}")
+        except TypeError as error:
+            self.document.problem(at, f"{found.kind} {found.name!r}: {setting} {error}")
+        return None
+
+    @staticmethod
+    def _number(found: Entry, setting: str, value: Any) -> Any:
+        """Where nothing is declared but the default is a float, 1 is 1.0: the same run."""
+        default = settings_of(found.cls)[setting].default
+        undeclared = describe(found.cls, setting) == "anything"
+        if undeclared and type(default) is float and type(value) is int:
+            return float(value)
+        return value
+
+    def _default(self, found: Entry, setting: str, default: Any, at: At) -> tuple[Any, ...]:
+        try:
+            return (canonical(default),)
+        except TypeError as error:
+            message = f"the default of {setting!r} of {found.kind} {found.name!r} {error}; give it a value here"
+            self.document.problem(at, message, key=True)
+            return (None,)
+
+    def _tuned(self, found: Entry, setting: str, column: str, given: dict[str, Any], at: At) -> tuple[Any, ...]:
+        if setting in given:
+            line = "" if self.document.path is None else f" (line {self.document.line_of_key(('tune', column))})"
+            message = f"{column} is both set here and tuned{line}; leave one of them out"
+            self.document.problem(at, message, key=True)
+        candidates = self.tune[column]
+        if not isinstance(candidates, list):
+            return ()  # refused already
+        return self._options(found, setting, candidates, ("tune", column))
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _as_spec(value: Any) -> Any:
+    """A default that is a component object, as it would be written."""
+    if isinstance(value, Component):
+        return {value.name: value.get_params(deep=False)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def canonical(value: Any) -> Any:
+    """A value as JSON has it, the same for all that mean the same: tuples are lists, -0.0 is 0.0.
+
+    Raises
+    ------
+    TypeError
+        For what JSON cannot write.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"is {value}, which is no finite number")
+        return value + 0.0
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, (list, tuple)):
+        return [canonical(inner) for inner in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: canonical(inner) for key, inner in value.items()}
+    raise TypeError(f"is {type(value).__name__}: {short(value)}, which an experiment cannot write down")

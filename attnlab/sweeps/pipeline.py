@@ -1,0 +1,180 @@
+"""A sweep from file to table. Start reading here; each step is a file of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attnlab.errors import SettingError
+from attnlab.plugins import plugins
+from attnlab.registry import build, entry
+from attnlab.settings import checked
+from attnlab.sweeps.columns import only as filtered
+from attnlab.sweeps.experiment import Experiment, parse_memory, parse_time, read
+from attnlab.sweeps.fingerprint import fingerprints
+from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
+from attnlab.sweeps.plan import Planned, decide, parse_rerun, plan
+from attnlab.sweeps.progress import Progress
+from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Stopped", "plan_with_reasons", "sweep"]
+
+Source = str | os.PathLike[str] | Mapping[str, Any]
+
+
+class Stopped(Exception):
+    """`fail_fast` ended the sweep at the first run that did not succeed."""
+
+
+def sweep(
+    *sources: Source,
+    jobs: int | None = None,
+    executor: str = "local",
+    store: str | os.PathLike[str] = DEFAULT_STORE,
+    rerun: str = "missing,failed,stale",
+    time_limit: float | str | None = None,
+    memory_limit: int | str | None = None,
+    only: str | None = None,
+    limit: int | None = None,
+    fail_fast: bool = False,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Run what is missing of some experiments, and return the results table of all their runs.
+
+    Parameters
+    ----------
+    *sources : paths of YAML files, or mappings of the same form
+    jobs : int or None
+        Worker processes; None is one a processor.
+    executor : str
+        Where runs happen: "local" (worker processes, with limits), "serial" (this process), or a plugin's.
+    store : path
+        The SQLite file that holds the results; made where there is none.
+    rerun : str
+        Which runs to run: some of missing, failed, stale; or all, or none.
+    time_limit, memory_limit : of one run, seconds or "60s", bytes or "2GiB"; over the experiments' own limits
+    only : str or None
+        A filter over dotted columns: "similarity=dot,task.d=16".
+    limit : int or None
+        At most this many runs of each experiment.
+    fail_fast : bool
+        Stop at the first run that does not succeed (`Stopped`).
+    quiet : bool
+        No progress on stderr.
+
+    Returns
+    -------
+    DataFrame
+        One row a run and test condition; see `load_results`.
+
+    Raises
+    ------
+    ExperimentError, SettingError, StoreError
+        Before anything is run.
+    """
+    experiments = [read(source) for source in sources]
+    _distinct(experiments)
+    limits, words = _limits(time_limit, memory_limit), parse_rerun(rerun)
+    entry("executor", executor)
+    chosen = [(experiment, _chosen(experiment, only, limit)) for experiment in experiments]
+    with Store(store) as opened:
+        for experiment, runs in chosen:
+            opened.add_experiment(experiment.name, experiment.question, experiment.text, _ids(plan(experiment)))
+            todo = [p.run for p in _decided(opened, runs, words) if p.action == "run"]
+            _report("attnlab_sweep_started", experiment=experiment, runs=todo)
+            with (
+                _executor(executor, jobs, experiment, limits) as workers,
+                Progress(experiment.name, len(todo), quiet) as progress,
+            ):
+                for run in todo:
+                    workers.submit(run)
+                for run, result in workers.as_completed():
+                    opened.append(run, result, fingerprints(run))
+                    progress.finished(run, result)
+                    _report("attnlab_run_finished", run=run, result=result)
+                    if fail_fast and result.status not in ("ok", "skipped"):
+                        raise Stopped(f"run {run.run_id} ({run.label()}): {result.status}: {result.reason}")
+            _report("attnlab_sweep_finished", experiment=experiment, frame=frame_of(_records(opened, experiment, runs)))
+        return frame_of(record for experiment, runs in chosen for record in _records(opened, experiment, runs))
+
+
+def plan_with_reasons(
+    experiment: Experiment,
+    store: str | os.PathLike[str] = DEFAULT_STORE,
+    rerun: str = "missing,failed,stale",
+    only: str | None = None,
+    limit: int | None = None,
+) -> tuple[Planned, ...]:
+    """What a sweep would run, and why; a store that does not exist holds nothing, and is not made."""
+    runs = _chosen(experiment, only, limit)
+    if not os.path.exists(store):
+        return decide(runs, {}, fingerprints, parse_rerun(rerun))
+    with Store(store, create=False) as opened:
+        return _decided(opened, runs, parse_rerun(rerun))
+
+
+def _decided(opened: Store, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
+    return decide(runs, opened.known(_ids(runs)), fingerprints, words)
+
+
+def _ids(runs: Sequence[Run]) -> list[str]:
+    return [run.run_id for run in runs]
+
+
+def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iterator[tuple[str, Run, Result]]:
+    return ((experiment.name, run, result) for run, result in opened.results(_ids(runs)))
+
+
+def _chosen(experiment: Experiment, only: str | None, limit: int | None) -> tuple[Run, ...]:
+    runs = plan(experiment)
+    if only:
+        runs = filtered(runs, only)
+    return runs if limit is None else runs[:limit]
+
+
+def _distinct(experiments: Sequence[Experiment]) -> None:
+    seen: dict[str, Experiment] = {}
+    for experiment in experiments:
+        if experiment.name in seen and seen[experiment.name].path != experiment.path:
+            raise SettingError(
+                f"two experiments are called {experiment.name!r}: {seen[experiment.name].path} and {experiment.path}; "
+                "give one of them a `name:`"
+            )
+        seen[experiment.name] = experiment
+
+
+def _limits(time_limit: float | str | None, memory_limit: int | str | None) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    for name, value, parse in (("time_limit", time_limit, parse_time), ("memory_limit", memory_limit, parse_memory)):
+        if value is not None:
+            try:
+                limits[name] = parse(value)
+            except ValueError as error:
+                raise SettingError(f"{name} {error}") from None
+    return limits
+
+
+def _executor(name: str, jobs: int | None, experiment: Experiment, limits: Mapping[str, Any]) -> Any:
+    """The executor by name, with those of jobs and limits that it has as settings.
+
+    Raises
+    ------
+    SettingError
+        When a limit is asked for that this executor cannot keep.
+    """
+    own = {"time_limit": experiment.limits.time, "memory_limit": experiment.limits.memory}
+    wanted = {"jobs": jobs, **own, **limits}
+    wanted = {setting: value for setting, value in wanted.items() if value is not None}
+    cls = entry("executor", name).cls
+    return build("executor", {name: checked("executor", cls, wanted)})
+
+
+def _report(event: str, **facts: Any) -> None:
+    for failure in plugins().report(event, **facts):
+        print(f"attnlab: {failure}", file=sys.stderr)

@@ -1,0 +1,113 @@
+"""Planning: Experiment -> tuple[Run, ...], and what is to be done about each run. Pure: the same in, the same out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attnlab.errors import SettingError, did_you_mean
+from attnlab.sweeps.experiment import Experiment
+from attnlab.sweeps.inputs import Inputs
+from attnlab.sweeps.runs import Run
+
+__all__ = ["RERUN", "Planned", "decide", "parse_rerun", "plan"]
+
+DEFAULT_RERUN = frozenset({"missing", "failed", "stale"})
+RERUN = ("missing", "failed", "stale", "all", "none")
+_FAILED = ("failed", "timeout", "crashed", "oom")  # invalid and skipped are results: the same run ends the same way
+
+
+def plan(experiment: Experiment) -> tuple[Run, ...]:
+    """Every run of an experiment, once: task by task, mechanism by mechanism, model by model, seed by seed."""
+    tasks, mechanisms, models = (
+        [point for choice in choices for point in choice.points()]
+        for choices in (experiment.tasks, experiment.mechanisms, experiment.models)
+    )
+    runs: dict[str, Run] = {}
+    for task, mechanism, model in itertools.product(tasks, mechanisms, models):
+        spec: dict[str, Any] = {
+            "task": task.spec,
+            "mechanism": mechanism.spec,
+            "model": model.spec,
+            "tune": {column: list(values) for column, values in {**mechanism.tune, **model.tune}.items()},
+        }
+        if inputs := Inputs.of([task.spec, mechanism.spec, model.spec], experiment.inputs):
+            spec["inputs"] = inputs
+        for seed in experiment.seeds:
+            run = Run.of({**spec, "seed": seed})
+            runs.setdefault(run.canonical, run)
+    return tuple(runs.values())
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run, whether it is to be run, and why."""
+
+    run: Run
+    action: str  # "run" or "keep"
+    reason: str
+
+
+def parse_rerun(text: str) -> frozenset[str]:
+    """The words of `--rerun missing,failed,stale`; SettingError for one that is none of them."""
+    words = frozenset(word.strip() for word in text.split(",") if word.strip())
+    for word in sorted(words):
+        if word not in RERUN:
+            raise SettingError(f"--rerun: unknown {word!r}{did_you_mean(word, RERUN)}; allowed are {', '.join(RERUN)}")
+    if not words or ("none" in words and len(words) > 1):
+        raise SettingError(f"--rerun {text!r}: give some of missing, failed, stale, or all alone, or none alone")
+    return words
+
+
+def decide(
+    runs: Iterable[Run],
+    known: Mapping[str, tuple[str, Mapping[str, str]]],
+    fingerprints: Callable[[Run], Mapping[str, str]],
+    rerun: Collection[str] = DEFAULT_RERUN,
+) -> tuple[Planned, ...]:
+    """What is to be done about each run, and why.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+    known : mapping of run_id to (status, fingerprints at that time)
+        What the store holds.
+    fingerprints : callable, Run -> {role: "name:hash"}
+        What the code is now; asked only for runs that are known.
+    rerun : collection of str
+        Of `missing`, `failed`, `stale`, `all`, `none`. `ok`, `skipped` and `invalid` are results and count as done.
+    """
+    return tuple(_decide(run, known.get(run.run_id), fingerprints, rerun) for run in runs)
+
+
+def _decide(
+    run: Run,
+    known: tuple[str, Mapping[str, str]] | None,
+    fingerprints: Callable[[Run], Mapping[str, str]],
+    rerun: Collection[str],
+) -> Planned:
+    def planned(reason: str, *words: str) -> Planned:
+        return Planned(run, "run" if {"all", *words} & set(rerun) else "keep", reason)
+
+    if known is None:
+        return planned("missing", "missing")
+    status, before = known
+    words, reasons = [], []
+    if status in _FAILED:
+        words.append("failed")
+        reasons.append(f"failed: {status}" if status != "failed" else "failed")
+    if changed := _changed(before, fingerprints(run)):
+        words.append("stale")
+        reasons.append(f"stale: {', '.join(changed)} changed")
+    return planned("; ".join(reasons) or ("done" if status == "ok" else f"done: {status}"), *words)
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    roles = [*now, *(role for role in before if role not in now)]
+    return [
+        f"{role} {now.get(role, before.get(role, '')).partition(':')[0]}"
+        for role in roles
+        if now.get(role) != before.get(role)
+    ]

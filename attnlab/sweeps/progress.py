@@ -1,0 +1,87 @@
+"""Progress on stderr: a bar on a terminal, plain lines elsewhere, with an estimate of the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from attnlab.sweeps.runs import Result, Run
+
+__all__ = ["Progress"]
+
+EVERY = 5.0  # seconds between plain lines
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Counts the runs of one experiment as they end.
+
+    Parameters
+    ----------
+    name : str
+        The experiment.
+    total : int, runs
+    quiet : bool
+        Say nothing.
+    """
+
+    def __init__(self, name: str, total: int, quiet: bool = False) -> None:
+        self.name, self.total, self.quiet = name, total, quiet
+        self.done = self.bad = 0
+        self.began = self.spoke = time.monotonic()
+        self.bar: Any = None
+
+    def __enter__(self) -> Progress:
+        if not self.quiet and self.total and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self.bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+                auto_refresh=False,  # no thread: workers are forked from this process
+            )
+            self.task = self.bar.add_task(self.name, total=self.total, note="")
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        elif not self.quiet and self.total and self.done == self.total:
+            self._say(f"{self.total} runs in {_clock(time.monotonic() - self.began)}{self._bad()}")
+
+    def _bad(self) -> str:
+        return f", {self.bad} did not succeed" if self.bad else ""
+
+    def _say(self, text: str) -> None:
+        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+
+    def finished(self, run: Run, result: Result) -> None:
+        """One run ended."""
+        self.done += 1
+        self.bad += result.status != "ok"
+        if self.quiet:
+            return
+        if self.bar is not None:
+            self.bar.update(self.task, advance=1, note=self._bad().lstrip(", "), refresh=True)
+            return
+        now = time.monotonic()
+        if now - self.spoke >= EVERY and self.done < self.total:
+            self.spoke = now
+            left = (now - self.began) / self.done * (self.total - self.done)
+            self._say(f"{self.done}/{self.total} runs, about {_clock(left)} left{self._bad()}")

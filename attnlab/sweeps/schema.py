@@ -1,0 +1,99 @@
+"""JSON Schema (2020-12) of an experiment, with the installed components and their settings, for editors to complete.
+
+It knows names, settings, types and ranges. What needs the whole experiment (claims' selections, tuned settings that
+nothing has, the number of runs) only `experiment.read` can say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attnlab.interfaces import settings_of
+from attnlab.registry import Entry, entry, names
+from attnlab.settings import describe, field_schema
+from attnlab.sweeps.experiment import Layout
+from attnlab.sweeps.grid import COMPOSED, FILLED_IN, PARTS, holds
+
+__all__ = ["json_schema"]
+
+_ROLES = ("task", "mechanism", "model")
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of an experiment file as this installation would read it."""
+    schema = Layout.model_json_schema()
+    definitions = schema["$defs"]
+    for kind in (*_ROLES, *PARTS, "encoder"):
+        definitions[kind] = _component(kind)
+        definitions[f"{kind} axis"] = _axis({"$ref": f"#/$defs/{kind}"})
+    for role in _ROLES:
+        described = {k: v for k, v in schema["properties"][role].items() if k in ("description", "default")}
+        schema["properties"][role] = {"$ref": f"#/$defs/{role} axis", **described}
+    metric = {"type": "string", "enum": _names("metric")}
+    schema["properties"]["metrics"]["items"] = metric
+    claim = definitions["Claim"]["properties"]
+    claim["metric"] = {**metric, "description": claim["metric"]["description"]}
+    schema["properties"]["seeds"] = {
+        "description": schema["properties"]["seeds"]["description"],
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
+        ],
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "An attnlab experiment",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def _names(kind: str) -> list[str]:
+    """Every way to write a name: bare where it is clear, and `distribution:name`."""
+    bare = names(kind)
+    return list(dict.fromkeys([*bare, *(entry(kind, name).qualified for name in bare)]))
+
+
+def _axis(item: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+def _component(kind: str) -> dict[str, Any]:
+    """A name, or one name with its settings; a mechanism may also be a mapping of parts."""
+    found = {name: entry(kind, name) for name in _names(kind)}
+    choices: list[dict[str, Any]] = [
+        {"type": "string", "enum": list(found)},
+        {
+            "type": "object",
+            "properties": {name: _settings(e) for name, e in found.items()},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
+    ]
+    if kind == "mechanism" and COMPOSED in found:
+        choices.append(_settings(found[COMPOSED], null=False))
+    return {"anyOf": choices}
+
+
+def _settings(found: Entry, *, null: bool = True) -> dict[str, Any]:
+    """The settings of a component, each a value, a list of values, or {value: ...}."""
+    properties: dict[str, Any] = {}
+    for setting in settings_of(found.cls):
+        if setting in FILLED_IN.get(found.kind, ()):
+            continue
+        if holds(found.kind, setting):
+            properties[setting] = {"$ref": f"#/$defs/{setting} axis"}
+            continue
+        one = field_schema(found.cls, setting)
+        default = {"default": one.pop("default")} if "default" in one else {}
+        if "$defs" in one:
+            one = {}  # a type with parts of its own: any value, in an editor
+        written = {"type": "object", "properties": {"value": one}, "required": ["value"], "additionalProperties": False}
+        choices = [one, {"type": "array", "items": {"anyOf": [one, written]}, "minItems": 1}, written]
+        properties[setting] = {"description": describe(found.cls, setting), "anyOf": choices, **default}
+    return {
+        "type": ["object", "null"] if null else "object",
+        "description": found.cls.summary(),  # type: ignore[attr-defined]
+        "properties": properties,
+        "additionalProperties": False,
+    }

@@ -1,0 +1,329 @@
+"""The results store: Result <-> SQLite. Only the coordinator writes; several coordinators may share one file.
+
+A row that `append` has returned for is on the disk: it survives `kill -9` and, the disk willing, a power cut
+(write-ahead log, synchronous=FULL). Every row carries a checksum of what it says, so that a damaged one is found out and
+never read as a value. A run that is done again replaces its row; what the earlier attempts came to stays in `history`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from attnlab.errors import AmbiguousName, StoreError, UnknownName
+from attnlab.sweeps.database import Database
+from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.wire import to_json
+
+__all__ = ["Attempt", "Known", "Linked", "Store"]
+
+_SEVERAL = 500  # runs asked for by name in one query; for more, the whole table is read
+
+
+class Known(NamedTuple):
+    """What the store knows of a run; a row whose checksum fails has the status `damaged` and no fingerprints."""
+
+    status: str
+    fingerprints: Mapping[str, str]
+
+
+class Attempt(NamedTuple):
+    """An earlier attempt at a run, since replaced."""
+
+    status: str
+    reason: str
+    started_at: str
+    seconds: float
+    replaced_at: str
+
+
+@dataclass(frozen=True)
+class Linked:
+    """An experiment as it was last swept: its question, its text, and the runs it plans, in order."""
+
+    key: str
+    question: str
+    text: str
+    path: str
+    linked_at: str
+    run_ids: tuple[str, ...] = field(repr=False)
+
+
+class Store:
+    """The results of sweeps, in one SQLite file.
+
+    Parameters
+    ----------
+    path : path-like
+    create : bool
+        Make the file, and its folder, if there is none; otherwise that is an error.
+    timeout : float
+        Seconds to wait for another process that is writing.
+
+    Raises
+    ------
+    StoreError
+        From here or from any method: not a store, of a newer attnlab, damaged, locked, not writable, disk full; each
+        with what to do.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attnlab.sweeps.runs import Result, Run
+    >>> run = Run.of({"seed": 0})
+    >>> with tempfile.TemporaryDirectory() as folder, Store(f"{folder}/attnlab.db") as store:
+    ...     store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})
+    ...     store.known([run.run_id])
+    {'bd0488843468e63c': Known(status='ok', fingerprints={'similarity': 'f00d'})}
+    """
+
+    def __init__(self, path: str | os.PathLike[str], create: bool = True, timeout: float = 30.0) -> None:
+        self._db = Database(path, create, timeout)
+        self.path = self._db.path
+
+    def close(self) -> None:
+        """Close the file; closing again does nothing."""
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+    def append(self, run: Run, result: Result, fingerprints: Mapping[str, str]) -> None:
+        """Keep a result; on return it is on the disk.
+
+        An earlier row of the same run is replaced, and what became of it goes to `history`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the result's facts or metrics are not plain data (executors see to that).
+        """
+        measures = [
+            (test, metric, _stored(value))
+            for test, values in result.metrics.items()
+            for metric, value in values.items()
+        ]
+        texts = (run.canonical, result.status, _text(result.reason), _text(result.traceback))
+        mappings = (to_json(dict(result.facts)), to_json(dict(result.versions)), to_json(dict(fingerprints)))
+        provenance = (int(result.attempts), _text(result.executor), _text(result.started_at), float(result.seconds))
+        row = (run.run_id, *texts, *mappings, *provenance, hashlib.sha256(result.artifacts).digest())
+        with self._db.refusals(), self._db.transaction():
+            self._keep_history(run.run_id)
+            for table in ("runs", "measures", "artifacts"):
+                self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run.run_id,))
+            self._db.execute(f"INSERT INTO runs VALUES ({_marks(len(row) + 1)})", (*row, _digest(row, measures)))
+            self._db.executemany(
+                "INSERT INTO measures VALUES (?, ?, ?, ?, ?)",
+                ((run.run_id, place, *measure) for place, measure in enumerate(measures)),
+            )
+            if result.artifacts:
+                self._db.execute("INSERT INTO artifacts VALUES (?, ?)", (run.run_id, result.artifacts))
+
+    def _keep_history(self, run_id: str) -> None:
+        for row, _, intact in self._read([run_id]):
+            status, reason, started_at, seconds = row[2], row[3], row[10], row[11]
+            if not intact:
+                status, reason, started_at, seconds = "damaged", "", "", 0.0
+            (place,) = self._db.execute("SELECT count(*) FROM history WHERE run_id = ?", (run_id,)).fetchone()
+            kept = (run_id, place, status, reason, started_at, seconds, _now())
+            self._db.execute(f"INSERT INTO history VALUES ({_marks(8)})", (*kept, _digest(kept)))
+
+    def add_experiment(
+        self, key: str, question: str, source_text: str, run_ids: Iterable[str], path: str | os.PathLike[str] = ""
+    ) -> None:
+        """Link an experiment to the runs it plans, in order; on return it is on the disk.
+
+        The links of an earlier text of the same experiment are replaced, so that it never shows runs it no longer plans;
+        the rows of those runs stay. Give the whole plan, also when only a part of it is swept.
+        """
+        linked = list(dict.fromkeys(run_ids))
+        with self._db.refusals(), self._db.transaction():
+            found = self._db.execute("SELECT place FROM experiments WHERE key = ?", (key,)).fetchone()
+            found = found or self._db.execute("SELECT ifnull(max(place), -1) + 1 FROM experiments").fetchone()
+            row = (key, found[0], _text(str(path)), _text(question), _text(source_text), _now())
+            for table in ("experiments", "links"):
+                self._db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
+            self._db.execute(f"INSERT INTO experiments VALUES ({_marks(7)})", (*row, _digest(row, linked)))
+            self._db.executemany(
+                "INSERT INTO links VALUES (?, ?, ?)", ((key, place, run_id) for place, run_id in enumerate(linked))
+            )
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+    def known(self, run_ids: Iterable[str]) -> dict[str, Known]:
+        """The status and fingerprints of those of `run_ids` that the store has."""
+        with self._snapshot():
+            return {
+                row[0]: Known(row[2], json.loads(row[7])) if intact else Known("damaged", {})
+                for row, _, intact in self._read(list(run_ids))
+            }
+
+    def results(self, run_ids: Iterable[str]) -> list[tuple[Run, Result]]:
+        """The runs that the store has, in the order asked for, without artifacts."""
+        with self._snapshot():
+            asked = list(dict.fromkeys(run_ids))
+            found = self._intact(asked)
+        return [found[run_id] for run_id in asked if run_id in found]
+
+    def rows(self, experiment: str | None = None) -> Iterator[tuple[str, Run, Result]]:
+        """Every run of every experiment (or of one), in the order of their files, as the store is now; no artifacts.
+
+        A run that two experiments share comes twice; one that none plans any longer comes last, with '' for experiment.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such experiment.
+        StoreError
+            If a row is damaged.
+        """
+        with self._snapshot():
+            linked = self._experiments()
+            if experiment is not None and experiment not in linked:
+                known = ", ".join(linked) or "none"
+                raise UnknownName(f"{self.path}: no experiment {experiment!r} in this store; there are: {known}")
+            chosen = linked if experiment is None else {experiment: linked[experiment]}
+            found = self._intact(None if experiment is None else chosen[experiment].run_ids)
+        for key, entry in chosen.items():
+            yield from ((key, *found[run_id]) for run_id in entry.run_ids if run_id in found)
+        if experiment is None:
+            planned = {run_id for entry in linked.values() for run_id in entry.run_ids}
+            yield from (("", *pair) for run_id, pair in found.items() if run_id not in planned)
+
+    def errors(self, experiment: str | None = None) -> list[tuple[str, Run, Result]]:
+        """The `rows` that did not succeed."""
+        return [row for row in self.rows(experiment) if row[2].status != "ok"]
+
+    def experiments(self) -> list[Linked]:
+        """The experiments, in the order in which they were first swept."""
+        with self._snapshot():
+            return list(self._experiments().values())
+
+    def load_run(self, prefix: str) -> tuple[Run, Result]:
+        """One run with its artifacts, by the beginning of its run_id.
+
+        Raises
+        ------
+        UnknownName, AmbiguousName
+            If no run or more than one begins so.
+        """
+        with self._snapshot():
+            query = "SELECT run_id FROM runs WHERE substr(run_id, 1, ?) = ? LIMIT 6"
+            ids = [row[0] for row in self._db.execute(query, (len(prefix), prefix))]
+            if not ids or not prefix:
+                raise UnknownName(f"{self.path}: no run {prefix!r} in this store; `attnlab results` lists them")
+            if len(ids) > 1:
+                raise AmbiguousName(f"{self.path}: {prefix!r} is the beginning of several runs: {', '.join(ids)}")
+            ((row, measures, intact),) = self._read(ids)
+            found = self._db.execute("SELECT content FROM artifacts WHERE run_id = ?", (ids[0],)).fetchone()
+        artifacts = found[0] if found else b""
+        if not intact or not isinstance(artifacts, bytes) or hashlib.sha256(artifacts).digest() != row[12]:
+            raise self._damaged_rows([ids[0]])
+        return _revived(row, measures, artifacts)
+
+    def history(self, run_id: str) -> list[Attempt]:
+        """The earlier attempts at a run, oldest first."""
+        with self._snapshot():
+            rows = self._db.execute("SELECT * FROM history WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
+        if any(_digest(row[:-1]) != row[-1] for row in rows):
+            raise self._db.damaged(f"the history of run {run_id}")
+        return [Attempt(*row[2:-1]) for row in rows]
+
+    def damaged(self) -> list[str]:
+        """The runs whose rows or artifacts do not agree with their checksums: sweeping again does them again."""
+        with self._snapshot():
+            content = self._db.execute("SELECT run_id, content FROM artifacts")
+            digests = {run_id: hashlib.sha256(c).digest() for run_id, c in content if isinstance(c, bytes)}
+            empty = hashlib.sha256(b"").digest()
+            return [row[0] for row, _, ok in self._read(None) if not ok or digests.get(row[0], empty) != row[12]]
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Everything read within is of one moment."""
+        with self._db.refusals(), self._db.transaction("DEFERRED"):
+            yield
+
+    def _read(self, run_ids: Sequence[str] | None) -> Iterator[tuple[tuple[Any, ...], list[Any], bool]]:
+        """Rows of `runs` with their measures, and whether they agree with their checksum."""
+        where, values = "", ()
+        wanted = None if run_ids is None else set(run_ids)
+        if run_ids is not None and len(run_ids) <= _SEVERAL:
+            where, values = f"WHERE run_id IN ({_marks(len(run_ids))})", tuple(run_ids)  # type: ignore[assignment]
+        measured = self._db.execute(f"SELECT * FROM measures {where} ORDER BY run_id, place", values)
+        measures = {
+            run_id: [row[2:] for row in group] for run_id, group in itertools.groupby(measured, key=lambda row: row[0])
+        }
+        for row in self._db.execute(f"SELECT * FROM runs {where} ORDER BY run_id", values):
+            if wanted is None or row[0] in wanted:
+                measure = measures.get(row[0], [])
+                yield row[:-1], measure, _digest(row[:-1], measure) == row[-1]
+
+    def _intact(self, run_ids: Sequence[str] | None) -> dict[str, tuple[Run, Result]]:
+        rows = list(self._read(run_ids))
+        if broken := [row[0] for row, _, intact in rows if not intact]:
+            raise self._damaged_rows(broken)
+        return {row[0]: _revived(row, measures) for row, measures, _ in rows}
+
+    def _damaged_rows(self, run_ids: Sequence[Any]) -> StoreError:
+        named = ", ".join(str(r) for r in run_ids[:5]) + (", ..." if len(run_ids) > 5 else "")
+        return StoreError(
+            f"{self.path}: {len(run_ids)} damaged: {named} (what is stored does not agree with its checksum); "
+            f"sweep the experiment again, or with `--rerun all`, and they are done again"
+        )
+
+    def _experiments(self) -> dict[str, Linked]:
+        links = self._db.execute("SELECT key, run_id FROM links ORDER BY key, place")
+        run_ids = {key: [row[1] for row in group] for key, group in itertools.groupby(links, key=lambda row: row[0])}
+        found = {}
+        for row in self._db.execute("SELECT * FROM experiments ORDER BY place, key"):
+            key, _, path, question, text, linked_at, sha256 = row
+            linked = run_ids.get(key, [])
+            if _digest(row[:-1], linked) != sha256:
+                raise self._db.damaged(f"the experiment {key}: sweep it again")
+            found[key] = Linked(key, question, text, path, linked_at, tuple(linked))
+        return found
+
+
+def _marks(n: int) -> str:
+    return ", ".join("?" * n)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _text(text: str) -> str:
+    """Text as UTF-8 can hold it: lone surrogates are written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _stored(value: Any) -> float | None:
+    """A number as SQLite will give it back: NaN as NULL, and -0.0 as 0.0."""
+    number = float(value) + 0.0
+    return None if number != number else number
+
+
+def _digest(row: Sequence[Any], rest: Sequence[Any] = ()) -> bytes:
+    """A checksum of what a row says: of its values with their types, written in ASCII."""
+    return hashlib.sha256(ascii((tuple(row), list(rest))).encode()).digest()
+
+
+def _revived(row: tuple[Any, ...], measures: Iterable[Any], artifacts: bytes = b"") -> tuple[Run, Result]:
+    _, canonical, status, reason, traceback, facts, versions, _, attempts, executor, started_at, seconds, _ = row
+    metrics: dict[str, dict[str, float]] = {}
+    for test, metric, value in measures:
+        metrics.setdefault(test, {})[metric] = float("nan") if value is None else value
+    return Run(canonical), Result(
+        status, reason, traceback, metrics, json.loads(facts), json.loads(versions), artifacts, attempts, executor,
+        started_at, seconds,
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""A result on its way between processes: JSON for what is small, raw bytes for its arrays.
+
+No pickle: nothing of a plugin runs in the coordinator when a result is read, and what cannot be kept is found out where
+it was made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from attnlab.sweeps.runs import Result
+
+__all__ = ["pack", "to_json", "unpack"]
+
+_TEXTS = ("status", "reason", "traceback", "executor", "started_at")
+
+
+def _number(value: Any) -> Any:
+    """The Python number in a NumPy scalar, which `json` asks for."""
+    if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is neither text, a number, a list nor a mapping of these")
+
+
+def to_json(value: Any) -> str:
+    """JSON in ASCII, where NaN and infinity keep their names.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something in `value` is not plain data.
+    """
+    return json.dumps(value, default=_number, separators=(",", ":"))
+
+
+def pack(result: Result) -> bytes:
+    """The bytes of a result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a `Result`, or holds what is not plain data; the message says which field.
+    """
+    if not isinstance(result, Result):
+        raise TypeError(f"execute returned {type(result).__name__}, not a Result")
+    plain: dict[str, Any] = {f.name: getattr(result, f.name) for f in dataclasses.fields(Result)}
+    artifacts = plain.pop("artifacts")
+    if not isinstance(artifacts, bytes):
+        raise TypeError(f"artifacts must be bytes; got {type(artifacts).__name__}")
+    for name in _TEXTS:
+        if not isinstance(plain[name], str):
+            raise TypeError(f"{name} must be text; got {type(plain[name]).__name__}")
+    parts = []
+    for name, value in plain.items():
+        try:
+            if name == "metrics":
+                value = {test: {m: float(v) for m, v in measured.items()} for test, measured in value.items()}
+            parts.append(f'"{name}":{to_json(value if name in _TEXTS else _mapping_or_number(value))}')
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise TypeError(f"{name} is not plain data: {error}") from error
+    return f"{{{','.join(parts)}}}".encode("ascii") + b"\0" + artifacts
+
+
+def _mapping_or_number(value: Any) -> Any:
+    return value if isinstance(value, int | float) else dict(value)
+
+
+def unpack(message: bytes) -> Result:
+    """The result that `pack` made these bytes of.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not such bytes.
+    """
+    header, _, artifacts = message.partition(b"\0")
+    return Result(**json.loads(header), artifacts=artifacts)

@@ -1,0 +1,146 @@
+"""The user's own arrays as a task."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Gt, Lt
+
+from attnlab.data import AlignmentData, Splits
+from attnlab.errors import SettingError
+from attnlab.interfaces import Source, Task
+
+__all__ = ["Arrays"]
+
+Share = Annotated[float, Gt(0), Lt(1)]
+
+
+class Arrays(Task):
+    """Your own queries, keys, values, gold alignment and target, from an .npz file.
+
+    The file holds `Q` (n, q, d), `K` (n, k, d), `V` (n, k, v) and any of `mask` (bool, broadcast to (n, q, k), True =
+    may attend), `gold` (n, q, k), `target` (float (n, q, v) or int (n, q)), `possible` (n, q, k), as plain arrays:
+    `numpy.savez("mine.npz", Q=Q, K=K, V=V, gold=gold, target=target)`. Nothing is unpickled.
+
+    One file is shuffled by the seed and split: round(validation * n) examples to choose by, round(test * n) to report
+    on, the rest to learn from. With `validation_path` and `test_path` the three splits are read as they are.
+
+    Gold and target: the file's. Chance: the mean share of keys that are gold among those that may be attended to, over
+    the queries with a gold link (of the test file, if there is one); NaN without gold.
+
+    Parameters
+    ----------
+    path : str
+        The .npz file, relative to the current directory; with the other two paths, the examples to learn from.
+    validation, test : float, between 0 and 1
+        Shares of the examples, when there is one file; together less than 1.
+    validation_path, test_path : str or None
+        Files of the other two splits; both or neither.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ShapeError
+        When a file is not there, is not such an .npz, or its arrays disagree.
+    SettingError
+        When a split would be empty, the shares leave nothing, only one path is given, or the files disagree in their
+        features or in which arrays they have.
+
+    Notes
+    -----
+    A run is known by the path and not by what the file holds: when the file changes, give it another name, or run again
+    with `--rerun all`.
+
+    References
+    ----------
+    Defined here.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "mine.npz")
+    ...     K = rng.normal(size=(10, 3, 4))
+    ...     np.savez(path, Q=K[:, :1], K=K, V=K, gold=np.tile([1, 0, 0], (10, 1, 1)), target=K[:, :1])
+    ...     splits = Arrays(str(path)).make(rng)
+    >>> len(splits.train), len(splits.validation), splits.tests["test"]
+    (6, 2, <AlignmentData n=2 q=1 k=3 d=4 v=4 float64; has gold, target>)
+    """
+
+    name = "arrays"
+    source = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
+
+    def __init__(
+        self,
+        path: str,
+        validation: Share = 0.2,
+        test: Share = 0.2,
+        validation_path: str | None = None,
+        test_path: str | None = None,
+    ) -> None:
+        self.path = path
+        self.validation = validation
+        self.test = test
+        self.validation_path = validation_path
+        self.test_path = test_path
+
+    @property
+    def chance(self) -> float:
+        data = AlignmentData.from_npz(self.test_path or self.path)
+        if data.gold is None:
+            return float("nan")
+        gold = (data.gold > 0) & data.allowed
+        asked = gold.any(axis=-1)  # (n, q)
+        share = gold.sum(axis=-1)[asked] / data.allowed.sum(axis=-1)[asked]
+        return float(share.mean()) if share.size else float("nan")
+
+    def make(self, rng: np.random.Generator) -> Splits:
+        if (self.validation_path is None) != (self.test_path is None):
+            raise SettingError("task 'arrays': give both validation_path and test_path, or neither to split one file")
+        whole = AlignmentData.from_npz(self.path)
+        if self.validation_path is None or self.test_path is None:
+            return self._split(whole, rng)
+        others = [AlignmentData.from_npz(path) for path in (self.validation_path, self.test_path)]
+        for path, data in zip((self.path, self.validation_path, self.test_path), (whole, *others), strict=True):
+            if not len(data):
+                raise SettingError(f"task 'arrays': {path} holds no examples")
+            if _features(data) != _features(whole):
+                raise SettingError(
+                    f"task 'arrays': {path} has {_features(data)}, but {self.path} has {_features(whole)}; "
+                    "the three files must agree in features and in which of gold and target they have"
+                )
+        return Splits(whole, others[0], {"test": others[1]})
+
+    def _split(self, whole: AlignmentData, rng: np.random.Generator) -> Splits:
+        if self.validation + self.test >= 1:
+            raise SettingError(
+                f"task 'arrays': validation + test must be less than 1, to leave examples to learn from; "
+                f"got {self.validation} + {self.test}"
+            )
+        n = len(whole)
+        n_validation, n_test = round(self.validation * n), round(self.test * n)
+        n_train = n - n_validation - n_test
+        if min(n_train, n_validation, n_test) < 1:
+            raise SettingError(
+                f"task 'arrays': {self.path} holds {n} examples, which split into {n_train} to learn from, "
+                f"{n_validation} to choose by (validation={self.validation}) and {n_test} to report on "
+                f"(test={self.test}); each needs at least one: give more examples or other shares"
+            )
+        validation, test, train = np.split(rng.permutation(n), [n_validation, n_validation + n_test])
+        return Splits(whole[train], whole[validation], {"test": whole[test]})
+
+
+def _features(data: AlignmentData) -> dict[str, object]:
+    """What the files of one task must have in common."""
+    target = None
+    if data.target is not None:
+        target = "classes" if data.is_classification else data.target.shape[-1]
+    return {
+        "d": data.Q.shape[-1],
+        "d_key": data.K.shape[-1],
+        "v": data.V.shape[-1],
+        "target": target,
+        "gold": data.gold is not None,
+    }

@@ -1,0 +1,219 @@
+"""Sequences of tokens to say again: copy and reverse. What is asked for is a place, so positions are needed.
+
+The query says nothing but "the next one, please": the same marker at every step. Tokens are repeated. Whatever is
+computed from contents alone is therefore the same at every step, and reaches no more than chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, MultipleOf
+
+from attnlab.data import AlignmentData, Splits
+from attnlab.errors import SettingError
+from attnlab.interfaces import Source, Task
+
+__all__ = ["Copy", "Reverse"]
+
+Array = np.ndarray[Any, Any]
+Count = Annotated[int, Ge(1)]
+
+
+def _embeddings(rng: np.random.Generator, vocabulary: int, d: int, token_scale: float) -> tuple[Array, Array]:
+    """The embeddings of the tokens (vocabulary, d), and of the marker (d,), for all splits."""
+    E = token_scale * rng.normal(size=(vocabulary + 1, d))
+    return E[:-1], E[-1]
+
+
+def _say(tokens: Array, places: Array, E: Array, marker: Array) -> dict[str, Array]:
+    """Arrays of examples in which step t must say the token at places[t]; tokens (n, k), places (q,)."""
+    n, k = tokens.shape
+    return {
+        "Q": np.tile(marker, (n, len(places), 1)),
+        "K": E[tokens],
+        "V": np.eye(len(E))[tokens],
+        "gold": np.tile(np.eye(k)[places], (n, 1, 1)),
+        "target": tokens[:, places],
+    }
+
+
+class Copy(Task):
+    """Say a sequence again: step t must attend to place t.
+
+    x_1..x_k are tokens, uniform with repetition; with embeddings e_x ~ N(0, token_scale^2 I_d) and a marker c of the
+    same distribution, drawn once for all splits,
+
+        k_j = e_x(j),   v_j = the one-hot vector of x_j,   q_t = c   (the same at every step)
+
+    Gold: the link t -> t. Target: the class x_t, int (n, q), of `vocabulary` classes. There are as many queries as
+    keys, q = k. Chance: 1/k (with padding, the mean over all steps that are not padding).
+
+    Parameters
+    ----------
+    length : int, at least 1
+        Tokens of an example, k.
+    vocabulary : int, at least 2
+        Different tokens; fewer than `length`, so that tokens are repeated.
+    d : int, at least 2 and even
+        Features of an embedding; even, so that a sinusoidal table fits.
+    token_scale : float, at least 0
+        Standard deviation of an embedding's feature. A vector of sinusoidal positions has length sqrt(d/2), and two
+        neighbouring places differ little in it: at 0.1 they are heard, at 1.0 tokens drown them.
+    min_length : int or None
+        If given, each example's length is uniform on min_length..length; the rest is padding: its keys are masked (and
+        zero), and its queries may attend to nothing.
+    longer : sequence of int
+        Further test conditions of these lengths, named `n=32` for 32 tokens, without padding.
+    n_train, n_validation, n_test : int, at least 1
+        Examples of each split, and of each test condition.
+
+    Raises
+    ------
+    SettingError
+        When min_length is larger than length.
+
+    References
+    ----------
+    Graves, Wayne and Danihelka (2014), Neural Turing Machines, section 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> splits = Copy(length=8, longer=[16], n_train=4).make(np.random.default_rng(0))
+    >>> splits.train, list(splits.tests)
+    (<AlignmentData n=4 q=8 k=8 d=32 v=8 float64; has gold, target>, ['test', 'n=16'])
+    """
+
+    name = "copy"
+    source = Source("Neural Turing Machines", "A. Graves, G. Wayne, I. Danihelka", 2014, "arXiv:1410.5401, section 4.1")
+
+    def __init__(
+        self,
+        length: Count = 16,
+        vocabulary: Annotated[int, Ge(2)] = 8,
+        d: Annotated[int, Ge(2), MultipleOf(2)] = 32,
+        token_scale: Annotated[float, Ge(0)] = 0.1,
+        min_length: Count | None = None,
+        longer: Sequence[Count] = (),
+        n_train: Count = 512,
+        n_validation: Count = 128,
+        n_test: Count = 256,
+    ) -> None:
+        self.length = length
+        self.vocabulary = vocabulary
+        self.d = d
+        self.token_scale = token_scale
+        self.min_length = min_length
+        self.longer = longer
+        self.n_train = n_train
+        self.n_validation = n_validation
+        self.n_test = n_test
+
+    def _shortest(self) -> int:
+        if self.min_length is None:
+            return self.length
+        if self.min_length > self.length:
+            raise SettingError(f"task 'copy': min_length must be at most length = {self.length}; got {self.min_length}")
+        return self.min_length
+
+    @property
+    def chance(self) -> float:
+        lengths = np.arange(self._shortest(), self.length + 1)
+        return float(1 / lengths.mean())  # of the k steps of an example of length k, a guess gets one
+
+    def make(self, rng: np.random.Generator) -> Splits:
+        shared, train, validation, test, *others = rng.spawn(4 + len(self.longer))
+        E, marker = _embeddings(shared, self.vocabulary, self.d, self.token_scale)
+        tests = {"test": self._draw(test, self.n_test, E, marker)}
+        for length, stream in zip(self.longer, others, strict=True):
+            tokens = stream.integers(self.vocabulary, size=(self.n_test, length))
+            tests[f"n={length}"] = AlignmentData(**_say(tokens, np.arange(length), E, marker))
+        return Splits(
+            self._draw(train, self.n_train, E, marker), self._draw(validation, self.n_validation, E, marker), tests
+        )
+
+    def _draw(self, rng: np.random.Generator, n: int, E: Array, marker: Array) -> AlignmentData:
+        tokens = rng.integers(self.vocabulary, size=(n, self.length))
+        arrays = _say(tokens, np.arange(self.length), E, marker)
+        shortest = self._shortest()
+        if self.min_length is None:
+            return AlignmentData(**arrays)
+        there = np.arange(self.length) < rng.integers(shortest, self.length + 1, size=(n, 1))  # (n, k), and (n, q)
+        for name in ("Q", "K", "V", "gold"):
+            arrays[name] = arrays[name] * there[:, :, None]
+        arrays["target"] = arrays["target"] * there
+        return AlignmentData(**arrays, mask=there[:, :, None] & there[:, None, :])
+
+
+class Reverse(Task):
+    """Say a sequence backwards: step t must attend to place k + 1 - t.
+
+    As `copy`, without padding (where the answer stands would depend on a length that no query knows).
+
+    Gold: the link t -> k + 1 - t. Target: the class of that token, int (n, q), of `vocabulary` classes. Chance: 1/k.
+
+    Parameters
+    ----------
+    length, vocabulary, d, token_scale, n_train, n_validation, n_test
+        As in `copy`.
+
+    Notes
+    -----
+    Absolute positions and a learned map from query to key positions solve it; a bias that favours the nearest key
+    (`alibi`) cannot, and a plain inner product of positions points the wrong way. There is no longer test condition:
+    after training at one length, every absolute map is wrong by a shift at another.
+
+    References
+    ----------
+    Grefenstette et al. (2015), Learning to transduce with unbounded memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = Reverse(length=4, n_train=1).make(np.random.default_rng(0)).train
+    >>> data.gold[0].astype(int).tolist()
+    [[0, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
+    """
+
+    name = "reverse"
+    source = Source(
+        "Learning to Transduce with Unbounded Memory",
+        "E. Grefenstette, K. M. Hermann, M. Suleyman, P. Blunsom",
+        2015,
+        "NeurIPS",
+    )
+
+    def __init__(
+        self,
+        length: Count = 16,
+        vocabulary: Annotated[int, Ge(2)] = 8,
+        d: Annotated[int, Ge(2), MultipleOf(2)] = 32,
+        token_scale: Annotated[float, Ge(0)] = 0.1,
+        n_train: Count = 512,
+        n_validation: Count = 128,
+        n_test: Count = 256,
+    ) -> None:
+        self.length = length
+        self.vocabulary = vocabulary
+        self.d = d
+        self.token_scale = token_scale
+        self.n_train = n_train
+        self.n_validation = n_validation
+        self.n_test = n_test
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.length
+
+    def make(self, rng: np.random.Generator) -> Splits:
+        shared, *streams = rng.spawn(4)
+        E, marker = _embeddings(shared, self.vocabulary, self.d, self.token_scale)
+        backwards = np.arange(self.length)[::-1]
+        train, validation, test = (
+            AlignmentData(**_say(stream.integers(self.vocabulary, size=(n, self.length)), backwards, E, marker))
+            for stream, n in zip(streams, (self.n_train, self.n_validation, self.n_test), strict=True)
+        )
+        return Splits(train, validation, {"test": test})

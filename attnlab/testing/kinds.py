@@ -1,0 +1,218 @@
+"""S1xx to M5xx: what similarities, normalisers, aggregators, positions and masks say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from attnlab.testing.checks import check, declared, finite, same
+from attnlab.testing.report import Failed, Skipped
+from attnlab.testing.subject import Draw, Subject
+
+
+# -- similarities ---------------------------------------------------------------------------------------------------------
+@check("S101", "similarity")
+def symmetric_as_declared(s: Subject) -> None:
+    """score(Q, K) is score(K, Q) transposed: if, and only if, `symmetric` says so."""
+    _stateless(s)
+    away = 0.0
+    for draw in s.draws("S101", n=4):
+        learned = s.learned(s.params(draw))
+        one = _score(s, learned, draw)
+        two = _score(s, learned, draw.replace(Q=draw.K, K=draw.Q))
+        away = max(away, float(np.max(np.abs(one - np.swapaxes(two, -1, -2)))))
+    declared(s, "symmetric", away < 1e-9, "score(Q, K) is score(K, Q) transposed")
+
+
+@check("S102", "similarity")
+def content_free_as_declared(s: Subject) -> None:
+    """The scores do not depend on what queries and keys hold: if, and only if, `content_free` says so."""
+    _stateless(s)
+    away = 0.0
+    for draw in s.draws("S102", n=4):
+        learned = s.learned(s.params(draw))
+        others = [draw.rng.normal(size=a.shape) for a in (draw.Q, draw.K)]
+        found = _score(s, learned, draw.replace(Q=others[0], K=others[1])) - _score(s, learned, draw)
+        away = max(away, float(np.max(np.abs(found))))
+    declared(s, "content_free", away < 1e-9, "scores do not depend on the contents of Q and K")
+
+
+@check("S103", "similarity")
+def special_vectors_are_scored(s: Subject) -> None:
+    """A query of zeros, a key of zeros and a key equal to the query have finite scores and gradients."""
+    for draw in s.draws("S103"):
+        params = s.params(draw)
+        Q, K = draw.Q.copy(), draw.K.copy()
+        Q[..., 0, :] = 0.0
+        K[..., 0, :] = 0.0
+        K[..., 1, :] = Q[..., 1, :]
+        special = draw.replace(Q=Q, K=K)
+        finite(s.output("W", params, special), "scores")
+        for name, g in s.gradients("W", params, special).items():
+            finite(g, f"the gradient of scores with respect to {name}")
+
+
+def _score(s: Subject, learned: dict[str, Any], draw: Draw) -> Any:
+    return s.direct("score", learned, s.nouns("score", draw))
+
+
+def _stateless(s: Subject) -> None:
+    if s.is_stateful:
+        raise Skipped("its scores depend on the steps before")
+
+
+# -- normalisers ----------------------------------------------------------------------------------------------------------
+def _weighed(s: Subject, code: str, scale: float, shift: float = 0.0) -> Iterator[tuple[Draw, Any, Any]]:
+    """Draws with scores of a given spread, S = Q K' with the identity for keys, and W without and with a mask."""
+    for draw in s.draws(code, n=6):
+        lead = draw.Q.shape[:-2]
+        S = scale * draw.rng.normal(size=(*lead, draw.q, draw.k)) + shift
+        K = np.broadcast_to(np.eye(draw.k), (*lead, draw.k, draw.k))
+        now = draw.replace(Q=S, K=K)
+        params = s.params(now)
+        yield now, params, s.output("W", params, now)
+        yield now, params, s.output("W", params, now, now.M)
+
+
+@check("N201", "normaliser")
+def rows_sum_as_declared(s: Subject) -> None:
+    """Every row of weights sums to one, masked or not: if, and only if, `rows_sum_to_one` says so."""
+    away = 0.0
+    for shift in (-3.0, 0.0, 3.0):
+        for _, _, W in _weighed(s, "N201", 2.0, shift):
+            away = max(away, float(np.max(np.abs(W.sum(axis=-1) - 1))))
+    declared(s, "rows_sum_to_one", away < 1e-6, "every row sums to one")
+
+
+@check("N202", "normaliser")
+def sign_as_declared(s: Subject) -> None:
+    """No weight is negative: if, and only if, `nonnegative` says so."""
+    least = min(float(W.min()) for scale in (1.0, 4.0) for _, _, W in _weighed(s, "N202", scale))
+    declared(s, "nonnegative", least >= 0, "no weight is negative")
+
+
+@check("N203", "normaliser")
+def sparsity_as_declared(s: Subject) -> None:
+    """Some allowed scores get exactly 0: if, and only if, `sparse` says so."""
+    zeros = 0
+    for draw, _, W in _weighed(s, "N203", 4.0):
+        zeros += int(((W == 0) & draw.M).sum())
+    declared(s, "sparse", zeros > 0, "some allowed scores get a weight of exactly 0")
+
+
+@check("N204", "normaliser")
+def shift_as_declared(s: Subject) -> None:
+    """Adding a constant to a row of scores changes no weight: if, and only if, `shift_invariant` says so."""
+    away = 0.0
+    for draw, params, _ in _weighed(s, "N204", 2.0):
+        moved = draw.replace(Q=draw.Q + 3 * draw.rng.normal(size=(*draw.Q.shape[:-1], 1)))
+        for mask in (None, draw.M):
+            found = s.output("W", params, moved, mask) - s.output("W", params, draw, mask)
+            away = max(away, float(np.max(np.abs(found))))
+    declared(s, "shift_invariant", away < 1e-9, "adding a constant to a row changes no weight")
+
+
+@check("N205", "normaliser")
+def plain_scores_are_weighed(s: Subject) -> None:
+    """Equal scores, and scores of exactly +-1e4, have finite weights and gradients."""
+    for draw, params, _ in _weighed(s, "N205", 1.0):
+        for S in (np.zeros_like(draw.Q), np.sign(draw.Q) * 1e4, np.abs(draw.Q) - 1e4, np.abs(draw.Q) + 1e4):
+            now = draw.replace(Q=S)
+            finite(s.output("W", params, now, draw.M), "weights")
+            for name, g in s.gradients("W", params, now, draw.M).items():
+                finite(g, f"the gradient of weights with respect to {name}")
+
+
+# -- aggregators ----------------------------------------------------------------------------------------------------------
+@check("A301", "aggregator")
+def no_weight_no_context(s: Subject) -> None:
+    """Weights of zero give a context of exactly zero."""
+    for draw in s.draws("A301"):
+        learned = s.learned(s.params(draw))
+        nouns = s.nouns("aggregate", draw)
+        found = s.direct("aggregate", learned, {**nouns, "W": np.zeros_like(nouns["W"])})
+        if np.any(found != 0):
+            raise Failed(f"weights of zero give a context of up to {np.max(np.abs(found)):.3g}")
+
+
+# -- positions ------------------------------------------------------------------------------------------------------------
+@check("P401", "position")
+def verbs_keep_shapes(s: Subject) -> None:
+    """`place`, `bias` and `reweigh` give back the shapes and dtypes that they were given."""
+    _overrides(s)
+    for dtype in (np.float32, np.float64):
+        for draw in s.draws("P401", dtype=dtype):
+            learned = s.learned(s.params(draw))
+            for verb, given in (("place", ("Q", "K")), ("bias", ("S",)), ("reweigh", ("W",))):
+                if verb not in s.verbs:
+                    continue
+                nouns = s.nouns(verb, draw)
+                found = s.direct(verb, learned, nouns)
+                for name, array in zip(given, found if verb == "place" else (found,), strict=True):
+                    if array.shape != nouns[name].shape or array.dtype != nouns[name].dtype:
+                        raise Failed(
+                            f"{verb} gives {name} {array.dtype} {array.shape} "
+                            f"for {nouns[name].dtype} {nouns[name].shape}"
+                        )
+
+
+@check("P402", "position")
+def verbs_follow_q_index(s: Subject) -> None:
+    """Each verb, given a block of queries and their `q_index`, gives those rows of the whole."""
+    _overrides(s)
+    _stateless(s)
+    for draw in s.draws("P402"):
+        learned = s.learned(s.params(draw))
+        for verb in s.verbs:
+            nouns = s.nouns(verb, draw)
+            whole = s.direct(verb, learned, nouns)
+            for here in (slice(1, None), slice(0, 1)):
+                block = {n: nouns[n][..., here, :] for n in ("Q", "S", "W") if n in nouns}
+                found = s.direct(verb, learned, {**nouns, **block, "q_index": nouns["q_index"][here]})
+                one, two = (found[0], whole[0]) if verb == "place" else (found, whole)
+                same(one, two[..., here, :], f"{verb} of a block of queries")
+                if verb == "place":
+                    same(found[1], whole[1], "the keys that place gives with a block of queries")
+
+
+def _overrides(s: Subject) -> None:
+    if not s.verbs:
+        raise Skipped("it overrides no verb")
+
+
+# -- masks ------------------------------------------------------------------------------------------------------------------
+SIZES = [(q, k) for q in (0, 1, 2, 5) for k in (0, 1, 3, 6)]
+
+
+@check("M501", "mask")
+def masks_are_boolean(s: Subject) -> None:
+    """`allow` gives booleans (q, k) for every number of queries and keys, also 0 and q != k."""
+    for q, k in SIZES:
+        found = np.asarray(s.object.allow(q, k))
+        if found.dtype != bool or found.shape != (q, k):
+            raise Failed(f"allow({q}, {k}) is {found.dtype} {found.shape} instead of bool {(q, k)}")
+
+
+@check("M502", "mask")
+def masks_are_pure(s: Subject) -> None:
+    """`allow` gives the same each time, draws on no global chance, and changes nothing of the mask."""
+    before, attributes = np.random.get_state()[1], dict(vars(s.object))  # noqa: NPY002
+    for q, k in SIZES:
+        first = np.array(s.object.allow(q, k))
+        same(s.object.allow(q, k), first, f"allow({q}, {k}) a second time", 0)
+    if not np.array_equal(before, np.random.get_state()[1]):  # noqa: NPY002
+        raise Failed("numpy's global random state was drawn on")
+    if dict(vars(s.object)) != attributes:
+        raise Failed(f"allow changed the mask: {attributes} became {vars(s.object)}")
+
+
+@check("M503", "mask")
+def masks_grow(s: Subject) -> None:
+    """More queries or more keys add rows and columns and change none that were there: a decoder asks for step t alone."""
+    large = np.asarray(s.object.allow(8, 9))
+    for q, k in SIZES:
+        found = np.asarray(s.object.allow(q, k))
+        if not np.array_equal(found, large[:q, :k]):
+            raise Failed(f"allow({q}, {k}) is not the corner of allow(8, 9)")
