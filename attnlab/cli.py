@@ -50,7 +50,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _status(args: Sequence[str] | None) -> int:
-    from attnlab.errors import AttnlabError, StoreError
+    from attnlab.errors import AttnlabError, ExperimentError, StoreError
 
     signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -68,7 +68,8 @@ def _status(args: Sequence[str] | None) -> int:
         print(f"attnlab: {error}", file=sys.stderr)
         return 6
     except (AttnlabError, FileNotFoundError) as error:
-        print(f"attnlab: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        located = isinstance(error, ExperimentError)  # begins with file:line:column, as editors want it
+        print(error if located else f"attnlab: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()

@@ -132,7 +132,7 @@ class Cosine(Similarity):
     def __init__(self, temperature: Annotated[float, Gt(0)] | Literal["learned"] = "learned") -> None:
         self.temperature = temperature
 
-    def init(self, rng: Any) -> dict[str, Any]:
+    def init(self) -> dict[str, Any]:
         if self.temperature == "learned":
             return {"log_temperature": np.asarray(math.log(0.1))}
         if float(self.temperature) >= 1:

@@ -11,7 +11,7 @@ from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.grid import PARTS, holds, prefix_of
 from attnlab.sweeps.runs import Run
 
-__all__ = ["ROLES", "columns", "columns_of", "components_of", "only"]
+__all__ = ["ROLES", "columns", "columns_of", "components_of", "only", "with_chosen"]
 
 ROLES = ("task", "mechanism", "model")
 
@@ -25,7 +25,7 @@ def _walk(
     column: str, kind: str, spec: Mapping[str, Any], taken: frozenset[str]
 ) -> Iterable[tuple[str, str, str, dict[str, Any]]]:
     ((name, settings),) = spec.items()
-    yield column, kind, name, {s: v for s, v in settings.items() if not _is_component(kind, s, v)}
+    yield column, kind, name, settings
     inner_taken = taken | {s for s in settings if s in PARTS} if kind == "mechanism" else frozenset()
     for setting, value in settings.items():
         if _is_component(kind, setting, value):
@@ -37,12 +37,15 @@ def _is_component(kind: str, setting: str, value: Any) -> bool:
 
 
 def columns_of(role: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a task, a mechanism or a model; names are bare, and a list or mapping is its JSON text."""
+    """The columns of a task, a mechanism or a model; names are bare, and a list or mapping is its JSON text.
+
+    The parts come first, in the order in which attention uses them, then the mechanism they are parts of.
+    """
     row: dict[str, Any] = {}
-    for column, _, name, settings in components_of(role, spec):
+    found = sorted(components_of(role, spec), key=lambda c: PARTS.index(c[0]) if c[0] in PARTS else len(PARTS))
+    for column, kind, name, settings in found:
         row[column] = name.rpartition(":")[2]
-        for setting, value in settings.items():
-            row[f"{column}.{setting}"] = as_cell(value)
+        row |= {f"{column}.{s}": as_cell(v) for s, v in settings.items() if not _is_component(kind, s, v)}
     return row
 
 
@@ -52,7 +55,7 @@ def as_cell(value: Any) -> Any:
 
 
 def columns(run: Run) -> dict[str, Any]:
-    """The dotted columns of a run: `task`, `task.<setting>`, `mechanism`, `similarity`, ..., `model`, `seed`.
+    """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`.
 
     A setting that is tuned has no column here: what was chosen is known after the run.
     """
@@ -62,6 +65,16 @@ def columns(run: Run) -> dict[str, Any]:
         row |= columns_of(role, spec[role])
     row["seed"] = spec["seed"]
     return row
+
+
+def with_chosen(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The specification of a run with its tuned settings, by dotted column, at the values chosen."""
+    spec: dict[str, Any] = json.loads(run.canonical)
+    settings = {column: s for role in ROLES for column, _, _, s in components_of(role, spec[role])}
+    for dotted, value in chosen.items():
+        column, _, setting = dotted.rpartition(".")
+        settings[column][setting] = value
+    return spec
 
 
 def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:

@@ -108,7 +108,7 @@ class Database:
         if version < 1 or tables != list(_TABLES):
             raise self.damaged("its schema is not that of a results store")
         for table in ("runs", "measures", "history", "experiments", "links"):
-            if (found := self.execute(f"PRAGMA quick_check({table})").fetchone()[0]) != "ok":
+            if (found := self.execute(f"PRAGMA integrity_check({table})").fetchone()[0]) != "ok":
                 raise self.damaged(str(found).replace("\n", " "))
         self._write_ahead()
 

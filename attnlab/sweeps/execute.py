@@ -25,8 +25,9 @@ from threadpoolctl import ThreadpoolController
 import attnlab
 from attnlab.data import AlignmentData, Splits
 from attnlab.errors import Diverged, InvalidResult, NothingToLearn, Unsupported
-from attnlab.injection import call
+from attnlab.injection import asks_for, call
 from attnlab.registry import build, entries, entry
+from attnlab.sweeps.columns import ROLES, components_of, with_chosen
 from attnlab.sweeps.runs import Result, Run
 
 __all__ = ["data_rng", "execute", "measure", "splits_of", "versions_of"]
@@ -150,8 +151,6 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
 
 
 def _fit(model: Any, splits: Splits) -> None:
-    from attnlab.injection import asks_for
-
     if "validation" in asks_for(model, "fit"):
         model.fit(splits.train, validation=splits.validation)
     else:
@@ -159,21 +158,10 @@ def _fit(model: Any, splits: Splits) -> None:
 
 
 def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
-    """The run's model, unfitted, with the chosen candidates in place of its own settings."""
-    spec = json.loads(run.canonical)
-    ((mechanism_name, mechanism),) = spec["mechanism"].items()
-    ((model_name, model),) = spec["model"].items()
-    for dotted, value in chosen.items():
-        head, _, setting = dotted.partition(".")
-        if head == "model":
-            model[setting] = value
-        elif head == "mechanism":
-            mechanism[setting] = value
-        else:
-            ((_, settings),) = mechanism[head].items()
-            settings[setting] = value
-    built = build("mechanism", {mechanism_name: mechanism})
-    return entry("model", model_name).cls(**model, mechanism=built, random_state=run.seed)
+    """The run's model, unfitted, with the chosen candidates among its settings."""
+    spec = with_chosen(run, chosen)
+    ((name, settings),) = spec["model"].items()
+    return entry("model", name).cls(**settings, mechanism=build("mechanism", spec["mechanism"]), random_state=run.seed)
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:
@@ -240,19 +228,9 @@ def _packed(arrays: Mapping[str, Any]) -> bytes:
 def versions_of(run: Run) -> dict[str, str]:
     """Versions of attnlab, Python, NumPy and of each plugin whose component the run uses."""
     versions = {"attnlab": attnlab.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    for kind, spec in _named(run):
-        distribution, colon, _ = spec.rpartition(":")
-        if colon:
-            versions[distribution] = entry(kind, spec).version
+    for role in ROLES:
+        for _, kind, name, _ in components_of(role, run.spec[role]):
+            distribution, colon, _ = name.rpartition(":")
+            if colon:
+                versions[distribution] = entry(kind, name).version
     return versions
-
-
-def _named(run: Run) -> Iterator[tuple[str, str]]:
-    spec = run.spec
-    for kind in ("task", "mechanism", "model"):
-        yield kind, next(iter(spec[kind]))
-    ((_, parts),) = spec["mechanism"].items()
-    for role in ("similarity", "normaliser", "aggregator", "position", "mask"):
-        part = parts.get(role)
-        if isinstance(part, Mapping) and len(part) == 1:
-            yield role, next(iter(part))

@@ -17,9 +17,9 @@ from annotated_types import Ge, Le, Len
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
-from attnlab.errors import did_you_mean
+from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.claims import Claim, Table, check_claims, check_metric
-from attnlab.sweeps.columns import columns_of
+from attnlab.sweeps.columns import ROLES, columns_of
 from attnlab.sweeps.grid import Choice, GridReader
 from attnlab.sweeps.inputs import Inputs
 from attnlab.sweeps.located import At, Document, short
@@ -46,20 +46,20 @@ def _quantity(value: Any, units: Mapping[str, float], what: str) -> float:
     if isinstance(value, str) and (match := _QUANTITY.fullmatch(value)):
         number, unit = float(match[1]), match[2]
     if number is None or isinstance(number, bool) or not isinstance(number, (int, float)) or unit not in {"", *units}:
-        raise ValueError(f"must be {what}; got {short(value)}")
+        raise SettingError(f"must be {what}; got {short(value)}")
     total = number * units.get(unit, 1)
     if not (math.isfinite(total) and total > 0):
-        raise ValueError(f"must be more than nothing; got {short(value)}")
+        raise SettingError(f"must be more than nothing; got {short(value)}")
     return total
 
 
 def parse_time(value: Any) -> float:
-    """Seconds of `60s`, `2m`, `1.5h`, `500ms`, or a number of seconds; ValueError otherwise."""
+    """Seconds of `60s`, `2m`, `1.5h`, `500ms`, or a number of seconds; SettingError otherwise."""
     return _quantity(value, _TIMES, "a time such as 60s, 2m or 1h, or a number of seconds")
 
 
 def parse_memory(value: Any) -> int:
-    """Bytes of `2GiB`, `512MB`, or a number of bytes; ValueError otherwise."""
+    """Bytes of `2GiB`, `512MB`, or a number of bytes; SettingError otherwise."""
     return int(_quantity(value, _SIZES, "a size such as 2GiB or 512MB, or a number of bytes"))
 
 
@@ -82,7 +82,7 @@ class Limits(BaseModel):
     memory: Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_memory(v))] = Field(
         default=None, description="Of one run: 2GiB, 512MB, or bytes.", json_schema_extra=_SIZE_SCHEMA
     )
-    runs: Annotated[int, Ge(1), Le(100_000)] = Field(default=10_000, description="Of the experiment; more are refused.")
+    runs: Annotated[int, Ge(1), Le(50_000)] = Field(default=10_000, description="Of the experiment; more are refused.")
 
 
 class Layout(BaseModel):
@@ -152,14 +152,12 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
     document = Document(source)
     layout = _layout(document)
     inputs = Inputs(document.path.parent if document.path else Path())
-    written = document.value
-    reader = GridReader(document, _mapping(written.get("tune")), inputs)
-    grid = {
-        role: tuple(reader.axis(role, written.get(role, default), (role,), role))
-        for role, default in (("task", None), ("mechanism", {}), ("model", "aligner"))
-        if role in written or default is not None
-    }
-    seeds = _seeds(document, written.get("seeds", 5))
+    written = {key: field.default for key, field in Layout.model_fields.items() if not field.is_required()}
+    written |= document.value
+    reader = GridReader(document, _mapping(written["tune"]), inputs)
+    roles = [role for role in ROLES if role in written]
+    grid = {role: tuple(reader.axis(role, written[role], (role,), role)) for role in roles}
+    seeds = _seeds(document, written["seeds"])
     _check_tune(document, reader)
     if layout is None:
         document.refuse()

@@ -132,7 +132,7 @@ class GridReader:
         if not isinstance(value, dict):
             problem(at, f"{_a(kind)} is a name, or {{name: {{setting: value}}}}; got {short(value)}")
             return None
-        if kind == "mechanism" and (not value or any(key in PARTS for key in value)):
+        if kind == "mechanism" and (len(value) != 1 or any(key in PARTS for key in value)):
             return self._block(value, at, prefix, taken)
         if len(value) != 1:
             problem(
@@ -142,11 +142,6 @@ class GridReader:
             )
             return None
         ((name, settings),) = value.items()
-        if settings is None:
-            settings = {}
-        if not isinstance(settings, dict):
-            problem((*at, name), f"the settings of {kind} {name!r} must be a mapping; got {short(settings)}")
-            return None
         if kind == "mechanism" and self._is_no_mechanism(name):
             near = did_you_mean(name, [*PARTS, *names("mechanism")])
             problem(
@@ -155,6 +150,11 @@ class GridReader:
                 f"{names_of(names('mechanism'))} with settings",
                 key=True,
             )
+            return None
+        if settings is None:
+            settings = {}
+        if not isinstance(settings, dict):
+            problem((*at, name), f"the settings of {kind} {name!r} must be a mapping; got {short(settings)}")
             return None
         return self.component(kind, name, settings, (*at, name), at, prefix, taken)
 

@@ -23,7 +23,7 @@ __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "At", "Document", "short"]
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 24
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 MAX_PROBLEMS = 50  # after that many the reader stops
 
 At = tuple[str | int, ...]  # ("task", "lookup", "d", 0): keys and indices from the top

@@ -56,7 +56,9 @@ class Run:
         """A short line for people: task, mechanism and seed."""
         spec = self.spec
         ((mechanism, parts),) = spec["mechanism"].items()
-        shown = [next(iter(p)) for p in parts.values() if isinstance(p, dict) and len(p) == 1]
+        order = ("similarity", "normaliser", "aggregator", "position", "mask")
+        named = [parts[role] for role in order if isinstance(parts.get(role), dict)]
+        shown = [next(iter(part)) for part in named if len(part) == 1]
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
         return f"{task} · {' '.join(shown) or mechanism} · {model} · seed {spec['seed']}"
 

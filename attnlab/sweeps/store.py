@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -172,7 +172,7 @@ class Store:
         """The runs that the store has, in the order asked for, without artifacts."""
         with self._snapshot():
             asked = list(dict.fromkeys(run_ids))
-            found = self._intact(asked)
+            found = self._intact(asked, asked)
         return [found[run_id] for run_id in asked if run_id in found]
 
     def rows(self, experiment: str | None = None) -> Iterator[tuple[str, Run, Result]]:
@@ -185,7 +185,7 @@ class Store:
         UnknownName
             If there is no such experiment.
         StoreError
-            If a row is damaged.
+            If a row is damaged; of those that no experiment plans only `damaged` tells.
         """
         with self._snapshot():
             linked = self._experiments()
@@ -193,11 +193,11 @@ class Store:
                 known = ", ".join(linked) or "none"
                 raise UnknownName(f"{self.path}: no experiment {experiment!r} in this store; there are: {known}")
             chosen = linked if experiment is None else {experiment: linked[experiment]}
-            found = self._intact(None if experiment is None else chosen[experiment].run_ids)
+            planned = {run_id for entry in chosen.values() for run_id in entry.run_ids}
+            found = self._intact(None if experiment is None else chosen[experiment].run_ids, planned)
         for key, entry in chosen.items():
             yield from ((key, *found[run_id]) for run_id in entry.run_ids if run_id in found)
         if experiment is None:
-            planned = {run_id for entry in linked.values() for run_id in entry.run_ids}
             yield from (("", *pair) for run_id, pair in found.items() if run_id not in planned)
 
     def errors(self, experiment: str | None = None) -> list[tuple[str, Run, Result]]:
@@ -268,11 +268,11 @@ class Store:
                 measure = measures.get(row[0], [])
                 yield row[:-1], measure, _digest(row[:-1], measure) == row[-1]
 
-    def _intact(self, run_ids: Sequence[str] | None) -> dict[str, tuple[Run, Result]]:
+    def _intact(self, run_ids: Sequence[str] | None, needed: Collection[str]) -> dict[str, tuple[Run, Result]]:
         rows = list(self._read(run_ids))
-        if broken := [row[0] for row, _, intact in rows if not intact]:
+        if broken := [row[0] for row, _, intact in rows if not intact and row[0] in needed]:
             raise self._damaged_rows(broken)
-        return {row[0]: _revived(row, measures) for row, measures, _ in rows}
+        return {row[0]: _revived(row, measures) for row, measures, intact in rows if intact}
 
     def _damaged_rows(self, run_ids: Sequence[Any]) -> StoreError:
         named = ", ".join(str(r) for r in run_ids[:5]) + (", ..." if len(run_ids) > 5 else "")

@@ -16,7 +16,7 @@ from attnlab.testing.report import Failed, Outcome, Skipped, Status, Warned
 if TYPE_CHECKING:
     from attnlab.testing.subject import Subject
 
-__all__ = ["CHECKS", "Check", "check", "checks_for", "same"]
+__all__ = ["CHECKS", "Check", "check", "checks_for", "declared", "finite", "global_chance", "same", "untouched"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,19 @@ def finite(array: Any, what: str) -> None:
     bad = ~np.isfinite(np.asarray(array))
     if bad.any():
         raise Failed(f"{what}: {int(bad.sum())} of {bad.size} numbers are NaN or inf")
+
+
+def global_chance() -> tuple[bytes, int]:
+    """The state of numpy's global random generator, which no component may move."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return state[1].tobytes(), int(state[2])
+
+
+def untouched(subject: Subject, before: dict[str, Any], verb: str) -> None:
+    """Fail unless the object has the attributes that it had before a verb ran."""
+    now = vars(subject.object)
+    if now.keys() != before.keys() or any(now[name] is not value for name, value in before.items()):
+        raise Failed(f"{verb} changed the object itself: its attributes {before} became {now}")
 
 
 def declared(subject: Subject, flag: str, holds: bool, found: str) -> None:

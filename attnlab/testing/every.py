@@ -16,7 +16,7 @@ from attnlab.testing.report import Failed, Skipped, Warned
 from attnlab.testing.subject import Subject
 
 KINDS = tuple(INTERFACES)
-SETTLED = tuple(k for k in KINDS if k != "executor")  # an executor holds what was submitted to it
+SETTLED = tuple(k for k in KINDS if k != "executor")  # an executor holds what was submitted, and is from no paper
 
 
 @check("C001", *KINDS)
@@ -40,12 +40,12 @@ def docstring_is_complete(s: Subject) -> None:
         if not re.search(rf"^{title}\n-{{{len(title)}}}$", doc, re.MULTILINE):
             lacks.append(f"a section {title}")
     if section := re.search(r"^Parameters\n-+\n(.*?)(?=\n\n\w+\n---|\Z)", doc, re.MULTILINE | re.DOTALL):
-        told = set(re.findall(r"\w+", " ".join(re.findall(r"^(\S.*?) :", section[1], re.MULTILINE))))
+        told = set(re.findall(r"\w+", " ".join(re.findall(r"^(\S[^:\n]*)", section[1], re.MULTILINE))))
         lacks += [f"the setting {name} under Parameters" for name in settings_of(s.cls) if name not in told]
     _recommend(s, f"the docstring lacks {', '.join(lacks)}" if lacks else "")
 
 
-@check("C003", *KINDS)
+@check("C003", *SETTLED)
 def source_is_given(s: Subject) -> None:
     """`source` says where the component comes from: title, authors, year."""
     source = getattr(s.cls, "source", None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.testing.checks import check, declared, finite, same
+from attnlab.testing.checks import check, declared, finite, global_chance, same, untouched
 from attnlab.testing.report import Failed, Skipped
 from attnlab.testing.subject import Draw, Subject
 
@@ -55,7 +55,7 @@ def special_vectors_are_scored(s: Subject) -> None:
 
 
 def _score(s: Subject, learned: dict[str, Any], draw: Draw) -> Any:
-    return s.direct("score", learned, s.nouns("score", draw))
+    return s.direct("score", learned, s.nouns("score", draw, learned))
 
 
 def _stateless(s: Subject) -> None:
@@ -131,7 +131,7 @@ def no_weight_no_context(s: Subject) -> None:
     """Weights of zero give a context of exactly zero."""
     for draw in s.draws("A301"):
         learned = s.learned(s.params(draw))
-        nouns = s.nouns("aggregate", draw)
+        nouns = s.nouns("aggregate", draw, learned)
         found = s.direct("aggregate", learned, {**nouns, "W": np.zeros_like(nouns["W"])})
         if np.any(found != 0):
             raise Failed(f"weights of zero give a context of up to {np.max(np.abs(found)):.3g}")
@@ -148,7 +148,7 @@ def verbs_keep_shapes(s: Subject) -> None:
             for verb, given in (("place", ("Q", "K")), ("bias", ("S",)), ("reweigh", ("W",))):
                 if verb not in s.verbs:
                     continue
-                nouns = s.nouns(verb, draw)
+                nouns = s.nouns(verb, draw, learned)
                 found = s.direct(verb, learned, nouns)
                 for name, array in zip(given, found if verb == "place" else (found,), strict=True):
                     if array.shape != nouns[name].shape or array.dtype != nouns[name].dtype:
@@ -166,7 +166,7 @@ def verbs_follow_q_index(s: Subject) -> None:
     for draw in s.draws("P402"):
         learned = s.learned(s.params(draw))
         for verb in s.verbs:
-            nouns = s.nouns(verb, draw)
+            nouns = s.nouns(verb, draw, learned)
             whole = s.direct(verb, learned, nouns)
             for here in (slice(1, None), slice(0, 1)):
                 block = {n: nouns[n][..., here, :] for n in ("Q", "S", "W") if n in nouns}
@@ -198,14 +198,14 @@ def masks_are_boolean(s: Subject) -> None:
 @check("M502", "mask")
 def masks_are_pure(s: Subject) -> None:
     """`allow` gives the same each time, draws on no global chance, and changes nothing of the mask."""
-    before, attributes = np.random.get_state()[1], dict(vars(s.object))  # noqa: NPY002
+    s = s.renewed()
+    before, attributes = global_chance(), dict(vars(s.object))
     for q, k in SIZES:
         first = np.array(s.object.allow(q, k))
         same(s.object.allow(q, k), first, f"allow({q}, {k}) a second time", 0)
-    if not np.array_equal(before, np.random.get_state()[1]):  # noqa: NPY002
+    if global_chance() != before:
         raise Failed("numpy's global random state was drawn on")
-    if dict(vars(s.object)) != attributes:
-        raise Failed(f"allow changed the mask: {attributes} became {vars(s.object)}")
+    untouched(s, attributes, "allow")
 
 
 @check("M503", "mask")

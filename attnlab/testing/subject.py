@@ -120,6 +120,10 @@ class Subject:
             raise Skipped(f"{self.cls.__name__} needs the settings {', '.join(needed)}: check an object instead")
         return self.cls()
 
+    def renewed(self) -> Subject:
+        """The same with a new object, on which no verb has run yet."""
+        return Subject(self.cls(**self.object.get_params(deep=False)), self.seed)
+
     @property
     def verbs(self) -> list[str]:
         """The verbs of a part, of a position only those that it overrides."""
@@ -194,7 +198,7 @@ class Subject:
             return self.mechanism.weights(params, draw.Q, draw.K, mask, **context)
         return self.mechanism.attend(params, draw.Q, draw.K, draw.V, mask, **context)
 
-    def nouns(self, verb: str, draw: Draw) -> dict[str, Any]:
+    def nouns(self, verb: str, draw: Draw, learned: Mapping[str, Any]) -> dict[str, Any]:
         """What a verb may ask for, of these inputs, when it is called without the engine. Stateful parts see one query."""
         Q = draw.Q[..., :1, :] if self.is_stateful else draw.Q
         S = Q @ np.swapaxes(draw.K, -1, -2)
@@ -202,7 +206,13 @@ class Subject:
         nouns = {"Q": Q, "K": draw.K, "V": draw.V, "S": S, "W": W}
         nouns = {name: nouns[name] for name in VERBS[self.kind][verb]}
         q, k = Q.shape[-2], draw.k
-        return nouns | {
+        state = {}
+        if self.is_stateful:
+            facts = {**learned, "n_keys": k, "leading": Q.shape[:-2], "Q": Q, "K": draw.K}
+            state["state"] = call(self.object, "initial_state", **facts)
+        return {
+            **nouns,
+            **state,
             "mask": np.ones((1, 1), dtype=bool),
             "q_index": np.arange(q),
             "k_index": np.arange(k),
@@ -214,11 +224,7 @@ class Subject:
 
     def direct(self, verb: str, learned: Mapping[str, Any], nouns: Mapping[str, Any]) -> Any:
         """A verb called without the engine."""
-        available = {**nouns, **learned}
-        if self.is_stateful:
-            lead = nouns["lengths"].shape[:-1]
-            available["state"] = call(self.object, "initial_state", n_keys=nouns["k_index"].shape[0], leading=lead, **learned)
-        return call(self.object, verb, **available)
+        return call(self.object, verb, **{**nouns, **learned})
 
     def gradients(self, view: str, params: Any, draw: Draw, mask: Any = None) -> dict[str, Array]:
         """Of a random weighting of the output: the gradient with respect to each input and each learned array."""

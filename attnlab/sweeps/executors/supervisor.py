@@ -26,6 +26,7 @@ _LENGTH = struct.Struct("!Q")
 _CHUNK = 2**18
 _KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a stack of a hundred frames
 _BELOW_THE_RUN = os.path.join("executors", "worker.py")  # where a stack, innermost first, leaves the run
+_TO_ANSWER = 0.8  # seconds for saying where it stands
 _PATIENCE = 5.0  # seconds for what takes milliseconds: taking a message, dying of SIGKILL
 
 
@@ -166,11 +167,11 @@ class Worker:
         if self.ready and self._output is not None and self._process.is_alive():
             self._hear_output()
             os.kill(self._process.pid, signal.SIGUSR1)
-            for patience in (0.2, 0.02, 0.02):  # for its beginning, and for the rest
-                wait([self._output], patience)
-                self._hear_output()
-                if self._output is None:
+            end = time.monotonic() + _TO_ANSWER
+            while self._output is not None and _BELOW_THE_RUN.encode() not in self._printed:
+                if not wait([self._output], max(0.0, end - time.monotonic())):
                     break
+                self._hear_output()
         return self.last_words()
 
     # -- work ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,102 @@
+"""A plugin file for tests: similarities that fail in every way, one that counts its runs, and one that can be edited."""
+
+import ctypes
+import os
+import time
+
+import numpy as np
+
+import attnlab
+from attnlab import Similarity, hookimpl, namespace
+
+
+def scaled(Q, K):
+    return Q @ namespace(K).matrix_transpose(K)
+
+
+class Raises(Similarity):
+    """Raises."""
+
+    name = "raises"
+
+    def score(self, Q, K):
+        raise RuntimeError("no score today")
+
+
+class Exits(Similarity):
+    """Leaves the process."""
+
+    name = "exits"
+
+    def score(self, Q, K):
+        os._exit(3)
+
+
+class Segfaults(Similarity):
+    """Reads address zero."""
+
+    name = "segfaults"
+
+    def score(self, Q, K):
+        ctypes.string_at(0)
+
+
+class Sleeps(Similarity):
+    """Never ends."""
+
+    name = "sleeps"
+
+    def score(self, Q, K):
+        time.sleep(600)
+
+
+class Allocates(Similarity):
+    """Takes all memory."""
+
+    name = "allocates"
+
+    def score(self, Q, K):
+        hoard = []
+        while True:
+            hoard.append(np.ones(2**24))
+
+
+class GivesNan(Similarity):
+    """NaN scores."""
+
+    name = "gives_nan"
+
+    def score(self, Q, K):
+        return scaled(Q, K) * np.nan
+
+
+class WrongShape(Similarity):
+    """One key short."""
+
+    name = "wrong_shape"
+
+    def score(self, Q, K):
+        return scaled(Q, K)[..., :-1]
+
+
+class Refuses(Similarity):
+    """Refuses, with a reason."""
+
+    name = "refuses"
+
+    def score(self, Q, K):
+        raise attnlab.Unsupported("only on Sundays")
+
+
+class SystemExits(Similarity):
+    """Calls sys.exit."""
+
+    name = "system_exits"
+
+    def score(self, Q, K):
+        raise SystemExit(0)
+
+
+@hookimpl
+def attnlab_similarities():
+    return [Raises, Exits, Segfaults, Sleeps, Allocates, GivesNan, WrongShape, Refuses, SystemExits]
