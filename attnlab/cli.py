@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from attnlab import __version__
+from attnlab.authoring import cite, new
 
 __all__ = ["main"]
 
@@ -482,3 +483,7 @@ def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
         click.echo(str(report))
         failed |= not report.ok
     return 1 if failed or not classes else 0
+
+
+cli.add_command(new)
+cli.add_command(cite)

@@ -221,6 +221,23 @@ def test_a_signal_stops_it_cleanly_and_it_can_be_resumed(tmp_path, sent, status)
     assert done_by(resumed) == 400 - done
 
 
+def kill_after_one_more(folder, store, before, delay):
+    """Start a sweep, SIGKILL it after one more run is stored and a little while; how many runs are stored then."""
+    process = start("sweep", "long.yaml", "-j", "2", cwd=folder)
+    wait_for(lambda: stored(store) > before or process.poll() is not None)
+    time.sleep(delay)
+    workers = children_of(process.pid)
+    acknowledged = stored(store)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    wait_for(lambda: not any(is_running(w) for w in workers), 10)
+    with sqlite3.connect(store) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    now = stored(store)
+    assert now >= acknowledged
+    return now
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_coordinator_loses_nothing_and_leaves_nobody(tmp_path):
     write(tmp_path / "long.yaml", seeds=40)
@@ -228,18 +245,7 @@ def test_a_killed_coordinator_loses_nothing_and_leaves_nobody(tmp_path):
     rng = random.Random(5)
     before = 0
     for _ in range(3):
-        process = start("sweep", "long.yaml", "-j", "2", cwd=tmp_path)
-        wait_for(lambda: stored(store) > before or process.poll() is not None)
-        time.sleep(rng.uniform(0, 0.1))
-        workers = children_of(process.pid)
-        acknowledged = stored(store)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=30)
-        wait_for(lambda: not any(is_running(w) for w in workers), 10)
-        with sqlite3.connect(store) as db:
-            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        before = stored(store)
-        assert before >= acknowledged
+        before = kill_after_one_more(tmp_path, store, before, rng.uniform(0, 0.1))
     resumed = attnlab_command("sweep", "long.yaml", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert done_by(resumed) == 80 - before

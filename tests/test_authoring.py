@@ -1,0 +1,55 @@
+"""`attnlab new` starts plugins that work; `attnlab cite` names the sources."""
+
+import subprocess
+import sys
+
+import pytest
+
+from attnlab.authoring import references, template
+from attnlab.plugins import HOOK_OF_KIND
+from attnlab.sweeps.experiment import read
+
+
+@pytest.mark.parametrize("kind", HOOK_OF_KIND)
+def test_every_template_is_python(kind):
+    files = template(kind, "my_own")
+    for path, text in files.items():
+        if path.endswith(".py"):
+            compile(text, path, "exec")
+    assert any('name = "my_own"' in text for text in files.values())
+
+
+@pytest.mark.parametrize("kind", ["similarity", "normaliser", "task"])
+def test_a_new_plugin_passes_its_own_test(tmp_path, kind):
+    made = subprocess.run(
+        [sys.executable, "-m", "attnlab", "new", kind, "my_own"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    folder = tmp_path / "attnlab-my-own"
+    tested = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=folder, capture_output=True, text=True)
+    assert tested.returncode == 0, tested.stdout
+    assert " passed" in tested.stdout
+    again = subprocess.run(
+        [sys.executable, "-m", "attnlab", "new", kind, "my_own"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert again.returncode == 2
+    assert "nothing is overwritten" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"), [(["similarty", "x"], "did you mean similarity"), (["similarity", "My-Own"], "small letters")]
+)
+def test_what_new_refuses(tmp_path, args, said):
+    made = subprocess.run([sys.executable, "-m", "attnlab", "new", *args], cwd=tmp_path, capture_output=True, text=True)
+    assert made.returncode == 2
+    assert said in made.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sources_of_an_experiment():
+    experiment = read(
+        {"attnlab": 1, "question": "?", "task": "lookup", "mechanism": {"similarity": ["additive", "dot"]}}
+    )
+    found = references(experiment)
+    (bahdanau,) = [source for source in found if "Jointly Learning to Align" in source]
+    assert "similarity additive" in found[bahdanau]
