@@ -481,7 +481,7 @@ def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     for cls in classes:
         report = check_component(cls)
         click.echo(str(report))
-        failed |= not report.ok
+        failed |= not report
     return 1 if failed or not classes else 0
 
 

@@ -93,6 +93,8 @@ def _decide(
 
     if known is None:
         return planned("missing", "missing")
+    if known[0] == "damaged":
+        return planned("missing: what the store holds of it is damaged", "missing")
     status, before = known
     words, reasons = [], []
     if status in _FAILED:

@@ -413,3 +413,20 @@ def test_show_prints_settings_with_their_ranges(tmp_path):
     process = attnlab_command("show", "additive", cwd=tmp_path)
     assert "hidden = 32    int, > 0" in process.stdout
     assert "Bahdanau" in process.stdout
+
+
+def test_a_damaged_row_is_run_again_and_never_shown(tmp_path):
+    write(tmp_path / "one.yaml")
+    attnlab_command("sweep", "one.yaml", cwd=tmp_path)
+    store = tmp_path / "results" / "attnlab.db"
+    expected = metrics_of(store)
+    with sqlite3.connect(store) as db:
+        db.execute(
+            "UPDATE measures SET value = value + 0.25 "
+            "WHERE metric = 'aer' AND run_id = (SELECT min(run_id) FROM measures)"
+        )
+    assert attnlab_command("results", cwd=tmp_path).returncode == 6
+    plan = attnlab_command("plan", "one.yaml", "--format", "json", cwd=tmp_path)
+    assert sum("damaged" in row["reason"] for row in json.loads(plan.stdout)) == 1
+    assert done_by(attnlab_command("sweep", "one.yaml", cwd=tmp_path)) == 1
+    assert metrics_of(store) == expected
