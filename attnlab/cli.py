@@ -480,7 +480,7 @@ def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     classes = resolve_target(target)
     for cls in classes:
         report = check_component(cls)
-        click.echo(str(report))
+        click.echo(f"{cls.kind} {cls.name}: {report}")
         failed |= not report
     return 1 if failed or not classes else 0
 

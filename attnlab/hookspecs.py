@@ -105,7 +105,7 @@ def attnlab_positions() -> Iterable[type[interfaces.Position]]:
 
     Example::
 
-        from attnlab import Position, hookimpl
+        from attnlab import Position, hookimpl, namespace
 
         class LinearBias(Position):
             \"\"\"A penalty that grows with distance.\"\"\"
@@ -115,7 +115,8 @@ def attnlab_positions() -> Iterable[type[interfaces.Position]]:
                 self.slope = slope
 
             def bias(self, S, q_index, k_index):
-                return S - self.slope * abs(q_index[:, None] - k_index[None, :])
+                away = abs(q_index[:, None] - k_index[None, :])           # int (q, k)
+                return S - self.slope * namespace(S).astype(away, S.dtype)
 
         @hookimpl
         def attnlab_positions():
@@ -272,17 +273,17 @@ def attnlab_metrics() -> Iterable[type[interfaces.Metric]]:
 
         from attnlab import Metric, hookimpl
 
-        class MaxWeight(Metric):
-            \"\"\"The mean of each query's largest weight.\"\"\"
-            name = "max_weight"
+        class FirstWeight(Metric):
+            \"\"\"The mean weight of the first key.\"\"\"
+            name = "first_weight"
             direction = None
 
             def measure(self, data, W):               # may also ask for Y, model, fit_seconds
-                return float(W.max(axis=-1)[data.alive].mean())
+                return float(W[..., 0][data.alive].mean())
 
         @hookimpl
         def attnlab_metrics():
-            return [MaxWeight]
+            return [FirstWeight]
     """
     raise NotImplementedError
 

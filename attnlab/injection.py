@@ -10,7 +10,7 @@ from typing import Any
 from attnlab.errors import ComponentError, did_you_mean
 from attnlab.interfaces import EVERY_VERB, INTERFACES, VERBS, settings_of
 
-__all__ = ["asks_for", "call", "check_class", "check_learned"]
+__all__ = ["asks_for", "call", "check_class", "check_learned", "needs"]
 
 _INIT = ("rng", "d_query", "d_key", "d_value")
 _LEARNS = ("similarity", "normaliser", "aggregator", "position")
@@ -27,7 +27,27 @@ def _wanted(function: Any) -> tuple[tuple[str, bool], ...]:
 def asks_for(part: Any, verb: str) -> frozenset[str]:
     """The names a part's verb asks for."""
     cls = part if isinstance(part, type) else type(part)
-    return frozenset(name for name, _ in _wanted(getattr(cls, verb)))
+    return _names(getattr(cls, verb))
+
+
+@functools.cache
+def _names(function: Any) -> frozenset[str]:
+    return frozenset(name for name, _ in _wanted(function))
+
+
+def needs(part: Any) -> frozenset[str]:
+    """The learned arrays without which the verbs of a part cannot be called."""
+    cls: Any = type(part)
+    return _needs(cls)
+
+
+@functools.cache
+def _needs(cls: Any) -> frozenset[str]:
+    found: set[str] = set()
+    for verb, nouns in VERBS[cls.kind].items():
+        wanted = {name for name, has_default in _wanted(getattr(cls, verb)) if not has_default}
+        found |= wanted - set(nouns) - set(EVERY_VERB)
+    return frozenset(found)
 
 
 def call(part: Any, verb: str, /, **available: Any) -> Any:
@@ -148,7 +168,7 @@ def check_learned(part: Any, learned: Any) -> dict[str, Any]:
     asked: set[str] = set()
     for verb, nouns in verbs.items():
         asked |= asks_for(cls, verb) - set(nouns) - set(EVERY_VERB)
-    if unknown := asked - set(learned):
+    if unknown := needs(part) - set(learned):
         first = sorted(unknown)[0]
         raise ComponentError(
             f"{cls.__name__} asks for {', '.join(sorted(unknown))}, which init does not return"

@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Gt
 
 from attnlab.arrays import detach, namespace
+from attnlab.errors import NotInitialised
 from attnlab.interfaces import Similarity, Source
 
 __all__ = ["Additive", "Cosine", "Dot", "General", "NegL2", "ScaledDot", "Uniform"]
@@ -144,6 +145,8 @@ class Cosine(Similarity):
         return {}
 
     def score(self, Q: Any, K: Any, log_temperature: Any = None) -> Any:
+        if log_temperature is None and self.temperature == "learned":
+            raise NotInitialised("cosine learns its temperature, and was not given log_temperature; see init")
         xp = namespace(Q, K, log_temperature)
         temperature = float(self.temperature) if log_temperature is None else xp.exp(log_temperature)
         return xp.matmul(_unit(xp, Q), xp.matrix_transpose(_unit(xp, K))) / temperature

@@ -74,7 +74,9 @@ def check_component(component: Any, *, only: Iterable[str] | None = None, seed: 
         codes = list(only)
         for code in codes:
             if code not in CHECKS:
-                raise UnknownName(f"no check {code!r}{did_you_mean(code, CHECKS)}; there are {', '.join(sorted(CHECKS))}")
+                raise UnknownName(
+                    f"no check {code!r}{did_you_mean(code, CHECKS)}; there are {', '.join(sorted(CHECKS))}"
+                )
         wanted = [c for c in wanted if c.code in codes]
     return Report([c.run(subject) for c in wanted])
 

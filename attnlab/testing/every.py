@@ -62,7 +62,9 @@ def init_only_stores(s: Subject) -> None:
     try:
         made: Any = s.cls(**given)
     except Exception as error:
-        raise Failed(f"__init__ looks at its settings ({type(error).__name__}: {error}); declare ranges instead") from None
+        raise Failed(
+            f"__init__ looks at its settings ({type(error).__name__}: {error}); declare ranges instead"
+        ) from None
     for name, value in given.items():
         if getattr(made, name, None) is not value:
             raise Failed(f"the setting {name} is not stored as it was given")
@@ -94,7 +96,9 @@ def settings_come_back(s: Subject) -> None:
 def examples_run(s: Subject) -> None:
     """The docstring's Examples give what they say."""
     module = sys.modules[s.cls.__module__]
-    test = doctest.DocTestParser().get_doctest(inspect.cleandoc(s.cls.__doc__ or ""), dict(vars(module)), s.label, None, 0)
+    test = doctest.DocTestParser().get_doctest(
+        inspect.cleandoc(s.cls.__doc__ or ""), dict(vars(module)), s.label, None, 0
+    )
     if not test.examples:
         raise Skipped("the docstring has no example")
     told: list[str] = []

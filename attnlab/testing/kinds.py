@@ -169,7 +169,7 @@ def verbs_follow_q_index(s: Subject) -> None:
             nouns = s.nouns(verb, draw, learned)
             whole = s.direct(verb, learned, nouns)
             for here in (slice(1, None), slice(0, 1)):
-                block = {n: nouns[n][..., here, :] for n in ("Q", "S", "W") if n in nouns}
+                block: dict[str, Any] = {n: nouns[n][..., here, :] for n in ("Q", "S", "W") if n in nouns}
                 found = s.direct(verb, learned, {**nouns, **block, "q_index": nouns["q_index"][here]})
                 one, two = (found[0], whole[0]) if verb == "place" else (found, whole)
                 same(one, two[..., here, :], f"{verb} of a block of queries")

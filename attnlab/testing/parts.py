@@ -68,9 +68,7 @@ def nothing_but_rng_is_random(s: Subject) -> None:
         params = s.params(draw)
         for view in s.views:
             same(s.output(view, params, draw), s.output(view, params, draw), f"{view} of a second call", 0)
-            one, two = (
-                s.output(view, params, draw, rng=np.random.default_rng(7), training=True) for _ in range(2)
-            )
+            one, two = (s.output(view, params, draw, rng=np.random.default_rng(7), training=True) for _ in range(2))
             same(one, two, f"{view} of a second call with the same rng, training", 0)
     if global_chance() != before:
         raise Failed("numpy's global random state was drawn on; ask for rng instead")
@@ -122,7 +120,9 @@ def dtype_stays(s: Subject) -> None:
                     raise Failed(f"{view} is {found} for inputs of {np.dtype(dtype)}")
                 for name, g in s.gradients(view, params, draw, draw.M).items():
                     if g.dtype != dtype:
-                        raise Failed(f"the gradient with respect to {name} is {g.dtype} for inputs of {np.dtype(dtype)}")
+                        raise Failed(
+                            f"the gradient with respect to {name} is {g.dtype} for inputs of {np.dtype(dtype)}"
+                        )
 
 
 @check("C016", *ENGINE)
@@ -156,15 +156,16 @@ def _spread(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 # -- queries, keys and masks ------------------------------------------------------------------------------------------
 @check("C018", *ENGINE)
 def blocks_are_the_whole(s: Subject) -> None:
-    """Queries in blocks, each at its `q_index`, give the rows of the whole."""
+    """Queries in blocks, each at its `q_index` and told the whole's `lengths`, give the rows of the whole."""
     _rows_alone(s)
     for draw in s.draws("C018"):
         params = s.params(draw)
         for view in s.views:
-            whole = s.output(view, params, draw, draw.M)
+            lengths = np.array([draw.q, draw.k])
+            whole = s.output(view, params, draw, draw.M, lengths=lengths)
             for here in (slice(0, 1), slice(1, None)):
-                block = draw.replace(Q=draw.Q[..., here, :])
-                found = s.output(view, params, block, draw.M[..., here, :], q_index=np.arange(draw.q)[here])
+                block, M = draw.replace(Q=draw.Q[..., here, :]), draw.M[..., here, :]
+                found = s.output(view, params, block, M, q_index=np.arange(draw.q)[here], lengths=lengths)
                 same(found, whole[..., here, :], f"{view} of a block of queries")
 
 
@@ -199,7 +200,11 @@ def forbidden_keys_do_not_count(s: Subject) -> None:
             found = s.output(view, params, draw, M)
             if view == "W" and np.any(found[~M] != 0):
                 raise Failed(f"a forbidden weight is {found[~M][found[~M] != 0][0]}, not 0")
-            same(s.output(view, params, draw.replace(K=K, V=V), M), found, f"{view} with other contents of a forbidden key")
+            same(
+                s.output(view, params, draw.replace(K=K, V=V), M),
+                found,
+                f"{view} with other contents of a forbidden key",
+            )
 
 
 @check("C021", *ENGINE)
@@ -230,7 +235,11 @@ def dead_rows_are_zero(s: Subject) -> None:
             if np.any(found[..., -1, :] != 0):
                 raise Failed(f"{view} of a query that may attend to nothing is not 0")
             if not s.couples_rows:
-                same(found[..., :-1, :], s.output(view, params, draw, draw.M)[..., :-1, :], f"{view} of the other queries")
+                same(
+                    found[..., :-1, :],
+                    s.output(view, params, draw, draw.M)[..., :-1, :],
+                    f"{view} of the other queries",
+                )
             for name, g in s.gradients(view, params, draw, M).items():
                 finite(g, f"the gradient of {view} with respect to {name}, with a query that may attend to nothing")
 
@@ -277,7 +286,10 @@ def padding_changes_nothing(s: Subject) -> None:
         params = s.params(draw)
         lead, q, k = draw.Q.shape[:-2], draw.q, draw.k
         lengths = np.broadcast_to([q, k], (*lead, 2))
-        more = [np.concatenate([a, 5 + draw.rng.normal(size=a.shape)[..., :2, :]], axis=-2) for a in (draw.Q, draw.K, draw.V)]
+        more = [
+            np.concatenate([a, draw.rng.normal(5.0, 1.0, (*lead, 2, a.shape[-1]))], axis=-2)
+            for a in (draw.Q, draw.K, draw.V)
+        ]
         padded = draw.replace(Q=draw.Q if s.couples_rows else more[0], K=more[1], V=more[2])
         M = np.zeros((*lead, padded.q, padded.k), dtype=bool)
         M[..., :q, :k] = draw.M
@@ -306,7 +318,9 @@ def gradient_is_right(s: Subject) -> None:
                         up, down = (float(end) for end in ends)
                         measured, told = (up - down) / (2 * STEP), float(np.sum(g * towards))
                         if not abs(measured - told) <= 1e-6 * max(1.0, abs(measured)):
-                            raise Failed(f"the gradient of {view} with respect to {name} is {told:.8g}; measured {measured:.8g}")
+                            raise Failed(
+                                f"the gradient of {view} with respect to {name} is {told:.8g}; measured {measured:.8g}"
+                            )
 
 
 def _directions(array: Any, rng: np.random.Generator) -> Any:
@@ -344,7 +358,7 @@ def state_is_reset(s: Subject) -> None:
             state = None
             for t in range(draw.q if not s.couples_rows else 0):
                 Q, M = draw.Q[..., t : t + 1, :], draw.M[..., t : t + 1, :]
-                Y, W, state = s.mechanism.step(params, Q, draw.K, draw.V, state, t, M)
+                Y, W, state = s.mechanism.step(params, Q, draw.K, draw.V, state, t, M, lengths=[draw.q, draw.k])
                 for view, found in (("W", W), ("Y", Y)):
                     if view in whole:
                         same(found, whole[view][..., t : t + 1, :], f"{view} of step {t}")
@@ -356,5 +370,3 @@ def _rows_alone(s: Subject) -> None:
         raise Skipped("couples_rows = True is declared")
     if s.is_stateful:
         raise Skipped("it remembers the queries before: C030 goes step by step")
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -44,13 +44,13 @@ class Outcome:
     reason: str = ""
 
 
-class Report(Sequence[Outcome]):
+class Report:
     """The outcomes of all checks of some components. True when something ran and nothing failed.
 
     Printed, it is a line of counts, then each outcome that is not `passed` with its reason.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome] = ()) -> None:
+    def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
         self.outcomes = tuple(outcomes)
 
     def __len__(self) -> int:
@@ -58,9 +58,6 @@ class Report(Sequence[Outcome]):
 
     def __iter__(self) -> Iterator[Outcome]:
         return iter(self.outcomes)
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.outcomes[index]
 
     def __add__(self, other: Report) -> Report:
         return Report(self.outcomes + other.outcomes)

@@ -160,7 +160,9 @@ class Subject:
         return {"aggregator": ("Y",), "mechanism": ("W", "Y")}.get(self.kind, ("W",))
 
     # -- inputs -----------------------------------------------------------------------------------------------------
-    def draws(self, code: str, n: int = 3, dtype: Any = np.float64, lead: tuple[int, ...] | None = None) -> Iterator[Draw]:
+    def draws(
+        self, code: str, n: int = 3, dtype: Any = np.float64, lead: tuple[int, ...] | None = None
+    ) -> Iterator[Draw]:
         """`n` inputs of different shapes and numbers, always the same for one check, component and seed."""
         for i in range(n):
             rng = np.random.default_rng([self.seed, zlib.crc32(code.encode()), zlib.crc32(self.label.encode()), i])

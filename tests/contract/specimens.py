@@ -1,0 +1,916 @@
+"""Broken components, each with the check that must reject it, so that a check which cannot fail is caught.
+
+`SPECIMENS` lists (code, component, also): `code` must reject it, and so may the checks in `also`, which see the same
+fault from another side, but no other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Gt
+from sklearn.base import BaseEstimator
+
+import attnlab
+from attnlab import (
+    Aggregator,
+    AlignmentData,
+    Mask,
+    Mechanism,
+    MechanismComponent,
+    Metric,
+    Model,
+    Normaliser,
+    Position,
+    Similarity,
+    Splits,
+    Task,
+    detach,
+    namespace,
+)
+from attnlab.parts.similarities import Dot
+
+SPECIMENS: list[tuple[str, Any, frozenset[str]]] = []
+
+
+def rejected_by(code: str, *also: str):
+    def add(cls):
+        SPECIMENS.append((code, cls, frozenset(also)))
+        return cls
+
+    return add
+
+
+def dot(Q, K):
+    xp = namespace(Q, K)
+    return Q @ xp.matrix_transpose(K)
+
+
+def softmax(S):
+    return namespace(S).softmax(S, axis=-1)
+
+
+# -- every component --------------------------------------------------------------------------------------------------
+@rejected_by("C001")
+class NameIsNoWord(Similarity):
+    """Its name cannot be written in a file."""
+
+    name = "two words"
+
+    def score(self, Q, K):
+        return dot(Q, K)
+
+
+@rejected_by("C002")
+class OursWithoutDocstring(Similarity):
+    name = "undocumented"
+    source = Dot.source
+    __module__ = Dot.__module__
+
+    def score(self, Q, K):
+        return dot(Q, K)
+
+
+@rejected_by("C002")
+class OursWithSettingUntold(Similarity):
+    __doc__ = Dot.__doc__
+    name = "untold"
+    source = Dot.source
+    __module__ = Dot.__module__
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def score(self, Q, K):
+        return dot(Q, K) / self.scale
+
+
+@rejected_by("C003")
+class OursWithoutSource(Similarity):
+    __doc__ = Dot.__doc__
+    name = "from_nowhere"
+    __module__ = Dot.__module__
+
+    def score(self, Q, K):
+        return dot(Q, K)
+
+
+@rejected_by("C004")
+class ConvertsItsSetting(Similarity):
+    """Stores something else than it was given."""
+
+    name = "converts"
+
+    def __init__(self, scale=1.0):
+        self.scale = float(scale)
+
+    def score(self, Q, K):
+        return dot(Q, K) / self.scale
+
+
+@rejected_by("C004")
+class CountsInInit(Similarity):
+    """Does more in __init__ than store."""
+
+    name = "counts"
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+        self.half = 0.5
+
+    def score(self, Q, K):
+        return dot(Q, K) * self.half
+
+
+@rejected_by("C005")
+class ForgetsASetting(Similarity):
+    """get_params does not tell all."""
+
+    name = "forgets"
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def get_params(self, deep=True):
+        return {}
+
+    def score(self, Q, K):
+        return dot(Q, K) / self.scale
+
+
+@rejected_by("C006")
+class OursWithWrongExample(Similarity):
+    __doc__ = (Dot.__doc__ or "").replace("array([[11.,  2.]])", "array([[12.,  2.]])")
+    name = "wrong_example"
+    source = Dot.source
+    __module__ = Dot.__module__
+
+    def score(self, Q, K):
+        return dot(Q, K)
+
+
+@rejected_by("C007")
+class DefaultOutOfRange(Similarity):
+    """Its default is not what it allows."""
+
+    name = "out_of_range"
+
+    def __init__(self, scale: Annotated[float, Gt(0)] = -1.0):
+        self.scale = scale
+
+    def score(self, Q, K):
+        return dot(Q, K) / self.scale
+
+
+# -- parts in the engine --------------------------------------------------------------------------------------------
+@rejected_by("C010")
+class LearnsIntegers(Similarity):
+    """What it learns has no gradient."""
+
+    name = "integers"
+
+    def init(self, d_query):
+        return {"w": np.ones(d_query, dtype=int)}
+
+    def score(self, Q, K, w):
+        return dot(Q * w, K)
+
+
+@rejected_by("C011")
+class StartsTheSame(Similarity):
+    """Asks for rng and does not use it."""
+
+    name = "starts_the_same"
+
+    def init(self, rng, d_query):
+        return {"w": np.ones(d_query)}
+
+    def score(self, Q, K, w):
+        return dot(Q * w, K)
+
+
+@rejected_by("C011", "C012")
+class StartsByGlobalChance(Similarity):
+    """Starts from numpy's global state."""
+
+    name = "global_start"
+
+    def init(self, d_query):
+        return {"w": np.random.normal(size=d_query)}  # noqa: NPY002
+
+    def score(self, Q, K, w):
+        return dot(Q * w, K)
+
+
+@rejected_by("C012")
+class DrawsOnGlobalChance(Similarity):
+    """Moves numpy's global state."""
+
+    name = "global_draws"
+
+    def score(self, Q, K):
+        np.random.random()  # noqa: NPY002
+        return dot(Q, K)
+
+
+@rejected_by("C013")
+class SoftmaxInPlace(Normaliser):
+    """Changes the scores that it was given."""
+
+    name = "in_place"
+    rows_sum_to_one = nonnegative = shift_invariant = True
+
+    def normalise(self, S):
+        S -= namespace(S).max(detach(S), axis=-1, keepdims=True)
+        return softmax(S)
+
+
+@rejected_by("C013")
+class RemembersOnSelf(Similarity):
+    """Keeps something on self."""
+
+    name = "remembers"
+
+    def score(self, Q, K):
+        self.last = Q
+        return dot(Q, K)
+
+
+@rejected_by("C014", "C024")
+class OneFeatureTooMany(Aggregator):
+    """Gives back a feature more than the values have."""
+
+    name = "too_many"
+
+    def aggregate(self, W, V):
+        xp = namespace(W, V)
+        return W @ xp.concat([V, V[..., :1]], axis=-1)
+
+
+@rejected_by("C015")
+class DoublesPrecision(Normaliser):
+    """float64, whatever comes."""
+
+    name = "doubles"
+    rows_sum_to_one = nonnegative = shift_invariant = True
+
+    def normalise(self, S):
+        return softmax(namespace(S).astype(S, np.float64))
+
+
+@rejected_by("C016")
+class MixesExamples(Similarity):
+    """One example sees the others."""
+
+    name = "mixes"
+
+    def score(self, Q, K):
+        S = dot(Q, K)
+        return S + namespace(Q).sum(Q[..., :1], axis=0, keepdims=True) if Q.ndim > 2 else S
+
+
+@rejected_by("C017")
+class ReadsContiguously(Similarity):
+    """Reads rows as if their numbers lay side by side, as a careless compiled kernel does."""
+
+    name = "contiguous"
+
+    def score(self, Q, K):
+        if isinstance(Q, np.ndarray):
+            Q = np.lib.stride_tricks.as_strided(Q, Q.shape, (*Q.strides[:-1], Q.itemsize))
+        return dot(Q, K)
+
+
+@rejected_by("C018", "C021", "C030")
+class CountsQueriesItself(Similarity):
+    """Takes the place in the block for the place in the whole."""
+
+    name = "counts_queries"
+
+    def score(self, Q, K):
+        return dot(Q * np.arange(1, Q.shape[-2] + 1, dtype=Q.dtype)[:, None], K)
+
+
+@rejected_by("C019")
+class PlacedButDeclaresNot(Position):
+    """Depends on places and says that it does not."""
+
+    name = "secretly_placed"
+    permutation_equivariant = True
+
+    def bias(self, S, k_index):
+        return S - 0.5 * k_index.astype(S.dtype)
+
+
+@rejected_by("C019")
+class DeclaresPlacesHasNone(Position):
+    """Says that it depends on places, and does not."""
+
+    name = "nowhere"
+    permutation_equivariant = False
+
+    def bias(self, S):
+        return 2 * S
+
+
+@rejected_by("C020", "C021", "C025")
+class CentresAllKeys(Similarity):
+    """Takes the mean of all keys off, of those that the mask forbids too."""
+
+    name = "centres"
+
+    def score(self, Q, K):
+        return dot(Q, K - namespace(K).mean(K, axis=-2, keepdims=True))
+
+
+@rejected_by("C021", "C025")
+class CountsAllKeys(Normaliser):
+    """Divides by the number of all keys, not of those that may be attended to."""
+
+    name = "counts_all"
+    nonnegative = sparse = True
+
+    def normalise(self, S):
+        xp = namespace(S)
+        return xp.maximum(S, xp.zeros_like(S)) / S.shape[-1]
+
+
+@rejected_by("C022")
+class LogarithmOfNothing(Aggregator):
+    """A logarithm whose gradient is not finite where there is no weight, although its value is replaced there."""
+
+    name = "logarithm_of_nothing"
+
+    def init(self):
+        return {"power": np.ones(())}
+
+    def aggregate(self, W, V, power):
+        xp = namespace(W, V, power)
+        total = xp.sum(W, axis=-1, keepdims=True)
+        return W @ V * xp.where(total > 0, xp.exp(power * xp.log(total)), xp.ones_like(total))
+
+
+@rejected_by("C022", "C023", "C026", "C027", "N205")
+class ScalesMinusInfinity(Normaliser):
+    """A learned number times scores that are -inf: its gradient is 0 * inf."""
+
+    name = "scales_minus_infinity"
+    rows_sum_to_one = nonnegative = shift_invariant = True
+
+    def init(self):
+        return {"beta": np.ones(())}
+
+    def normalise(self, S, beta):
+        return softmax(S * beta)
+
+
+@rejected_by("C023", "C015", "C016", "C017", "C018", "C020", "C021", "C022", "C025", "C026", "C027", "C030", "N201", "N204", "N205")  # fmt: skip
+class DividesByLogOfOne(Normaliser):
+    """Over log n, which is 0 for one key."""
+
+    name = "over_log_n"
+    rows_sum_to_one = nonnegative = shift_invariant = True
+
+    def normalise(self, S, mask, n_allowed):
+        xp = namespace(S)
+        zero = xp.zeros_like(detach(S))
+        return softmax(xp.where(mask, xp.where(mask, S, zero) / xp.log(n_allowed), zero - xp.inf))
+
+
+@rejected_by("C024")
+class LargestOfNone(MechanismComponent):
+    """Asks for the largest of no numbers."""
+
+    name = "largest_of_none"
+
+    def init(self, rng, d_query, d_key, d_value):
+        return Mechanism("dot").init(rng, d_query, d_key, d_value)
+
+    def weights(self, params, Q, K, mask=None, **context):
+        top = np.max(np.abs(detach(Q)))
+        return Mechanism("dot").weights(params, Q / top, K * top, mask, **context)
+
+    def attend(self, params, Q, K, V, mask=None, **context):
+        return self.weights(params, Q, K, mask, **context) @ V
+
+
+@rejected_by("C025", "C018", "C021", "C030", "P402")
+class CountsPadding(Position):
+    """Its bias depends on how many keys and queries there are, padding included."""
+
+    name = "counts_padding"
+
+    def bias(self, S):
+        return S * (np.arange(1, S.shape[-1] + 1) / S.shape[-1]).astype(S.dtype) / S.shape[-2]
+
+
+@rejected_by("C026")
+class LosesGradient(Similarity):
+    """The keys' gradient is lost."""
+
+    name = "loses_gradient"
+
+    def score(self, Q, K):
+        return dot(Q, detach(K))
+
+
+@rejected_by("C027", "N205")
+class Overflows(Normaliser):
+    """Exponentials of large numbers."""
+
+    name = "overflows"
+    rows_sum_to_one = nonnegative = shift_invariant = True
+
+    def normalise(self, S):
+        xp = namespace(S)
+        E = xp.exp(S)
+        return E / xp.sum(E, axis=-1, keepdims=True)
+
+
+@rejected_by("C030")
+class StepsAtZero(MechanismComponent):
+    """Each step is taken for the first."""
+
+    name = "steps_at_zero"
+
+    def _inner(self):
+        return Mechanism("dot", position="sinusoidal")
+
+    def init(self, rng, d_query, d_key, d_value):
+        return self._inner().init(rng, d_query, d_key, d_value)
+
+    def weights(self, params, Q, K, mask=None, **context):
+        return self._inner().weights(params, Q, K, mask, **context)
+
+    def attend(self, params, Q, K, V, mask=None, **context):
+        return self._inner().attend(params, Q, K, V, mask, **context)
+
+    def step(self, params, Q, K, V, state, t, mask=None, **context):
+        return self._inner().step(params, Q, K, V, state, 0, mask, **context)
+
+
+# -- similarities -------------------------------------------------------------------------------------------------------
+@rejected_by("S101")
+class SymmetricNot(Similarity):
+    """Says that it is symmetric."""
+
+    name = "not_symmetric"
+    symmetric = True
+
+    def score(self, Q, K):
+        return dot(Q * Q, K)
+
+
+@rejected_by("S101")
+class SymmetricUnsaid(Similarity):
+    """Says that it is not symmetric."""
+
+    name = "secretly_symmetric"
+    symmetric = False
+
+    def score(self, Q, K):
+        return dot(Q, K)
+
+
+@rejected_by("S102")
+class ContentFreeNot(Similarity):
+    """Says that it does not look."""
+
+    name = "looks"
+    content_free = True
+
+    def score(self, Q, K):
+        return dot(Q, K)
+
+
+@rejected_by("S102")
+class ContentFreeUnsaid(Similarity):
+    """Says that it looks."""
+
+    name = "does_not_look"
+    content_free = False
+
+    def score(self, Q, K):
+        return 0 * dot(Q, K)
+
+
+@rejected_by("S103", "C027")
+class RootOfZero(Similarity):
+    """A distance, whose gradient is not finite where query and key are the same."""
+
+    name = "distance"
+
+    def score(self, Q, K):
+        xp = namespace(Q, K)
+        away = Q[..., :, None, :] - K[..., None, :, :]
+        return -xp.sqrt(xp.sum(away * away, axis=-1))
+
+
+# -- normalisers --------------------------------------------------------------------------------------------------------
+@rejected_by("N201", "C023")
+class SumsNotToOne(Normaliser):
+    """Says that its rows sum to one."""
+
+    name = "sums_not"
+    rows_sum_to_one = nonnegative = shift_invariant = True
+
+    def normalise(self, S):
+        return softmax(S) / 2
+
+
+@rejected_by("N201")
+class SumsUnsaid(Normaliser):
+    """Does not say that its rows sum to one."""
+
+    name = "sums_unsaid"
+    nonnegative = shift_invariant = True
+
+    def normalise(self, S):
+        return softmax(S)
+
+
+@rejected_by("N202")
+class NegativeUnsaid(Normaliser):
+    """Says that no weight is negative."""
+
+    name = "negative"
+    nonnegative = True
+
+    def normalise(self, S, mask):
+        xp = namespace(S)
+        return xp.tanh(xp.where(mask, S, xp.zeros_like(S)))
+
+
+@rejected_by("N203")
+class SparseNot(Normaliser):
+    """Says that it is sparse."""
+
+    name = "not_sparse"
+    rows_sum_to_one = nonnegative = shift_invariant = sparse = True
+
+    def normalise(self, S):
+        return softmax(S)
+
+
+@rejected_by("N203")
+class SparseUnsaid(Normaliser):
+    """Does not say that it is sparse."""
+
+    name = "secretly_sparse"
+    nonnegative = True
+
+    def normalise(self, S):
+        xp = namespace(S)
+        return xp.maximum(S, xp.zeros_like(S))
+
+
+@rejected_by("N204")
+class ShiftsNot(Normaliser):
+    """Says that a shift changes nothing."""
+
+    name = "not_shift_invariant"
+    nonnegative = shift_invariant = True
+
+    def normalise(self, S):
+        return namespace(S).sigmoid(S)
+
+
+@rejected_by("N205", "C022", "C023", "C026", "C027")
+class Standardises(Normaliser):
+    """Over the spread of a row's scores, whose gradient is not finite when they are equal."""
+
+    name = "standardises"
+    nonnegative = rows_sum_to_one = shift_invariant = True
+
+    def normalise(self, S, mask, n_allowed):
+        xp = namespace(S)
+        zero = xp.zeros_like(detach(S))
+        mean = xp.sum(xp.where(mask, S, zero), axis=-1, keepdims=True) / n_allowed
+        away = xp.where(mask, xp.where(mask, S, zero) - mean, zero)
+        spread = xp.sqrt(xp.sum(away * away, axis=-1, keepdims=True) / n_allowed)
+        return softmax(xp.where(mask, away / (spread + S.dtype.type(1e-3)), zero - xp.inf))
+
+
+# -- aggregators, positions, masks ----------------------------------------------------------------------------------
+@rejected_by("A301", "C022", "C025")
+class SomethingFromNothing(Aggregator):
+    """A context where there is no weight."""
+
+    name = "from_nothing"
+
+    def aggregate(self, W, V):
+        return W @ V + 1
+
+
+@rejected_by("P401")
+class AddsAFeature(Position):
+    """Gives back longer queries and keys."""
+
+    name = "adds_a_feature"
+
+    def place(self, Q, K, q_index, k_index):
+        xp = namespace(Q, K)
+        more = [xp.zeros_like(X[..., :1]) + i.astype(X.dtype)[:, None] for X, i in ((Q, q_index), (K, k_index))]
+        return xp.concat([Q, more[0]], axis=-1), xp.concat([K, more[1]], axis=-1)
+
+
+@rejected_by("P402", "C018", "C021", "C030")
+class IgnoresQIndex(Position):
+    """Counts queries from the start of the block."""
+
+    name = "ignores_q_index"
+
+    def bias(self, S, k_index):
+        away = np.abs(np.arange(S.shape[-2])[:, None] - k_index)
+        return S - away.astype(S.dtype)
+
+
+@rejected_by("M501")
+class Numbers(Mask):
+    """Ones and zeros for True and False."""
+
+    name = "numbers"
+
+    def allow(self, n_queries, n_keys):
+        return np.ones((n_queries, n_keys), dtype=int)
+
+
+@rejected_by("M502")
+class Notes(Mask):
+    """Keeps what it was last asked."""
+
+    name = "notes"
+
+    def allow(self, n_queries, n_keys):
+        self.asked = (n_queries, n_keys)
+        return np.ones((n_queries, n_keys), dtype=bool)
+
+
+@rejected_by("M503")
+class LinedUpAtTheEnd(Mask):
+    """Causal, with the last query at the last key."""
+
+    name = "lined_up_at_the_end"
+
+    def allow(self, n_queries, n_keys):
+        return np.arange(n_keys)[None, :] - n_keys <= np.arange(n_queries)[:, None] - n_queries
+
+
+# -- tasks ----------------------------------------------------------------------------------------------------------------
+class _Same(Task):
+    """Each query is one of the keys: a good task, for the broken ones to start from."""
+
+    name = "same"
+    chance = 0.25
+
+    def draw(self, rng, n, d=3):
+        K = rng.normal(size=(n, 4, d))
+        gold = np.eye(4)[rng.integers(4, size=n)][:, None, :]
+        return {"Q": gold @ K, "K": K, "V": K, "gold": gold, "target": gold @ K}
+
+    def splits(self, *three):
+        train, validation, test = (AlignmentData(**arrays) for arrays in three)
+        return Splits(train, validation, {"test": test})
+
+    def make(self, rng):
+        return self.splits(*(self.draw(rng, n) for n in (20, 5, 10)))
+
+
+@rejected_by("T601")
+class OtherDimensionsInTest(_Same):
+    """Tests on longer vectors than it trains on."""
+
+    def make(self, rng):
+        return self.splits(self.draw(rng, 20), self.draw(rng, 5), self.draw(rng, 10, d=5))
+
+
+@rejected_by("T602")
+class NeverTheSame(_Same):
+    """Draws from the operating system."""
+
+    def make(self, rng):
+        return super().make(np.random.default_rng())
+
+
+@rejected_by("T603")
+class AlwaysTheSame(_Same):
+    """Does not use rng."""
+
+    def make(self, rng):
+        return super().make(np.random.default_rng(0))
+
+
+@rejected_by("T604")
+class ChanceUnknown(_Same):
+    """Has a gold alignment and no chance level."""
+
+    chance = float("nan")
+
+
+@rejected_by("T605")
+class ChanceTooLow(_Same):
+    """Says that guessing is harder than it is."""
+
+    chance = 0.1
+
+
+@rejected_by("T606")
+class NotANumber(_Same):
+    """A value is NaN."""
+
+    def make(self, rng):
+        three = [self.draw(rng, n) for n in (20, 5, 10)]
+        three[0]["V"] = np.where(three[0]["V"] > 2, np.nan, three[0]["V"])
+        return self.splits(*three)
+
+
+@rejected_by("T606")
+class GoldForbidden(_Same):
+    """A gold link to a key that may not be attended to, in a split that is not reported."""
+
+    def make(self, rng):
+        three = [self.draw(rng, n) for n in (20, 5, 10)]
+        three[0]["mask"] = three[0]["gold"] == 0
+        return self.splits(*three)
+
+
+@rejected_by("T607")
+class MovesGlobalChance(_Same):
+    """Moves numpy's global state."""
+
+    def make(self, rng):
+        np.random.random()  # noqa: NPY002
+        return super().make(rng)
+
+
+# -- metrics --------------------------------------------------------------------------------------------------------------
+@rejected_by("E701")
+class AppliesMaybe(Metric):
+    """`applies` gives something that is no bool."""
+
+    name = "applies_maybe"
+
+    def applies(self, data):
+        return len(data)
+
+    def measure(self, data, W):
+        return float(W.max(axis=-1)[data.alive].mean())
+
+
+@rejected_by("E702")
+class CountsDeadQueries(Metric):
+    """A mean over all queries, padding included."""
+
+    name = "counts_dead"
+
+    def measure(self, data, W):
+        return float(W.max(axis=-1).mean())
+
+
+@rejected_by("E703")
+class ScalesInPlace(Metric):
+    """Changes the weights that it measures."""
+
+    name = "scales_in_place"
+
+    def measure(self, data, W):
+        W /= W.sum(axis=-1, keepdims=True)
+        return float(W.max(axis=-1)[data.alive].mean())
+
+
+@rejected_by("E704")
+class FirstExamplesCountMore(Metric):
+    """The order of the examples matters."""
+
+    name = "order_matters"
+
+    def measure(self, data, W):
+        return float((W.max(axis=-1) * data.alive).sum(axis=-1) @ np.arange(len(data)))
+
+
+@rejected_by("E705")
+class PointsTheWrongWay(Metric):
+    """More weight on gold is better, and it says the opposite."""
+
+    name = "wrong_way"
+    direction = "down"
+
+    def measure(self, data, W):
+        return float((W * data.gold).sum(axis=-1)[data.alive].mean())
+
+
+# -- models ---------------------------------------------------------------------------------------------------------------
+class _Untrained(Model, BaseEstimator):
+    """The mechanism as it starts: a good model, for the broken ones to start from."""
+
+    name = "untrained"
+
+    def __init__(self, random_state=None):
+        self.random_state = random_state
+
+    def fit(self, data, y=None):
+        rng = np.random.default_rng(self.random_state)
+        d, e, v = data.Q.shape[2], data.K.shape[2], data.V.shape[2]
+        self.params_ = Mechanism("general").init(rng, d, e, v)
+        return self
+
+    def predict(self, data):
+        return Mechanism("general").attend(self.params_, data.Q, data.K, data.V, data.mask)
+
+    def align(self, data):
+        return Mechanism("general").weights(self.params_, data.Q, data.K, data.mask)
+
+    def score(self, data, y=None):
+        return -float(((self.predict(data) - data.target) ** 2).mean())
+
+
+@rejected_by("D801")
+class AlignsWithoutMask(_Untrained):
+    """Attends to what it may not."""
+
+    def align(self, data):
+        return Mechanism("general").weights(self.params_, data.Q, data.K)
+
+
+@rejected_by("D802")
+class NeverFitsTheSame(_Untrained):
+    """Does not use random_state."""
+
+    def fit(self, data, y=None):
+        self.params_ = Mechanism("general").init(
+            np.random.default_rng(), *(a.shape[2] for a in (data.Q, data.K, data.V))
+        )
+        return self
+
+
+@rejected_by("D803")
+class LearnsWithoutUnderscore(_Untrained):
+    """What it learns looks like a setting."""
+
+    def fit(self, data, y=None):
+        self.n_seen = len(data)
+        return super().fit(data, y)
+
+
+# -- sound ones, which no check may reject --------------------------------------------------------------------------
+class Coverage(Similarity):
+    """Keys that had weight before get a lower score: a sound stateful part."""
+
+    name = "covered"
+
+    def init(self):
+        return {"strength": np.ones(())}
+
+    def initial_state(self, n_keys, leading, K):
+        return np.zeros((*leading, 1, n_keys), dtype=K.dtype)
+
+    def update(self, state, W):
+        return state + W
+
+    def score(self, Q, K, state, strength):
+        return dot(Q, K) - strength * state
+
+
+class CountsRows(Normaliser):
+    """Each key's weights over the queries sum to one: a sound normaliser that couples rows."""
+
+    name = "over_queries"
+    nonnegative = couples_rows = True
+
+    def normalise(self, S, mask):
+        xp = namespace(S)
+        E = xp.where(mask, xp.exp(xp.where(mask, S, xp.zeros_like(S)) / 1e4), xp.zeros_like(S))
+        return E / (1 + xp.sum(E, axis=-2, keepdims=True))
+
+
+class Averaged(MechanismComponent):
+    """The mean of two mechanisms' weights: a sound composition."""
+
+    name = "averaged"
+
+    def _two(self):
+        return Mechanism("general"), Mechanism("cosine", mask="window")
+
+    def init(self, rng, d_query, d_key, d_value):
+        return {str(i): m.init(rng, d_query, d_key, d_value) for i, m in enumerate(self._two())}
+
+    def weights(self, params, Q, K, mask=None, **context):
+        return sum(m.weights(params[str(i)], Q, K, mask, **context) for i, m in enumerate(self._two())) / 2
+
+    def attend(self, params, Q, K, V, mask=None, **context):
+        return self.weights(params, Q, K, mask, **context) @ V
+
+
+class RefusesMasks(Similarity):
+    """Cannot score without its keys in pairs, and refuses."""
+
+    name = "refuses"
+
+    def score(self, Q, K):
+        if K.shape[-2] % 2:
+            raise attnlab.Unsupported("an odd number of keys")
+        return dot(Q, K)
+
+
+SOUND = [Coverage, CountsRows, Averaged, RefusesMasks, _Same, _Untrained]

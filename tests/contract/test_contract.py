@@ -1,0 +1,65 @@
+"""Every registered component against every check that applies to its kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import attnlab
+from attnlab.parts import aggregators, masks, normalisers, positions, similarities
+from attnlab.registry import KINDS, entries
+from attnlab.testing import check_component, parametrize_with_checks
+
+REGISTERED = [e.cls for kind in KINDS for found in entries(kind).values() for e in found]
+OTHERWISE_SET = [  # settings that take another way through the code
+    similarities.Cosine(temperature=0.1),
+    similarities.NegL2(sigma=0.5),
+    normalisers.Softmax(temperature=0.5),
+    normalisers.Entmax(alpha=1.3),
+    normalisers.Entmax(alpha=2.0),
+    normalisers.LognSoftmax(scale=0.43),
+    normalisers.Sigmoid(minus_log_n=False),
+    positions.Sinusoidal(base=100.0),
+    masks.Window(width=0),
+    attnlab.Mechanism("additive", "sparsemax", aggregators.WeightedSum(), "sinusoidal", "window"),
+    attnlab.Mechanism("general", "logn_softmax", mask=["causal", "window"]),
+]
+
+
+@parametrize_with_checks(REGISTERED + OTHERWISE_SET)
+def test_contract(component, check):
+    check(component)
+
+
+def test_there_is_something_of_each_kind():
+    kinds = {cls.kind for cls in REGISTERED}
+    assert {
+        "similarity",
+        "normaliser",
+        "aggregator",
+        "position",
+        "mask",
+        "mechanism",
+        "task",
+        "metric",
+        "model",
+    } <= kinds
+
+
+@pytest.mark.parametrize("component", REGISTERED, ids=lambda c: f"{c.kind}:{c.name}")
+def test_most_checks_are_made(component):
+    """A component that skips its way through would pass: count what ran."""
+    report = check_component(component, seed=1)
+    assert report, str(report)
+    needs_settings = component.name == "arrays"
+    assert report.n_ran >= (5 if needs_settings else 0.6 * len(report)), str(report)
+
+
+def test_the_users_own_arrays(tmp_path):
+    rng = np.random.default_rng(0)
+    K = rng.normal(size=(30, 4, 3))
+    gold = np.eye(4)[rng.integers(4, size=(30, 2))]
+    np.savez(tmp_path / "mine.npz", Q=gold @ K, K=K, V=K, gold=gold, target=gold @ K)
+    report = check_component(attnlab.get("task", "arrays", path=str(tmp_path / "mine.npz")))
+    assert report, str(report)
+    assert not report.codes("skipped")

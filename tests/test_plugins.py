@@ -1,0 +1,215 @@
+"""Discovery in this process, and the page of hooks: every example on it is run. (Real wheels: tests/plugins.)"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+import types
+
+import pluggy
+import pytest
+
+import attnlab
+from attnlab import hookspecs, registry
+from attnlab.errors import AttnlabError
+from attnlab.injection import check_class
+from attnlab.interfaces import INTERFACES
+from attnlab.plugins import HOOK_OF_KIND, Plugin, Plugins, configure, plugins
+from attnlab.testing import check_component
+
+HOOKS = {n: f for n, f in vars(hookspecs).items() if n.startswith("attnlab_")}
+EVENTS = ["attnlab_run_finished", "attnlab_sweep_finished", "attnlab_sweep_started"]
+KIND_OF_HOOK = {hook: kind for kind, hook in HOOK_OF_KIND.items()}
+
+FINE = '''
+from attnlab import Mask, hookimpl
+import numpy as np
+
+class All(Mask):
+    """All."""
+    name = "{name}"
+
+    def allow(self, n_queries, n_keys):
+        return np.ones((n_queries, n_keys), dtype=bool)
+
+@hookimpl
+def attnlab_masks():
+    return [All]
+'''
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Load sources as plugin files, and forget them afterwards."""
+    monkeypatch.setenv("ATTNLAB_PLUGINS", "")
+
+    def load(**sources):
+        paths = []
+        for name, source in sources.items():
+            (tmp_path / f"{name}.py").write_text(source)
+            paths.append(str(tmp_path / f"{name}.py"))
+        configure(files=paths)
+        return {r.name: r for r in plugins().records}
+
+    yield load
+    configure()
+    for name in [n for n in sys.modules if n.startswith("attnlab_file_plugin_")]:
+        del sys.modules[name]
+
+
+# -- the page of hooks ------------------------------------------------------------------------------------------------
+def test_every_kind_has_a_hook_and_every_other_hook_is_an_event():
+    assert list(HOOK_OF_KIND) == list(INTERFACES) == list(registry.KINDS)
+    assert sorted(set(HOOKS) - set(KIND_OF_HOOK)) == EVENTS
+    for hook in KIND_OF_HOOK:
+        assert not inspect.signature(HOOKS[hook]).parameters, "nouns give, and take nothing"
+
+
+def example(hook):
+    doc = inspect.cleandoc(HOOKS[hook].__doc__ or "")
+    assert re.match(r"\w.*[.?]", doc.splitlines()[0]), "a first line that says what it is for"
+    return textwrap.dedent(doc.partition("Example::")[2])
+
+
+def run_example(hook, monkeypatch):
+    """Execute the docstring's example as the module of a plugin."""
+    package = types.ModuleType("my_package")  # what the kernel's example accelerates
+    package.Laplace = attnlab.get("similarity", "neg_l2").__class__
+    monkeypatch.setitem(sys.modules, "my_package", package)
+    module = types.ModuleType(f"example_of_{hook}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(example(hook), f"<example of {hook}>", "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_example_is_a_plugin(hook, monkeypatch):
+    module = run_example(hook, monkeypatch)
+    manager = pluggy.PluginManager("attnlab")
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    assert [i.function for i in getattr(manager.hook, hook).get_hookimpls()] == [getattr(module, hook)]
+
+
+@pytest.mark.parametrize("hook", KIND_OF_HOOK)
+def test_the_example_gives_classes_that_can_be_registered(hook, monkeypatch):
+    module = run_example(hook, monkeypatch)
+    monkeypatch.setattr(registry, "_registered", {})
+    kind = KIND_OF_HOOK[hook]
+    classes = list(getattr(module, hook)())
+    assert classes
+    for cls in classes:
+        check_class(kind, cls)
+        attnlab.register(cls)
+        assert cls.summary().endswith(".")
+        made = attnlab.get(kind, cls.name)
+        assert type(made) is cls
+        report = check_component(cls)
+        assert report, f"what the page of hooks shows must keep the contract:\n{report}"
+
+
+def test_builtins_come_in_by_the_same_door():
+    own = plugins().records[0]
+    assert (own.name, own.distribution, own.version, own.status) == ("attnlab", "attnlab", attnlab.__version__, "ok")
+    given = {name for name in dir(own.module) if name.startswith("attnlab_")}
+    assert given <= set(HOOKS)
+    assert {"attnlab_similarities", "attnlab_normalisers", "attnlab_tasks", "attnlab_metrics"} <= given
+
+
+# -- files -------------------------------------------------------------------------------------------------------------------
+def test_a_file_is_a_plugin(files):
+    records = files(mine=FINE.format(name="mine_all"))
+    assert records["mine"].status == "ok"
+    assert "mine_all" in attnlab.names("mask")
+    assert registry.entry("mask", "mine:mine_all").version == "file"
+    configure()
+    assert "mine_all" not in attnlab.names("mask")
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    configure(files=[str(tmp_path / "nowhere.py")])
+    try:
+        with pytest.raises(AttnlabError, match=r"nowhere\.py: no such file"):
+            plugins()
+    finally:
+        configure()
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("raise SystemExit('enough')", "SystemExit: enough"),
+        ("def f(:", "SyntaxError"),
+        (FINE.replace("attnlab_masks", "attnlab_mask"), "unknown hook 'attnlab_mask' (did you mean attnlab_masks"),
+        (FINE.replace("@hookimpl\n", ""), "attnlab_masks is not marked: write @hookimpl above it"),
+        (FINE.replace("attnlab_masks()", "attnlab_masks(config)"), "config"),
+        (FINE.replace("return [All]", "return [All()]"), "is not a class"),
+        (FINE.replace("return [All]", "return All"), "TypeError"),
+        (FINE.replace("return [All]", "return None"), "TypeError"),
+        (FINE.replace("return [All]", "return [int]"), "int must derive from attnlab.Mask to be a mask"),
+        (FINE.replace("return [All]", "raise KeyError('x')"), "attnlab_masks: KeyError: 'x' (at "),
+        (FINE.replace("return [All]", "return [All, All]"), "gives the mask 'bad' twice"),
+        (FINE.replace("return [All]", "yield All\n    1 / 0"), "ZeroDivisionError"),
+        (
+            FINE.replace("self, n_queries, n_keys)", "self, n_query, n_keys)"),
+            "unknown argument 'n_query' (did you mean",
+        ),
+        (FINE.replace("{name}", "causal"), "the mask name 'causal' is given by"),
+    ],
+)
+def test_a_broken_plugin_has_its_reason_and_stops_nobody(files, source, reason):
+    records = files(bad=source.replace("{name}", "bad"), good=FINE.format(name="good_all"))
+    names = attnlab.names("mask")
+    assert records["bad"].status == "broken"
+    assert reason in records["bad"].reason
+    assert {"good_all", "window"} <= set(names)
+    assert records["good"].status == "ok"
+
+
+def test_a_class_that_breaks_the_contract_takes_no_other_with_it(files):
+    records = files(half=FINE.format(name="half_all").replace("return [All]", "return [int, All]"))
+    assert "half_all" in attnlab.names("mask")
+    assert "int must derive" in records["half"].reason
+
+
+def test_a_hook_may_be_a_generator(files):
+    records = files(gen=FINE.format(name="gen_all").replace("return [All]", "yield All"))
+    assert "gen_all" in attnlab.names("mask")
+    assert records["gen"].status == "ok"
+
+
+def test_keyboard_interrupt_is_not_swallowed(files):
+    with pytest.raises(KeyboardInterrupt):
+        files(stop="raise KeyboardInterrupt")
+
+
+# -- events ---------------------------------------------------------------------------------------------------------------
+def test_what_an_event_hook_raises_is_told_and_goes_no_further(files):
+    files(
+        loud="from attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    raise ValueError(run)\n",
+        heard="from attnlab import hookimpl\nseen = []\n"
+        "@hookimpl\ndef attnlab_run_finished(result, run):\n    seen.append((run, result))\n",
+    )
+    told = plugins().report("attnlab_run_finished", run="a run", result="its result")
+    assert len(told) == 1
+    assert "attnlab_run_finished raised ValueError: a run" in told[0]
+    assert sys.modules["attnlab_file_plugin_heard"].seen == [("a run", "its result")]
+
+
+# -- records --------------------------------------------------------------------------------------------------------------
+def test_a_record_keeps_each_reason_once():
+    record = Plugin("p", "d", "1", "m")
+    for reason in ("one", "two", "one"):
+        record.broken(reason)
+    assert (record.status, record.reason) == ("broken", "one; two")
+
+
+def test_nothing_but_its_own_when_pinned_to_nothing():
+    assert [r.name for r in Plugins(only=[]).records] == ["attnlab"]
+
+
+def test_a_pin_to_what_is_not_there_is_noted():
+    assert Plugins(only=["nowhere"]).notes == ["ATTNLAB_PLUGINS names nowhere, which is not installed"]
