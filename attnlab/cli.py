@@ -241,12 +241,11 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
         return
     first = experiment.metrics[0]
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
-    unmeasured = [m for m in experiment.metrics if m not in frame.columns or frame[m].isna().all()]
     print_table(summarise(frame, experiment.metrics), f"{first}{better}; mean and 95 % t interval over seeds")
     ok = frame[frame["status"] == "ok"]
-    for metric in unmeasured:
-        if len(ok):
-            click.echo(f"{metric} was not measured in these runs; `--rerun all` measures it")
+    for metric in experiment.metrics:
+        if len(ok) and (metric not in ok or ok[metric].isna().all()):
+            click.echo(f"{metric} has no value in these runs; if it is new here, `--rerun all` measures it")
 
 
 @cli.command()
@@ -281,9 +280,8 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
     from attnlab.tables import print_frame, print_table
 
     rows, totals = [], {"run": 0, "keep": 0}
-    for file in files:
-        experiment = read(file)
-        for planned in plan_with_reasons(experiment, store, rerun, only, limit):
+    for experiment, decided in plan_with_reasons([read(file) for file in files], store, rerun, only, limit):
+        for planned in decided:
             totals[planned.action] += 1
             row = {"experiment": experiment.name, "run_id": planned.run.run_id, "action": planned.action}
             rows.append({**row, "reason": planned.reason, **columns(planned.run)})
@@ -292,7 +290,7 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
         print_frame(frame, form)
     elif len(frame):
         whole = ["experiment", "run_id", "action", "reason"]
-        changing = [c for c in frame.columns if c not in whole and frame[c].map(repr).nunique() > 1]
+        changing = [c for c in frame.columns if c not in whole and frame[c].dropna().map(repr).nunique() > 1]
         print_table(frame[whole + changing])
     print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep", file=sys.stderr)
     return 0

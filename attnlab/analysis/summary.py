@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,11 +45,33 @@ def direction_of(metric: str) -> str | None:
 
 
 def varied(frame: pd.DataFrame) -> list[str]:
-    """The columns of the grid in which the rows differ, besides the seed and what was tuned."""
+    """The columns of the grid in which the rows differ, besides the seed.
+
+    A setting that only some of the parts have does not differ for that.
+    """
     skipped = {"seed", *FIRST, *LAST, *metric_columns(frame)}
-    tuned = frame.attrs.get("tuned", ())
-    axes = [c for c in frame.columns if c not in skipped and c not in tuned]
-    return [c for c in axes if frame[c].map(repr).nunique() > 1]
+    axes = [c for c in frame.columns if c not in skipped]
+    return [c for c in axes if frame[c].dropna().map(repr).nunique() > 1 or _is_left_out(frame, c)]
+
+
+def _is_left_out(frame: pd.DataFrame, column: str) -> bool:
+    """Whether a setting is None in some of the rows that have it, as `model.projection: [null, 16]` is."""
+    component, _, setting = column.rpartition(".")
+    if not setting or component not in frame:
+        return False
+    return any(0 < rows[column].isna().sum() < len(rows) for _, rows in frame.groupby(component))
+
+
+def _natural(condition: str) -> tuple[bool, list[tuple[int, str]]]:
+    """`test` first, and n=64 before n=256."""
+    words = re.findall(r"\d+|\D+", condition)
+    return condition != "test", [(int(w), "") if w.isdigit() else (-1, w) for w in words]
+
+
+def _mean_of_some(values: Any, n: int) -> Any:
+    """The mean, with a note where only some of n runs have a value."""
+    mean, _, _, k = t_interval(values)
+    return mean if k in (0, n) else f"{mean:.4g} ({k} of {n})"
 
 
 def summarise(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -65,13 +88,13 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     -------
     DataFrame
         The columns in which the grid varies (the axes of the mechanism if none does), the first metric, `low` and `high`
-        of its 95 % t interval over seeds, the means of the other metrics, `n` (runs with a value) and `ok` ("4/5": runs
+        of its 95 % t interval over seeds, the means of the other metrics (as text where only some runs have a value), `n` (runs with a value) and `ok` ("4/5": runs
         that succeeded, of all).
     """
     keys = varied(frame) or [c for c in AXES if c in frame.columns and c in ("similarity", "normaliser", "aggregator")]
     first, *others = metrics
     # a run that failed has one row whatever the test conditions are: count it in each
-    conditions = list(frame.loc[frame["status"] == "ok", "test"].unique()) or ["test"]
+    conditions = sorted(frame.loc[frame["status"] == "ok", "test"].unique(), key=_natural) or ["test"]
     points = [k for k in keys if k != "test"]
     rows = []
     grouped = frame.groupby(points, dropna=False, sort=False) if points else [((), frame)]
@@ -83,11 +106,13 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
             if "test" in keys or len(conditions) > 1:
                 row["test"] = condition
             row |= {first: mean, "low": low, "high": high}
-            row |= {m: t_interval(here.get(m, []))[0] for m in others}
+            row |= {m: _mean_of_some(here.get(m, []), len(here)) for m in others}
             row |= {"n": n, "ok": f"{here['run_id'].nunique()}/{group['run_id'].nunique()}"}
             rows.append(row)
     table = pd.DataFrame(rows)
-    ascending = direction_of(first) == "down"
-    by = ["test", first] if "test" in table else [first]
-    order = [True, ascending] if "test" in table else [ascending]
-    return table.sort_values(by, ascending=order, kind="stable", na_position="last", ignore_index=True)
+    table = table.sort_values(
+        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", ignore_index=True
+    )
+    if "test" in table:
+        table = table.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable", ignore_index=True)
+    return table

@@ -44,6 +44,9 @@ class Claim(BaseModel):
     correlation: Annotated[list[str], Len(2, 2)] | None = Field(
         default=None, description="Two metrics; with at_least or at_most a bound on their correlation."
     )
+    why: Annotated[str, Len(1)] | None = Field(
+        default=None, description="If it is refuted: a sentence on why, which is published with the verdict."
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> Claim:

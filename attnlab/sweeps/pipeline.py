@@ -11,6 +11,7 @@ from attnlab.errors import SettingError
 from attnlab.plugins import plugins
 from attnlab.registry import build, entry
 from attnlab.settings import checked
+from attnlab.sweeps import execute as _execute  # noqa: F401  loaded before workers are forked
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.experiment import Experiment, parse_memory, parse_time, read
 from attnlab.sweeps.fingerprint import fingerprints
@@ -82,7 +83,7 @@ def sweep(
     _distinct(experiments)
     limits, words = _limits(time_limit, memory_limit), parse_rerun(rerun)
     entry("executor", executor)
-    chosen = [(experiment, _chosen(experiment, only, limit)) for experiment in experiments]
+    chosen = _chosen(experiments, only, limit)
     with Store(store) as opened:
         for experiment, runs in chosen:
             opened.add_experiment(experiment.name, experiment.question, experiment.text, _ids(plan(experiment)))
@@ -105,18 +106,19 @@ def sweep(
 
 
 def plan_with_reasons(
-    experiment: Experiment,
+    experiments: Sequence[Experiment],
     store: str | os.PathLike[str] = DEFAULT_STORE,
     rerun: str = "missing,failed,stale",
     only: str | None = None,
     limit: int | None = None,
-) -> tuple[Planned, ...]:
+) -> list[tuple[Experiment, tuple[Planned, ...]]]:
     """What a sweep would run, and why; a store that does not exist holds nothing, and is not made."""
-    runs = _chosen(experiment, only, limit)
+    words = parse_rerun(rerun)
+    chosen = _chosen(experiments, only, limit)
     if not os.path.exists(store):
-        return decide(runs, {}, fingerprints, parse_rerun(rerun))
+        return [(experiment, decide(runs, {}, fingerprints, words)) for experiment, runs in chosen]
     with Store(store, create=False) as opened:
-        return _decided(opened, runs, parse_rerun(rerun))
+        return [(experiment, _decided(opened, runs, words)) for experiment, runs in chosen]
 
 
 def _decided(opened: Store, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
@@ -131,11 +133,26 @@ def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iter
     return ((experiment.name, run, result) for run, result in opened.results(_ids(runs)))
 
 
-def _chosen(experiment: Experiment, only: str | None, limit: int | None) -> tuple[Run, ...]:
-    runs = plan(experiment)
+def _chosen(
+    experiments: Sequence[Experiment], only: str | None, limit: int | None
+) -> list[tuple[Experiment, tuple[Run, ...]]]:
+    """The runs of each experiment that the filter and the limit leave.
+
+    Raises
+    ------
+    SettingError
+        When the filter names a column that no run has, or leaves no run at all.
+    """
+    planned = [(experiment, plan(experiment)) for experiment in experiments]
     if only:
-        runs = filtered(runs, only)
-    return runs if limit is None else runs[:limit]
+        everything = [run for _, runs in planned for run in runs]
+        kept = set(filtered(everything, only))
+        if everything and not kept:
+            raise SettingError(
+                f"--only {only!r} leaves none of {len(everything)} runs; `attnlab plan` shows their columns"
+            )
+        planned = [(experiment, tuple(run for run in runs if run in kept)) for experiment, runs in planned]
+    return [(experiment, runs[:limit]) for experiment, runs in planned]
 
 
 def _distinct(experiments: Sequence[Experiment]) -> None:

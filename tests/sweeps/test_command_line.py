@@ -353,6 +353,9 @@ def test_only_limit_and_fail_fast(tmp_path):
     wrong = attnlab_command("sweep", "one.yaml", "--only", "similarty=dot", *plugin, cwd=tmp_path)
     assert wrong.returncode == 2
     assert "did you mean similarity?" in wrong.stderr
+    nothing = attnlab_command("sweep", "one.yaml", "--only", "similarity=additive", *plugin, cwd=tmp_path)
+    assert nothing.returncode == 2
+    assert "leaves none of 6 runs" in nothing.stderr
     fast = attnlab_command("sweep", "one.yaml", "--fail-fast", "-j", "1", *plugin, cwd=tmp_path)
     assert fast.returncode == 1
     assert "no score today" in fast.stderr
