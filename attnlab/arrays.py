@@ -13,173 +13,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.extend import defvjp, primitive
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import getval, isbox
-from scipy import special
+
+from attnlab import gradients
 
 __all__ = ["as_float", "detach", "namespace", "to_numpy"]
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# gradients that autograd lacks, or that leave float32
-# --------------------------------------------------------------------------------------------------------------------
-def _unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
-    """Sum `g` down to `shape`, the shape an operand had before it was broadcast."""
-    extra = anp.ndim(g) - len(shape)
-    if extra > 0:
-        g = anp.sum(g, axis=tuple(range(extra)))
-    axes = tuple(i for i, size in enumerate(shape) if size == 1 and anp.shape(g)[i] != 1)
-    return anp.sum(g, axis=axes, keepdims=True) if axes else g
-
-
-def _like(g: Any, x: Any) -> Any:
-    """The gradient of x in x's shape and dtype."""
-    g = _unbroadcast(g, np.shape(getval(x)))
-    dtype = getattr(getval(x), "dtype", None)
-    return g if dtype is None or g.dtype == dtype else g.astype(dtype)
-
-
-_where = primitive(lambda condition, x, y: np.where(condition, x, y))
-defvjp(
-    _where,
-    lambda ans, c, x, y: lambda g: _like(_where(c, g, anp.zeros_like(g)), x),
-    lambda ans, c, x, y: lambda g: _like(_where(c, anp.zeros_like(g), g), y),
-    argnums=(1, 2),
-)
-
-
-def _pick(choose: Callable[..., Any]) -> Any:
-    """maximum and minimum: the gradient goes to the winner, and is halved between equals."""
-    f = primitive(lambda x, y: choose(x, y))
-
-    def share(ans: Any, x: Any, y: Any) -> Any:
-        x, y, ans = getval(x), getval(y), getval(ans)
-        return ((x == ans) / (1.0 + (x == y))).astype(ans.dtype)
-
-    defvjp(
-        f,
-        lambda ans, x, y: lambda g: _like(g * share(ans, x, y), x),
-        lambda ans, x, y: lambda g: _like(g * share(ans, y, x), y),
-    )
-    return f
-
-
-def _extreme(reduce: Callable[..., Any]) -> Any:
-    """max and min along axes: the gradient is shared equally between equals."""
-    f = primitive(lambda x, axis=None, keepdims=False: reduce(x, axis=axis, keepdims=keepdims))
-
-    def vjp(ans: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        plain = getval(x)
-        winner = plain == reduce(plain, axis=axis, keepdims=True)
-        share = (winner / winner.sum(axis=axis, keepdims=True)).astype(plain.dtype)
-
-        def back(g: Any) -> Any:
-            if not keepdims:
-                kept = np.shape(reduce(plain, axis=axis, keepdims=True))
-                g = anp.reshape(g, kept)
-            return g * share
-
-        return back
-
-    defvjp(f, vjp)
-    return f
-
-
-_tanh = primitive(np.tanh)
-defvjp(_tanh, lambda ans, x: lambda g: g * (1 - ans * ans))
-
-_sigmoid = primitive(special.expit)
-defvjp(_sigmoid, lambda ans, x: lambda g: g * ans * (1 - ans))
-
-_softplus = primitive(lambda x: np.logaddexp(x, np.zeros((), dtype=x.dtype)))
-defvjp(_softplus, lambda ans, x: lambda g: g * _sigmoid(x))
-
-_erf = primitive(special.erf)
-defvjp(_erf, lambda ans, x: lambda g: g * (2 / math.sqrt(math.pi)) * anp.exp(-(x * x)))
-
-
-@primitive
-def _softmax(x: Any, axis: int = -1) -> Any:
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return e / np.sum(e, axis=axis, keepdims=True)
-
-
-defvjp(_softmax, lambda ans, x, axis=-1: lambda g: ans * (g - anp.sum(g * ans, axis=axis, keepdims=True)))
-
-
-@primitive
-def _logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.asarray(special.logsumexp(x, axis=axis, keepdims=keepdims)).astype(np.asarray(x).dtype, copy=False)
-
-
-def _logsumexp_vjp(ans: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    def back(g: Any) -> Any:
-        kept = np.shape(np.max(getval(x), axis=axis, keepdims=True))
-        return anp.reshape(g, kept) * anp.exp(x - anp.reshape(ans, kept))
-
-    return back
-
-
-defvjp(_logsumexp, _logsumexp_vjp)
-
-
-@primitive
-def _take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
-    return np.take_along_axis(x, indices, axis=axis)
-
-
-@primitive
-def _put_along_axis(g: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:
-    out = np.zeros(shape, dtype=g.dtype)
-    where = [np.arange(n).reshape((-1,) + (1,) * (len(shape) - i - 1)) for i, n in enumerate(indices.shape)]
-    where[axis] = indices
-    np.add.at(out, tuple(where), g)
-    return out
-
-
-defvjp(
-    _take_along_axis,
-    lambda ans, x, indices, axis=-1: lambda g: _put_along_axis(g, getval(indices), axis, np.shape(getval(x))),
-    argnums=(0,),
-)
-defvjp(
-    _put_along_axis,
-    lambda ans, g, indices, axis, shape: lambda h: _take_along_axis(h, indices, axis),
-    argnums=(0,),
-)
-
-_flip = primitive(lambda x, axis=None: np.flip(x, axis=axis))
-defvjp(_flip, lambda ans, x, axis=None: lambda g: _flip(g, axis))
-
-_broadcast_to = primitive(lambda x, shape: np.broadcast_to(x, shape))
-defvjp(_broadcast_to, lambda ans, x, shape: lambda g: _like(g, x), argnums=(0,))
-
-_cumulative_sum = primitive(lambda x, axis: np.cumsum(x, axis=axis))
-defvjp(_cumulative_sum, lambda ans, x, axis: lambda g: _flip(_cumulative_sum(_flip(g, axis), axis), axis), argnums=(0,))
-
-_astype = primitive(lambda x, dtype: x.astype(dtype))
-defvjp(_astype, lambda ans, x, dtype: lambda g: _astype(g, np.asarray(getval(x)).dtype), argnums=(0,))
-
-_norm = primitive(lambda x, axis, keepdims: np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims)))
-
-
-def _norm_vjp(ans: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    def back(g: Any) -> Any:
-        kept = np.shape(np.sum(getval(x), axis=axis, keepdims=True))
-        g, length = anp.reshape(g, kept), anp.reshape(ans, kept)
-        safe = _where(getval(length) > 0, length, anp.ones_like(length))
-        return g * x / safe  # at x = 0 the subgradient 0
-
-    return back
-
-
-defvjp(_norm, _norm_vjp, argnums=(0,))
 
 if not hasattr(ArrayBox, "mT"):  # NumPy's arrays have .mT; so have autograd's from here on
     ArrayBox.mT = property(lambda self: anp.swapaxes(self, -1, -2))
@@ -197,7 +40,7 @@ class _Linalg:
     def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
         if ord != 2:
             raise NotImplementedError(f"vector_norm with gradients knows ord=2 only; got ord={ord}")
-        return _norm(x, axis, keepdims)
+        return gradients.norm(x, axis, keepdims)
 
     @staticmethod
     def vecdot(x: Any, y: Any, *, axis: int = -1) -> Any:
@@ -216,24 +59,25 @@ class _NumpyNamespace:
     """The array API over autograd.numpy, with the mends listed at the top of this file."""
 
     linalg = _Linalg()
-    where = staticmethod(_where)
-    maximum = staticmethod(_pick(np.maximum))
-    minimum = staticmethod(_pick(np.minimum))
-    max = staticmethod(_extreme(np.max))
-    min = staticmethod(_extreme(np.min))
-    tanh = staticmethod(_tanh)
-    sigmoid = staticmethod(_sigmoid)
-    softplus = staticmethod(_softplus)
-    erf = staticmethod(_erf)
-    softmax = staticmethod(_softmax)
-    logsumexp = staticmethod(_logsumexp)
-    flip = staticmethod(_flip)
-    broadcast_to = staticmethod(_broadcast_to)
+    where = staticmethod(gradients.where)
+    maximum = staticmethod(gradients.maximum)
+    minimum = staticmethod(gradients.minimum)
+    max = staticmethod(gradients.reduce_max)
+    min = staticmethod(gradients.reduce_min)
+    tanh = staticmethod(gradients.tanh)
+    sigmoid = staticmethod(gradients.sigmoid)
+    softplus = staticmethod(gradients.softplus)
+    erf = staticmethod(gradients.erf)
+    softmax = staticmethod(gradients.softmax)
+    logsumexp = staticmethod(gradients.logsumexp)
+    flip = staticmethod(gradients.flip)
+    broadcast_to = staticmethod(gradients.broadcast_to)
     vecdot = staticmethod(_Linalg.vecdot)
     matrix_transpose = staticmethod(_Linalg.matrix_transpose)
-    acos, acosh, asin, asinh = anp.arccos, anp.arccosh, anp.arcsin, anp.arcsinh
-    atan, atan2, atanh, pow = anp.arctan, anp.arctan2, anp.arctanh, anp.power
-    permute_dims, concat = anp.transpose, staticmethod(anp.concatenate)
+    concat, permute_dims, pow = staticmethod(anp.concatenate), staticmethod(anp.transpose), staticmethod(anp.power)
+    acos, asin, atan = staticmethod(anp.arccos), staticmethod(anp.arcsin), staticmethod(anp.arctan)
+    acosh, asinh, atanh = staticmethod(anp.arccosh), staticmethod(anp.arcsinh), staticmethod(anp.arctanh)
+    atan2 = staticmethod(anp.arctan2)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(anp, name)
@@ -245,7 +89,9 @@ class _NumpyNamespace:
 
     @staticmethod
     def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
-        return _astype(x, dtype) if copy or x.dtype != dtype else x
+        if np.dtype(dtype).kind not in "fc":  # integers and booleans have no gradient
+            return detach(x).astype(dtype, copy=copy)
+        return gradients.astype(x, dtype) if copy or x.dtype != dtype else x
 
     @staticmethod
     def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
@@ -264,15 +110,15 @@ class _NumpyNamespace:
     def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:
         # a gradient of one inside the range and on its borders, zero outside
         plain = getval(x)
-        if min is not None:
-            x = _where(plain >= getval(min), x, min * anp.ones_like(plain))
+        if min is not None:  # asked this way round, NaN stays NaN
+            x = gradients.where(plain < getval(min), min * anp.ones_like(plain), x)
         if max is not None:
-            x = _where(plain <= getval(max), x, max * anp.ones_like(plain))
+            x = gradients.where(plain > getval(max), max * anp.ones_like(plain), x)
         return x
 
     @staticmethod
     def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
-        return _take_along_axis(x, indices, axis)
+        return gradients.take_along_axis(x, indices, axis)
 
     @staticmethod
     def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
@@ -284,10 +130,10 @@ class _NumpyNamespace:
         return np.argsort(-plain if descending else plain, axis=axis, kind="stable" if stable else None)
 
     def sort(self, x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
-        return _take_along_axis(x, self.argsort(x, axis=axis, descending=descending, stable=stable), axis)
+        return gradients.take_along_axis(x, self.argsort(x, axis=axis, descending=descending, stable=stable), axis)
 
     def cumulative_sum(self, x: Any, /, *, axis: int = -1, include_initial: bool = False) -> Any:
-        total = _cumulative_sum(x, axis)
+        total = gradients.cumulative_sum(x, axis)
         return self._with_initial(total, axis, 0) if include_initial else total
 
     def cumulative_prod(self, x: Any, /, *, axis: int = -1, include_initial: bool = False) -> Any:
@@ -310,6 +156,16 @@ class _NumpyNamespace:
         lead = (slice(None),) * (axis % x.ndim)
         return tuple(x[(*lead, i)] for i in range(x.shape[axis]))
 
+    cumprod = cumulative_prod
+
+    @staticmethod
+    def matvec(x: Any, y: Any, /) -> Any:
+        return anp.matmul(x, y[..., None])[..., 0]
+
+    @staticmethod
+    def vecmat(x: Any, y: Any, /) -> Any:
+        return anp.matmul(x[..., None, :], y)[..., 0, :]
+
 
 _NUMPY = _NumpyNamespace()
 
@@ -317,12 +173,18 @@ _NUMPY = _NumpyNamespace()
 # --------------------------------------------------------------------------------------------------------------------
 # other libraries
 # --------------------------------------------------------------------------------------------------------------------
-class _OtherNamespace:
-    """Another library's array API namespace, with the same additions."""
+_CREATE = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 
-    def __init__(self, base: Any, library: str) -> None:
+
+class _OtherNamespace:
+    """Another library's array API namespace, with the same additions; new arrays lie on `device`, if one is given."""
+
+    def __init__(self, base: Any, library: str, device: Any) -> None:
         self._base = base
         self._library = library
+        if device is not None:
+            for name in _CREATE:
+                setattr(self, name, functools.partial(getattr(base, name), device=device))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._base, name)
@@ -345,10 +207,13 @@ class _OtherNamespace:
         return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
 
     def sigmoid(self, x: Any) -> Any:
-        xp = (
-            self._base
-        )  # 1 / (1 + e^-x) overflows to inf at -1e4, and 1 / inf is the 0 that is wanted; tanh stays finite
-        return (xp.tanh(x / 2) + 1) / 2
+        if self._library == "torch":
+            return self._base.special.expit(x)
+        if self._library == "jax":
+            from jax.nn import sigmoid
+
+            return sigmoid(x)
+        return (self._base.tanh(x / 2) + 1) / 2  # exact to 1e-16, not to the last digit of small values
 
     def erf(self, x: Any) -> Any:
         if self._library == "torch":
@@ -365,8 +230,8 @@ def _library(array: Any) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def _other(base: Any, library: str) -> _OtherNamespace:
-    return _OtherNamespace(base, library)
+def _other(base: Any, library: str, device: Any) -> _OtherNamespace:
+    return _OtherNamespace(base, library, device)
 
 
 def namespace(*arrays: Any) -> Any:
@@ -407,7 +272,8 @@ def namespace(*arrays: Any) -> Any:
     from array_api_compat import array_namespace
 
     ((library, array),) = others.items()
-    return _other(array_namespace(array), library)
+    # JAX puts new arrays where it computes; its arrays being traced have no device
+    return _other(array_namespace(array), library, array.device if library == "torch" else None)
 
 
 def detach(x: Any) -> Any:

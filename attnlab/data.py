@@ -174,6 +174,8 @@ class AlignmentData:
             index = np.asarray(index)
             if index.size == 0:
                 index = index.astype(np.intp)
+            if index.ndim != 1:
+                raise IndexError(f"AlignmentData has one axis: an array of indices must have one too; got {index.ndim}")
         picked = {name: None if (a := getattr(self, name)) is None else a[index] for name in _ARRAYS}
         tokens = None
         if self.tokens is not None:
@@ -200,7 +202,7 @@ class AlignmentData:
     @property
     def alive(self) -> Array:
         """bool (n, q): queries that may attend to something; the others are padding."""
-        return self.allowed.any(axis=-1)
+        return np.asarray(self.allowed.any(axis=-1))
 
     @property
     def is_classification(self) -> bool:

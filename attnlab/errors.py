@@ -11,6 +11,7 @@ AttnlabError                     the root: catch this to catch what attnlab refu
 ├── Diverged                     training met NaN or inf (a sweep records `invalid`)
 ├── InvalidResult                a model returned weights or values of the wrong shape, or not finite
 ├── ExperimentError              a mistake in an experiment file: file:line:column, what, what is allowed
+├── BitextError (ValueError)     a mistake in a file of sentence pairs or alignments: file:line, what, what is allowed
 └── StoreError                   the results store cannot be used: locked, corrupt, newer, not a store
 """
 
@@ -22,6 +23,7 @@ from collections.abc import Iterable
 __all__ = [
     "AmbiguousName",
     "AttnlabError",
+    "BitextError",
     "ComponentError",
     "Diverged",
     "ExperimentError",
@@ -91,6 +93,10 @@ class InvalidResult(AttnlabError):
 
 class ExperimentError(AttnlabError):
     """A mistake in an experiment; each line of the message begins with file:line:column."""
+
+
+class BitextError(AttnlabError, ValueError):
+    """A mistake in a file of sentence pairs or word alignments; the message begins with the file and, where there is one, the line."""
 
 
 class StoreError(AttnlabError):

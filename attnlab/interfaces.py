@@ -25,7 +25,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attnlab.data import Splits
 from attnlab.errors import SettingError, did_you_mean
@@ -66,11 +66,21 @@ class Source:
 
 
 @functools.cache
-def _settings_of(cls: type) -> Mapping[str, inspect.Parameter]:
+def _settings_of(cls: Any) -> Mapping[str, inspect.Parameter]:
     if cls.__init__ is object.__init__:
         return {}
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return {p.name: p for p in parameters}
+
+
+def settings_of(cls: Any) -> Mapping[str, inspect.Parameter]:
+    """The settings of a component class: the parameters of its `__init__`, in order."""
+    return _settings_of(cls)
+
+
+def _first_line(cls: Any) -> str:
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    return doc.splitlines()[0].strip() if doc else ""
 
 
 class Component:
@@ -83,13 +93,12 @@ class Component:
     @classmethod
     def summary(cls) -> str:
         """The first line of the docstring."""
-        doc = inspect.cleandoc(cls.__doc__ or "")
-        return doc.splitlines()[0].strip() if doc else ""
+        return _first_line(cls)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name; with `deep`, those of components among them as `name__setting`."""
         params: dict[str, Any] = {}
-        for name in _settings_of(type(self)):
+        for name in settings_of(type(self)):
             value = getattr(self, name)
             params[name] = value
             if deep and hasattr(value, "get_params") and not isinstance(value, type):
@@ -98,7 +107,7 @@ class Component:
 
     def set_params(self, **settings: Any) -> Component:
         """Change settings; `part__setting` reaches into a component among them. Returns self."""
-        known = _settings_of(type(self))
+        known = settings_of(type(self))
         nested: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             head, _, rest = key.partition("__")
@@ -117,7 +126,7 @@ class Component:
 
     def __repr__(self) -> str:
         shown = []
-        for name, parameter in _settings_of(type(self)).items():
+        for name, parameter in settings_of(type(self)).items():
             value = getattr(self, name, None)
             if parameter.default is inspect.Parameter.empty or repr(value) != repr(parameter.default):
                 shown.append(f"{name}={value!r}")
@@ -217,14 +226,20 @@ class Position(Part):
     kind = "position"
     permutation_equivariant = False
 
-    def place(self, Q: Any, K: Any) -> Any:
-        return Q, K
+    if TYPE_CHECKING:  # each may ask for more by name, which is no error of types
+        place: Callable[..., Any]
+        bias: Callable[..., Any]
+        reweigh: Callable[..., Any]
+    else:
 
-    def bias(self, S: Any) -> Any:
-        return S
+        def place(self, Q, K):
+            return Q, K
 
-    def reweigh(self, W: Any) -> Any:
-        return W
+        def bias(self, S):
+            return S
+
+        def reweigh(self, W):
+            return W
 
 
 class Mask(Component):
@@ -248,10 +263,10 @@ class MechanismComponent(Component):
     def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
         raise NotImplementedError
 
-    def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
+    def attend(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
-    def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
+    def weights(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
 
@@ -305,7 +320,11 @@ class Model:
     name: ClassVar[str] = ""
     source: ClassVar[Source | None] = None
     kind: ClassVar[str] = "model"
-    summary = classmethod(Component.summary.__func__)  # type: ignore[attr-defined]
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return _first_line(cls)
 
 
 class Executor(Component):
@@ -340,11 +359,6 @@ INTERFACES: Mapping[str, type] = {
     "model": Model,
     "executor": Executor,
 }
-
-
-def settings_of(cls: type) -> Mapping[str, inspect.Parameter]:
-    """The settings of a component class: the parameters of its `__init__`, in order."""
-    return _settings_of(cls)
 
 
 def names_of(items: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ import pluggy
 from attnlab import hookspecs
 from attnlab.errors import AttnlabError, did_you_mean
 
-__all__ = ["HOOK_OF_KIND", "Plugin", "Plugins", "configure", "plugins"]
+__all__ = ["HOOK_OF_KIND", "Plugin", "Plugins", "active_options", "configure", "plugins"]
 
 GROUP = "attnlab"
 BUILTIN = "attnlab"
@@ -209,6 +209,11 @@ def configure(blocked: Sequence[str] = (), files: Sequence[str] = ()) -> None:
     from attnlab import registry
 
     registry.reset()
+
+
+def active_options() -> dict[str, Any]:
+    """What `configure` was given, for processes that must do the same."""
+    return dict(_options)
 
 
 def plugins() -> Plugins:

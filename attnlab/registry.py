@@ -68,7 +68,8 @@ def entries(kind: str) -> dict[str, list[Entry]]:
                 except ComponentError as error:
                     plugin.broken(f"{HOOK_OF_KIND[kind]}: {error}")
                     continue
-                _add(found, Entry(kind, cls.name, cls, plugin.name, plugin.distribution, plugin.version), plugin)
+                name = cls.name  # type: ignore[attr-defined]
+                _add(found, Entry(kind, name, cls, plugin.name, plugin.distribution, plugin.version), plugin)
         _by_kind[kind] = found
     merged = dict(_by_kind[kind])
     for (k, name), e in _registered.items():

@@ -20,7 +20,7 @@ __all__ = ["checked", "checked_one", "describe", "field_schema"]
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls.__init__, include_extras=True)
     except Exception:  # an annotation that does not resolve declares nothing
@@ -37,7 +37,7 @@ def _adapter(cls: type, setting: str) -> Any:
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
     try:
-        return TypeAdapter(hint, config=ConfigDict(strict=True))
+        return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
     except PydanticUserError:  # the type brings its own configuration
         return TypeAdapter(hint)
     except PydanticSchemaGenerationError:
@@ -108,13 +108,17 @@ def checked_one(kind: str, cls: type, setting: str, value: Any) -> Any:
         return adapter.validate_python(value)
     except ValidationError as error:
         name = getattr(cls, "name", cls.__name__)
-        hints = [a for a in typing.get_args(_hints(cls).get(setting)) if isinstance(a, str)]
-        meant = did_you_mean(value, hints) if isinstance(value, str) else ""
+        meant = did_you_mean(value, _literals(_hints(cls).get(setting))) if isinstance(value, str) else ""
         what = error.errors()[0]["msg"]
         raise _error(
             setting,
             f"{kind} {name!r}: {setting} must be {describe(cls, setting)}; got {value!r}{meant} ({what})",
         ) from None
+
+
+def _literals(hint: Any) -> list[str]:
+    """The words that a setting may be, however deep in its type."""
+    return [word for a in typing.get_args(hint) for word in ([a] if isinstance(a, str) else _literals(a))]
 
 
 def _error(setting: str, message: str) -> SettingError:

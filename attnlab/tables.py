@@ -21,7 +21,7 @@ def shown(value: Any) -> str:
     if value is None or value != value:
         return "–"
     if isinstance(value, (float, np.floating)):
-        size = abs(value)
+        size = abs(float(value))
         if float(value).is_integer() and size < 1e6:
             return str(int(value))
         if not 1e-3 <= size < 1e6:

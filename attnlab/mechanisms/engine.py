@@ -113,15 +113,17 @@ def context_of(
         if allowed is None:
             continue
         if isinstance(allowed, np.ndarray):
-            allowed = allowed if here else xp.asarray(allowed)
+            allowed = allowed if here else xp.asarray(np.array(allowed))
         else:
             namespace(Q, K, allowed)  # refuses a mixture of libraries
         M = allowed if M is None else M & allowed
     if M is not None:
         shape = (*broadcast_leading(("Q and K", lead), ("mask", tuple(M.shape[:-2]))), q, k)
+        if V is not None:
+            broadcast_leading(("Q, K and mask", shape[:-2]), ("V", tuple(V.shape[:-2])))
     given = {"q_index": q_index, "k_index": k_index, "lengths": lengths}
     if not here:
-        given = {name: xp.asarray(array) for name, array in given.items()}
+        given = {name: xp.asarray(np.array(array)) for name, array in given.items()}
     return Context(shape, M, {**given, "rng": rng, "training": training})
 
 
@@ -165,6 +167,8 @@ def _allowed(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) -> A
 # --------------------------------------------------------------------------------------------------------------------
 def rows_of(context: Context, here: slice) -> Context:
     """The context of some of the queries."""
+    if here == slice(None):
+        return context
     q_index = context.given["q_index"][..., here]
     M = context.M
     return replace(

@@ -14,15 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
-from attnlab.errors import NothingToLearn, SettingError, ShapeError
+from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import MechanismComponent, Model, Source
 from attnlab.mechanisms.mechanism import Mechanism
-from attnlab.models.training import Watch, cast, count, leaves, minibatches, minimise_adam, minimise_lbfgs
+from attnlab.models.examples import alignment_data, chunks, held_out, rows_to_one, top_gold, true_lengths, vectors
+from attnlab.models.training import Watch, cast, count, minibatches, minimise_adam, minimise_lbfgs, seed_sequence
 from attnlab.settings import checked
 
 __all__ = ["AttentionAligner"]
 
-CHUNK = 2**21  # weights: align and predict go through the examples in chunks of at most this many
+LEAST = 1e-12  # added to a probability before its logarithm
 
 
 class AttentionAligner(Model, BaseEstimator):
@@ -33,6 +34,10 @@ class AttentionAligner(Model, BaseEstimator):
     targets count as one-hot vectors. Squared error, because a likelihood has no gradient at the exact zeros of sparse
     normalisers. Cost: steps x batch_size times that of the mechanism and its gradient.
 
+    With ``mix="predictions"`` the alignment is a latent variable in earnest: each value is read out to probabilities of the
+    classes, p(y | v_j) = softmax(v_j R), which are mixed, p(y_i) = sum_j w_ij p(y_i | v_j), and what is minimised is the mean
+    of -log p(y_i). That is exact hard attention, or IBM model 1 with learned scores.
+
     Parameters
     ----------
     mechanism : Mechanism, mapping of parts, or None
@@ -42,6 +47,8 @@ class AttentionAligner(Model, BaseEstimator):
         started at N(0, 1/d); None for none.
     objective : "values" or "alignment"
         Learn from `target`, or from `gold`.
+    mix : "values" or "predictions"
+        Sum up values, or predictions of them; predictions are of class targets, by a learned R (v, v) that starts at 0.
     optimizer : "adam" or "lbfgs"
         Adam on minibatches, or scipy's L-BFGS-B on all examples.
     learning_rate : float > 0, dimensionless
@@ -63,11 +70,12 @@ class AttentionAligner(Model, BaseEstimator):
     Attributes
     ----------
     mechanism_ : the mechanism that was learned
-    params_ : dict, the learned arrays: what `Mechanism.init` returns, and "projection"
+    params_ : dict, the learned arrays: what `Mechanism.init` returns, "projection" and "readout"
     n_iter_ : int, steps taken
     loss_curve_ : list of float, the loss of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
+    n_features_in_, n_features_key_ : int, features of a query and of a key
     operations_per_query_ : float, floating-point operations for one query, projections included
 
     Raises
@@ -77,12 +85,13 @@ class AttentionAligner(Model, BaseEstimator):
 
     Notes
     -----
-    With nothing to learn `fit` trains nothing and says so (`NothingToLearn`, a warning). The dtype follows the data.
+    With nothing to learn `fit` trains nothing and says so (`NothingToLearn`, a warning). The dtype follows the data. True
+    lengths, for positions that ask for them, are those of the data's mask.
 
     References
     ----------
-    Bahdanau, Cho, Bengio (2015), for the alignment as a latent variable learned from targets; Kingma and Ba (2015), for
-    Adam.
+    Bahdanau, Cho, Bengio (2015), for the alignment as a latent variable learned from targets; Deng et al. (2018), equation 4,
+    and Wu, Shapiro, Cotterell (2018), equation 5, for mixing predictions; Kingma and Ba (2015), for Adam.
 
     Examples
     --------
@@ -103,6 +112,7 @@ class AttentionAligner(Model, BaseEstimator):
         mechanism: Any = None,
         projection: Annotated[int, Gt(0)] | None = None,
         objective: Literal["values", "alignment"] = "values",
+        mix: Literal["values", "predictions"] = "values",
         optimizer: Literal["adam", "lbfgs"] = "adam",
         learning_rate: Annotated[float, Gt(0)] = 0.03,
         steps: Annotated[int, Ge(0)] = 300,
@@ -117,6 +127,7 @@ class AttentionAligner(Model, BaseEstimator):
         self.mechanism = mechanism
         self.projection = projection
         self.objective = objective
+        self.mix = mix
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.steps = steps
@@ -153,20 +164,20 @@ class AttentionAligner(Model, BaseEstimator):
         self
         """
         checked("model", type(self), self.get_params(deep=False))
-        X = self._needed(_data(X, y), "fit")
-        seeds = _seed_sequence(self.random_state).spawn(4)
+        X = self._needed(alignment_data(X, y), "fit")
+        seeds = seed_sequence(self.random_state).spawn(4)
         streams = [np.random.default_rng(s) for s in seeds]
         if self.early_stopping and validation is None:
-            X, validation = _held_out(X, self.validation_fraction, streams[3])
+            X, validation = held_out(X, self.validation_fraction, streams[3])
         if validation is not None:
-            validation = self._needed(_data(validation), "fit's validation data")
+            validation = self._needed(alignment_data(validation), "fit's validation data")
 
         self.mechanism_ = _mechanism(self.mechanism)
         start = cast(self._init(streams[0], X), X.Q.dtype)
         self.params_ = start
         self.n_parameters_ = count(start)
         self.operations_per_query_ = self._operations(X)
-        self.n_features_in_ = X.Q.shape[2]
+        self.n_features_in_, self.n_features_key_ = X.Q.shape[2], X.K.shape[2]
         with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
             warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
             self._learn(X, start, validation, streams)
@@ -192,7 +203,7 @@ class AttentionAligner(Model, BaseEstimator):
                 f"{why}: the mechanism is used as it is"
                 + ("; projection=16 gives it projections to learn" if not self.n_parameters_ else ""),
                 NothingToLearn,
-                stacklevel=4,
+                stacklevel=3,
             )
             self.n_iter_, self.loss_curve_ = 0, []
             if watch is not None:
@@ -217,7 +228,8 @@ class AttentionAligner(Model, BaseEstimator):
                 "Wk": rng.normal(size=(d_key, width)) / math.sqrt(d_key),
             }
             d_query = d_key = width
-        return {**self.mechanism_.init(rng, d_query, d_key, d_value), "projection": projection}
+        readout = {"R": np.zeros((d_value, d_value))} if self.mix == "predictions" else {}
+        return {**self.mechanism_.init(rng, d_query, d_key, d_value), "projection": projection, "readout": readout}
 
     def _operations(self, X: AlignmentData) -> float:
         d_query, d_key, d_value = X.Q.shape[2], X.K.shape[2], X.V.shape[2]
@@ -233,38 +245,53 @@ class AttentionAligner(Model, BaseEstimator):
     # -- the mechanism on examples --------------------------------------------------------------------------------
     def _placed(self, params: Any, X: AlignmentData) -> tuple[Any, Any, Any]:
         """The mechanism's own params, and queries and keys as it compares them."""
-        inner = {role: learned for role, learned in params.items() if role != "projection"}
+        inner = {role: learned for role, learned in params.items() if role not in ("projection", "readout")}
         if not params["projection"]:
             return inner, X.Q, X.K
         xp = namespace(X.Q)
         return inner, xp.matmul(X.Q, params["projection"]["Wq"]), xp.matmul(X.K, params["projection"]["Wk"])
 
+    def _values(self, params: Any, X: AlignmentData) -> Any:
+        """What is mixed: the values, or what they predict."""
+        if not params["readout"]:
+            return X.V
+        xp = namespace(X.V)
+        return xp.softmax(xp.matmul(X.V, params["readout"]["R"]), axis=-1)
+
     def _loss(self, params: Any, X: AlignmentData, **context: Any) -> Any:
         inner, Q, K = self._placed(params, X)
+        context["lengths"] = true_lengths(X)
         alive = X.alive[..., None].astype(X.Q.dtype)
         n = max(1.0, float(alive.sum()))
         if self.objective == "alignment":
-            away = self.mechanism_.weights(inner, Q, K, X.mask, **context) - _rows_to_one(X.gold, X.Q.dtype)
+            away = self.mechanism_.weights(inner, Q, K, X.mask, **context) - rows_to_one(X.gold, X.Q.dtype)
             return _sum(away * away * alive) / n
-        target = _vectors(X)
-        away = self.mechanism_.attend(inner, Q, K, X.V, X.mask, **context) - target
+        target = vectors(X)
+        Y = self.mechanism_.attend(inner, Q, K, self._values(params, X), X.mask, **context)
+        if self.mix == "predictions":
+            return -_sum(namespace(Y).log(_sum(Y * target, axis=-1) + LEAST) * alive[..., 0]) / n
+        away = Y - target
         return _sum(away * away * alive) / (n * target.shape[-1])
 
     def _look(self, params: Any, X: AlignmentData | None) -> dict[str, float]:
         if X is None:
             return {}
-        parts = list(_chunks(X))
+        parts = list(chunks(X))
         alive = [max(1.0, float(p.alive.sum())) for p in parts]
         seen = {"loss": float(np.average([float(self._loss(params, p)) for p in parts], weights=alive))}
         if X.gold is not None:
-            seen["alignment_accuracy"] = _top_gold(self._align(params, X), X)
+            seen["alignment_accuracy"] = top_gold(self._align(params, X), X)
         return seen
 
     def _align(self, params: Any, X: AlignmentData) -> Any:
         rows = []
-        for part in _chunks(X):
+        for part in chunks(X):
             inner, Q, K = self._placed(params, part)
-            rows.append(np.broadcast_to(self.mechanism_.weights(inner, Q, K, part.mask), part.allowed.shape))
+            rows.append(
+                np.broadcast_to(
+                    self.mechanism_.weights(inner, Q, K, part.mask, lengths=true_lengths(part)), part.allowed.shape
+                )
+            )
         return np.concatenate(rows)
 
     # -- using it -------------------------------------------------------------------------------------------------
@@ -275,23 +302,35 @@ class AttentionAligner(Model, BaseEstimator):
             return self._align(self.params_, self._fitting(X))
 
     def predict(self, X: Any) -> Any:
-        """The contexts, (n, q, v); for class targets these are the scores of the classes."""
+        """The contexts, (n, q, v); for class targets the scores of the classes, with mix="predictions" their probabilities."""
         check_is_fitted(self, "params_")
         X = self._fitting(X)
         rows = []
         with np.errstate(all="ignore"):
-            for part in _chunks(X):
+            for part in chunks(X):
                 inner, Q, K = self._placed(self.params_, part)
-                rows.append(self.mechanism_.attend(inner, Q, K, part.V, part.mask))
+                V = self._values(self.params_, part)
+                rows.append(self.mechanism_.attend(inner, Q, K, V, part.mask, lengths=true_lengths(part)))
         return np.concatenate(rows)
+
+    def posterior(self, X: Any) -> Any:
+        """With ``mix="predictions"``: the alignment once the class is seen, w_ij p(y_i | v_j) over its sum, (n, q, k)."""
+        if self.mix != "predictions":
+            raise SettingError(f'posterior needs mix="predictions"; got mix="{self.mix}"')
+        W = self.align(X)
+        X = self._needed(alignment_data(X), "posterior")
+        said = np.take_along_axis(self._values(self.params_, X), X.target[:, None, :], axis=-1)  # (n, k, q)
+        joint = W * np.swapaxes(said, 1, 2)
+        total = joint.sum(axis=-1, keepdims=True)
+        return joint / np.where(total > 0, total, 1)
 
     def score(self, X: Any, y: Any = None) -> float:
         """How well it does, up is better: alignment accuracy if it learned from alignments, else accuracy for classes, else
         1 - (mean squared error) / (variance of the targets)."""
-        X = self._needed(_data(X, y), "score")
+        X = self._needed(alignment_data(X, y), "score")
         alive = X.alive
         if self.objective == "alignment":
-            return _top_gold(self.align(X), X)
+            return top_gold(self.align(X), X)
         Y = self.predict(X)
         if X.is_classification:
             return float((Y.argmax(axis=-1) == X.target)[alive].mean())
@@ -302,6 +341,13 @@ class AttentionAligner(Model, BaseEstimator):
 
     def _needed(self, X: AlignmentData, verb: str) -> AlignmentData:
         needed = "gold" if self.objective == "alignment" else "target"
+        if self.mix == "predictions" and (
+            self.objective == "alignment" or not (X.target is None or X.is_classification)
+        ):
+            raise Unsupported(
+                'mix="predictions" learns from class targets, int (n, q), with objective="values"; got '
+                + ('objective="alignment"' if self.objective == "alignment" else "float targets")
+            )
         if getattr(X, needed) is None:
             raise SettingError(
                 f'{verb} with objective="{self.objective}" needs AlignmentData with {needed}; it has none'
@@ -323,9 +369,13 @@ class AttentionAligner(Model, BaseEstimator):
         return X
 
     def _fitting(self, X: Any) -> AlignmentData:
-        X = _data(X)
-        if X.Q.shape[2] != self.n_features_in_:
-            raise ShapeError(f"axis 'd' disagrees: fitted on queries with {self.n_features_in_}, got {X.Q.shape[2]}")
+        X = alignment_data(X)
+        for name, size, fitted in (
+            ("queries", X.Q.shape[2], self.n_features_in_),
+            ("keys", X.K.shape[2], self.n_features_key_),
+        ):
+            if size != fitted:
+                raise ShapeError(f"axis 'd' disagrees: fitted on {name} with {fitted} features, got {size}")
         return X
 
 
@@ -343,68 +393,5 @@ def _mechanism(given: Any) -> Any:
     )
 
 
-def _data(X: Any, y: Any = None) -> AlignmentData:
-    if not isinstance(X, AlignmentData):
-        raise TypeError(
-            f"X must be attnlab.AlignmentData; got {type(X).__name__}. Make one: AlignmentData(Q, K, V, target=target)"
-        )
-    if y is None:
-        return X
-    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens)
-
-
-def _seed_sequence(random_state: Any) -> np.random.SeedSequence:
-    if random_state is None:
-        return np.random.SeedSequence()
-    if isinstance(random_state, np.random.Generator):
-        return np.random.SeedSequence(int(random_state.integers(2**63)))
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.SeedSequence(int(random_state.randint(2**31)))
-    return np.random.SeedSequence(int(random_state))
-
-
-def _held_out(X: AlignmentData, fraction: float, rng: Any) -> tuple[AlignmentData, AlignmentData]:
-    held = max(1, round(fraction * len(X)))
-    if held >= len(X):
-        raise ValueError(
-            f"early_stopping holds out {fraction:g} of {len(X)} examples, which leaves none to learn from: "
-            "give fit validation data, or more examples"
-        )
-    order = rng.permutation(len(X))
-    return X[order[held:]], X[order[:held]]
-
-
-def _chunks(X: AlignmentData) -> Any:
-    size = max(1, CHUNK // max(1, X.n_queries * X.n_keys))
-    return [X] if len(X) <= size else [X[i : i + size] for i in range(0, len(X), size)]
-
-
-def _vectors(X: AlignmentData) -> Any:
-    """The targets as vectors: classes one-hot."""
-    target = np.asarray(X.target)
-    return np.eye(X.V.shape[2], dtype=X.Q.dtype)[target] if X.is_classification else target
-
-
-def _rows_to_one(gold: Any, dtype: Any) -> Any:
-    gold = np.asarray(gold, dtype=dtype)
-    total = gold.sum(axis=-1, keepdims=True)
-    return gold / np.where(total > 0, total, 1)
-
-
-def _sum(x: Any) -> Any:
-    return namespace(x).sum(x)
-
-
-def _top_gold(W: Any, X: AlignmentData) -> float:
-    """The share of queries with gold links whose heaviest key is one of them."""
-    gold = np.asarray(X.gold) > 0
-    asked = gold.any(axis=-1) & X.alive
-    if not asked.any():
-        return float("nan")
-    best = np.take_along_axis(gold, W.argmax(axis=-1)[..., None], axis=-1)[..., 0]
-    return float(best[asked].mean())
-
-
-def learned_arrays(params: Any) -> dict[str, Any]:
-    """The learned arrays by dotted name: {"similarity.Wq": ..., "projection.Wk": ...}."""
-    return {".".join(path): array for path, array in leaves(params)}
+def _sum(x: Any, axis: Any = None) -> Any:
+    return namespace(x).sum(x, axis=axis)

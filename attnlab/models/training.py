@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +10,21 @@ from typing import Any
 import autograd
 import numpy as np
 
-from attnlab.errors import Diverged
+from attnlab.errors import Diverged, SettingError
 
-__all__ = ["Adam", "Fitted", "cast", "count", "leaves", "minibatches", "minimise_adam", "minimise_lbfgs", "rebuild"]
+__all__ = [
+    "Adam",
+    "Fitted",
+    "cast",
+    "clipped",
+    "count",
+    "leaves",
+    "minibatches",
+    "minimise_adam",
+    "minimise_lbfgs",
+    "rebuild",
+    "seed_sequence",
+]
 
 Tree = Any  # nested dicts of arrays
 Loss = Callable[[Tree, Any], Any]  # (params, examples' indices or None for all) -> scalar
@@ -47,7 +60,7 @@ def count(tree: Tree) -> int:
 
 
 class Adam:
-    """Adam's update of a list of arrays, in place of none: `step` returns new arrays.
+    """Adam's update of a list of arrays: `step` returns new arrays and leaves those it is given as they are.
 
     References
     ----------
@@ -68,9 +81,17 @@ class Adam:
         rate = self.learning_rate * (1 - self.beta2**self.t) ** 0.5 / (1 - self.beta1**self.t)
         new = []
         for i, (a, g) in enumerate(zip(arrays, gradients, strict=True)):
-            self.m[i] = self.beta1 * self.m[i] + (1 - self.beta1) * g
-            self.v[i] = self.beta2 * self.v[i] + (1 - self.beta2) * g * g
-            new.append(a - rate * self.m[i] / (np.sqrt(self.v[i]) + self.epsilon))
+            m, v = self.m[i], self.v[i]
+            m *= self.beta1
+            m += (1 - self.beta1) * g
+            v *= self.beta2
+            v += (1 - self.beta2) * g * g
+            away = np.sqrt(v, out=np.empty_like(v))  # an array also for a single number
+            away += self.epsilon
+            np.divide(m, away, out=away)
+            away *= -rate
+            away += a
+            new.append(away)
         return new
 
 
@@ -80,6 +101,20 @@ def minibatches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndar
         order = rng.permutation(n)
         for start in range(0, n, size):
             yield order[start : start + size]
+
+
+def seed_sequence(random_state: Any) -> np.random.SeedSequence:
+    if random_state is None:
+        return np.random.SeedSequence()
+    if isinstance(random_state, np.random.Generator):
+        return np.random.SeedSequence(int(random_state.integers(2**63)))
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.SeedSequence(int(random_state.randint(2**31)))
+    if isinstance(random_state, (int, np.integer)) and random_state >= 0:
+        return np.random.SeedSequence(int(random_state))
+    raise SettingError(
+        f"random_state must be an integer from 0, a numpy.random.Generator or RandomState, or None; got {random_state!r}"
+    )
 
 
 @dataclass
@@ -123,10 +158,24 @@ class Watch:
         return self.waited >= self.patience
 
 
+def clipped(gradients: list[Any], norm: float | None) -> list[Any]:
+    """The gradients, scaled so that the length of all of them together is at most `norm` (None: as they are)."""
+    if norm is None:
+        return gradients
+    length = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
+    return [g * np.asarray(norm / length, dtype=g.dtype) for g in gradients] if length > norm else gradients
+
+
 def minimise_adam(
-    loss: Loss, params: Tree, batches: Iterator[Any], steps: int, learning_rate: float, watch: Watch | None = None
+    loss: Loss,
+    params: Tree,
+    batches: Iterator[Any],
+    steps: int,
+    learning_rate: float,
+    watch: Watch | None = None,
+    clip_norm: float | None = None,
 ) -> Fitted:
-    """Minimise by Adam on minibatches.
+    """Minimise by Adam on minibatches, with gradients no longer than `clip_norm`.
 
     Raises
     ------
@@ -145,7 +194,7 @@ def minimise_adam(
         value, gradients = gradient(arrays, next(batches))
         curve.append(float(value))
         _finite(curve[-1], step, steps, hint)
-        arrays = adam.step(arrays, gradients)
+        arrays = adam.step(arrays, clipped(gradients, clip_norm))
         if not all(np.isfinite(a).all() for a in arrays):
             raise Diverged(f"a learned array is not finite after step {step} of {steps} ({hint})", step)
         if (

@@ -184,9 +184,9 @@ class Sparsemax(Normaliser):
         descending = xp.flip(xp.sort(detach(Z), axis=-1), axis=-1)
         rank = xp.astype(xp.arange(1, S.shape[-1] + 1), S.dtype)
         inside = 1 + rank * descending > xp.cumulative_sum(descending, axis=-1)
-        size = xp.sum(xp.astype(inside, S.dtype), axis=-1, keepdims=True)
         least = xp.min(xp.where(inside, descending, xp.zeros_like(descending)), axis=-1, keepdims=True)
-        support = detach(Z) >= least
+        support = detach(Z) >= least  # with all that equal the least one, so that rounding cannot part them
+        size = xp.sum(xp.astype(support, S.dtype), axis=-1, keepdims=True)
         zero = xp.zeros_like(detach(Z))
         tau = (xp.sum(xp.where(support, Z, zero), axis=-1, keepdims=True) - 1) / size
         return xp.where(support, xp.maximum(Z - tau, zero), zero)

@@ -1,0 +1,69 @@
+"""What estimators ask of examples: in chunks, held out, targets as vectors, how many alignments are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from attnlab.data import AlignmentData
+
+__all__ = ["alignment_data", "chunks", "held_out", "rows_to_one", "top_gold", "true_lengths", "vectors"]
+
+CHUNK = 2**21  # weights: align and predict go through the examples in chunks of at most this many
+
+
+def alignment_data(X: Any, y: Any = None) -> AlignmentData:
+    if not isinstance(X, AlignmentData):
+        raise TypeError(
+            f"X must be attnlab.AlignmentData; got {type(X).__name__}. Make one: AlignmentData(Q, K, V, target=target)"
+        )
+    if y is None:
+        return X
+    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens)
+
+
+def held_out(X: AlignmentData, fraction: float, rng: Any) -> tuple[AlignmentData, AlignmentData]:
+    held = max(1, round(fraction * len(X)))
+    if held >= len(X):
+        raise ValueError(
+            f"early_stopping holds out {fraction:g} of {len(X)} examples, which leaves none to learn from: "
+            "give fit validation data, or more examples"
+        )
+    order = rng.permutation(len(X))
+    return X[order[held:]], X[order[:held]]
+
+
+def chunks(X: AlignmentData) -> Any:
+    size = max(1, CHUNK // max(1, X.n_queries * X.n_keys))
+    return [X] if len(X) <= size else [X[i : i + size] for i in range(0, len(X), size)]
+
+
+def vectors(X: AlignmentData) -> Any:
+    """The targets as vectors: classes one-hot."""
+    target = np.asarray(X.target)
+    return np.eye(X.V.shape[2], dtype=X.Q.dtype)[target] if X.is_classification else target
+
+
+def true_lengths(X: AlignmentData) -> Any:
+    """True numbers of queries and keys, (n, 2): up to the last that may attend, and be attended to."""
+    if X.mask is None:
+        return None
+    there = [X.mask.any(axis=axis) for axis in (2, 1)]
+    return np.stack([(t * np.arange(1, t.shape[1] + 1)).max(axis=1, initial=0) for t in there], axis=-1)
+
+
+def rows_to_one(gold: Any, dtype: Any) -> Any:
+    gold = np.asarray(gold, dtype=dtype)
+    total = gold.sum(axis=-1, keepdims=True)
+    return gold / np.where(total > 0, total, 1)
+
+
+def top_gold(W: Any, X: AlignmentData) -> float:
+    """The share of queries with gold links whose heaviest key is one of them."""
+    gold = np.asarray(X.gold) > 0
+    asked = gold.any(axis=-1) & X.alive
+    if not asked.any():
+        return float("nan")
+    best = np.take_along_axis(gold, W.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    return float(best[asked].mean())

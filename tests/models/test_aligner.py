@@ -1,0 +1,353 @@
+"""AttentionAligner: it learns, it chooses, it keeps scikit-learn's manners, and it refuses aloud."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import Pipeline
+
+import attnlab
+from attnlab import (
+    AlignmentData,
+    AttentionAligner,
+    Diverged,
+    Mechanism,
+    NothingToLearn,
+    SettingError,
+    ShapeError,
+    Splits,
+    UnknownName,
+)
+from attnlab.models.examples import held_out
+from attnlab.models.training import leaves
+
+
+def task(name="lookup", seed=0, **settings) -> Splits:
+    return attnlab.get("task", name, **settings).make(np.random.default_rng(seed))
+
+
+@pytest.fixture(scope="module")
+def lookup():
+    return task(d=16, n_keys=8, noise=0.2, n_train=256, n_test=100)
+
+
+def aligner(similarity="general", steps=40, **settings):
+    mechanism = Mechanism(similarity, **{k: settings.pop(k) for k in ("normaliser", "position") if k in settings})
+    return AttentionAligner(mechanism, **{"steps": steps, "random_state": 0, **settings})
+
+
+def accuracy(model, data):
+    W = model.align(data)
+    return (W.argmax(axis=-1) == data.gold.argmax(axis=-1))[data.alive].mean()
+
+
+# -- it learns -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("similarity", "settings"),
+    [
+        ("general", {"learning_rate": 0.1}),
+        ("additive", {"steps": 250}),
+        ("cosine", {}),
+        ("dot", {"projection": 16, "learning_rate": 0.1}),
+        ("scaled_dot", {"projection": 16, "learning_rate": 0.1}),
+        ("neg_l2", {"projection": 16}),
+    ],
+)
+def test_it_learns_lookup_from_targets_alone(lookup, similarity, settings):
+    model = aligner(similarity, **{"steps": 120, **settings}).fit(
+        AlignmentData(lookup.train.Q, lookup.train.K, lookup.train.V, target=lookup.train.target)
+    )
+    test = lookup.tests["test"]
+    assert accuracy(model, test) > 0.85
+    assert model.score(test) > 0.6
+    assert np.mean(model.loss_curve_[-10:]) < 0.5 * model.loss_curve_[0]
+
+
+def test_uniform_stays_at_chance(lookup):
+    with pytest.warns(NothingToLearn, match="there is nothing to learn"):
+        model = aligner("uniform").fit(lookup.train)
+    assert accuracy(model, lookup.tests["test"]) < 0.3
+    assert model.n_parameters_ == 0
+    projected = aligner("uniform", projection=4, steps=3).fit(lookup.train)
+    assert projected.n_parameters_ == 2 * 16 * 4
+    assert np.ptp(projected.align(lookup.tests["test"])) == 0
+
+
+@pytest.mark.parametrize("normaliser", ["softmax", "sparsemax", "entmax"])
+def test_it_learns_from_alignments(lookup, normaliser):
+    train = AlignmentData(lookup.train.Q, lookup.train.K, lookup.train.V, gold=lookup.train.gold)
+    model = aligner(objective="alignment", learning_rate=0.1, normaliser=normaliser).fit(train)
+    test = lookup.tests["test"]
+    assert model.score(test) == pytest.approx(accuracy(model, test))
+    assert model.score(test) > 0.85
+    with pytest.raises(SettingError, match=r'fit with objective="values" needs AlignmentData with target; it has none'):
+        aligner().fit(train)
+
+
+def test_lbfgs_goes_down_at_every_iteration(lookup):
+    model = aligner(optimizer="lbfgs", steps=15).fit(lookup.train, validation=lookup.validation)
+    assert (np.diff(model.loss_curve_) <= 0).all()
+    assert model.n_iter_ == len(model.loss_curve_) <= 15
+    assert accuracy(model, lookup.tests["test"]) > 0.85
+    assert [row["step"] for row in model.validation_curve_] == list(range(model.n_iter_ + 1))
+
+
+def test_classes_are_one_hot_vectors(lookup):
+    rng = np.random.default_rng(0)
+    train = lookup.train
+    classes = rng.integers(5, size=train.V.shape[:2])
+    target = np.take_along_axis(classes, train.gold.argmax(axis=-1), axis=1)
+    data = AlignmentData(train.Q, train.K, np.eye(5)[classes], train.mask, train.gold, target)
+    model = aligner(learning_rate=0.1, steps=60).fit(data)
+    assert model.score(data) > 0.9
+    assert model.predict(data).shape == (*target.shape, 5)
+    same = AlignmentData(train.Q, train.K, np.eye(5)[classes], target=np.eye(5)[target])
+    np.testing.assert_allclose(aligner(learning_rate=0.1, steps=60).fit(same).loss_curve_, model.loss_curve_, rtol=1e-9)
+
+
+def test_the_loss_is_the_mean_squared_error_of_living_queries(lookup):
+    data = lookup.train[:20]
+    mask = np.ones((20, data.n_queries, data.n_keys), dtype=bool)
+    mask[3] = mask[7, 0] = False
+    data = AlignmentData(data.Q, data.K, data.V, mask, data.gold, data.target)
+    model = aligner("scaled_dot", projection=3, steps=1, batch_size=20).fit(data, validation=data)
+    start = model.validation_curve_[0]
+    assert start["loss"] == pytest.approx(model.loss_curve_[0], rel=1e-9)
+    with pytest.warns(NothingToLearn, match="steps is 0"):
+        model = model.set_params(steps=0).fit(data)
+    away = (model.predict(data) - data.target)[data.alive]
+    assert (away**2).mean() == pytest.approx(start["loss"], rel=1e-9)
+    W = model.align(data)
+    assert start["alignment_accuracy"] == (W.argmax(-1) == data.gold.argmax(-1))[data.alive].mean()
+    np.testing.assert_array_equal(W[3], 0)
+
+
+def test_examples_may_come_in_chunks(lookup, monkeypatch):
+    test = lookup.tests["test"]
+    model = aligner(steps=3).fit(lookup.train, validation=lookup.validation)
+    whole = model.align(test), model.predict(test), model.validation_curve_
+    monkeypatch.setattr("attnlab.models.examples.CHUNK", 7 * test.n_queries * test.n_keys)
+    np.testing.assert_allclose(model.align(test), whole[0], rtol=1e-12)
+    np.testing.assert_allclose(model.predict(test), whole[1], rtol=1e-12)
+    again = aligner(steps=3).fit(lookup.train, validation=lookup.validation)
+    assert [r["loss"] for r in again.validation_curve_] == pytest.approx([r["loss"] for r in whole[2]])
+
+
+# -- early stopping and looking on -------------------------------------------------------------------------------------
+def test_early_stopping_keeps_the_best(lookup):
+    model = aligner(
+        steps=2000, learning_rate=0.3, early_stopping=True, validate_every=5, n_iter_no_change=3, tol=0.0
+    ).fit(lookup.train[:64], validation=lookup.validation)
+    losses = [row["loss"] for row in model.validation_curve_]
+    assert model.n_iter_ < 2000
+    assert np.argmin(losses) == len(losses) - 4
+    look = model._look(model.params_, lookup.validation)
+    assert look["loss"] == pytest.approx(min(losses))
+
+
+def test_early_stopping_holds_out_a_part(lookup):
+    model = aligner(steps=20, early_stopping=True, validation_fraction=0.25).fit(lookup.train)
+    assert [row["step"] for row in model.validation_curve_] == [0, 10, 20]
+    train, held = held_out(lookup.train, 0.25, np.random.default_rng(0))
+    assert (len(train), len(held)) == (192, 64)
+    both = np.concatenate([train.Q, held.Q]).reshape(256, -1)
+    np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(lookup.train.Q.reshape(256, -1), axis=0))
+    with pytest.raises(ValueError, match="which leaves none to learn from"):
+        aligner(early_stopping=True).fit(lookup.train[:1])
+
+
+def test_the_validation_curve_names_its_steps(lookup):
+    model = aligner(steps=25, validate_every=10, learning_rate=0.1).fit(lookup.train, validation=lookup.validation)
+    assert [row["step"] for row in model.validation_curve_] == [0, 10, 20, 25]
+    assert model.validation_curve_[-1]["alignment_accuracy"] > model.validation_curve_[0]["alignment_accuracy"]
+    assert aligner(steps=3).fit(lookup.train).validation_curve_ == []
+
+
+# -- the same numbers ----------------------------------------------------------------------------------------------------
+def test_the_same_seed_gives_the_same_numbers(lookup):
+    one, two, other = (aligner("additive", steps=5, random_state=s).fit(lookup.train) for s in (3, 3, 4))
+    assert one.loss_curve_ == two.loss_curve_
+    assert one.loss_curve_ != other.loss_curve_
+    for random_state in (np.random.default_rng(3), np.random.RandomState(3), np.int64(3), None):
+        aligner(steps=1, random_state=random_state).fit(lookup.train)
+    generators = [aligner(steps=2, random_state=np.random.default_rng(3)).fit(lookup.train) for _ in range(2)]
+    assert generators[0].loss_curve_ == generators[1].loss_curve_
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    aligner(steps=2, random_state=None).fit(lookup.train)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+def test_looking_on_changes_nothing(lookup):
+    alone = aligner(steps=12).fit(lookup.train)
+    watched = aligner(steps=12, validate_every=3).fit(lookup.train, validation=lookup.validation)
+    assert alone.loss_curve_ == watched.loss_curve_
+
+
+def test_float32_stays_float32(lookup):
+    train, test = lookup.train.astype(np.float32), lookup.tests["test"].astype(np.float32)
+    for optimizer in ("adam", "lbfgs"):
+        for similarity in ("additive", "cosine"):
+            model = aligner(similarity, steps=3, projection=4, normaliser="entmax", optimizer=optimizer).fit(train)
+            assert {a.dtype for _, a in leaves(model.params_)} == {np.dtype(np.float32)}
+            assert model.align(test).dtype == model.predict(test).dtype == np.float32
+
+
+# -- scikit-learn's manners ------------------------------------------------------------------------------------------
+def test_params_are_nested_cloned_and_untouched(lookup):
+    model = aligner("additive", steps=2)
+    model.set_params(mechanism__similarity__hidden=5, projection=3)
+    fitted = model.fit(lookup.train)
+    assert fitted is model
+    assert [".".join(path) for path, _ in leaves(model.params_)] == [
+        "projection.Wk",
+        "projection.Wq",
+        *(f"similarity.{n}" for n in ("Wk", "Wq", "b", "v")),
+    ]
+    assert model.n_parameters_ == 2 * 16 * 3 + 2 * 3 * 5 + 5 + 5
+    copied = clone(model)
+    assert copied.get_params()["mechanism__similarity__hidden"] == 5
+    assert not hasattr(copied, "params_")
+    with pytest.raises(NotFittedError):
+        copied.align(lookup.train)
+    with pytest.raises(NotFittedError):
+        copied.predict(lookup.train)
+    assert copied.fit(lookup.train).loss_curve_ == model.loss_curve_
+
+
+def test_a_mechanism_of_none_or_a_mapping(lookup):
+    model = AttentionAligner(steps=2, projection=4, random_state=0)
+    model.set_params(mechanism__similarity="neg_l2", mechanism__similarity__sigma=2.0, mechanism__normaliser="entmax")
+    assert model.mechanism.similarity.sigma == 2.0
+    expected = model.fit(lookup.train).loss_curve_
+    mapping = {"similarity": {"neg_l2": {"sigma": 2.0}}, "normaliser": "entmax"}
+    assert AttentionAligner(mapping, steps=2, projection=4, random_state=0).fit(lookup.train).loss_curve_ == expected
+    assert AttentionAligner(steps=2, projection=4).fit(lookup.train).mechanism_.similarity == "scaled_dot"
+
+
+def test_targets_may_come_as_y(lookup):
+    train = lookup.train
+    bare = AlignmentData(train.Q, train.K, train.V)
+    one = aligner(steps=4).fit(bare, train.target)
+    assert one.loss_curve_ == aligner(steps=4).fit(train).loss_curve_
+    assert one.score(bare, train.target) == one.score(train)
+
+
+def test_grid_search_chooses_a_similarity_and_a_normaliser():
+    """On norm_hubs long keys attract every dot product; cosine is immune (catalogue T12)."""
+    splits = task("norm_hubs", d=16, n_keys=12, sigma=1.0, n_train=240, n_test=150)
+    search = GridSearchCV(
+        AttentionAligner(Mechanism(), steps=15, objective="alignment", random_state=0),
+        {"mechanism__similarity": ["uniform", "dot", "cosine"], "mechanism__normaliser": ["softmax", "sparsemax"]},
+        cv=KFold(3, shuffle=True, random_state=0),
+        error_score="raise",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingToLearn)
+        search.fit(splits.train)
+        test = splits.tests["test"]
+        chosen = accuracy(search.best_estimator_, test)
+        worst = clone(search.estimator).set_params(
+            **search.cv_results_["params"][np.argmin(search.cv_results_["mean_test_score"])]
+        )
+        assert search.best_params_["mechanism__similarity"] == "cosine"
+        assert chosen > 4 / 12  # four times chance
+        assert chosen > accuracy(worst.fit(splits.train), test) + 0.3
+    assert len(cross_val_score(search.best_estimator_, splits.train, cv=2)) == 2
+
+
+class Standardised(TransformerMixin, BaseEstimator):
+    """Queries and keys to mean 0 and variance 1, each feature, with the keys' figures."""
+
+    def fit(self, X, y=None):
+        self.mean_, self.scale_ = X.K.mean(axis=(0, 1)), X.K.std(axis=(0, 1))
+        return self
+
+    def transform(self, X):
+        return AlignmentData(
+            (X.Q - self.mean_) / self.scale_, (X.K - self.mean_) / self.scale_, X.V, X.mask, X.gold, X.target
+        )
+
+
+def test_inside_a_pipeline(lookup):
+    def badly_scaled(data):
+        scale, shift = np.logspace(-2, 2, data.Q.shape[-1]), 5.0
+        return AlignmentData(
+            (data.Q + shift) * scale, (data.K + shift) * scale, data.V, data.mask, data.gold, data.target
+        )
+
+    train, test = badly_scaled(lookup.train), badly_scaled(lookup.tests["test"])
+    last = aligner("scaled_dot", projection=16, learning_rate=0.1, steps=80)
+    pipeline = Pipeline([("scale", Standardised()), ("align", last)])
+    search = GridSearchCV(pipeline, {"align__mechanism__similarity": ["uniform", "scaled_dot"]}, cv=2).fit(train)
+    assert search.best_params_ == {"align__mechanism__similarity": "scaled_dot"}
+    assert search.score(test) > 0.5 > clone(last).set_params(steps=20).fit(train).score(test)
+    assert search.predict(test).shape == test.target.shape
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+def test_divergence_says_its_step(lookup):
+    train = lookup.train[:]
+    train.target = train.target.copy()
+    train.target[200] = np.nan
+    with pytest.raises(Diverged, match=r"the loss became nan at step \d+ of 40 \(learning_rate=0\.03") as error:
+        aligner().fit(train)
+    assert 1 <= error.value.step <= 8  # the first epoch has eight batches
+    huge = AlignmentData(1e200 * train.Q, 1e200 * train.K, train.V, target=lookup.train.target)
+    with pytest.raises(Diverged):
+        aligner("general", optimizer="lbfgs").fit(huge)
+
+
+def test_nothing_to_learn_is_said_where_fit_was_called(lookup):
+    with pytest.warns(NothingToLearn, match="projection=16 gives it projections to learn") as caught:
+        model = aligner("neg_l2", steps=5).fit(lookup.train, validation=lookup.validation)
+    assert caught[0].filename == __file__
+    assert (model.n_iter_, model.loss_curve_, len(model.validation_curve_)) == (0, [], 1)
+    assert accuracy(model, lookup.tests["test"]) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            {"objective": "value"},
+            SettingError,
+            r"objective must be 'values' or 'alignment'; got 'value' \(did you mean values",
+        ),
+        ({"projection": 0}, SettingError, "projection must be .*> 0.* got 0"),
+        ({"learning_rate": -0.1}, SettingError, "learning_rate must be float, > 0; got -0.1"),
+        ({"steps": 1.5}, SettingError, "steps must be int, >= 0; got 1.5"),
+        ({"mechanism": "dot"}, SettingError, "mechanism must be a Mechanism, a mapping .*got str"),
+        ({"mechanism": {"similarity": "dott"}}, UnknownName, "did you mean dot"),
+        ({"mechanism": {"similar": "dot"}}, SettingError, r"has no setting 'similar' \(did you mean similarity"),
+        ({"random_state": "one"}, SettingError, "random_state must be an integer from 0.*got 'one'"),
+        ({"random_state": -1}, SettingError, "random_state must be an integer from 0.*got -1"),
+    ],
+)
+def test_settings_are_refused_at_fit(lookup, settings, error, message):
+    with pytest.raises(error, match=message):
+        AttentionAligner(**settings).fit(lookup.train)
+
+
+def test_data_are_refused(lookup):
+    train = lookup.train
+    with pytest.raises(TypeError, match=r"X must be attnlab\.AlignmentData; got ndarray"):
+        aligner().fit(train.Q)
+    with pytest.raises(ValueError, match="fit needs at least one example; got 0"):
+        aligner().fit(train[:0])
+    with pytest.raises(ShapeError, match=r"axis 'v' disagrees: V has .*, target has"):
+        aligner().fit(AlignmentData(train.Q, train.K, train.V, target=train.target[..., :1]))
+    classes = np.full(train.target.shape[:2], train.V.shape[2])
+    with pytest.raises(ShapeError, match=r"class targets must be 0\.\."):
+        aligner().fit(AlignmentData(train.Q, train.K, train.V, target=classes))
+    model = aligner(steps=1).fit(train)
+    with pytest.raises(ShapeError, match="axis 'd' disagrees: fitted on queries with 16 features, got 15"):
+        model.align(AlignmentData(train.Q[..., 1:], train.K, train.V))
+    with pytest.raises(ShapeError, match="axis 'd' disagrees: fitted on keys with 16 features, got 15"):
+        model.predict(AlignmentData(train.Q, train.K[..., 1:], train.V))
+    with pytest.raises(SettingError, match='score with objective="values" needs'):
+        model.score(AlignmentData(train.Q, train.K, train.V))

@@ -1,0 +1,205 @@
+"""The house rules that a machine can hold: imports point one way, files stay small, nothing is swallowed."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attnlab
+from attnlab import errors
+
+ROOT = Path(attnlab.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# Low to high: a module imports from lower lines only, and within its own package. (CONTRIBUTING.md draws the same.)
+LAYERS = [
+    ["errors"],
+    ["shapes", "gradients"],
+    ["arrays"],
+    ["data"],
+    ["interfaces", "bitext"],
+    ["injection", "settings", "hookspecs", "parts", "tasks", "metrics"],
+    ["plugins"],
+    ["registry"],
+    ["mechanisms", "tables"],
+    ["kernels"],
+    ["models"],
+    ["sweeps"],
+    ["analysis", "authoring", "testing"],
+    ["options"],
+    ["commands"],
+    ["builtins", "cli"],
+    ["__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# attnlab's own plugin comes in by the plugins' door, and what plugins gave is forgotten when they change
+UPWARDS = {("plugins", "builtins"), ("plugins", "registry")}
+COMPONENTS = ("parts", "tasks", "metrics")
+MATHS = ("parts", "mechanisms")
+
+
+@functools.cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def layer(name: str) -> str:
+    """commands_x.py and x_command.py are commands."""
+    return "commands" if name.startswith("commands_") or name.endswith("_command") else name
+
+
+def layer_of(file: Path) -> str:
+    return layer(file.relative_to(ROOT).parts[0].removesuffix(".py"))
+
+
+def imported(file: Path) -> set[str]:
+    """What a file imports of attnlab, anywhere in it: layers, or 'attnlab' for the package itself."""
+    found = set()
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            paths = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(file)}:{node.lineno}: imports are absolute"
+            paths = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for path in paths:
+            package, *rest = path.split(".")
+            if package == "attnlab":
+                found.add(layer(rest[0]) if rest and layer(rest[0]) in RANK else "attnlab")
+    return found
+
+
+def test_every_module_has_its_layer():
+    assert {layer_of(file) for file in FILES} - {"__init__"} == set(RANK)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_imports_point_one_way(file):
+    here = layer_of(file)
+    if here == "__init__":
+        pytest.skip("lazy: see test_importing_is_cheap")
+    for there in imported(file) - {here}:
+        if there == "attnlab":
+            assert RANK[here] >= RANK["sweeps"], f"{name_of(file)} imports attnlab, and so everything"
+        elif (here, there) not in UPWARDS:
+            assert RANK[there] < RANK[here], f"{name_of(file)} ({here}) imports {there}, which is not below it"
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if layer_of(f) in COMPONENTS], ids=name_of)
+def test_a_component_never_imports_the_registry(file):
+    assert imported(file).isdisjoint({"attnlab", "registry", "plugins", "hookspecs", "builtins"})
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if layer_of(f) in MATHS], ids=name_of)
+def test_maths_never_imports_kernels(file):
+    assert "kernels" not in imported(file)
+    for node in ast.walk(tree_of(file)):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not any(name.split(".")[0] in ("numba", "sklearn", "pandas", "torch", "jax") for name in names)
+
+
+def test_the_registry_never_imports_a_component():
+    assert imported(ROOT / "registry.py") <= {"errors", "injection", "interfaces", "plugins", "settings"}
+    assert imported(ROOT / "interfaces.py") <= {"data", "errors"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_nothing_is_swallowed(file):
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.ExceptHandler):
+            where = f"{name_of(file)}:{node.lineno}"
+            assert node.type is not None, f"{where}: a bare except"
+            assert not all(isinstance(line, ast.Pass) for line in node.body), f"{where}: except ...: pass"
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_a_file_is_read_in_one_sitting(file):
+    assert len(file.read_text().splitlines()) <= 450
+
+
+# -- what an import costs: real processes ----------------------------------------------------------------------------
+HEAVY = ("pandas", "sklearn", "numba", "autograd", "scipy", "pydantic", "matplotlib", "numpy")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which heavy modules a fresh interpreter has loaded after the code."""
+    program = f"import sys\n{code}\nprint('LOADED', *[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("LOADED"))
+    return set(line.split()[1:])
+
+
+def test_importing_is_cheap():
+    assert loaded_after("import attnlab; dir(attnlab)") == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["--version"]], ids=" ".join)
+def test_help_is_cheap(arguments):
+    code = f"""
+import runpy
+sys.argv = ["attnlab", *{arguments!r}]
+try:
+    runpy.run_module("attnlab", run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code"""
+    assert loaded_after(code).isdisjoint(("pandas", "sklearn", "numba", "autograd"))
+
+
+def test_attending_needs_neither_pandas_nor_sklearn_nor_numba():
+    code = "import attnlab; attnlab.attend([[1.0]], [[1.0]], [[1.0]], normaliser='sparsemax')"
+    assert loaded_after(code).isdisjoint(("pandas", "sklearn", "numba"))
+
+
+# -- public names ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", attnlab.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(attnlab, name) is not None
+    assert name in dir(attnlab)
+
+
+def test_type_checkers_see_every_public_name():
+    """What is loaded lazily is written out under TYPE_CHECKING too."""
+    (block,) = (
+        node
+        for node in tree_of(ROOT / "__init__.py").body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    seen = {alias.asname for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    raised = {name for name in attnlab.__all__ if hasattr(errors, name)}
+    assert {name for name in attnlab.__all__ if name[0].isupper()} - raised <= seen | raised
+
+
+def test_an_unknown_public_name_gets_the_nearest():
+    with pytest.raises(AttributeError, match=r"no attribute 'atend' \(did you mean attend"):
+        attnlab.atend  # noqa: B018
+
+
+def test_the_tree_of_exceptions_is_drawn_as_it_is():
+    drawn = {}
+    for line in errors.__doc__.splitlines():
+        if "──" in line:
+            name, *base = line.split("── ")[1].split("  ")[0].split(" (")
+            drawn[name.strip()] = base[0].rstrip(") ") if base else None
+    real = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, errors.AttnlabError) and not name.startswith("_")
+    }
+    assert set(drawn) == set(real) - {"AttnlabError"}
+    for name, base in drawn.items():
+        builtin = next(b.__name__ for b in real[name].__mro__ if b.__module__ == "builtins")
+        assert builtin == (base or "Exception"), name
+    assert "\nAttnlabError " in errors.__doc__
+    assert set(real) <= set(errors.__all__)
+    assert set(real) <= set(attnlab.__all__)
