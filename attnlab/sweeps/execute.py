@@ -105,7 +105,8 @@ def _carry_out(run: Run) -> dict[str, Any]:
         model, facts = _fit_best(run, splits)
         facts["n_parameters"] = float(getattr(model, "n_parameters_", float("nan")))
         facts["operations_per_query"] = float(getattr(model, "operations_per_query_", float("nan")))
-        measured, kept = {}, {}
+        measured: dict[str, dict[str, float]] = {}
+        kept: dict[str, Any] = {}
         for condition, data in splits.tests.items():
             W, Y = np.asarray(model.align(data)), np.asarray(model.predict(data))
             _check(condition, data, W, Y)

@@ -79,13 +79,19 @@ def frame_of(records: Iterable[tuple[str, Run, Result]], tidy: bool = False) -> 
     -------
     DataFrame
         One row a run and test condition; with `tidy`, one row a run, test condition and metric, in the columns `metric`
-        and `value`. A run that did not succeed has NaN metrics and its reason.
+        and `value`. A run that did not succeed has NaN metrics and its reason. `attrs["tuned"]` lists the columns that were
+        chosen on validation data.
     """
     import pandas as pd
 
-    rows = [row for experiment, run, result in records for row in _rows(experiment, run, result)]
+    rows: list[dict[str, Any]] = []
+    tuned: dict[str, Any] = {}
+    for experiment, run, result in records:
+        rows.extend(_rows(experiment, run, result))
+        tuned |= result.facts.get("tuned", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     frame = pd.DataFrame(rows, columns=_ordered(names))
+    frame.attrs["tuned"] = list(tuned)
     if not tidy:
         return frame
     metrics = metric_columns(frame)

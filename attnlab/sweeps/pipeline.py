@@ -36,7 +36,7 @@ class Stopped(Exception):
 def sweep(
     *sources: Source,
     jobs: int | None = None,
-    executor: str = "local",
+    executor: str | Mapping[str, Mapping[str, Any]] = "local",
     store: str | os.PathLike[str] = DEFAULT_STORE,
     rerun: str = "missing,failed,stale",
     time_limit: float | str | None = None,
@@ -53,8 +53,9 @@ def sweep(
     *sources : paths of YAML files, or mappings of the same form
     jobs : int or None
         Worker processes; None is one a processor.
-    executor : str
-        Where runs happen: "local" (worker processes, with limits), "serial" (this process), or a plugin's.
+    executor : str or {name: {setting: value}}
+        Where runs happen: "local" (worker processes, with limits), "serial" (this process), "dask", or a plugin's;
+        ``{"dask": {"address": "tcp://10.0.0.1:8786"}}`` is a cluster.
     store : path
         The SQLite file that holds the results; made where there is none.
     rerun : str
@@ -82,7 +83,7 @@ def sweep(
     experiments = [read(source) for source in sources]
     _distinct(experiments)
     limits, words = _limits(time_limit, memory_limit), parse_rerun(rerun)
-    entry("executor", executor)
+    entry("executor", _name_of(executor))
     chosen = _chosen(experiments, only, limit)
     with Store(store) as opened:
         for experiment, runs in chosen:
@@ -177,7 +178,11 @@ def _limits(time_limit: float | str | None, memory_limit: int | str | None) -> d
     return limits
 
 
-def _executor(name: str, jobs: int | None, experiment: Experiment, limits: Mapping[str, Any]) -> Any:
+def _name_of(executor: str | Mapping[str, Any]) -> str:
+    return executor if isinstance(executor, str) else next(iter(executor), "")
+
+
+def _executor(executor: str | Mapping[str, Any], jobs: int | None, experiment: Experiment, limits: Mapping[str, Any]) -> Any:
     """The executor by name, with those of jobs and limits that it has as settings.
 
     Raises
@@ -187,9 +192,10 @@ def _executor(name: str, jobs: int | None, experiment: Experiment, limits: Mappi
     """
     own = {"time_limit": experiment.limits.time, "memory_limit": experiment.limits.memory}
     wanted = {"jobs": jobs, **own, **limits}
-    wanted = {setting: value for setting, value in wanted.items() if value is not None}
-    cls = entry("executor", name).cls
-    return build("executor", {name: checked("executor", cls, wanted)})
+    name = _name_of(executor)
+    given = {} if isinstance(executor, str) else dict(executor[name] or {})
+    settings = given | {setting: value for setting, value in wanted.items() if value is not None}
+    return build("executor", {name: checked("executor", entry("executor", name).cls, settings)})
 
 
 def _report(event: str, **facts: Any) -> None:

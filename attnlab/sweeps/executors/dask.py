@@ -1,0 +1,152 @@
+"""Runs on a dask cluster: a scheduler that is there, or one of this machine's processes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from attnlab.errors import SettingError
+from attnlab.interfaces import Executor
+from attnlab.sweeps.runs import Result, Run
+
+__all__ = ["DaskExecutor"]
+
+
+class DaskExecutor(Executor):
+    """On a dask cluster, for sweeps that outgrow one machine.
+
+    attnlab and the same plugins must be installed on the workers. A run whose worker dies may have been its neighbour's
+    victim: it is tried once more, alone, after all others, and is `crashed` at the second death. Limits of time and memory are the cluster's to keep: this executor has none. Classes
+    registered with `attnlab.register` in a notebook are known to this process only.
+
+    Parameters
+    ----------
+    jobs : int or None
+        Worker processes on this machine; None is one a processor. Not with `address`.
+    address : str or None
+        A scheduler to use instead, such as "tcp://10.0.0.1:8786".
+
+    Raises
+    ------
+    SettingError
+        When `distributed` is not installed, or both jobs and address are given.
+    """
+
+    name = "dask"
+
+    def __init__(self, jobs: Annotated[int, Ge(1)] | None = None, address: str | None = None) -> None:
+        self.jobs = jobs
+        self.address = address
+        self._client: Any = None
+        self._futures: dict[Any, Run] = {}
+        self._suspects: deque[Run] = deque()
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            try:
+                from distributed import Client
+            except ImportError:
+                raise SettingError("the executor 'dask' needs distributed: pip install 'attnlab[dask]'") from None
+            if self.address is not None and self.jobs is not None:
+                raise SettingError("the executor 'dask' takes jobs or address, not both: a cluster has its own workers")
+            if self.address is not None:
+                self._client = Client(self.address)
+                return self._client
+            import dask
+
+            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+                self._client = Client(
+                    n_workers=self.jobs,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    set_as_default=False,
+                )
+        return self._client
+
+    def submit(self, run: Run) -> None:
+        """Hand a run to the cluster."""
+        self._hand_over(run)
+
+    def _hand_over(self, run: Run, attempt: int = 1) -> None:
+        future = self._connected().submit(
+            _remote, run.canonical, _plugin_options(), key=f"attnlab-{run.run_id}-{attempt}", pure=False
+        )
+        self._futures[future] = run
+
+    def as_completed(self) -> Iterator[tuple[Run, Result]]:
+        """Each submitted run with its result, as they end; over when nothing runs."""
+        alone = False
+        while self._futures or self._suspects:
+            if not self._futures:
+                alone = True
+                self._hand_over(self._suspects.popleft(), attempt=2)
+            for future in self._ended():
+                run = self._futures.pop(future)
+                result = _result(future, attempts=2 if alone else 1)
+                future.release()
+                if result.status == "crashed" and not alone:
+                    self._suspects.append(run)
+                else:
+                    yield run, result
+
+    def _ended(self) -> set[Any]:
+        from distributed import wait
+
+        with self._client.as_current():
+            ended: set[Any] = wait(list(self._futures), return_when="FIRST_COMPLETED").done
+        return ended
+
+    def cancel(self, run: Run) -> None:
+        """Forget a run: it will yield nothing."""
+        for future in [f for f, r in self._futures.items() if r == run]:
+            del self._futures[future]
+            future.cancel()
+        self._suspects = deque(r for r in self._suspects if r != run)
+
+    def close(self) -> None:
+        """Leave the cluster, or end it if it is this executor's own."""
+        self._futures.clear()
+        self._suspects.clear()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def __enter__(self) -> DaskExecutor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _result(future: Any, attempts: int) -> Result:
+    """What a future that ended says: the run's own result, or that the cluster lost it."""
+    from attnlab.sweeps.wire import unpack
+
+    if future.status == "finished":
+        return replace(unpack(future.result()), attempts=attempts)
+    error = future.exception() if future.status == "error" else None
+    said = f"{type(error).__name__}: {error}" if error else future.status
+    return Result("crashed", reason=f"its worker died: {said}", executor=DaskExecutor.name, attempts=attempts)
+
+
+def _plugin_options() -> dict[str, Any]:
+    from attnlab.plugins import active_options
+
+    return active_options()
+
+
+def _remote(canonical: str, options: Mapping[str, Any]) -> bytes:
+    """One run, on a worker; the packed result."""
+    from attnlab.plugins import active_options, configure
+    from attnlab.sweeps.execute import execute
+    from attnlab.sweeps.executors.worker import attempt
+
+    if active_options() != dict(options):
+        configure(**options)
+    reply, _ = attempt(execute, Run(canonical), DaskExecutor.name)
+    return reply
