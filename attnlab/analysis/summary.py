@@ -47,9 +47,9 @@ def direction_of(metric: str) -> str | None:
 def varied(frame: pd.DataFrame) -> list[str]:
     """The columns of the grid in which the rows differ, besides the seed.
 
-    A setting that only some of the parts have does not differ for that.
+    A setting that only some of the parts have does not differ for that, nor one that was tuned.
     """
-    skipped = {"seed", *FIRST, *LAST, *metric_columns(frame)}
+    skipped = {"seed", *frame.attrs.get("tuned", ()), *FIRST, *LAST, *metric_columns(frame)}
     axes = [c for c in frame.columns if c not in skipped]
     return [c for c in axes if frame[c].dropna().map(repr).nunique() > 1 or _is_left_out(frame, c)]
 

@@ -1,0 +1,333 @@
+"""Judging claims: for each, the effect seed by seed, its 95 % interval, and a verdict.
+
+    plan + results table  ->  the runs of a claim  ->  one number a seed  ->  interval  ->  verdict
+
+The unit is the seed. What `where` leaves of the grid is averaged within a seed first; the two sides of a comparison are
+averaged over the grid points that both have, so that they differ in nothing but what the claim selects them by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnlab.analysis.summary import direction_of
+from attnlab.analysis.verdicts import Decision, Region, decide
+from attnlab.errors import SettingError
+from attnlab.sweeps.claims import Claim, Table
+from attnlab.sweeps.columns import columns
+from attnlab.sweeps.experiment import Experiment, read
+from attnlab.sweeps.plan import plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "Judgement", "check_claims", "judge", "table_of"]
+
+NAN = float("nan")
+COLUMNS = ["say", "form", "metric", "verdict", "effect", "low", "high", "n"]
+COLUMNS += ["by", "within", "at_least", "at_most", "seeds_needed", "reason", "why"]
+Cell = tuple[Any, ...]  # a grid point and a test condition
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with its decision and the effect of each seed."""
+
+    claim: Claim
+    decision: Decision
+    by_seed: Mapping[int, float]
+
+    @property
+    def region(self) -> Region:
+        return Region.of(self.claim)
+
+
+def check_claims(
+    frame: pd.DataFrame, experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any]
+) -> pd.DataFrame:
+    """Judge every claim of an experiment by its results.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results table (`attnlab.sweep`, `attnlab.load_results`), one row a run and test condition; rows of other
+        experiments may be in it. Rows are found by `run_id`, or, in a table that has none of the planned ones, by the
+        columns of the plan.
+    experiment : Experiment, path or mapping
+
+    Returns
+    -------
+    DataFrame
+        One row a claim: `say`, `form`, `metric`, `verdict` (supported, refuted, undecided), `effect` with `low` and
+        `high` (95 % Student t interval over seeds), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`, NaN
+        where there is none), `seeds_needed` (how many would decide at the observed spread; NaN if decided or if nobody
+        can say), `reason`, `why` (the claim's own sentence for when it is refuted).
+
+        The effect is, in units of the metric: for `better` the mean difference, positive where the claim points (so for
+        a metric that is better lower, `than` minus `better`; a metric without direction is read as better higher); for
+        `equal` the first minus the second; for `at_least` and `at_most` the mean; for `correlation` the mean over seeds
+        of Pearson's r across the grid points within a seed, dimensionless.
+
+    Raises
+    ------
+    ExperimentError
+        When the experiment cannot be read.
+    SettingError
+        When the table is tidy, or its rows cannot be told apart.
+    """
+    return table_of(judge(frame, experiment))
+
+
+def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
+    """The table of `check_claims`."""
+    import pandas as pd
+
+    rows = []
+    for judged in judgements:
+        claim, decision = judged.claim, judged.decision
+        bounds = {
+            "by": claim.by if claim.form == "better" else NAN,
+            "within": NAN if claim.within is None else claim.within,
+            "at_least": NAN if claim.at_least is None else claim.at_least,
+            "at_most": NAN if claim.at_most is None else claim.at_most,
+        }
+        rows.append(
+            {
+                "say": claim.say,
+                "form": claim.form,
+                "metric": ", ".join(claim.metrics),
+                "verdict": decision.verdict,
+                "effect": decision.effect,
+                "low": decision.low,
+                "high": decision.high,
+                "n": decision.n,
+                **bounds,
+                "seeds_needed": decision.seeds_needed,
+                "reason": decision.reason,
+                "why": claim.why or "",
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def judge(frame: pd.DataFrame, experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> list[Judgement]:
+    """As `check_claims`, with the effect of each seed."""
+    if not isinstance(experiment, Experiment):
+        experiment = read(experiment)
+    results = _Results(frame, experiment)
+    return [_judge(claim, results) for claim in experiment.claims]
+
+
+# -- the numbers of a claim -------------------------------------------------------------------------------------------
+@dataclass
+class _Side:
+    """The runs of one selection: their metrics by cell and seed, and what is missing."""
+
+    n_runs: int = 0
+    cells: dict[Cell, dict[int, list[list[float]]]] = field(default_factory=dict)
+    missing: dict[int, list[str]] = field(default_factory=dict)  # seed -> what is wrong with runs of it
+
+    def at(self, seed: int, cells: Collection[Cell]) -> np.ndarray:
+        """The metrics of one seed (cells, metrics): runs that differ only in what is the side's own are averaged."""
+        return np.array([np.mean(self.cells[cell][seed], axis=0) for cell in cells])
+
+
+def _judge(claim: Claim, results: _Results) -> Judgement:
+    selections = [{**claim.where, **chosen} for _, chosen in claim.selections()] or [claim.where]
+    own = {key for _, chosen in claim.selections() for key in chosen}
+    points, pairing = _paired([results.runs_of(selection) for selection in selections], own, results.rows)
+    common = set.intersection(*(set(by_run.values()) for by_run in points))
+    kept = [{i: point for i, point in by_run.items() if point in common} for by_run in points]
+    sides = results.sides(kept, [selection.get("test") for selection in selections], claim.metrics, "test" in own)
+    cells = [cell for cell in sides[0].cells if all(cell in side.cells for side in sides)]
+    seeds = [seed for seed in results.seeds if all(any(results.rows[i]["seed"] == seed for i in k) for k in kept)]
+    missing = [what for side in sides for seed in seeds for what in side.missing.get(seed, [])]
+    whole = [seed for seed in seeds if cells and not any(seed in side.missing for side in sides)]
+    effects = {seed: _effect(claim, [side.at(seed, cells) for side in sides]) for seed in whole}
+    by_seed = {seed: effect for seed, effect in effects.items() if math.isfinite(effect)}
+
+    no = ""
+    if not common:
+        no = f"the two selections share no grid point: they differ in {_differing(points, pairing)}"
+    elif not seeds:
+        no = "the two selections share no seed, and differences are taken seed by seed"
+    elif missing:
+        no = f"{len(missing)} of {sum(side.n_runs for side in sides)} runs have no value: {_counted(missing)}"
+    elif not cells:
+        no = "the two selections share no test condition"
+    elif undefined := len(effects) - len(by_seed):
+        few = f"there are {len(cells)} grid points, and it takes 3" if len(cells) < 3 else "a metric does not vary"
+        no = f"the correlation is undefined in {undefined} of {len(seeds)} seeds: {few}"
+    decision = decide(by_seed.values(), Region.of(claim))
+    if claim.form == "correlation":  # Student's t does not know that r ends at 1
+        decision = dataclasses.replace(decision, low=max(decision.low, -1.0), high=min(decision.high, 1.0))
+    notes = [no] if no else [decision.reason]
+    if alone := sum(map(len, points)) - sum(map(len, kept)):
+        notes.append(f"{alone} runs have no partner on the other side and are left out")
+    if lone := sum(len(side.cells) - len(cells) for side in sides):
+        notes.append(f"{lone} test conditions have no partner on the other side and are left out")
+    if claim.form == "better" and direction_of(claim.metrics[0]) is None:
+        notes.append(f"{claim.metrics[0]} has no better direction, so higher is taken to be better")
+    decision = dataclasses.replace(decision, reason="; ".join(filter(None, notes)))
+    if no:
+        decision = dataclasses.replace(decision, verdict="undecided", seeds_needed=NAN)
+    return Judgement(claim, decision, by_seed)
+
+
+def _paired(
+    picked: Sequence[Sequence[int]], own: Collection[str], rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[int, Cell]], list[str]]:
+    """The grid point of each run of each side, and the columns it is made of.
+
+    These are the columns that every side has, but the seed, what the claim selects the sides by, and its settings.
+    """
+    shared = set.intersection(*({column for i in side for column in rows[i]} for side in picked))
+    pairing = sorted(c for c in shared - {"seed"} if not any(c == key or c.startswith(f"{key}.") for key in own))
+    return [{i: tuple(rows[i].get(c) for c in pairing) for i in side} for side in picked], pairing
+
+
+def _effect(claim: Claim, arrays: Sequence[np.ndarray]) -> float:
+    """The number of one seed, of the metrics in each cell of each side."""
+    if claim.form == "correlation":
+        return _pearson(*arrays[0].T)
+    means = [float(array.mean()) for array in arrays]
+    if len(means) == 1:
+        return means[0]
+    sign = -1 if claim.form == "better" and direction_of(claim.metrics[0]) == "down" else 1
+    return sign * (means[0] - means[1])
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's r; NaN of fewer than 3 points, or where one does not vary."""
+    if len(x) < 3 or any(np.ptp(z) <= 1e-12 * np.abs(z).max() for z in (x, y)):
+        return NAN
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip(x @ y / math.sqrt(float(x @ x) * float(y @ y)), -1, 1))
+
+
+def _differing(points: Sequence[Mapping[int, Cell]], pairing: Sequence[str]) -> str:
+    """The columns in which two selections have no value in common."""
+    values = [[{point[j] for point in side.values()} for j in range(len(pairing))] for side in points]
+    return ", ".join(c for j, c in enumerate(pairing) if not set.intersection(*(side[j] for side in values)))
+
+
+def _counted(missing: Sequence[str]) -> str:
+    counts = Counter(missing).most_common()
+    more = f", {len(counts) - 3} other reasons" if len(counts) > 3 else ""
+    return ", ".join(f"{n} {what}" for what, n in counts[:3]) + more
+
+
+# -- the runs ---------------------------------------------------------------------------------------------------------
+class _Results:
+    """The planned runs of an experiment, and what the table has of each."""
+
+    def __init__(self, frame: pd.DataFrame, experiment: Experiment) -> None:
+        if {"metric", "value"} <= set(frame.columns):
+            raise SettingError("claims are judged by the wide table; this one is tidy: load_results(..., tidy=False)")
+        runs = plan(experiment)
+        self.seeds = experiment.seeds
+        self.rows = [columns(run) for run in runs]
+        self._table = Table({"run": self.rows}, ())
+        self._found = self._match(frame, [run.run_id for run in runs], bool(experiment.tune))
+        self._conditions: dict[Cell, dict[str, None]] = {}  # task -> its test conditions, in order
+        for i in range(len(runs)):
+            self._conditions.setdefault(self._task(i), {}).update(dict.fromkeys(self._values(i, ())))
+
+    def _match(self, frame: pd.DataFrame, run_ids: Sequence[str], tuned: bool) -> list[dict[str, dict[str, Any]]]:
+        """For each planned run its rows of the table, by test condition."""
+        keys: list[Any]
+        if "run_id" in frame and (tuned or frame["run_id"].isin(run_ids).any()):
+            keys, wanted, exact = frame["run_id"].tolist(), list(run_ids), True
+        else:
+            shared = [c for c in dict.fromkeys(c for row in self.rows for c in row) if c in frame.columns]
+            keys = [tuple(map(_cell, row)) for row in frame[shared].itertuples(index=False, name=None)]
+            wanted, exact = [tuple(_cell(row.get(c)) for c in shared) for row in self.rows], False  # type: ignore[misc]
+            if len(set(wanted)) < len(wanted) and len(frame):
+                raise SettingError(
+                    "the table has none of this experiment's run_ids, and its columns do not tell the planned runs apart: "
+                    f"it has {', '.join(shared) or 'none of the plan'}"
+                )
+        place = {key: i for i, key in enumerate(wanted)}
+        found: list[dict[str, dict[str, Any]]] = [{} for _ in wanted]
+        for key, record in zip(keys, frame.to_dict("records"), strict=True):
+            if key in place:
+                tests = found[place[key]]
+                test = str(record.get("test", "test"))
+                if test in tests and not exact:  # the same run_id twice is a run that two experiments share
+                    raise SettingError(
+                        f"the table has two rows for the same point of the grid: {self.rows[place[key]]}"
+                    )
+                tests[test] = {str(column): value for column, value in record.items()}
+        return found
+
+    def runs_of(self, selection: Mapping[str, Any]) -> list[int]:
+        """The planned runs that fit a selection, whatever their test conditions."""
+        chosen = set(range(len(self.rows)))
+        for key, value in selection.items():
+            if key != "test":
+                ones = value if isinstance(value, list) else [value]
+                chosen &= set[int]().union(*(self._table.having(key, one) for one in ones))
+        return sorted(chosen)
+
+    def sides(
+        self, points: Sequence[Mapping[int, Cell]], asked: Sequence[Any], metrics: Sequence[str], own_test: bool
+    ) -> list[_Side]:
+        """The values of the runs of each side.
+
+        Of a side that asks for no test condition it is every one of the run's task in which a metric is finite at all.
+        """
+        values = {i: self._values(i, metrics) for side in points for i in side}
+        alive = {test for by_test in values.values() for test, v in by_test.items() if np.isfinite(v).all()}
+        sides = []
+        for side_points, tests in zip(points, asked, strict=True):
+            side = _Side(n_runs=len(side_points))
+            for i, point in side_points.items():
+                wanted = self._conditions.get(self._task(i), {}) if tests is None else tests
+                wanted = [
+                    t for t in ([wanted] if isinstance(wanted, str) else wanted) if tests is not None or t in alive
+                ]
+                seed, faults = self.rows[i]["seed"], [self._fault(i, test, values[i]) for test in wanted]
+                if not wanted or any(faults):
+                    what = next(filter(None, faults), "") or self._fault(i, None, values[i])
+                    side.missing.setdefault(seed, []).append(what)
+                    continue
+                for test in wanted:
+                    cell = (*point, "" if own_test else test)
+                    side.cells.setdefault(cell, {}).setdefault(seed, []).append(values[i][test])
+            sides.append(side)
+        return sides
+
+    def _task(self, i: int) -> Cell:
+        """What decides which test conditions a run has."""
+        return tuple((c, v) for c, v in self.rows[i].items() if c == "task" or c.startswith("task."))
+
+    def _values(self, i: int, metrics: Sequence[str]) -> dict[str, list[float]]:
+        ok = {test: record for test, record in self._found[i].items() if record.get("status", "ok") == "ok"}
+        return {test: [float(record.get(m, NAN)) for m in metrics] for test, record in ok.items()}
+
+    def _fault(self, i: int, test: str | None, values: Mapping[str, Sequence[float]]) -> str:
+        """Why a run has no value in a test condition (None: in any), or ''."""
+        if not self._found[i]:
+            return "not run"
+        record = next(iter(self._found[i].values()))
+        status, reason = str(record.get("status", "ok")), str(record.get("reason", "") or "")
+        if status != "ok":
+            return f"{status} ({reason[:80]}{'...' if len(reason) > 80 else ''})" if reason else status
+        if test is None:
+            return "ok, but not measured"
+        if test not in values:
+            return f"ok, but without the test condition {test!r} (its conditions: {', '.join(values)})"
+        return "" if np.isfinite(values[test]).all() else "ok, but not measured or not finite"
+
+
+def _cell(value: Any) -> Any:
+    """A cell as it is compared: what is not there is None."""
+    return None if value is None or value != value else value

@@ -1,0 +1,174 @@
+"""The index of experiments: a page of Markdown with each question, its claims, their verdicts, and a picture."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnlab.analysis.claims import Judgement, judge, table_of
+from attnlab.errors import ExperimentError, SettingError, UnknownName
+from attnlab.sweeps.experiment import Experiment, read
+from attnlab.sweeps.frame import frame_of
+from attnlab.sweeps.plan import plan
+from attnlab.sweeps.store import Store
+from attnlab.tables import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["bound_of", "results_of", "stored_experiments", "write_index"]
+
+MADE = "<!-- made by `attnlab index`; edit the experiments instead -->"
+VERDICTS = ("supported", "refuted", "undecided")
+
+
+# -- experiments and their results ------------------------------------------------------------------------------------
+def stored_experiments(store: str | os.PathLike[str], name: str | None = None) -> list[Experiment]:
+    """The experiments of a store, or the one of that name, from the text that was swept.
+
+    Raises
+    ------
+    UnknownName
+        When there is no such experiment.
+    ExperimentError
+        When a text can no longer be read, for want of a plugin or of a file beside it.
+    """
+    from ruamel.yaml import YAML
+
+    with Store(store, create=False) as opened:
+        linked = {entry.key: entry for entry in opened.experiments()}
+    if name is not None and name not in linked:
+        raise UnknownName(f"{store}: no experiment {name!r} in this store; there are: {', '.join(linked) or 'none'}")
+    found = []
+    for key in linked if name is None else [name]:
+        written = YAML(typ="safe", pure=True).load(linked[key].text)
+        try:
+            found.append(read({**written, "name": key}))
+        except ExperimentError as error:
+            raise ExperimentError(f"{error}\n{key}: its text in the store cannot be read here; give its FILE") from None
+    return found
+
+
+def results_of(
+    experiments: Iterable[Experiment], store: str | os.PathLike[str]
+) -> Iterator[tuple[Experiment, pd.DataFrame]]:
+    """Each experiment with the results that the store has of its runs, whichever experiment they were swept for."""
+    with Store(store, create=False) as opened:
+        for experiment in experiments:
+            results = opened.results([run.run_id for run in plan(experiment)])
+            yield experiment, frame_of((experiment.name, run, result) for run, result in results)
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+def write_index(found: Iterable[tuple[Experiment, pd.DataFrame]], output: str | os.PathLike[str]) -> list[str]:
+    """Write the page, and beside it a picture of each experiment's claims in `pictures/`.
+
+    Parameters
+    ----------
+    found : iterable of (Experiment, results table)
+    output : path of the page; one that `write_index` made is replaced
+
+    Returns
+    -------
+    list of str
+        What the page lacks: refuted claims without a `why`, and experiments without a claim.
+
+    Raises
+    ------
+    SettingError
+        When the page exists and was written by somebody else, or matplotlib is not installed.
+    """
+    from attnlab.analysis.plots import claims_figure, save
+
+    page = Path(output)
+    if page.exists() and not page.read_text(encoding="utf-8").startswith(MADE):
+        raise SettingError(f"{page} was not made by `attnlab index`, and is not overwritten")
+    judged = [(experiment, judge(frame, experiment)) for experiment, frame in found]
+    pictures = page.parent / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for experiment, judgements in judged:
+        if judgements:
+            save(claims_figure(judgements), pictures / _picture(experiment))
+    sections = [_section(experiment, judgements, page) for experiment, judgements in judged]
+    page.write_text("\n\n".join([MADE, _head(judged), *sections]) + "\n", encoding="utf-8")
+    lacking = [f"{experiment.name} makes no claim" for experiment, judgements in judged if not judgements]
+    return lacking + [
+        f"{experiment.name}: refuted, and no `why:` says why: {one.claim.say}"
+        for experiment, judgements in judged
+        for one in judgements
+        if one.decision.verdict == "refuted" and not one.claim.why
+    ]
+
+
+def _head(judged: Sequence[tuple[Experiment, Sequence[Judgement]]]) -> str:
+    said = (
+        "Each file asks one question and makes claims about the answer. The verdicts are computed: a claim is *supported* if "
+        "the whole 95 % Student t interval over seeds lies where the claim says, *refuted* if wholly elsewhere, else "
+        "*undecided*. Effects are in units of the metric; differences are paired by seed, and positive where the claim points."
+    )
+    table = ["| experiment | question | supported | refuted | undecided |", "| --- | --- | ---: | ---: | ---: |"]
+    for experiment, judgements in judged:
+        counts = Counter(one.decision.verdict for one in judgements)
+        numbers = " | ".join(str(counts[verdict] or "") for verdict in VERDICTS)
+        table.append(
+            f"| [{_cell(experiment.name)}](#{_anchor(experiment.name)}) | {_cell(experiment.question)} | {numbers} |"
+        )
+    return "\n\n".join(["# Experiments", said, "\n".join(table)])
+
+
+def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path) -> str:
+    parts = [f"## {experiment.name}", f"**{_line(experiment.question)}**"]
+    file = "" if experiment.path is None else f"[{experiment.path.name}]({_relative(experiment.path, page.parent)})"
+    parts.append(". ".join(filter(None, [_line(experiment.source or ""), file])))
+    if not judgements:
+        return "\n\n".join([*parts, "No claim."])
+    lines = [
+        "| claim | metric | claimed | effect [95 % interval] | n | verdict |",
+        "| --- | --- | --- | --- | ---: | --- |",
+    ]
+    remarks = []
+    for _, row in table_of(judgements).iterrows():
+        interval = f"{shown(row['effect'])} [{shown(row['low'])}, {shown(row['high'])}]"
+        cells = [_cell(row["say"]), row["metric"], bound_of(row), interval, row["n"], f"**{row['verdict']}**"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+        why = (row["why"] or "Nobody has said why yet.") if row["verdict"] == "refuted" else ""
+        if why or row["reason"]:
+            said = ". ".join(_line(text).rstrip(".") for text in (row["say"], why) if text)
+            reason = f" ({_line(row['reason'])})" if row["reason"] else ""
+            remarks.append(f"- {row['verdict'].capitalize()}: {said}{reason}.")
+    parts += ["\n".join(lines), "\n".join(remarks), f"![seeds, intervals and bounds](pictures/{_picture(experiment)})"]
+    return "\n\n".join(filter(None, parts))
+
+
+def bound_of(row: Mapping[str, Any] | pd.Series) -> str:
+    """What a claim says of the effect, of a row of `check_claims`: "> 0.3", "within ±0.03", ">= 0.9"."""
+    if row["form"] == "better":
+        return f"> {shown(row['by'])}"
+    if row["form"] == "equal":
+        return f"within ±{shown(row['within'])}"
+    signs = [f"{sign} {shown(row[key])}" for sign, key in (("≥", "at_least"), ("≤", "at_most")) if row[key] == row[key]]
+    return " and ".join(signs) or "not 0"
+
+
+def _picture(experiment: Experiment) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in experiment.name) + ".svg"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return _line(text).replace("|", "\\|")
+
+
+def _anchor(name: str) -> str:
+    kept = "".join(c for c in name.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
+
+
+def _relative(path: Path, start: Path) -> str:
+    return Path(os.path.relpath(path, start)).as_posix()

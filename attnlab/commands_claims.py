@@ -1,0 +1,156 @@
+"""The commands about claims and pictures: claims, index, plot."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from attnlab.options import experiment_option, format_option, plugin_options, store_option, use_plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["claims", "index", "plot"]
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="[FILE...]")
+@store_option
+@experiment_option
+@format_option("table", "csv", "json")
+@plugin_options
+def claims(
+    files: tuple[str, ...],
+    store: str,
+    experiment: str | None,
+    form: str,
+    plugin_files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Judge the claims of experiments by the results in the store; of all experiments it has if no FILE is given."""
+    use_plugins(blocked, plugin_files)
+    import pandas as pd
+
+    from attnlab.analysis.claims import COLUMNS, check_claims
+    from attnlab.analysis.index import results_of, stored_experiments
+    from attnlab.sweeps.experiment import read
+    from attnlab.tables import print_frame
+
+    if files and experiment is not None:
+        raise click.UsageError("give FILE... or --experiment NAME, not both")
+    found = [read(file) for file in files] if files else stored_experiments(store, experiment)
+    tables = [(one, check_claims(frame, one)) for one, frame in results_of(found, store)]
+    if form != "table":
+        whole = [table.assign(experiment=one.name)[["experiment", *COLUMNS]] for one, table in tables if len(table)]
+        print_frame(pd.concat(whole) if whole else pd.DataFrame(columns=["experiment", *COLUMNS]), form)
+        return 0
+    for one, table in tables:
+        click.echo(f"\n{one.name}: {one.question}")
+        if len(table):
+            print_claims(table)
+        else:
+            click.echo("no claims")
+    return 0
+
+
+def print_claims(table: pd.DataFrame) -> None:
+    """Print a table of `check_claims` for people."""
+    from attnlab.analysis.index import bound_of
+    from attnlab.tables import print_table
+
+    shown = table[["verdict", "say", "metric", "effect", "low", "high"]].copy()
+    shown["claimed"] = [bound_of(row) for _, row in table.iterrows()]
+    shown["n"], shown["reason"] = table["n"], table["reason"]
+    for row, why in enumerate(table["why"]):
+        if why and table["verdict"].iloc[row] == "refuted":
+            shown.loc[row, "reason"] = "; ".join(filter(None, [why, shown["reason"].iloc[row]]))
+    click.echo()
+    print_table(shown, "claims; mean over n seeds and 95 % t interval, low to high")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@store_option
+@click.option(
+    "-o", "--output", required=True, metavar="FILE.md", help="The page; its pictures go to pictures/ beside it."
+)
+@plugin_options
+def index(
+    files: tuple[str, ...], store: str, output: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]
+) -> int:
+    """Write the index of experiments: question, claims with their verdicts, and a picture of each experiment."""
+    use_plugins(blocked, plugin_files)
+    from attnlab.analysis.index import results_of, write_index
+    from attnlab.sweeps.experiment import read
+
+    for note in write_index(results_of([read(file) for file in files], store), output):
+        print(f"attnlab: {note}", file=sys.stderr)
+    return 0
+
+
+@click.group()
+def plot() -> None:
+    """Draw weights or claims, as PNG or SVG."""
+
+
+output_option = click.option("-o", "--output", required=True, metavar="FILE", help="A new .png or .svg.")
+
+
+@plot.command()
+@click.argument("run_id")
+@store_option
+@click.option("--test", "condition", metavar="CONDITION", help="The test condition; the run's first if left out.")
+@click.option("--example", type=click.IntRange(min=0), default=0, show_default=True, help="Which test example, from 0.")
+@output_option
+@plugin_options
+def alignment(
+    run_id: str,
+    store: str,
+    condition: str | None,
+    example: int,
+    output: str,
+    plugin_files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Draw the weights that a run gave to a test example, with its tokens and true links."""
+    use_plugins(blocked, plugin_files)
+    from attnlab.analysis.plots import alignment_figure, new_picture, plot_alignment, save
+    from attnlab.analysis.weights import kept_example
+    from attnlab.sweeps.frame import load_run
+
+    new_picture(output)
+    drawn = kept_example(load_run(run_id, store), condition, example)
+    figure, ax = alignment_figure(drawn.W.shape, drawn.source, drawn.target)
+    plot_alignment(drawn.W, drawn.source, drawn.target, drawn.gold, drawn.possible, ax)
+    save(figure, output)
+    return 0
+
+
+@plot.command()
+@click.argument("file")
+@store_option
+@click.option("--claim", "number", type=click.IntRange(min=0), metavar="N", help="Only this claim, from 0.")
+@output_option
+@plugin_options
+def claim(
+    file: str, store: str, number: int | None, output: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]
+) -> int:
+    """Draw the claims of an experiment: its seeds, the interval, and the bound."""
+    use_plugins(blocked, plugin_files)
+    from attnlab.analysis.claims import judge
+    from attnlab.analysis.index import results_of
+    from attnlab.analysis.plots import claims_figure, new_picture, save
+    from attnlab.sweeps.experiment import read
+
+    new_picture(output)
+    ((experiment, frame),) = results_of([read(file)], store)
+    judged: Sequence[Any] = judge(frame, experiment)
+    if number is not None:
+        if number >= len(judged):
+            raise click.UsageError(f"--claim {number}: {experiment.name} has {len(judged)} claims, counted from 0")
+        judged = judged[number : number + 1]
+    save(claims_figure(judged), output)
+    return 0

@@ -1,0 +1,133 @@
+"""The commands about components and plugins: list, show, plugins, schema, check."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from attnlab.options import format_option, plugin_options, use_plugins
+
+__all__ = ["check", "list_", "plugins", "schema", "show"]
+
+KINDS = [
+    "similarity",
+    "normaliser",
+    "aggregator",
+    "position",
+    "mask",
+    "mechanism",
+    "encoder",
+    "kernel",
+    "task",
+    "metric",
+    "model",
+    "executor",
+]
+
+
+@click.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+@format_option("table", "csv", "json")
+@plugin_options
+def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """List the components, of one kind or of all."""
+    use_plugins(blocked, plugin_files)
+    from attnlab.registry import components
+    from attnlab.tables import print_frame, print_table
+
+    frame = components()
+    if kind:
+        frame = frame[frame["kind"] == kind]
+    if form == "table":
+        print_table(frame[["kind", "name", "summary", "plugin", "version"]])
+    else:
+        print_frame(frame, form)
+    return 0
+
+
+@click.command()
+@click.argument("name")
+@plugin_options
+def show(name: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """Show a component: what it is, its settings with their ranges, its flags and its source. NAME or KIND:NAME."""
+    use_plugins(blocked, plugin_files)
+    from attnlab.tables import describe_component
+
+    click.echo(describe_component(name))
+    return 0
+
+
+@click.command()
+@format_option("table", "csv", "json")
+@plugin_options
+def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """List the plugins, the broken ones with the reason."""
+    use_plugins(blocked, plugin_files)
+    import pandas as pd
+
+    from attnlab.plugins import plugins as all_plugins
+    from attnlab.registry import KINDS as kinds
+    from attnlab.registry import entries
+    from attnlab.tables import print_frame, print_table
+
+    found = {kind: entries(kind) for kind in kinds}  # asks every hook, so that every fault is known
+    rows = []
+    for plugin in all_plugins().records:
+        gives = [
+            f"{kind} {name}"
+            for kind in kinds
+            for name, es in found[kind].items()
+            for e in es
+            if e.plugin == plugin.name and e.distribution == plugin.distribution
+        ]
+        given = f"{len(gives)} components" if len(gives) > 6 else ", ".join(gives)
+        rows.append(
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "status": plugin.status,
+                "gives": given,
+                "reason": plugin.reason,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    if form == "table":
+        print_table(frame)
+    else:
+        print_frame(frame, form)
+    for note in all_plugins().notes:
+        print(f"attnlab: {note}", file=sys.stderr)
+    return 0
+
+
+@click.command()
+@plugin_options
+def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """Print the JSON Schema of an experiment, with the installed components, for editors."""
+    use_plugins(blocked, plugin_files)
+    import json
+
+    from attnlab.sweeps.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return 0
+
+
+@click.command()
+@click.argument("target")
+@plugin_options
+def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
+    """Check that a component keeps the contract of its kind. TARGET: a name, module:Class, FILE.py, or a distribution."""
+    use_plugins(blocked, plugin_files)
+    from attnlab.testing import check_component, resolve_target
+
+    failed = False
+    classes: list[Any] = resolve_target(target)
+    for cls in classes:
+        report = check_component(cls)
+        click.echo(f"{cls.kind} {cls.name}: {report}")
+        failed |= not report
+    return 1 if failed or not classes else 0

@@ -1,0 +1,63 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+__all__ = [
+    "STORE",
+    "experiment_option",
+    "format_option",
+    "limit_option",
+    "only_option",
+    "plugin_options",
+    "rerun_option",
+    "store_option",
+    "use_plugins",
+]
+
+STORE = "results/attnlab.db"
+
+
+def use_plugins(blocked: Sequence[str], files: Sequence[str]) -> None:
+    """Load the plugin files, and leave out the blocked plugins."""
+    names = []
+    for word in blocked:
+        prefix, _, name = word.partition(":")
+        if prefix != "no" or not name:
+            raise click.UsageError(f"-p takes no:NAME, which leaves the plugin NAME out; got {word!r}")
+        names.append(name)
+    if names or files:
+        from attnlab.plugins import configure
+
+        configure(blocked=names, files=files)
+
+
+def plugin_options(command: Any) -> Any:
+    """`--plugin FILE.py` and `-p no:NAME`."""
+    command = click.option(
+        "--plugin", "plugin_files", multiple=True, metavar="FILE.py", help="A Python file that is a plugin."
+    )(command)
+    return click.option("-p", "blocked", multiple=True, metavar="no:NAME", help="Leave a plugin out.")(command)
+
+
+store_option = click.option(
+    "--store", default=STORE, show_default=True, metavar="PATH", help="The SQLite file of results."
+)
+experiment_option = click.option("--experiment", metavar="NAME", help="Only this experiment.")
+only_option = click.option("--only", metavar="EXPR", help="Only runs such as similarity=dot,task.d=16.")
+limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N runs an experiment.")
+rerun_option = click.option(
+    "--rerun",
+    default="missing,failed,stale",
+    show_default=True,
+    metavar="WORDS",
+    help="Which runs to run: some of missing, failed, stale; or all, or none.",
+)
+
+
+def format_option(*formats: str) -> Any:
+    return click.option("--format", "form", type=click.Choice(formats), default="table", show_default=True)

@@ -1,0 +1,401 @@
+"""Claims are judged: forms, pairing, what is missing, and how often a verdict is wrong."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import attnlab
+from attnlab.analysis.claims import judge
+from attnlab.analysis.verdicts import Region, decide, seeds_to_decide
+from attnlab.errors import ExperimentError, SettingError
+from attnlab.sweeps.columns import columns
+from attnlab.sweeps.experiment import read
+from attnlab.sweeps.plan import plan
+
+DOT, COSINE = {"similarity": "dot"}, {"similarity": "cosine"}
+BETTER = {"say": "cosine wins", "metric": "alignment_accuracy", "better": COSINE, "than": DOT}
+
+
+def experiment(*claims, seeds=5, **more):
+    spec = {
+        "attnlab": 1,
+        "question": "?",
+        "task": "lookup",
+        "mechanism": {"similarity": ["dot", "cosine"]},
+        "seeds": seeds,
+        "claims": list(claims),
+    }
+    return read({**spec, **more})
+
+
+def table(exp, value, tests=("test",), metric="alignment_accuracy"):
+    """A results table as a sweep would return it, with the metric (or metrics) that `value(columns, test)` says."""
+    rows = []
+    for run in plan(exp):
+        row = columns(run)
+        for test in tests:
+            measured = value(row, test)
+            measured = measured if isinstance(measured, dict) else {metric: measured}
+            rows.append({"experiment": exp.name, "run_id": run.run_id, **row, "test": test, **measured, "status": "ok"})
+    return pd.DataFrame(rows).assign(reason="")
+
+
+def verdict(frame, exp):
+    (row,) = attnlab.check_claims(frame, exp).to_dict("records")
+    return row
+
+
+def noise(n, spread=0.05, seed=0):
+    return np.random.default_rng(seed).normal(scale=spread, size=n)
+
+
+# -- the interval and the verdict -------------------------------------------------------------------------------------
+def test_a_paired_difference_has_scipys_interval():
+    exp = experiment({**BETTER, "by": 0.1}, seeds=7)
+    e, f = noise(7, seed=1), noise(7, seed=2)
+    frame = table(exp, lambda r, t: 0.5 + e[r["seed"]] + (r["similarity"] == "cosine") * (0.3 + f[r["seed"]]))
+    row = verdict(frame.sample(frac=1, random_state=3), exp)
+    expected = stats.ttest_1samp(0.3 + f, 0).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert row["effect"] == pytest.approx(0.3 + f.mean())
+    assert (row["verdict"], row["n"], row["form"]) == ("supported", 7, "better")
+
+
+@pytest.mark.parametrize(("by", "expected"), [(0.0, "supported"), (0.3, "undecided"), (0.9, "refuted")])
+def test_better_by(by, expected):
+    exp = experiment({**BETTER, "by": by})
+    frame = table(exp, lambda r, t: (r["similarity"] == "cosine") * (0.3 + 0.02 * (r["seed"] - 2)))
+    row = verdict(frame, exp)
+    assert row["verdict"] == expected
+    assert row["effect"] == pytest.approx(0.3)
+
+
+def test_lower_is_better_where_the_metric_says_so():
+    exp = experiment({**BETTER, "metric": "context_error"})
+    frame = table(
+        exp, lambda r, t: 1 - (r["similarity"] == "cosine") * (0.3 + 0.01 * r["seed"]), metric="context_error"
+    )
+    row = verdict(frame, exp)
+    assert row["verdict"] == "supported"
+    assert row["effect"] == pytest.approx(0.32)
+
+
+def test_a_metric_without_direction_is_read_as_higher_and_says_so():
+    exp = experiment({**BETTER, "metric": "weight_entropy"})
+    frame = table(exp, lambda r, t: (r["similarity"] == "cosine") * (0.3 + 0.01 * r["seed"]), metric="weight_entropy")
+    assert verdict(frame, exp)["verdict"] == "supported"
+    assert "no better direction" in verdict(frame, exp)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("gap", "within", "expected"), [(0.01, 0.1, "supported"), (0.1, 0.1, "undecided"), (-0.5, 0.1, "refuted")]
+)
+def test_equal(gap, within, expected):
+    exp = experiment({"say": "same", "metric": "alignment_accuracy", "equal": [COSINE, DOT], "within": within})
+    frame = table(exp, lambda r, t: (r["similarity"] == "cosine") * (gap + 0.01 * (r["seed"] - 2)))
+    assert verdict(frame, exp)["verdict"] == expected
+    assert verdict(frame, exp)["effect"] == pytest.approx(gap)
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [({"at_least": 0.8}, "supported"), ({"at_least": 0.9}, "undecided"), ({"at_least": 0.99}, "refuted"),
+     ({"at_most": 0.8}, "refuted"), ({"at_most": 0.99}, "supported")],
+)  # fmt: skip
+def test_bounds(bound, expected):
+    exp = experiment({"say": "high", "metric": "alignment_accuracy", **bound})
+    assert verdict(table(exp, lambda r, t: 0.9 + 0.01 * (r["seed"] - 2)), exp)["verdict"] == expected
+
+
+@pytest.mark.parametrize(("bound", "expected"), [({"at_least": 1.0}, "supported"), ({"at_most": 0.999}, "refuted")])
+def test_identical_seeds_are_a_point_and_a_bound_includes_itself(bound, expected):
+    exp = experiment({"say": "perfect", "metric": "alignment_accuracy", **bound})
+    row = verdict(table(exp, lambda r, t: 1.0), exp)
+    assert (row["verdict"], row["low"], row["high"]) == (expected, 1.0, 1.0)
+    assert "the same in all 5 seeds" in row["reason"]
+
+
+def test_no_difference_at_all_is_not_better_and_no_seeds_would_tell():
+    row = verdict(table(exp := experiment(BETTER), lambda r, t: 0.1 + 0.2), exp)
+    assert row["verdict"] == "undecided"
+    assert math.isnan(row["seeds_needed"])
+    assert "no number of seeds" in row["reason"]
+
+
+def test_one_seed_has_no_interval():
+    row = verdict(table(exp := experiment(BETTER, seeds=1), lambda r, t: float(r["similarity"] == "cosine")), exp)
+    assert (row["verdict"], row["n"], row["effect"]) == ("undecided", 1, 1.0)
+    assert math.isnan(row["low"])
+    assert "one seed has no interval" in row["reason"]
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=30), st.floats(-5, 5))
+def test_the_verdict_is_what_the_interval_says(values, bound):
+    got = decide(values, Region(low=bound))
+    if got.verdict == "supported":
+        assert got.low >= bound - 1e-9
+    elif got.verdict == "refuted":
+        assert got.high < bound
+    else:
+        assert got.low <= bound + 1e-9
+        assert got.high >= bound - 1e-9
+    mirrored = decide([-v for v in values], Region(high=-bound))
+    assert mirrored.verdict == got.verdict
+
+
+@given(st.floats(0.05, 5), st.floats(0.01, 5))
+def test_seeds_to_decide_is_the_fewest(distance, spread):
+    n = seeds_to_decide(distance, spread, Region(low=0))
+    if math.isnan(n):
+        assert distance < 2 * spread / 1000
+        return
+
+    def half(n):
+        return stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n)
+
+    assert half(n) < distance
+    assert n == 2 or half(n - 1) >= distance
+
+
+# -- how often it is wrong --------------------------------------------------------------------------------------------
+def false_support(draw, n, repeats=1500):
+    """Shares of falsely supported claims that lie at their bound: of all, and of those without a remark."""
+    rng = np.random.default_rng(n)
+    found = [decide(draw(rng, n), Region(low=0, strict=True)) for _ in range(repeats)]
+    supported = [d for d in found if d.verdict == "supported"]
+    return len(supported) / repeats, sum(not d.reason for d in supported) / repeats
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_normal_noise_is_falsely_supported_in_two_and_a_half_per_cent(n):
+    rate, _ = false_support(lambda rng, n: rng.normal(size=n), n)
+    assert abs(rate - 0.025) < 4 * math.sqrt(0.025 * 0.975 / 1500)
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_skewed_noise_is_falsely_supported_more_often_and_it_is_said(n):
+    rate, unmarked = false_support(lambda rng, n: math.exp(0.5) - rng.lognormal(size=n), n)
+    assert rate > 0.08
+    assert unmarked < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 1500)
+
+
+def test_a_whole_table_without_a_difference_is_seldom_supported():
+    exp = experiment(BETTER, {**BETTER, "say": "dot wins", "better": DOT, "than": COSINE})
+    rng = np.random.default_rng(11)
+    frame = table(exp, lambda r, t: 0.0)
+    supported = 0
+    for _ in range(120):
+        shared = rng.normal(size=5)[frame["seed"]]
+        drawn = frame.assign(alignment_accuracy=shared + rng.normal(size=len(frame)))
+        supported += (attnlab.check_claims(drawn, exp)["verdict"] == "supported").sum()
+    assert 0 < supported / 240 < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 240)
+
+
+# -- the unit is the seed ---------------------------------------------------------------------------------------------
+def test_the_grid_that_where_leaves_is_averaged_within_a_seed():
+    claim = {**BETTER, "where": {"task.n_keys": [8, 16]}}
+    exp = experiment(claim, task={"lookup": {"n_keys": [8, 16, 32]}})
+    e = noise(5)
+    gain = {8: 0.1, 16: 0.3, 32: 9.0}
+    frame = table(
+        exp,
+        lambda r, t: (r["similarity"] == "cosine") * (gain[r["task.n_keys"]] + e[r["seed"]]),
+        tests=("test", "long"),
+    )
+    (judged,) = judge(frame, exp)
+    assert judged.by_seed == pytest.approx({s: 0.2 + e[s] for s in range(5)})
+    assert judged.decision.n == 5
+
+
+def test_sides_are_compared_over_the_points_that_both_have():
+    mechanism = [
+        {"similarity": "dot", "normaliser": ["softmax", "sparsemax"]},
+        {"similarity": {"cosine": {"temperature": [0.5, 1.0]}}, "normaliser": "softmax"},
+    ]
+    exp = experiment(BETTER, mechanism=mechanism)
+    values = {("dot", "softmax"): 0.5, ("dot", "sparsemax"): 99.0, ("cosine", "softmax"): 0.8}
+    e = noise(5)
+
+    def value(r, t):
+        own = 0.1 * (r.get("similarity.temperature") == 0.5)
+        return values[r["similarity"], r["normaliser"]] + own + (r["similarity"] == "dot") * e[r["seed"]]
+
+    (judged,) = judge(table(exp, value), exp)
+    assert judged.by_seed == pytest.approx({s: 0.35 - e[s] for s in range(5)})
+    assert "5 runs have no partner" in judged.decision.reason
+
+
+def test_the_settings_of_what_a_claim_selects_by_are_its_own():
+    claim = {
+        "say": "copy is easier",
+        "metric": "alignment_accuracy",
+        "better": {"task": "copy"},
+        "than": {"task": "reverse"},
+    }
+    exp = experiment({**claim, "where": DOT}, task=[{"copy": {"length": 8}}, {"reverse": {"length": [8, 16]}}])
+    gain = {("copy", 8): 0.9, ("reverse", 8): 0.5, ("reverse", 16): 0.3}
+    row = verdict(table(exp, lambda r, t: gain[r["task"], r["task.length"]] + 0.01 * r["seed"]), exp)
+    assert (row["verdict"], row["reason"]) == ("supported", "the same in all 5 seeds, so the interval is a point")
+    assert row["effect"] == pytest.approx(0.5)
+
+
+def test_sides_that_differ_in_more_than_the_claim_says_are_not_compared():
+    mechanism = [{"similarity": "dot", "normaliser": "softmax"}, {"similarity": "cosine", "normaliser": "sparsemax"}]
+    row = verdict(table(exp := experiment(BETTER, mechanism=mechanism), lambda r, t: 0.1 * r["seed"]), exp)
+    assert row["verdict"] == "undecided"
+    assert "share no grid point: they differ in normaliser" in row["reason"]
+
+
+def test_test_conditions_can_be_sides():
+    claim = {"say": "falls", "metric": "alignment_accuracy", "better": {"test": "test"}, "than": {"test": "long"}}
+    exp = experiment({**claim, "where": DOT})
+    frame = table(exp, lambda r, t: 0.9 - (t == "long") * (0.2 + 0.01 * r["seed"]), tests=("test", "long"))
+    assert verdict(frame, exp)["effect"] == pytest.approx(0.22)
+
+
+def test_an_unknown_test_condition_is_named():
+    exp = experiment({**BETTER, "where": {"test": ["test", "n=9"]}})
+    row = verdict(table(exp, lambda r, t: 0.5), exp)
+    assert row["verdict"] == "undecided"
+    assert "without the test condition 'n=9'" in row["reason"]
+
+
+def test_a_condition_in_which_nothing_is_measured_is_none():
+    exp = experiment(BETTER)
+    frame = table(
+        exp,
+        lambda r, t: math.nan if t == "long" else (r["similarity"] == "cosine") + 0.01 * r["seed"],
+        tests=("test", "long"),
+    )
+    assert verdict(frame, exp)["verdict"] == "supported"
+
+
+def test_correlation_is_taken_across_the_grid_within_each_seed():
+    claim = {"say": "go together", "correlation": ["alignment_accuracy", "gold_mass"], "at_least": 0.5}
+    exp = experiment(claim, task={"lookup": {"n_keys": [4, 8, 16, 32]}})
+    rng = np.random.default_rng(5)
+    x = {(s, k): rng.normal() for s in range(5) for k in range(100)}
+
+    def value(r, t):
+        a = x[r["seed"], r["task.n_keys"]] + (r["similarity"] == "dot") * 0.3
+        return {"alignment_accuracy": a + 7 * r["seed"], "gold_mass": a + 0.1 * rng.normal() - 7 * r["seed"]}
+
+    frame = table(exp, value)
+    (judged,) = judge(frame, exp)
+    for seed, r in judged.by_seed.items():
+        rows = frame[frame["seed"] == seed]
+        assert r == pytest.approx(np.corrcoef(rows["alignment_accuracy"], rows["gold_mass"])[0, 1])
+    assert judged.decision.verdict == "supported"  # though across seeds the two go against one another
+    assert judged.decision.high <= 1
+
+
+@pytest.mark.parametrize(("keys", "said"), [(4, "2 grid points, and it takes 3"), ([4, 8], "a metric does not vary")])
+def test_a_correlation_that_is_undefined(keys, said):
+    claim = {"say": "go together", "correlation": ["alignment_accuracy", "gold_mass"]}
+    exp = experiment(claim, task={"lookup": {"n_keys": keys}})
+    frame = table(exp, lambda r, t: {"alignment_accuracy": 0.1 + 0.2, "gold_mass": r["seed"] / 7 + r["task.n_keys"]})
+    row = verdict(frame, exp)
+    assert row["verdict"] == "undecided"
+    assert said in row["reason"]
+
+
+# -- what is missing --------------------------------------------------------------------------------------------------
+def good(r, t):
+    return (r["similarity"] == "cosine") + 0.01 * r["seed"] * (r["similarity"] == "dot")
+
+
+def test_missing_runs_leave_a_claim_undecided_and_the_rest_is_shown():
+    exp = experiment(BETTER)
+    frame = table(exp, good)
+    row = verdict(frame[~((frame["similarity"] == "dot") & (frame["seed"] == 2))], exp)
+    assert (row["verdict"], row["n"]) == ("undecided", 4)
+    assert "1 of 10 runs have no value: 1 not run" in row["reason"]
+    assert row["low"] > 0
+    assert verdict(frame, exp)["verdict"] == "supported"
+
+
+def test_failed_runs_say_why():
+    exp = experiment(BETTER)
+    frame = table(exp, good)
+    frame.loc[[0, 1], ["alignment_accuracy", "status", "reason"]] = [math.nan, "timeout", "longer than 60 s"]
+    row = verdict(frame, exp)
+    assert row["verdict"] == "undecided"
+    assert "2 timeout (longer than 60 s)" in row["reason"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_values_that_are_no_numbers_leave_a_claim_undecided(bad):
+    exp = experiment(BETTER)
+    frame = table(exp, good)
+    frame.loc[3, "alignment_accuracy"] = bad
+    row = verdict(frame, exp)
+    assert (row["verdict"], row["n"]) == ("undecided", 4)
+    assert "1 ok, but not measured or not finite" in row["reason"]
+
+
+def test_nothing_measured_or_nothing_run():
+    exp = experiment(BETTER)
+    frame = table(exp, good)
+    assert "not measured" in verdict(frame.drop(columns="alignment_accuracy"), exp)["reason"]
+    row = verdict(frame[:0], exp)
+    assert (row["verdict"], row["n"]) == ("undecided", 0)
+    assert "10 of 10 runs have no value: 10 not run" in row["reason"]
+
+
+def test_runs_that_a_claim_is_not_about_may_be_missing():
+    exp = experiment({"say": "high", "metric": "alignment_accuracy", "at_least": 0.5, "where": COSINE})
+    frame = table(exp, lambda r, t: 0.9 + 0.001 * r["seed"])
+    assert verdict(frame[frame["similarity"] == "cosine"], exp)["verdict"] == "supported"
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+def test_rows_of_other_experiments_and_repeated_rows_change_nothing():
+    exp = experiment(BETTER)
+    frame = table(exp, good)
+    others = frame.assign(run_id="0" * 16, alignment_accuracy=-9.0, experiment="other")
+    again = frame.assign(experiment="a third that shares the runs")
+    mixed = pd.concat([others, frame, again])
+    pd.testing.assert_frame_equal(attnlab.check_claims(mixed, exp), attnlab.check_claims(frame, exp))
+
+
+def test_a_table_without_run_ids_is_matched_by_columns(tmp_path):
+    exp = experiment(BETTER, task={"lookup": {"n_keys": [8, 16], "min_keys": None}})
+    frame = table(exp, good)
+    frame.drop(columns="run_id").to_csv(tmp_path / "r.csv", index=False)
+    assert verdict(pd.read_csv(tmp_path / "r.csv"), exp)["verdict"] == "supported"
+    with pytest.raises(SettingError, match="do not tell the planned runs apart"):
+        attnlab.check_claims(frame[["similarity", "seed", "alignment_accuracy"]], exp)
+
+
+def test_a_tidy_table_is_refused():
+    with pytest.raises(SettingError, match="tidy"):
+        attnlab.check_claims(pd.DataFrame(columns=["metric", "value", "seed"]), experiment(BETTER))
+
+
+def test_a_claim_may_say_why_it_might_be_refuted():
+    exp = experiment({**BETTER, "why": "It was not to be."})
+    assert verdict(table(exp, good), exp)["why"] == "It was not to be."
+    with pytest.raises(ExperimentError, match="why"):
+        experiment({**BETTER, "why": ""})
+
+
+def test_a_real_sweep_is_judged(tmp_path):
+    spec = {
+        "attnlab": 1,
+        "question": "Does the length of a key mislead the dot product?",
+        "task": {"norm_hubs": {"sigma": 1.5, "n_train": 1, "n_validation": 1, "n_test": 16}},
+        "mechanism": {"similarity": ["dot", "cosine"]},
+        "model": {"aligner": {"steps": 0}},
+        "seeds": 3,
+        "claims": [BETTER],
+    }
+    frame = attnlab.sweep(spec, executor="serial", store=tmp_path / "s.db", quiet=True)
+    row = verdict(frame, spec)
+    means = frame.groupby("similarity")["alignment_accuracy"].mean()
+    assert row["effect"] == pytest.approx(means["cosine"] - means["dot"])
+    assert (row["verdict"], row["n"]) == ("supported", 3)

@@ -1,0 +1,198 @@
+"""The commands `claims`, `plot` and `index`, on the results of a small sweep."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import attnlab
+from attnlab.analysis.index import stored_experiments
+from attnlab.analysis.weights import kept_example
+from attnlab.cli import _status
+from attnlab.sweeps.execute import splits_of
+from attnlab.sweeps.experiment import read
+
+HUBS = """\
+attnlab: 1
+question: Do long keys | mislead the dot product?
+source: Henry et al. 2020
+task: {norm_hubs: {sigma: 1.5, n_train: 1, n_validation: 1, n_test: 16}}
+mechanism: {similarity: [dot, cosine]}
+model: {aligner: {steps: 0}}
+seeds: 3
+claims:
+  - {say: cosine is better, metric: alignment_accuracy, better: {similarity: cosine}, than: {similarity: dot}}
+  - {say: dot is better, metric: alignment_accuracy, better: {similarity: dot}, than: {similarity: cosine}, why: It prefers long keys.}
+  - {say: dot is better by far, metric: alignment_accuracy, better: {similarity: dot}, than: {similarity: cosine}, by: 0.1}
+  - {say: nothing is known, metric: alignment_accuracy, at_least: 0.5, where: {test: n=9}}
+"""
+SILENT = """\
+attnlab: 1
+question: Does this claim anything?
+task: {norm_hubs: {sigma: 1.5, n_train: 1, n_validation: 1, n_test: 16}}
+mechanism: {similarity: cosine}
+model: {aligner: {steps: 0}}
+seeds: 2
+"""
+
+
+@pytest.fixture
+def attnlab_command(capsys):
+    def run(*args):
+        status = _status([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch, attnlab_command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "hubs.yaml").write_text(HUBS)
+    (tmp_path / "experiments" / "silent.yaml").write_text(SILENT)
+    status, out, err = attnlab_command(
+        "sweep", "experiments/hubs.yaml", "experiments/silent.yaml", "--executor", "serial", "-q"
+    )
+    assert status == 0, err
+    return out
+
+
+def test_a_sweep_prints_its_verdicts(swept):
+    lines = {line.split("  ")[0] for line in swept.splitlines()}
+    assert {"supported", "refuted", "undecided"} <= lines
+    assert "It prefers long keys." in swept
+
+
+def test_claims_of_files_and_of_the_store_are_the_same(swept, attnlab_command):
+    _, of_file, _ = attnlab_command("claims", "experiments/hubs.yaml", "--format", "json")
+    _, of_store, _ = attnlab_command("claims", "--experiment", "hubs", "--format", "json")
+    _, of_all, _ = attnlab_command("claims", "--format", "json")
+    rows = json.loads(of_file)
+    assert rows == json.loads(of_store) == json.loads(of_all)
+    assert [row["verdict"] for row in rows] == ["supported", "refuted", "refuted", "undecided"]
+    assert {row["experiment"] for row in rows} == {"hubs"}
+    _, csv, _ = attnlab_command("claims", "experiments/hubs.yaml", "--format", "csv")
+    assert csv.splitlines()[0].startswith("experiment,say,form,metric,verdict,effect,low,high,n,by,within")
+    _, table, _ = attnlab_command("claims")
+    assert "no claims" in table  # of the silent one
+
+
+def test_a_stored_experiment_is_the_one_that_was_swept(swept):
+    hubs, silent = stored_experiments("results/attnlab.db")
+    assert hubs.claims == read("experiments/hubs.yaml").claims
+    assert (hubs.name, silent.name) == ("hubs", "silent")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (["claims", "--experiment", "nix"], 2, "no experiment 'nix' in this store; there are: hubs, silent"),
+        (["claims", "experiments/hubs.yaml", "--experiment", "hubs"], 2, "not both"),
+        (["claims", "--store", "nix.db"], 6, "nix.db"),
+        (["plot", "claim", "experiments/hubs.yaml", "--claim", "4", "-o", "x.png"], 2, "hubs has 4 claims"),
+        (["plot", "claim", "experiments/silent.yaml", "-o", "x.png"], 2, "makes no claim"),
+        (["plot", "claim", "experiments/hubs.yaml", "-o", "x.pdf"], 2, ".png or .svg"),
+        (["plot", "alignment", "nix", "-o", "x.png"], 2, "no run 'nix'"),
+    ],
+)
+def test_mistakes_are_answered(swept, attnlab_command, args, status, said):
+    got, _, err = attnlab_command(*args)
+    assert got == status
+    assert said in err
+
+
+def run_id(attnlab_command):
+    _, out, _ = attnlab_command("results", "--format", "json", "--experiment", "hubs")
+    return json.loads(out)[0]["run_id"]
+
+
+def test_plot_writes_pictures(swept, attnlab_command, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert attnlab_command("plot", "claim", "experiments/hubs.yaml", "-o", "all.png")[0] == 0
+    assert attnlab_command("plot", "claim", "experiments/hubs.yaml", "--claim", "1", "-o", "one.svg")[0] == 0
+    assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
+    one = (tmp_path / "one.svg").read_text()
+    assert "dot is better" in one
+    assert "by far" not in one
+    run = run_id(attnlab_command)
+    assert attnlab_command("plot", "alignment", run, "--example", "3", "-o", "w.png")[0] == 0
+    assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
+    status, _, err = attnlab_command("plot", "alignment", run, "--example", "4", "-o", "v.png")
+    assert status == 2
+    assert "the weights of 4 examples were kept" in err
+    status, _, err = attnlab_command("plot", "alignment", run, "--test", "tset", "-o", "v.png")
+    assert status == 2
+    assert "did you mean test?" in err
+
+
+@pytest.mark.parametrize("task", [{"toy_translation": {}}, {"block_reorder": {}}])
+def test_an_example_has_its_weights_tokens_and_links_without_padding(tmp_path, task):
+    small = {name: {**settings, "n_train": 4, "n_validation": 2, "n_test": 4} for name, settings in task.items()}
+    spec = {
+        "attnlab": 1,
+        "question": "?",
+        "task": small,
+        "mechanism": {"similarity": "dot"},
+        "model": {"aligner": {"steps": 0}},
+        "seeds": 1,
+    }
+    frame = attnlab.sweep(spec, executor="serial", store=tmp_path / "s.db", quiet=True)
+    stored = attnlab.load_run(frame["run_id"][0], tmp_path / "s.db")
+    data = splits_of(stored.run).tests["test"]
+    for i in range(4):
+        found = kept_example(stored, "test", i)
+        source, target = data.tokens[i]
+        assert (found.source, found.target) == (list(source), list(target))
+        assert found.W.shape == found.gold.shape == (len(target), len(source))
+        np.testing.assert_array_equal(found.gold, data.gold[i, : len(target), : len(source)])
+        np.testing.assert_allclose(found.W.sum(axis=1), 1)
+        assert (found.possible is None) == (data.possible is None)
+
+
+def test_tokens_of_a_task_that_has_changed_since_are_left_out(tmp_path):
+    spec = {"attnlab": 1, "question": "?", "task": {"block_reorder": {"n_train": 4, "n_test": 4}}}
+    spec |= {"model": {"aligner": {"steps": 0}}, "mechanism": {"similarity": "dot"}, "seeds": 1}
+    frame = attnlab.sweep(spec, executor="serial", store=tmp_path / "s.db", quiet=True)
+    stored = attnlab.load_run(frame["run_id"][0], tmp_path / "s.db")
+    other = {**stored.arrays, "test.test.gold": stored.arrays["test.test.gold"][::-1]}
+    with pytest.warns(UserWarning, match="has changed since, so its tokens are left out"):
+        found = kept_example(dataclasses.replace(stored, arrays=other))
+    assert found.source is None
+
+
+def test_the_index_has_every_question_claim_verdict_and_picture(swept, attnlab_command, tmp_path):
+    pytest.importorskip("matplotlib")
+    command = ["index", "experiments/hubs.yaml", "experiments/silent.yaml", "-o", "experiments/README.md"]
+    status, _, err = attnlab_command(*command)
+    assert status == 0
+    assert "hubs: refuted, and no `why:` says why: dot is better by far" in err
+    assert "silent makes no claim" in err
+    page = (tmp_path / "experiments" / "README.md").read_text()
+    picture = (tmp_path / "experiments" / "pictures" / "hubs.svg").read_text()
+    assert "| [hubs](#hubs) | Do long keys \\| mislead the dot product? | 1 | 2 | 1 |" in page
+    assert "Henry et al. 2020. [hubs.yaml](hubs.yaml)" in page
+    assert "- Refuted: dot is better. It prefers long keys" in page
+    assert "- Undecided: nothing is known (6 of 6 runs have no value" in page
+    (row,) = [line for line in page.splitlines() if line.startswith("| cosine is better |")]
+    effect = pd.DataFrame(json.loads(attnlab_command("claims", "experiments/hubs.yaml", "--format", "json")[1]))[
+        "effect"
+    ]
+    assert f"{effect[0]:.3f} [" in row
+    assert row.endswith("| 3 | **supported** |")
+    assert "![seeds, intervals and bounds](pictures/hubs.svg)" in page
+    assert "refuted, n = 3" in picture
+    assert attnlab_command(*command)[0] == 0
+    assert (tmp_path / "experiments" / "README.md").read_text() == page
+    assert (tmp_path / "experiments" / "pictures" / "hubs.svg").read_text() == picture
+
+
+def test_a_page_of_somebody_else_is_not_overwritten(swept, attnlab_command, tmp_path):
+    (tmp_path / "README.md").write_text("# Mine\n")
+    status, _, err = attnlab_command("index", "experiments/hubs.yaml", "-o", "README.md")
+    assert status == 2
+    assert "was not made by `attnlab index`" in err
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"
