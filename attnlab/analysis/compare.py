@@ -1,0 +1,360 @@
+"""Competitors compared over tasks: against a baseline, each with each, or in order of merit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attnlab.analysis.conclusion import conclude_against, conclude_order, conclude_pairs
+from attnlab.analysis.statistics import (
+    bayesian_signed_rank,
+    differences,
+    fewest_pairs,
+    holm,
+    interquartile_mean,
+    mean_interval,
+    seeds_needed,
+    signed_rank,
+    tasks_needed,
+    wilson,
+)
+from attnlab.analysis.units import Scores, score_table
+from attnlab.errors import SettingError
+
+__all__ = ["compare", "pairwise", "performance_profile"]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """How pairs are judged."""
+
+    alpha: float
+    rope: float | None
+    n_resamples: int
+    random_state: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise SettingError(f"alpha={self.alpha}: it lies between 0 and 0.5, such as 0.05")
+        if self.rope is not None and not 0 <= self.rope < np.inf:
+            raise SettingError(f"rope={self.rope}: half a width, in units of the metric, 0 or more")
+        if self.n_resamples < 1000:
+            raise SettingError(f"n_resamples={self.n_resamples}: at least 1000")
+
+
+def compare(
+    frame: pd.DataFrame,
+    metric: str,
+    by: str | Sequence[str],
+    baseline: Any = None,
+    *,
+    direction: str | None = None,
+    missing: str = "error",
+    unit: str = "setting",
+    rope: float | None = None,
+    alpha: float = 0.05,
+    n_resamples: int = 50_000,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Compare competitors over tasks, each with a baseline, or all in order of merit.
+
+    A task, with its settings and its test condition, is one replicate; seeds are averaged within it first, and so is
+    whatever else varies in the grid (a learning rate that is an axis, the scale of one similarity among others). What
+    was averaged is said in the conclusion. What was tuned on validation data is part of the competitor.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A results table, of `sweep` or `load_results`, or a part of its rows.
+    metric : str
+    by : str or list of str
+        The columns that tell competitors apart: "similarity", or ["similarity", "normaliser"].
+    baseline : value, tuple of values or label, or None
+        The competitor that the others are compared with ("dot", or ("dot", "softmax"), or "dot, softmax").
+    direction : "up", "down" or None
+        Which way is better, for a metric that does not say so itself.
+    missing : "error", "complete-tasks" or "worst-rank"
+        What to do where a run did not succeed or was never run: refuse; leave its task out for every competitor; or place
+        its competitor last on that task, whatever its other seeds did. A last place has no value, so that means and
+        intervals are then NaN, and ranks, wins and interquartile means are not.
+    unit : "setting" or "task"
+        "task" averages the settings and test conditions of a task too: fewer replicates, and independent ones.
+    rope : float or None
+        Half the width of the region of practical equivalence, in units of the metric: adds the posterior of the Bayesian
+        signed-rank test.
+    alpha : float
+        Family-wise error of the verdicts; intervals have level 1 - alpha each, not jointly.
+    n_resamples, random_state : int
+        Monte Carlo draws of that posterior, and their seed.
+
+    Returns
+    -------
+    DataFrame
+        With a baseline, one row a competitor, best first. Whatever the direction of the metric, `improvement` is the mean
+        difference in its units, positive where the competitor is better than the baseline, with the interval `low` to
+        `high` (Hall's t); wins + ties + losses = n_tasks; `p_value` is of Wilcoxon's signed-rank test, two-sided, and
+        `p_holm` is adjusted by Holm over the rows; `rank_biserial` runs from -1 to 1; `p_improvement` is the chance to be
+        better on a new task, ties shared, with Wilson's interval; `mean`, `iqm` (interquartile mean) and `baseline_mean`
+        are in the metric's units. With `rope`: `p_better`, `p_equivalent`, `p_worse`. `verdict` is better, worse,
+        equivalent (p_equivalent >= 1 - alpha) or undecided; `reason` says why there is no p value or no mean.
+
+        Without, one row a competitor, by interquartile mean: `mean` with `low` and `high`, `iqm`, `mean_rank` (1 is
+        best), `p_holm` of the difference to the first row, adjusted over all pairs.
+
+        `attrs["conclusion"]` says in words what may be concluded, and about how many more tasks or seeds would settle the
+        rest.
+
+    Raises
+    ------
+    SettingError
+        Missing runs, an unknown column, baseline or metric, a metric without direction, nothing to compare.
+
+    References
+    ----------
+    Demšar (2006), Statistical comparisons of classifiers over multiple data sets; Agarwal et al. (2021), Deep
+    reinforcement learning at the edge of the statistical precipice; Benavoli et al. (2017), Time for a change.
+    """
+    terms = _Terms(alpha, rope, n_resamples, random_state)
+    scores = score_table(frame, metric, by, direction, missing, unit)
+    if baseline is None:
+        return _order_of_merit(scores, terms)
+    base = scores.index(baseline)
+    others = [i for i in range(len(scores.names)) if i != base]
+    rows = _judged(scores, [(i, base) for i in others], terms)
+    table = pd.DataFrame(
+        [
+            {
+                **dict(zip(scores.by, scores.names[i], strict=True)),
+                "baseline": scores.labels[base],
+                "n_tasks": scores.n,
+                "n_seeds": _seeds(scores),
+                "mean": _raw(scores, scores.good[i].mean()),
+                "baseline_mean": _raw(scores, scores.good[base].mean()),
+                **row,
+                "iqm": _raw(scores, interquartile_mean(scores.good[i])),
+            }
+            for i, row in zip(others, rows, strict=True)
+        ]
+    )
+    table["label"] = [scores.labels[i] for i in others]
+    table = table.sort_values(["improvement", "rank_biserial", "label"], ascending=[False, False, True])
+    table = table.reset_index(drop=True)
+    return _finished(table, scores, terms, conclude_against(table, scores, base, terms.alpha, terms.rope))
+
+
+def pairwise(
+    frame: pd.DataFrame,
+    metric: str,
+    by: str | Sequence[str],
+    *,
+    tidy: bool = False,
+    direction: str | None = None,
+    missing: str = "error",
+    unit: str = "setting",
+    rope: float | None = None,
+    alpha: float = 0.05,
+    n_resamples: int = 50_000,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Every competitor with every other: the matrix of p values, adjusted by Holm over all pairs.
+
+    Parameters are those of `compare`.
+
+    Returns
+    -------
+    DataFrame
+        Symmetric, best interquartile mean first, NaN on the diagonal and where there are too few tasks; with `tidy`, one
+        row a pair, the better one (`first`) before the other (`second`), in the columns of `compare`.
+    """
+    terms = _Terms(alpha, rope, n_resamples, random_state)
+    scores = score_table(frame, metric, by, direction, missing, unit)
+    order = _best_first(scores)
+    pairs = [(i, j) for at, i in enumerate(order) for j in order[at + 1 :]]
+    labels = scores.labels
+    table = pd.DataFrame(
+        [
+            {
+                "first": labels[i],
+                "second": labels[j],
+                "n_tasks": scores.n,
+                "n_seeds": _seeds(scores),
+                **row,
+                "label": "",
+            }
+            for (i, j), row in zip(pairs, _judged(scores, pairs, terms), strict=True)
+        ]
+    )
+    table = _finished(table, scores, terms, conclude_pairs(table, scores, terms.alpha))
+    if tidy:
+        return table
+    matrix = pd.DataFrame(np.nan, index=[labels[i] for i in order], columns=[labels[i] for i in order])
+    for first, second, p in zip(table["first"], table["second"], table["p_holm"], strict=True):
+        matrix.loc[first, second] = matrix.loc[second, first] = p
+    matrix.attrs = dict(table.attrs)
+    return matrix
+
+
+def performance_profile(
+    frame: pd.DataFrame,
+    metric: str,
+    by: str | Sequence[str],
+    thresholds: Sequence[float] | None = None,
+    *,
+    direction: str | None = None,
+    missing: str = "error",
+    unit: str = "setting",
+) -> pd.DataFrame:
+    """The share of tasks on which each competitor is at least as good as a threshold.
+
+    Parameters
+    ----------
+    frame, metric, by, direction, missing, unit : as of `compare`
+    thresholds : sequence of float or None
+        In units of the metric; None takes every value that occurs.
+
+    Returns
+    -------
+    DataFrame
+        One row a threshold (the index, easiest first), one column a competitor, best interquartile mean first.
+
+    References
+    ----------
+    Dolan and Moré (2002), Benchmarking optimization software with performance profiles; Agarwal et al. (2021).
+    """
+    scores = score_table(frame, metric, by, direction, missing, unit)
+    asked = scores.good[np.isfinite(scores.good)] if thresholds is None else scores.sign * np.asarray(thresholds, float)
+    at = np.unique(asked)
+    share = (scores.good[:, None, :] >= at[:, None]).mean(axis=2)
+    order = _best_first(scores)
+    index = pd.Index(scores.sign * at, name=metric)
+    return pd.DataFrame(share[order].T, index=index, columns=[scores.labels[i] for i in order])
+
+
+def _judged(scores: Scores, pairs: Sequence[tuple[int, int]], terms: _Terms) -> list[dict[str, Any]]:
+    """Each pair's numbers; the p values are adjusted over all of them."""
+    rows = [_pair(scores, i, j, len(pairs), terms) for i, j in pairs]
+    for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+        decided = bool(adjusted <= terms.alpha)
+        verdict = "undecided" if not decided else "better" if row["rank_biserial"] > 0 else "worse"
+        row["verdict"] = "equivalent" if row.get("p_equivalent", 0.0) >= 1 - terms.alpha else verdict
+    return rows
+
+
+def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str, Any]:
+    d = differences(scores.good[i], scores.good[j])
+    n, ranks = len(d), signed_rank(d)
+    finite = bool(np.isfinite(d).all())
+    low, high = mean_interval(d, 1 - terms.alpha)
+    fewest = fewest_pairs(terms.alpha)
+    reasons = []
+    if n < fewest:
+        least = 2.0 ** (1 - n)
+        reasons.append(f"{n} tasks cannot give p <= {terms.alpha:g} (at best {least:.3g}); at least {fewest} can")
+    if not finite:
+        reasons.append("a missing or infinite value has a rank and no mean")
+    wins, ties = int((d > 0).sum()), int((d == 0).sum())
+    better_low, better_high = wilson(wins + ties / 2, n, 1 - terms.alpha)
+    row: dict[str, Any] = {
+        "improvement": float(d.mean()) if finite else np.nan,
+        "low": float(low) if finite else np.nan,
+        "high": float(high) if finite else np.nan,
+        "wins": wins,
+        "ties": ties,
+        "losses": n - wins - ties,
+        "p_value": ranks.p_value if n >= fewest else np.nan,
+        "p_holm": np.nan,
+        "rank_biserial": ranks.rank_biserial,
+        "p_improvement": (wins + ties / 2) / n,
+        "p_improvement_low": better_low,
+        "p_improvement_high": better_high,
+    }
+    if terms.rope is not None:
+        posterior = bayesian_signed_rank(d, terms.rope, n_resamples=terms.n_resamples, random_state=terms.random_state)
+        row |= dict(zip(("p_better", "p_equivalent", "p_worse"), posterior, strict=True))
+    each = _seed_variance(scores, i, j)
+    row |= {
+        "tasks_needed": tasks_needed(d, terms.alpha, tests),
+        "seeds_needed": seeds_needed(d, each, float(scores.n_seeds.mean()), terms.alpha, tests),
+        "verdict": "",
+        "reason": "; ".join(reasons),
+    }
+    return row
+
+
+def _seed_variance(scores: Scores, i: int, j: int) -> float:
+    """Variance of the difference from seed to seed, averaged over tasks; NaN where no task has two seeds."""
+    if not np.isfinite(scores.good[[i, j]]).all():
+        return float("nan")
+    d = scores.by_seed[i] - scores.by_seed[j]
+    d = d[scores.n_seeds > 1]
+    return float(np.nanvar(d, axis=1, ddof=1).mean()) if len(d) else float("nan")
+
+
+def _best_first(scores: Scores) -> list[int]:
+    merit = [interquartile_mean(good) for good in scores.good]
+    rank = _mean_ranks(scores)
+    return sorted(range(len(merit)), key=lambda i: (-merit[i], rank[i], scores.labels[i]))
+
+
+def _mean_ranks(scores: Scores) -> np.ndarray[Any, Any]:
+    """(c,) mean rank over tasks, 1 the best; equal values share their mean rank."""
+    behind = differences(scores.good[:, None, :], scores.good[None, :, :])
+    ranks: np.ndarray[Any, Any] = ((behind < 0).sum(axis=1) + ((behind == 0).sum(axis=1) + 1) / 2).mean(axis=1)
+    return ranks
+
+
+def _order_of_merit(scores: Scores, terms: _Terms) -> pd.DataFrame:
+    order, ranks = _best_first(scores), _mean_ranks(scores)
+    pairs = [(i, j) for at, i in enumerate(order) for j in order[at + 1 :]]
+    judged = dict(zip(pairs, _judged(scores, pairs, terms), strict=True))
+    rows = []
+    for i in order:
+        good = scores.good[i]
+        pair = judged.get((order[0], i), {})
+        low, high = mean_interval(good, 1 - terms.alpha)
+        bounds = sorted((_raw(scores, float(low)), _raw(scores, float(high))))
+        rows.append(
+            {
+                **dict(zip(scores.by, scores.names[i], strict=True)),
+                "n_tasks": scores.n,
+                "n_seeds": _seeds(scores),
+                "mean": _raw(scores, good.mean()),
+                "low": bounds[0],
+                "high": bounds[1],
+                "iqm": _raw(scores, interquartile_mean(good)),
+                "mean_rank": ranks[i],
+                "p_holm": pair.get("p_holm", np.nan),
+                "reason": pair.get("reason", ""),
+                "label": scores.labels[i],
+            }
+        )
+    table = pd.DataFrame(rows)
+    return _finished(table, scores, terms, conclude_order(table, scores, terms.alpha))
+
+
+def _raw(scores: Scores, good: float) -> float:
+    """In units and direction of the metric; NaN where it is not finite."""
+    return scores.sign * float(good) if np.isfinite(good) else float("nan")
+
+
+def _seeds(scores: Scores) -> int | float:
+    """Seeds a task, their mean where tasks differ."""
+    mean = float(scores.n_seeds.mean())
+    return int(mean) if mean.is_integer() else mean
+
+
+def _finished(table: pd.DataFrame, scores: Scores, terms: _Terms, conclusion: str) -> pd.DataFrame:
+    table = table.drop(columns="label")
+    table.attrs = {
+        "conclusion": conclusion,
+        "metric": scores.metric,
+        "direction": "up" if scores.sign == 1 else "down",
+        "alpha": terms.alpha,
+        "notes": list(scores.notes),
+    }
+    return table

@@ -1,0 +1,328 @@
+"""From runs to one number a competitor and task: what is a replicate, what is averaged, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attnlab.analysis.summary import direction_of
+from attnlab.errors import SettingError, did_you_mean
+from attnlab.sweeps.frame import FIRST, LAST, metric_columns
+
+__all__ = ["MISSING", "UNITS", "Scores", "score_table"]
+
+MISSING = ("error", "complete-tasks", "worst-rank")
+UNITS = ("setting", "task")
+NEEDED = ("run_id", "task", "test", "seed", "status")
+POINT = ["point", "crossed", "seed"]
+VARIANT = ["competitor", "own"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One number a competitor and unit.
+
+    `good` is (c, n), greater is better, -inf for a run that is missing under "worst-rank"; `by_seed` is (c, n, s), the
+    same for each seed, NaN where a unit has fewer seeds than another.
+    """
+
+    metric: str
+    sign: int  # raw value = sign * good
+    by: tuple[str, ...]
+    names: tuple[tuple[Any, ...], ...]  # the values of the columns `by`, for each competitor
+    good: NDArray[np.float64]
+    by_seed: NDArray[np.float64]
+    tasks: tuple[str, ...]  # the name of the task of each unit
+    notes: tuple[str, ...]  # what a reader of the numbers must know
+
+    @property
+    def labels(self) -> list[str]:
+        return [", ".join(_shown(value) for value in name) for name in self.names]
+
+    @property
+    def n(self) -> int:
+        return int(self.good.shape[1])
+
+    @property
+    def n_seeds(self) -> NDArray[np.int64]:
+        """Seeds of each unit."""
+        return np.asarray((~np.isnan(self.by_seed)).any(axis=0).sum(axis=1))
+
+    def index(self, wanted: Any) -> int:
+        """The competitor that is meant: its label, its value, or its values in the order of `by`.
+
+        Raises
+        ------
+        SettingError
+            When there is none.
+        """
+        values = [wanted[c] for c in self.by] if isinstance(wanted, dict) and set(wanted) == set(self.by) else wanted
+        values = list(values) if isinstance(values, (list, tuple)) else [values]
+        label = ", ".join(part for value in values for part in _parts(value))
+        if label not in self.labels:
+            raise SettingError(
+                f"no competitor {label!r} in {' and '.join(self.by)}{did_you_mean(label, self.labels)}; "
+                f"there are {'; '.join(self.labels)}"
+            )
+        return self.labels.index(label)
+
+
+def _parts(value: Any) -> list[str]:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else [_shown(value)]
+
+
+def _shown(value: Any) -> str:
+    if value is None or value != value:
+        return "none"
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def score_table(
+    frame: pd.DataFrame,
+    metric: str,
+    by: str | Sequence[str],
+    direction: str | None = None,
+    missing: str = "error",
+    unit: str = "setting",
+) -> Scores:
+    """The scores that comparisons are made of; see `compare` for the parameters and errors."""
+    by = (by,) if isinstance(by, str) else tuple(by)
+    _check(frame, metric, by, missing, unit)
+    sign = _sign(metric, direction)
+    frame = frame.drop_duplicates(["run_id", "test"])  # a run that two experiments share
+    axes = _axes(frame, by)
+    rows = pd.DataFrame(
+        {
+            "competitor": _codes(frame, by),
+            "own": _codes(frame, axes["own"]),
+            "crossed": _codes(frame, axes["crossed"]),
+            "point": _codes(frame, axes["task"]),
+            "test": frame["test"].astype(str).to_numpy(),
+            "seed": _codes(frame, ["seed"]),
+            "value": sign * frame[metric].to_numpy(float),
+            "at": np.arange(len(frame)),
+        }
+    )
+    names = tuple(tuple(frame[c].iloc[at] for c in by) for at in rows.groupby("competitor")["at"].first())
+    if len(names) < 2:
+        raise SettingError(
+            f"all runs have the same {' and '.join(by)} ({names[0]}): there is nothing to compare it with"
+        )
+    ok = (frame["status"] == "ok").to_numpy()
+    expected, notes = _expected(rows, ok, metric)
+    expected["task"] = expected["point"].map(
+        dict(zip(rows["point"], frame["task"].astype(str), strict=True))  # the same for all rows of a point
+    )
+    expected["unit"] = _codes(expected, ["task"] if unit == "task" else ["point", "test"])
+    lost = expected["value"].isna()
+    if lost.any():
+        head = _count_missing(int(lost.sum()), expected.loc[lost, "unit"].nunique(), expected["unit"].nunique())
+        if missing == "error":
+            raise SettingError(_list_missing(head, frame, rows, expected[lost], _labels(names), ok, metric))
+        notes.append(
+            head
+            + (
+                "; those tasks are left out for every competitor."
+                if missing == "complete-tasks"
+                else "; a competitor with a missing run on a task is placed last there."
+            )
+        )
+        if missing == "complete-tasks":
+            expected = expected[~expected["unit"].isin(expected.loc[lost, "unit"])]
+            if expected.empty:
+                raise SettingError(f"no task has all runs: missing='complete-tasks' leaves nothing. {notes[-1]}")
+        expected = expected.assign(value=expected["value"].fillna(-np.inf))
+    notes = [*_averaged(frame, axes, unit), *_kinship(expected, unit), *notes]
+    good, by_seed = _means(expected, len(names))
+    tasks = expected.drop_duplicates("unit").sort_values("unit")["task"]
+    return Scores(metric, sign, by, names, good, by_seed, tuple(tasks), tuple(notes))
+
+
+def _labels(names: Sequence[tuple[Any, ...]]) -> list[str]:
+    return [", ".join(_shown(value) for value in name) for name in names]
+
+
+def _sign(metric: str, direction: str | None) -> int:
+    known = direction_of(metric)
+    if direction not in (None, "up", "down"):
+        raise SettingError(f"direction={direction!r}: it is 'up' (greater is better) or 'down'")
+    if known and direction and known != direction:
+        raise SettingError(f"direction={direction!r}, but the metric {metric} says {known!r}; leave direction out")
+    if not known and not direction:
+        raise SettingError(f"{metric} does not say which way is better; say direction='up' or direction='down'")
+    return 1 if (known or direction) == "up" else -1
+
+
+def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, unit: str) -> None:
+    if "value" in frame.columns and "metric" in frame.columns:
+        raise SettingError("this is a tidy table, one row a metric; give the wide one: load_results(tidy=False)")
+    absent = [c for c in NEEDED if c not in frame.columns]
+    if absent:
+        raise SettingError(f"no column {', '.join(absent)}: not a results table as sweep and load_results return it")
+    if frame.empty:
+        raise SettingError("the results table has no rows: nothing has been run")
+    metrics = metric_columns(frame)
+    if metric not in metrics:
+        near = did_you_mean(metric, metrics)
+        raise SettingError(f"no metric {metric!r} in these results{near}; there are {', '.join(metrics)}")
+    if not by:
+        raise SettingError("by: name the column that tells the competitors apart, such as 'similarity'")
+    allowed = [
+        c
+        for c in frame.columns
+        if c not in {*FIRST, *LAST, *metrics, "task", "test", "seed"} and not c.startswith("task.")
+    ]
+    for column in by:
+        if column in ("task", "test", "seed") or column.startswith("task."):
+            raise SettingError(f"by {column!r}: tasks and seeds are what competitors are compared on")
+        if column not in allowed:
+            near = did_you_mean(column, allowed)
+            raise SettingError(f"by: no column {column!r}{near}; competitors may differ in {', '.join(allowed)}")
+    for name, given, choices in (("missing", missing, MISSING), ("unit", unit, UNITS)):
+        if given not in choices:
+            raise SettingError(f"{name}={given!r}: it is one of {', '.join(choices)}")
+
+
+def _codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each combination of values, in an order that the order of the rows does not change."""
+    codes = np.zeros(len(frame), dtype=np.int64)
+    for column in columns:
+        each, found = pd.factorize(frame[column].map(repr), sort=True)
+        codes = np.unique(codes * len(found) + each, return_inverse=True)[1]
+    return codes
+
+
+def _axes(frame: pd.DataFrame, by: tuple[str, ...]) -> dict[str, list[str]]:
+    """The columns that vary, by what is done with them: "task", "own" (settings of competitors), "crossed"."""
+    left_out = {*FIRST, *LAST, *metric_columns(frame), *by, *frame.attrs.get("tuned", ()), "test", "seed"}
+    axes: dict[str, list[str]] = {"task": [], "own": [], "crossed": []}
+    competitor = _codes(frame, by)
+    for column in frame.columns:
+        if column in left_out or frame[column].map(repr).nunique() < 2:
+            continue
+        if column == "task" or column.startswith("task."):
+            axes["task"].append(column)
+            continue
+        most = frame[column].map(repr).groupby(competitor).nunique().max()
+        if any(column.startswith(f"{b}.") for b in by):
+            if most > 1:  # else it is part of what the competitor is
+                axes["own"].append(column)
+        else:
+            if most == 1:
+                raise SettingError(
+                    f"{column} goes along with {' and '.join(by)}, each competitor having one value of it, so that the "
+                    f"two cannot be told apart; say by={[*by, column]}, or give runs in which it is the same"
+                )
+            axes["crossed"].append(column)
+    return axes
+
+
+def _expected(rows: pd.DataFrame, ok: NDArray[np.bool_], metric: str) -> tuple[pd.DataFrame, list[str]]:
+    """Every run that a full comparison has, with its value, NaN where there is none."""
+    found = rows[ok]
+    keys = [*VARIANT, *POINT, "test"]
+    twice = found[found.duplicated(keys, keep=False)]
+    if len(twice):
+        raise SettingError(
+            f"{len(twice)} rows are runs of the same point and seed ({len(twice.drop_duplicates(keys))} points), as when "
+            "the results of several experiments are mixed; take one (load_results(experiment=...), --experiment)"
+        )
+    tests = found[["point", "test"]].drop_duplicates()
+    never = rows.loc[~rows["point"].isin(tests["point"]), ["point"]].drop_duplicates().assign(test="test")
+    plan = rows[POINT].drop_duplicates().merge(rows[VARIANT].drop_duplicates(), how="cross")
+    plan = plan.merge(pd.concat([tests, never]), on="point")
+    expected = plan.merge(found[[*keys, "value", "at"]], on=keys, how="left").sort_values(keys, ignore_index=True)
+    here = expected.groupby(["point", "test"])
+    unmeasured = here["at"].transform("count").gt(0) & here["value"].transform("count").eq(0)
+    if unmeasured.all():
+        raise SettingError(f"{metric} has no value in any of these runs")
+    count = len(expected[unmeasured].drop_duplicates(["point", "test"]))
+    notes = [f"{count} tasks on which {metric} is not measured are left out."] if count else []
+    return expected[~unmeasured].reset_index(drop=True), notes
+
+
+def _count_missing(runs: int, units: int, of: int) -> str:
+    return f"{runs} {'run is' if runs == 1 else 'runs are'} missing, on {units} of the {of} tasks"
+
+
+def _list_missing(
+    head: str,
+    frame: pd.DataFrame,
+    rows: pd.DataFrame,
+    lost: pd.DataFrame,
+    labels: Sequence[str],
+    ok: NDArray[np.bool_],
+    metric: str,
+) -> str:
+    """The first few missing runs, each with its reason, and what can be done."""
+    bad = rows[~ok].drop_duplicates([*VARIANT, *POINT])[[*VARIANT, *POINT, "at"]].rename(columns={"at": "failed"})
+    lost = lost.merge(bad, on=[*VARIANT, *POINT], how="left")
+    seeds = dict(zip(rows["seed"], frame["seed"], strict=True))
+    lines = []
+    first: list[Any] = list(lost.head(6).itertuples())
+    for row in first:
+        if pd.notna(row.failed):
+            record = frame.iloc[int(row.failed)]
+            why = f"{record['status']}: {record.get('reason', '')} (run {record['run_id']})"
+        else:
+            why = f"{metric} is NaN" if pd.notna(row.at) else "was never run"
+        point = rows.loc[rows["point"] == row.point, "at"].iloc[0]
+        lines.append(f"  {labels[row.competitor]}, {_task(frame, point)}, seed {seeds[row.seed]}: {why}")
+    more = [f"  and {len(lost) - 6} more"] if len(lost) > 6 else []
+    return (
+        "\n".join([f"{head}:", *lines, *more])
+        + "\nrun them (attnlab sweep), or say missing='complete-tasks', which leaves those tasks out, or "
+        "missing='worst-rank', which places a competitor last where a run of it is missing"
+    )
+
+
+def _task(frame: pd.DataFrame, at: int) -> str:
+    """A task point in a few words: its name and the settings that vary."""
+    settings = [c for c in frame.columns if c.startswith("task.") and frame[c].map(repr).nunique() > 1]
+    words = [f"{c.removeprefix('task.')}={_shown(frame[c].iloc[at])}" for c in settings if pd.notna(frame[c].iloc[at])]
+    return " ".join([str(frame["task"].iloc[at]), *words])
+
+
+def _averaged(frame: pd.DataFrame, axes: dict[str, list[str]], unit: str) -> list[str]:
+    """What else varied, and was averaged within a task."""
+    averaged = axes["crossed"] + axes["own"]
+    if unit == "task":
+        averaged = averaged + [c for c in axes["task"] if c != "task"]
+        averaged += ["test"] if frame["test"].nunique() > 1 else []
+    words = []
+    for column in averaged:
+        values = sorted({_shown(v) for v in frame[column]} - {"none"})
+        if len(values) > 1:
+            words.append(f"{column} ({', '.join(values[:6])}{', ...' if len(values) > 6 else ''})")
+    return [f"Averaged within a task: {'; '.join(words)}."] if words else []
+
+
+def _kinship(expected: pd.DataFrame, unit: str) -> list[str]:
+    """A warning where several units are settings or test conditions of one task."""
+    units = expected.drop_duplicates("unit")
+    kinds = units["task"].nunique()
+    if unit == "task" or kinds == len(units):
+        return []
+    return [
+        f"The {len(units)} tasks are settings and test conditions of {kinds} {'task' if kinds == 1 else 'kinds of task'}: "
+        "those of one kind resemble each other, so that the conclusion is about "
+        f"{'this kind' if kinds == 1 else 'these kinds'} of task, and beyond, p values and intervals are too sure"
+        + ("; unit='task' averages them." if kinds > 5 else ".")
+    ]
+
+
+def _means(expected: pd.DataFrame, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(c, n) means over seeds, and (c, n, s) means of each seed over whatever else varied within the unit."""
+    each = expected.groupby(["competitor", "unit", "seed"], as_index=False)["value"].mean()
+    units = np.unique(each["unit"], return_inverse=True)[1]
+    place = each.groupby(["competitor", "unit"]).cumcount()
+    by_seed = np.full((k, units.max() + 1, int(place.max()) + 1), np.nan)
+    by_seed[each["competitor"], units, place] = each["value"]
+    return np.nanmean(by_seed, axis=2), by_seed
