@@ -15,11 +15,11 @@ from annotated_types import Ge, MultipleOf
 from attnlab.data import AlignmentData, Splits
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source, Task
+from attnlab.tasks.words import Count, Factor, conditions
 
 __all__ = ["Copy", "Reverse"]
 
 Array = np.ndarray[Any, Any]
-Count = Annotated[int, Ge(1)]
 
 
 def _embeddings(rng: np.random.Generator, vocabulary: int, d: int, token_scale: float) -> tuple[Array, Array]:
@@ -28,15 +28,20 @@ def _embeddings(rng: np.random.Generator, vocabulary: int, d: int, token_scale: 
     return E[:-1], E[-1]
 
 
-def _say(tokens: Array, places: Array, E: Array, marker: Array) -> dict[str, Array]:
-    """Arrays of examples in which step t must say the token at places[t]; tokens (n, k), places (q,)."""
+def _say(tokens: Array, places: Array, E: Array, marker: Array, lengths: Array | None = None) -> dict[str, Any]:
+    """Examples in which step t must say the token at places[t]; tokens (n, k), places (q,), true lengths (n,) or None."""
     n, k = tokens.shape
+    sizes = np.full(n, k) if lengths is None else lengths
+    words = [[f"w{token}" for token in row] for row in tokens]
     return {
         "Q": np.tile(marker, (n, len(places), 1)),
         "K": E[tokens],
         "V": np.eye(len(E))[tokens],
         "gold": np.tile(np.eye(k)[places], (n, 1, 1)),
         "target": tokens[:, places],
+        "tokens": [
+            (row[:size], [row[place] for place in places[:size]]) for row, size in zip(words, sizes, strict=True)
+        ],
     }
 
 
@@ -67,6 +72,8 @@ class Copy(Task):
         zero), and its queries may attend to nothing.
     longer : sequence of int
         Further test conditions of these lengths, named `n=32` for 32 tokens, without padding.
+    transfer : sequence of int, each at least 2
+        Further test conditions so many times `length` long, named `2L` for 2, without padding.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -84,7 +91,7 @@ class Copy(Task):
     >>> import numpy as np
     >>> splits = Copy(length=8, longer=[16], n_train=4).make(np.random.default_rng(0))
     >>> splits.train, list(splits.tests)
-    (<AlignmentData n=4 q=8 k=8 d=32 v=8 float64; has gold, target>, ['test', 'n=16'])
+    (<AlignmentData n=4 q=8 k=8 d=32 v=8 float64; has gold, target, tokens>, ['test', 'n=16'])
     """
 
     name = "copy"
@@ -98,6 +105,7 @@ class Copy(Task):
         token_scale: Annotated[float, Ge(0)] = 0.1,
         min_length: Count | None = None,
         longer: Sequence[Count] = (),
+        transfer: Sequence[Factor] = (),
         n_train: Count = 512,
         n_validation: Count = 128,
         n_test: Count = 256,
@@ -108,6 +116,7 @@ class Copy(Task):
         self.token_scale = token_scale
         self.min_length = min_length
         self.longer = longer
+        self.transfer = transfer
         self.n_train = n_train
         self.n_validation = n_validation
         self.n_test = n_test
@@ -125,23 +134,26 @@ class Copy(Task):
         return float(1 / lengths.mean())  # of the k steps of an example of length k, a guess gets one
 
     def make(self, rng: np.random.Generator) -> Splits:
-        shared, train, validation, test, *others = rng.spawn(4 + len(self.longer))
+        shared, train, validation, test, *others = rng.spawn(4 + len(self.longer) + len(self.transfer))
         E, marker = _embeddings(shared, self.vocabulary, self.d, self.token_scale)
         tests = {"test": self._draw(test, self.n_test, E, marker)}
-        for length, stream in zip(self.longer, others, strict=True):
+        longer = {f"n={length}": length for length in self.longer}
+        longer |= {f"{factor}L": factor * self.length for factor in self.transfer}
+        for (name, length), stream in zip(longer.items(), others, strict=False):
             tokens = stream.integers(self.vocabulary, size=(self.n_test, length))
-            tests[f"n={length}"] = AlignmentData(**_say(tokens, np.arange(length), E, marker))
+            tests[name] = AlignmentData(**_say(tokens, np.arange(length), E, marker))
         return Splits(
             self._draw(train, self.n_train, E, marker), self._draw(validation, self.n_validation, E, marker), tests
         )
 
     def _draw(self, rng: np.random.Generator, n: int, E: Array, marker: Array) -> AlignmentData:
         tokens = rng.integers(self.vocabulary, size=(n, self.length))
-        arrays = _say(tokens, np.arange(self.length), E, marker)
         shortest = self._shortest()
         if self.min_length is None:
-            return AlignmentData(**arrays)
-        there = np.arange(self.length) < rng.integers(shortest, self.length + 1, size=(n, 1))  # (n, k), and (n, q)
+            return AlignmentData(**_say(tokens, np.arange(self.length), E, marker))
+        lengths = rng.integers(shortest, self.length + 1, size=(n, 1))
+        arrays = _say(tokens, np.arange(self.length), E, marker, lengths[:, 0])
+        there = np.arange(self.length) < lengths  # (n, k), and (n, q)
         for name in ("Q", "K", "V", "gold"):
             arrays[name] = arrays[name] * there[:, :, None]
         arrays["target"] = arrays["target"] * there
@@ -157,14 +169,14 @@ class Reverse(Task):
 
     Parameters
     ----------
-    length, vocabulary, d, token_scale, n_train, n_validation, n_test
+    length, vocabulary, d, token_scale, transfer, n_train, n_validation, n_test
         As in `copy`.
 
     Notes
     -----
     Absolute positions and a learned map from query to key positions solve it; a bias that favours the nearest key
-    (`alibi`) cannot, and a plain inner product of positions points the wrong way. There is no longer test condition:
-    after training at one length, every absolute map is wrong by a shift at another.
+    (`alibi`) cannot, and a plain inner product of positions points the wrong way. Expect nothing of longer test
+    conditions: after training at one length, every absolute map is wrong by a shift at another.
 
     References
     ----------
@@ -192,6 +204,7 @@ class Reverse(Task):
         vocabulary: Annotated[int, Ge(2)] = 8,
         d: Annotated[int, Ge(2), MultipleOf(2)] = 32,
         token_scale: Annotated[float, Ge(0)] = 0.1,
+        transfer: Sequence[Factor] = (),
         n_train: Count = 512,
         n_validation: Count = 128,
         n_test: Count = 256,
@@ -200,6 +213,7 @@ class Reverse(Task):
         self.vocabulary = vocabulary
         self.d = d
         self.token_scale = token_scale
+        self.transfer = transfer
         self.n_train = n_train
         self.n_validation = n_validation
         self.n_test = n_test
@@ -209,11 +223,13 @@ class Reverse(Task):
         return 1 / self.length
 
     def make(self, rng: np.random.Generator) -> Splits:
-        shared, *streams = rng.spawn(4)
+        shared, train, validation, test, longer = rng.spawn(5)
         E, marker = _embeddings(shared, self.vocabulary, self.d, self.token_scale)
-        backwards = np.arange(self.length)[::-1]
-        train, validation, test = (
-            AlignmentData(**_say(stream.integers(self.vocabulary, size=(n, self.length)), backwards, E, marker))
-            for stream, n in zip(streams, (self.n_train, self.n_validation, self.n_test), strict=True)
-        )
-        return Splits(train, validation, {"test": test})
+
+        def draw(rng: np.random.Generator, n: int, factor: int = 1) -> AlignmentData:
+            tokens = rng.integers(self.vocabulary, size=(n, factor * self.length))
+            return AlignmentData(**_say(tokens, np.arange(tokens.shape[1])[::-1], E, marker))
+
+        tests = {"test": draw(test, self.n_test)}
+        tests |= conditions(self.transfer, longer, lambda rng, factor: draw(rng, self.n_test, factor))
+        return Splits(draw(train, self.n_train), draw(validation, self.n_validation), tests)

@@ -1,0 +1,384 @@
+"""Positions that are learned, or that depend on the distance between query and key, or on where each stands in its whole."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, MultipleOf
+
+from attnlab.arrays import namespace, to_numpy
+from attnlab.errors import NotInitialised, SettingError, Unsupported
+from attnlab.interfaces import Position, Source
+
+__all__ = ["Alibi", "Diagonal", "GaussianLocal", "Learned", "Rope", "T5Bias"]
+
+
+def _distances(xp: Any, q_index: Any, k_index: Any, dtype: Any) -> Any:
+    """j - i for each query i and key j, (..., q, k)."""
+    return xp.astype(k_index, dtype)[..., None, :] - xp.astype(q_index, dtype)[..., :, None]
+
+
+class Learned(Position):
+    """A learned vector for each position, added to queries and keys.
+
+    q_i + P_i and k_j + R_j, with learned tables P (positions, d_query) and R (positions, d_key), started at N(0, scale^2).
+    Cost: d operations a vector.
+
+    Parameters
+    ----------
+    positions : int > 0, positions
+        Rows of the tables. A position that training did not see keeps its random start, so that nothing learned carries
+        over to longer sequences.
+    scale : float > 0, in the unit of queries and keys
+        Standard deviation of the start.
+
+    Raises
+    ------
+    Unsupported
+        When a sequence has more positions than the tables.
+
+    Notes
+    -----
+    Queries and keys have tables of their own, since they may be of different sequences and dimensions. Software for
+    self-attention has one table, added to the embeddings before the projections.
+
+    References
+    ----------
+    Gehring et al. (2017), section 3.1.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> learned = attnlab.get("position", "learned", positions=8)
+    >>> P = learned.init(np.random.default_rng(0), d_query=4, d_key=4)
+    >>> P["query_table"].shape, P["key_table"].shape
+    ((8, 4), (8, 4))
+    """
+
+    name = "learned"
+    source = Source("Convolutional Sequence to Sequence Learning", "Gehring et al.", 2017, "ICML")
+    permutation_equivariant = False
+
+    def __init__(self, positions: Annotated[int, Gt(0)] = 512, scale: Annotated[float, Gt(0)] = 0.1) -> None:
+        self.positions = positions
+        self.scale = scale
+
+    def init(self, rng: Any, d_query: int, d_key: int) -> dict[str, Any]:
+        return {
+            "query_table": self.scale * rng.normal(size=(self.positions, d_query)),
+            "key_table": self.scale * rng.normal(size=(self.positions, d_key)),
+        }
+
+    def place(self, Q: Any, K: Any, q_index: Any, k_index: Any, query_table: Any, key_table: Any) -> Any:
+        return Q + self._rows(query_table, q_index), K + self._rows(key_table, k_index)
+
+    def _rows(self, table: Any, index: Any) -> Any:
+        places = to_numpy(index)
+        if places.size and int(places.max()) >= table.shape[0]:
+            raise Unsupported(
+                f"position 'learned' has vectors for positions 0 to {table.shape[0] - 1}; got position {int(places.max())}: "
+                "set positions higher, or take a position that has no table"
+            )
+        xp = namespace(table)
+        rows = xp.take(table, xp.reshape(xp.asarray(index), (-1,)), axis=0)
+        return xp.reshape(rows, (*places.shape, table.shape[-1]))
+
+    def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
+        return float(d_query + n_keys * d_key)
+
+
+class Alibi(Position):
+    """A penalty on scores that grows with the distance between query and key.
+
+    s_ij - slope |i - j|. Cost: 2 operations a pair.
+
+    Parameters
+    ----------
+    slope : float > 0 or "learned", 1/position
+        The paper's heads have 2^(-8h/H), h = 1..H: the default is that of the first of eight. "learned" starts there and is
+        learned as its logarithm, `log_slope` ().
+
+    Notes
+    -----
+    The paper's attention is causal, j <= i; here keys after the query's position are penalised alike.
+
+    References
+    ----------
+    Press, Smith, Lewis (2022), section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("position", "alibi", slope=0.5).bias(np.zeros((2, 3)), np.arange(2), np.arange(3))
+    array([[ 0. , -0.5, -1. ],
+           [-0.5,  0. , -0.5]])
+    """
+
+    name = "alibi"
+    source = Source(
+        "Train Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation",
+        "Press, Smith, Lewis",
+        2022,
+        "ICLR",
+    )
+    permutation_equivariant = False
+
+    def __init__(self, slope: Annotated[float, Gt(0)] | Literal["learned"] = 0.5) -> None:
+        self.slope = slope
+
+    def init(self) -> dict[str, Any]:
+        return {"log_slope": np.asarray(math.log(0.5))} if self.slope == "learned" else {}
+
+    def bias(self, S: Any, q_index: Any, k_index: Any, log_slope: Any = None) -> Any:
+        xp = namespace(S, log_slope)
+        away = xp.abs(_distances(xp, q_index, k_index, S.dtype))
+        return S - _fixed_or_learned(xp, "alibi", "slope", self.slope, log_slope) * away
+
+    def operations(self, n_keys: int) -> float:
+        return 2.0 * n_keys
+
+
+def _fixed_or_learned(xp: Any, name: str, setting: str, value: Any, log_value: Any) -> Any:
+    """The value that a setting fixes, or the exponential of what was learned."""
+    if log_value is not None:
+        return xp.exp(log_value)
+    if value == "learned":
+        raise NotInitialised(f"{name} learns its {setting}, and was not given log_{setting}; see init")
+    return float(value)
+
+
+class Rope(Position):
+    """Queries and keys are turned by angles that grow with their positions: scores depend on the distance.
+
+    Features 2i and 2i + 1 of a vector at position p are turned by the angle p / base^(2i/d), so that q_i . k_j depends on
+    the positions through j - i alone. An odd last feature stays. Cost: 3 d operations a vector.
+
+    Parameters
+    ----------
+    base : float > 1, dimensionless
+        Wavelengths run from 2 pi to 2 pi base positions.
+
+    Notes
+    -----
+    Neighbouring features are paired, as in the paper; some software pairs feature i with feature i + d/2, which is the same
+    up to the order of the features. Lengths stay, so that cosine turns into a function of the distance as well; `additive`
+    does not.
+
+    References
+    ----------
+    Su et al. (2021), equations 14, 15 and 34.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> rope, x = attnlab.get("position", "rope"), np.array([[1.0, 0.0]])
+    >>> near, _ = rope.place(x, x, np.array([0]), np.array([0]))
+    >>> far, _ = rope.place(x, x, np.array([2]), np.array([0]))
+    >>> near.round(4), far.round(4)
+    (array([[1., 0.]]), array([[-0.4161,  0.9093]]))
+    """
+
+    name = "rope"
+    source = Source("RoFormer: Enhanced Transformer with Rotary Position Embedding", "Su et al.", 2021)
+    permutation_equivariant = False
+
+    def __init__(self, base: Annotated[float, Gt(1)] = 10000.0) -> None:
+        self.base = base
+
+    def place(self, Q: Any, K: Any, q_index: Any, k_index: Any) -> Any:
+        return self._turned(Q, q_index), self._turned(K, k_index)
+
+    def _turned(self, X: Any, index: Any) -> Any:
+        xp = namespace(X)
+        d = X.shape[-1]
+        pairs = d // 2
+        if not pairs:
+            return X
+        frequency = self.base ** (-2.0 * np.arange(pairs) / d)
+        angle = xp.astype(index, X.dtype)[..., :, None] * xp.astype(xp.asarray(frequency), X.dtype)  # (..., n, pairs)
+        x, y = X[..., 0 : 2 * pairs : 2], X[..., 1 : 2 * pairs : 2]
+        cos, sin = xp.cos(angle), xp.sin(angle)
+        both = xp.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
+        turned = xp.reshape(both, (*both.shape[:-2], 2 * pairs))
+        return turned if d == 2 * pairs else xp.concat([turned, X[..., 2 * pairs :]], axis=-1)
+
+    def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
+        return 3.0 * (d_query + n_keys * d_key)
+
+
+class T5Bias(Position):
+    """A learned number for each bucket of distances, added to scores.
+
+    s_ij + b[bucket(j - i)]. Half of the buckets are for keys after the query's position. In each half the first half of the
+    buckets holds one distance each; the others grow geometrically up to `max_distance`, and the last holds all beyond it.
+    The learned b (buckets,) starts at 0. Cost: 1 operation a pair.
+
+    Parameters
+    ----------
+    buckets : int >= 4, a multiple of 4
+    max_distance : int > buckets / 4, positions
+
+    Raises
+    ------
+    SettingError
+        When max_distance is not more than buckets / 4.
+
+    References
+    ----------
+    Raffel et al. (2020), section 2.1; the buckets are those of the authors' code, bidirectional.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> t5 = attnlab.get("position", "t5_bias")
+    >>> t5.buckets_of(np.array([0, -1, -7, -8, -200, 1, 7, 8, 200])).tolist()
+    [0, 1, 7, 8, 15, 17, 23, 24, 31]
+    """
+
+    name = "t5_bias"
+    source = Source(
+        "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer",
+        "Raffel et al.",
+        2020,
+        "JMLR 21",
+    )
+    permutation_equivariant = False
+
+    def __init__(
+        self, buckets: Annotated[int, Ge(4), MultipleOf(4)] = 32, max_distance: Annotated[int, Gt(1)] = 128
+    ) -> None:
+        self.buckets = buckets
+        self.max_distance = max_distance
+
+    def init(self) -> dict[str, Any]:
+        return {"bucket_bias": np.zeros(self.buckets)}
+
+    def buckets_of(self, distance: Any) -> Any:
+        """The bucket of each distance j - i, int of the same shape."""
+        half, exact = self.buckets // 2, self.buckets // 4
+        if self.max_distance <= exact:
+            raise SettingError(
+                f"position 't5_bias': max_distance must be more than buckets / 4 = {exact}; got {self.max_distance}"
+            )
+        away = np.abs(distance)
+        far = np.log(np.maximum(away, 1) / exact) / math.log(self.max_distance / exact) * (half - exact)
+        bucket = np.where(away < exact, away, np.minimum(exact + far.astype(np.intp), half - 1))
+        return bucket + half * (np.asarray(distance) > 0)
+
+    def bias(self, S: Any, q_index: Any, k_index: Any, bucket_bias: Any) -> Any:
+        xp = namespace(S, bucket_bias)
+        bucket = self.buckets_of(to_numpy(k_index)[..., None, :] - to_numpy(q_index)[..., :, None])
+        values = xp.take(bucket_bias, xp.asarray(bucket.reshape(-1)), axis=0)
+        return S + xp.reshape(values, bucket.shape)
+
+    def operations(self, n_keys: int) -> float:
+        return float(n_keys)
+
+
+class GaussianLocal(Position):
+    """Weights fade with the distance from a place that the query predicts: Luong's local-p.
+
+    w_ij exp(-(j - p_i)^2 / (2 sigma^2)) with p_i = n sigmoid(v' tanh(W q_i)), sigma = width / 2, n the true number of keys,
+    j from 0. Learned: W (d_query, hidden), started at N(0, 1/d_query), and v (hidden,), at N(0, 1/hidden). Cost: 2 d_query
+    hidden operations a query, 4 a pair.
+
+    Parameters
+    ----------
+    width : float > 0, positions
+        Luong's D, twice the standard deviation of the bell.
+    hidden : int > 0, units
+
+    Notes
+    -----
+    The weights are not normalised again, as in the paper, so that a row sums to less than one. The paper also forbids keys
+    further than D from p_i, where the bell is below 0.14: that is the mask `window`, about i instead of p_i.
+
+    References
+    ----------
+    Luong, Pham, Manning (2015), equations 9 and 10.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> local = attnlab.get("position", "gaussian_local", width=2.0, hidden=1)
+    >>> local.reweigh(np.ones((1, 3)), np.zeros((1, 1)), np.arange(3), np.array([1, 2]), np.ones((1, 1)), np.ones(1)).round(4)
+    array([[0.6065, 1.    , 0.6065]])
+    """
+
+    name = "gaussian_local"
+    source = Source(
+        "Effective Approaches to Attention-based Neural Machine Translation", "Luong, Pham, Manning", 2015, "EMNLP"
+    )
+    permutation_equivariant = False
+
+    def __init__(self, width: Annotated[float, Gt(0)] = 10.0, hidden: Annotated[int, Gt(0)] = 16) -> None:
+        self.width = width
+        self.hidden = hidden
+
+    def init(self, rng: Any, d_query: int) -> dict[str, Any]:
+        return {
+            "Wp": rng.normal(size=(d_query, self.hidden)) / math.sqrt(d_query),
+            "vp": rng.normal(size=self.hidden) / math.sqrt(self.hidden),
+        }
+
+    def reweigh(self, W: Any, Q: Any, k_index: Any, lengths: Any, Wp: Any, vp: Any) -> Any:
+        xp = namespace(W, Q, Wp)
+        n = xp.astype(xp.asarray(lengths), W.dtype)[..., 1][..., None]  # (..., 1)
+        p = n * xp.sigmoid(xp.matmul(xp.tanh(xp.matmul(Q, Wp)), vp))  # (..., q)
+        away = xp.astype(k_index, W.dtype)[..., None, :] - p[..., :, None]
+        return W * xp.exp(-2 * (away / self.width) ** 2)
+
+    def operations(self, n_keys: int, d_query: int) -> float:
+        return 2.0 * self.hidden * (d_query + 1) + 4.0 * n_keys
+
+
+class Diagonal(Position):
+    """A penalty on scores that grows with the distance from the diagonal, in shares of the two lengths.
+
+    s_ij - tension |i/m - j/n|, i = 1..m queries, j = 1..n keys, m and n the true lengths without padding. With the similarity
+    `uniform` and softmax that is FastAlign's prior of an alignment. Cost: 4 operations a pair.
+
+    Parameters
+    ----------
+    tension : float >= 0 or "learned", dimensionless
+        FastAlign's lambda; 0 has no preference. "learned" starts at 4 and is learned as its logarithm, `log_tension` ().
+
+    References
+    ----------
+    Dyer, Chahuneau, Smith (2013), equation 1.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("position", "diagonal").bias(np.zeros((1, 2)), np.arange(1), np.arange(2), np.array([1, 2]))
+    array([[-2.,  0.]])
+    """
+
+    name = "diagonal"
+    source = Source(
+        "A Simple, Fast, and Effective Reparameterization of IBM Model 2", "Dyer, Chahuneau, Smith", 2013, "NAACL"
+    )
+    permutation_equivariant = False
+
+    def __init__(self, tension: Annotated[float, Ge(0)] | Literal["learned"] = 4.0) -> None:
+        self.tension = tension
+
+    def init(self) -> dict[str, Any]:
+        return {"log_tension": np.asarray(math.log(4.0))} if self.tension == "learned" else {}
+
+    def bias(self, S: Any, q_index: Any, k_index: Any, lengths: Any, log_tension: Any = None) -> Any:
+        xp = namespace(S, log_tension)
+        true = xp.astype(xp.asarray(lengths), S.dtype)
+        m, n = true[..., 0][..., None, None], true[..., 1][..., None, None]
+        i, j = xp.astype(q_index, S.dtype)[..., :, None] + 1, xp.astype(k_index, S.dtype)[..., None, :] + 1
+        away = xp.abs(i / _at_least_one(xp, m) - j / _at_least_one(xp, n))
+        return S - _fixed_or_learned(xp, "diagonal", "tension", self.tension, log_tension) * away
+
+    def operations(self, n_keys: int) -> float:
+        return 4.0 * n_keys
+
+
+def _at_least_one(xp: Any, x: Any) -> Any:
+    return xp.maximum(x, xp.ones_like(x))  # an example that is all padding has length 0

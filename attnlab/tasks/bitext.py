@@ -1,0 +1,121 @@
+"""Real sentence pairs from files, with gold alignments where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from attnlab.bitext import Links, read_links, read_pairs, to_alignment_data
+from attnlab.data import Splits
+from attnlab.errors import SettingError
+from attnlab.interfaces import Source, Task
+from attnlab.tasks.words import Count
+
+__all__ = ["Bitext"]
+
+
+class Bitext(Task):
+    """Your own sentence pairs, with their word alignments where they are known.
+
+    Rows of an alignment are target words, columns source words. Formats: one file of lines `source ||| target`; two files, a side each (`target_path`); one file with tabs and the two
+    `columns`. Gold alignments are lines of Pharaoh links `i-j`, possible ones `ipj` or `i?j`. A mistake is an error with file
+    and line; no line is skipped; a pair may have an empty side, and then has no links.
+
+    All pairs are there to learn from, without gold and in an order drawn from `rng`; validation is the same; the condition
+    `test` has the pairs again, in the file's order, with gold. Words are aligned by learning from the very text that is to be
+    aligned, so what is held out is gold and not text.
+
+    Queries are the target words and keys and values the source words, as vectors of how they are spelled
+    (`attnlab.bitext.spelling_vectors`); `tokens` has the words.
+
+    Gold: the sure links, of several to a word; possible ones beside them. Target: none, the task is unsupervised. Chance: the
+    mean share of source words that are gold, over the target words that have a link; NaN without gold.
+
+    Parameters
+    ----------
+    path : str
+        The file of pairs, or of source sentences, relative to the current directory.
+    target_path : str or None
+        The file of target sentences.
+    columns : two ints, at least 1, or None
+        The columns of source and target, counted from 1.
+    gold_path : str or None
+        The file of alignments.
+    gold_first : 0, 1 or None
+        The number of the first word in it; None finds out where the file proves it.
+    tokens : "words", "raw" or "characters"
+        Split at white space; or also set punctuation apart, and each Chinese or Japanese character; or every character.
+    d : int, at least 1
+        Features of a query or key.
+    limit : int, at least 1, or None
+        Only the first so many pairs.
+
+    Raises
+    ------
+    FileNotFoundError, BitextError
+        When a file is not there, or a line of it is wrong.
+    SettingError
+        When target_path and columns are both given.
+
+    References
+    ----------
+    Mihalcea and Pedersen (2003), the shared task whose test sets have this form; Och and Ney (2003), for sure and possible.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     text, gold = pathlib.Path(folder, "text"), pathlib.Path(folder, "gold")
+    ...     n = text.write_text("the cat ||| le chat\\nthank you ||| merci\\n", encoding="utf-8")
+    ...     n = gold.write_text("1-1 2-2\\n1-1 2p1\\n", encoding="utf-8")
+    ...     test = Bitext(str(text), gold_path=str(gold)).make(np.random.default_rng(0)).tests["test"]
+    >>> test.tokens[1], test.gold[1].astype(int).tolist(), test.possible[1].astype(int).tolist()
+    ((['thank', 'you'], ['merci']), [[1, 0], [0, 0]], [[0, 1], [0, 0]])
+    """
+
+    name = "bitext"
+    source = Source("An Evaluation Exercise for Word Alignment", "R. Mihalcea, T. Pedersen", 2003, "HLT-NAACL workshop")
+
+    def __init__(
+        self,
+        path: str,
+        target_path: str | None = None,
+        columns: Sequence[Count] | None = None,
+        gold_path: str | None = None,
+        gold_first: Literal[0, 1] | None = None,
+        tokens: Literal["words", "raw", "characters"] = "words",
+        d: Count = 32,
+        limit: Count | None = None,
+    ) -> None:
+        self.path = path
+        self.target_path = target_path
+        self.columns = columns
+        self.gold_path = gold_path
+        self.gold_first = gold_first
+        self.tokens = tokens
+        self.d = d
+        self.limit = limit
+
+    def _read(self) -> tuple[list[tuple[list[str], list[str]]], list[Links] | None]:
+        if self.target_path is not None and self.columns is not None:
+            raise SettingError("task 'bitext': columns are of one file with tabs; give either target_path or columns")
+        pairs = read_pairs(self.path, self.target_path, self.columns, self.tokens)
+        links = None if self.gold_path is None else read_links(self.gold_path, pairs, self.gold_first)
+        return pairs[: self.limit], links and links[: self.limit]
+
+    @property
+    def chance(self) -> float:
+        pairs, links = self._read()
+        shares = []
+        for (source, _), line in zip(pairs, links or [], strict=False):
+            linked = [j for _, j in line.sure]
+            shares += [linked.count(j) / len(source) for j in set(linked)]
+        return float(np.mean(shares)) if shares else float("nan")
+
+    def make(self, rng: np.random.Generator) -> Splits:
+        pairs, links = self._read()
+        train = to_alignment_data([pairs[i] for i in rng.permutation(len(pairs))], d=self.d)
+        return Splits(train, train, {"test": to_alignment_data(pairs, links, d=self.d)})
