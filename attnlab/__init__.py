@@ -48,13 +48,23 @@ _WHERE = {
     "components": "attnlab.registry",
     # estimators
     "AttentionAligner": "attnlab.models.aligner",
+    "AttentionClassifier": "attnlab.models.memory",
+    "AttentionRegressor": "attnlab.models.memory",
+    "AttentionSeq2Seq": "attnlab.models.seq2seq",
+    "WordAligner": "attnlab.models.word_aligner",
     # sweeps
     "sweep": "attnlab.sweeps.pipeline",
     "load_results": "attnlab.sweeps.frame",
     "load_run": "attnlab.sweeps.frame",
+    # looking at results
+    "check_claims": "attnlab.analysis.claims",
+    "plot_alignment": "attnlab.analysis.plots",
+    "plot_claim": "attnlab.analysis.plots",
+    "compare": "attnlab.analysis.compare",
     # errors
     "AmbiguousName": "attnlab.errors",
     "AttnlabError": "attnlab.errors",
+    "BitextError": "attnlab.errors",
     "ComponentError": "attnlab.errors",
     "Diverged": "attnlab.errors",
     "ExperimentError": "attnlab.errors",
@@ -90,6 +100,10 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from attnlab.analysis.claims import check_claims as check_claims
+    from attnlab.analysis.compare import compare as compare
+    from attnlab.analysis.plots import plot_alignment as plot_alignment
+    from attnlab.analysis.plots import plot_claim as plot_claim
     from attnlab.arrays import detach as detach
     from attnlab.arrays import namespace as namespace
     from attnlab.data import AlignmentData as AlignmentData
@@ -114,6 +128,10 @@ if TYPE_CHECKING:
     from attnlab.mechanisms.functional import attention_weights as attention_weights
     from attnlab.mechanisms.mechanism import Mechanism as Mechanism
     from attnlab.models.aligner import AttentionAligner as AttentionAligner
+    from attnlab.models.memory import AttentionClassifier as AttentionClassifier
+    from attnlab.models.memory import AttentionRegressor as AttentionRegressor
+    from attnlab.models.seq2seq import AttentionSeq2Seq as AttentionSeq2Seq
+    from attnlab.models.word_aligner import WordAligner as WordAligner
     from attnlab.registry import components as components
     from attnlab.registry import get as get
     from attnlab.registry import names as names

@@ -8,15 +8,17 @@ from attnlab.hookspecs import hookimpl
 @hookimpl
 def attnlab_similarities() -> list[type]:
     from attnlab.parts import similarities as s
+    from attnlab.parts.stateful import Coverage, LocationAware
 
-    return [s.Dot, s.ScaledDot, s.Cosine, s.General, s.Additive, s.NegL2, s.Uniform]
+    return [s.Dot, s.ScaledDot, s.Cosine, s.General, s.Additive, s.NegL2, s.Uniform, LocationAware, Coverage]
 
 
 @hookimpl
 def attnlab_normalisers() -> list[type]:
     from attnlab.parts import normalisers as n
+    from attnlab.parts.stateful import Monotonic
 
-    return [n.Softmax, n.SoftmaxN, n.LognSoftmax, n.Sparsemax, n.Entmax, n.Sigmoid, n.Hardmax]
+    return [n.Softmax, n.SoftmaxN, n.LognSoftmax, n.Sparsemax, n.Entmax, n.Sigmoid, n.Hardmax, Monotonic]
 
 
 @hookimpl
@@ -29,8 +31,9 @@ def attnlab_aggregators() -> list[type]:
 @hookimpl
 def attnlab_positions() -> list[type]:
     from attnlab.parts import positions as p
+    from attnlab.parts import relative as r
 
-    return [p.NoPosition, p.Sinusoidal]
+    return [p.NoPosition, p.Sinusoidal, r.Learned, r.Alibi, r.Rope, r.T5Bias, r.GaussianLocal, r.Diagonal]
 
 
 @hookimpl
@@ -48,20 +51,45 @@ def attnlab_mechanisms() -> list[type]:
 
 
 @hookimpl
+def attnlab_encoders() -> list[type]:
+    from attnlab.models import encoders as e
+
+    return [e.Embedding, e.Rnn, e.BiRnn]
+
+
+@hookimpl
+def attnlab_kernels() -> list[type]:
+    from attnlab.kernels.attentive import FastPreviousState
+    from attnlab.kernels.gru import FastGru
+
+    return [FastGru, FastPreviousState]
+
+
+@hookimpl
 def attnlab_models() -> list[type]:
     from attnlab.models.aligner import AttentionAligner
+    from attnlab.models.seq2seq import AttentionSeq2Seq
+    from attnlab.models.word_aligner import WordAligner
 
-    return [AttentionAligner]
+    return [AttentionAligner, AttentionSeq2Seq, WordAligner]
 
 
 @hookimpl
 def attnlab_tasks() -> list[type]:
     from attnlab.tasks.arrays import Arrays
+    from attnlab.tasks.bitext import Bitext
+    from attnlab.tasks.fertility import Fertility, LookupTable
+    from attnlab.tasks.orders import SelectiveCopy, Sort
     from attnlab.tasks.recall import Lookup, NoisyRecall, NormHubs, NullQueries
     from attnlab.tasks.sequences import Copy, Reverse
     from attnlab.tasks.sets import MaxRetrieval, SubsetMean
+    from attnlab.tasks.translation import BlockReorder, ToyTranslation
 
-    return [Lookup, NoisyRecall, NormHubs, NullQueries, Copy, Reverse, MaxRetrieval, SubsetMean, Arrays]
+    return [
+        *(Lookup, NoisyRecall, NormHubs, NullQueries, MaxRetrieval, SubsetMean),
+        *(Copy, Reverse, Sort, SelectiveCopy, Fertility, LookupTable, BlockReorder, ToyTranslation),
+        *(Arrays, Bitext),
+    ]
 
 
 @hookimpl
@@ -74,14 +102,15 @@ def attnlab_metrics() -> list[type]:
     return [
         *(a.AlignmentAccuracy, a.Aer, a.AerPrecision, a.AerRecall, a.GoldMass, a.KlToGold, a.NullMass),
         *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
-        *(p.ContextError, p.Accuracy),
+        *(p.ContextError, p.Accuracy, p.ExactMatch),
         *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
     ]
 
 
 @hookimpl
 def attnlab_executors() -> list[type]:
+    from attnlab.sweeps.executors.dask import DaskExecutor
     from attnlab.sweeps.executors.local import LocalExecutor
     from attnlab.sweeps.executors.serial import SerialExecutor
 
-    return [LocalExecutor, SerialExecutor]
+    return [LocalExecutor, SerialExecutor, DaskExecutor]

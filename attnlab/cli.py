@@ -16,25 +16,24 @@ from typing import Any
 import click
 
 from attnlab import __version__
+from attnlab.align_command import align
 from attnlab.authoring import cite, new
+from attnlab.commands_claims import claims, index, plot, print_claims
+from attnlab.commands_components import check, list_, plugins, schema, show
+from attnlab.compare_command import compare
+from attnlab.options import (
+    STORE,
+    experiment_option,
+    format_option,
+    limit_option,
+    only_option,
+    plugin_options,
+    rerun_option,
+    store_option,
+    use_plugins,
+)
 
 __all__ = ["main"]
-
-STORE = "results/attnlab.db"
-KINDS = [
-    "similarity",
-    "normaliser",
-    "aggregator",
-    "position",
-    "mask",
-    "mechanism",
-    "encoder",
-    "kernel",
-    "task",
-    "metric",
-    "model",
-    "executor",
-]
 
 
 class Interrupted(BaseException):
@@ -96,46 +95,6 @@ class Group(click.Group):
             raise click.UsageError(f"{error.message.rstrip('.')}{meant}", ctx) from None
 
 
-def _plugins(blocked: Sequence[str], files: Sequence[str]) -> None:
-    names = []
-    for word in blocked:
-        prefix, _, name = word.partition(":")
-        if prefix != "no" or not name:
-            raise click.UsageError(f"-p takes no:NAME, which leaves the plugin NAME out; got {word!r}")
-        names.append(name)
-    if names or files:
-        from attnlab.plugins import configure
-
-        configure(blocked=names, files=files)
-
-
-def plugin_options(command: Any) -> Any:
-    """`--plugin FILE.py` and `-p no:NAME`."""
-    command = click.option(
-        "--plugin", "plugin_files", multiple=True, metavar="FILE.py", help="A Python file that is a plugin."
-    )(command)
-    return click.option("-p", "blocked", multiple=True, metavar="no:NAME", help="Leave a plugin out.")(command)
-
-
-store_option = click.option(
-    "--store", default=STORE, show_default=True, metavar="PATH", help="The SQLite file of results."
-)
-experiment_option = click.option("--experiment", metavar="NAME", help="Only this experiment.")
-only_option = click.option("--only", metavar="EXPR", help="Only runs such as similarity=dot,task.d=16.")
-limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N runs an experiment.")
-rerun_option = click.option(
-    "--rerun",
-    default="missing,failed,stale",
-    show_default=True,
-    metavar="WORDS",
-    help="Which runs to run: some of missing, failed, stale; or all, or none.",
-)
-
-
-def format_option(*formats: str) -> Any:
-    return click.option("--format", "form", type=click.Choice(formats), default="table", show_default=True)
-
-
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="attnlab")
 def cli() -> None:
@@ -182,7 +141,7 @@ def sweep(
     blocked: tuple[str, ...],
 ) -> int:
     """Run the experiments of FILE..., what is missing of them, and print a table for each."""
-    _plugins(blocked, plugin_files)
+    use_plugins(blocked, plugin_files)
     if dry_run:
         return _print_plan(files, store, rerun, only, limit, "table")
     from attnlab.sweeps.experiment import read
@@ -239,6 +198,7 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
     if not len(frame):
         click.echo("no runs yet")
         return
+    frame.attrs["tuned"] = list(experiment.tune)
     first = experiment.metrics[0]
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
     print_table(summarise(frame, experiment.metrics), f"{first}{better}; mean and 95 % t interval over seeds")
@@ -246,6 +206,10 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
     for metric in experiment.metrics:
         if len(ok) and (metric not in ok or ok[metric].isna().all()):
             click.echo(f"{metric} has no value in these runs; if it is new here, `--rerun all` measures it")
+    if experiment.claims:
+        from attnlab.analysis.claims import check_claims
+
+        print_claims(check_claims(frame, experiment))
 
 
 @cli.command()
@@ -267,7 +231,7 @@ def plan(
     blocked: tuple[str, ...],
 ) -> int:
     """Say which runs `sweep` would run, and why."""
-    _plugins(blocked, plugin_files)
+    use_plugins(blocked, plugin_files)
     return _print_plan(files, store, rerun, only, limit, form)
 
 
@@ -302,7 +266,7 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
 @plugin_options
 def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Repeat one run in this process, with its whole traceback; the store is not changed."""
-    _plugins(blocked, plugin_files)
+    use_plugins(blocked, plugin_files)
     from attnlab.sweeps.execute import execute
     from attnlab.sweeps.frame import load_run
     from attnlab.tables import shown
@@ -328,14 +292,18 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
 @experiment_option
 @click.option("--tidy", is_flag=True, help="One row a run and metric.")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of stdout; parquet needs it.")
-@format_option("table", "csv", "json", "parquet")
+@format_option("table", "csv", "json", "parquet", "latex", "markdown")
 def results(store: str, experiment: str | None, tidy: bool, output: str | None, form: str) -> int:
     """Print the results, one row a run and test condition."""
+    from attnlab.analysis.exports import print_paper
     from attnlab.sweeps.frame import load_results
     from attnlab.tables import print_frame
 
     frame = load_results(store, tidy=tidy, experiment=experiment)
-    print_frame(frame, form, output)
+    if form in ("latex", "markdown"):
+        print_paper(frame, form, output)
+    else:
+        print_frame(frame, form, output)
     return 0
 
 
@@ -376,112 +344,5 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     return 0
 
 
-# -- what there is ----------------------------------------------------------------------------------------------------
-@cli.command("list")
-@click.argument("kind", required=False, type=click.Choice(KINDS))
-@format_option("table", "csv", "json")
-@plugin_options
-def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """List the components, of one kind or of all."""
-    _plugins(blocked, plugin_files)
-    from attnlab.registry import components
-    from attnlab.tables import print_frame, print_table
-
-    frame = components()
-    if kind:
-        frame = frame[frame["kind"] == kind]
-    if form == "table":
-        print_table(frame[["kind", "name", "summary", "plugin", "version"]])
-    else:
-        print_frame(frame, form)
-    return 0
-
-
-@cli.command()
-@click.argument("name")
-@plugin_options
-def show(name: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Show a component: what it is, its settings with their ranges, its flags and its source. NAME or KIND:NAME."""
-    _plugins(blocked, plugin_files)
-    from attnlab.tables import describe_component
-
-    click.echo(describe_component(name))
-    return 0
-
-
-@cli.command()
-@format_option("table", "csv", "json")
-@plugin_options
-def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """List the plugins, the broken ones with the reason."""
-    _plugins(blocked, plugin_files)
-    import pandas as pd
-
-    from attnlab.plugins import plugins as all_plugins
-    from attnlab.registry import KINDS as kinds
-    from attnlab.registry import entries
-    from attnlab.tables import print_frame, print_table
-
-    found = {kind: entries(kind) for kind in kinds}  # asks every hook, so that every fault is known
-    rows = []
-    for plugin in all_plugins().records:
-        gives = [
-            f"{kind} {name}"
-            for kind in kinds
-            for name, es in found[kind].items()
-            for e in es
-            if e.plugin == plugin.name and e.distribution == plugin.distribution
-        ]
-        given = f"{len(gives)} components" if len(gives) > 6 else ", ".join(gives)
-        rows.append(
-            {
-                "name": plugin.name,
-                "distribution": plugin.distribution,
-                "version": plugin.version,
-                "status": plugin.status,
-                "gives": given,
-                "reason": plugin.reason,
-            }
-        )
-    frame = pd.DataFrame(rows)
-    if form == "table":
-        print_table(frame)
-    else:
-        print_frame(frame, form)
-    for note in all_plugins().notes:
-        print(f"attnlab: {note}", file=sys.stderr)
-    return 0
-
-
-@cli.command()
-@plugin_options
-def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Print the JSON Schema of an experiment, with the installed components, for editors."""
-    _plugins(blocked, plugin_files)
-    import json
-
-    from attnlab.sweeps.schema import json_schema
-
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
-    return 0
-
-
-@cli.command()
-@click.argument("target")
-@plugin_options
-def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Check that a component keeps the contract of its kind. TARGET: a name, module:Class, FILE.py, or a distribution."""
-    _plugins(blocked, plugin_files)
-    from attnlab.testing import check_component, resolve_target
-
-    failed = False
-    classes = resolve_target(target)
-    for cls in classes:
-        report = check_component(cls)
-        click.echo(f"{cls.kind} {cls.name}: {report}")
-        failed |= not report
-    return 1 if failed or not classes else 0
-
-
-cli.add_command(new)
-cli.add_command(cite)
+for command in (align, check, cite, claims, compare, index, list_, new, plot, plugins, schema, show):
+    cli.add_command(command)

@@ -1,7 +1,8 @@
 """The GRU over a whole sequence as one function with a hand-written gradient.
 
-Inside, time is the first axis, so that what one step reads lies together. All inputs are multiplied by Wi at once, and on
-the way back all gradients of weights are one matrix product each; only what depends on the state before is left to the loop.
+Inside, arrays are (time, features, examples), so that a gate of one step is one block of memory; transposing is left to the
+matrix products. The inputs' shares of all steps are computed at once, as are, on the way back, the gradients of the weights;
+only what depends on the state before is left to the loop.
 """
 
 from __future__ import annotations
@@ -10,110 +11,127 @@ from typing import Any
 
 import numpy as np
 from autograd.extend import defvjp_argnums, primitive
-from autograd.tracer import getval, isbox
+from autograd.tracer import getval
 
 from attnlab.interfaces import Kernel, Source
 from attnlab.parts.recurrence import Gru
 
-__all__ = ["FastGru", "backward_factors", "backward_step", "forward_step"]
+__all__ = ["FastGru", "backward_step", "flattened", "forward_step", "halved", "n_first", "n_last"]
 
 Array = np.ndarray[Any, Any]
 
 
-def forward_step(I: Array, A: Array, s: Array, gates: Array) -> Array:
-    """One step: the shares of the input I and of the state A (n, 3h), both with their biases, and the state s (n, h).
+def halved(W: Array, h: int) -> Array:
+    """A copy of W (..., 3h) with the columns of r and z halved: sigmoid(x) = (1 + tanh(x / 2)) / 2, and tanh is fast."""
+    W = W.copy()
+    W[..., : 2 * h] *= 0.5
+    return W
 
-    Writes r, z, n into `gates` (n, 3h) and returns the new state.
+
+def forward_step(I: Array, A: Array, A_n: Array, s: Array, gates: Array, after: Array) -> None:
+    """One step, from the shares of the input I and of the state A (3h, n), r and z halved, and the state s (h, n).
+
+    Of A the rows of n are not read: they come, with their bias, as A_n (h, n). Writes r, z, n into `gates` (3h, n) and the new state into `after` (h, n).
     """
-    h = s.shape[1]
-    rz, new = gates[:, : 2 * h], gates[:, 2 * h :]
-    np.add(I[:, : 2 * h], A[:, : 2 * h], out=rz)
-    rz *= 0.5  # sigmoid(x) = (1 + tanh(x / 2)) / 2: NumPy's tanh is vectorised
+    h = s.shape[0]
+    rz, new = gates[: 2 * h], gates[2 * h :]
+    np.add(I[: 2 * h], A[: 2 * h], out=rz)
     np.tanh(rz, out=rz)
     rz += 1
     rz *= 0.5
-    np.multiply(rz[:, :h], A[:, 2 * h :], out=new)
-    new += I[:, 2 * h :]
+    np.multiply(rz[:h], A_n, out=new)
+    new += I[2 * h :]
     np.tanh(new, out=new)
-    after = s - new
-    after *= rz[:, h:]
+    np.subtract(s, new, out=after)
+    after *= rz[h:]
     after += new
-    return after
 
 
-def backward_factors(gates: Array, A_n: Array, before: Array) -> Array:
-    """What one step's gradients are multiplied by, for all steps at once: (..., 4h), of r (on n's), z, n and state."""
-    h = before.shape[-1]
-    r, z, new = gates[..., :h], gates[..., h : 2 * h], gates[..., 2 * h :]
-    F = np.empty((*before.shape[:-1], 4 * h), dtype=before.dtype)
-    F_r, F_z, F_n = F[..., :h], F[..., h : 2 * h], F[..., 2 * h : 3 * h]
-    F[..., 3 * h :] = z
-    np.subtract(1, r, out=F_r)
-    F_r *= r
-    F_r *= A_n
-    keep = 1 - z
-    np.subtract(before, new, out=F_z)
-    F_z *= z
-    F_z *= keep
-    np.multiply(new, new, out=F_n)
-    np.subtract(1, F_n, out=F_n)
-    F_n *= keep
-    return F
+def backward_step(g: Array, gates: Array, A_n: Array, s: Array, D: Array) -> Array:
+    """From the gradient g (h, n) of the new state: D (4h, n), of n's I, r, z and n's A; returns the old state's direct share.
+
+    So the gradient of the input's share is D[:3h], in the order n, r, z, and that of the state's share D[h:], in the order
+    r, z, n. `gates`, A_n and s are those of the step: what forward_step wrote, n's rows of A, and the state before.
+    """
+    h = g.shape[0]
+    r, z, new = gates[:h], gates[h : 2 * h], gates[2 * h :]
+    on_n, on_r, on_z = D[:h], D[h : 2 * h], D[2 * h : 3 * h]
+    kept = g * z
+    fresh = g - kept  # g (1 - z)
+    np.multiply(new, new, out=on_n)
+    np.subtract(1, on_n, out=on_n)
+    on_n *= fresh
+    np.multiply(on_n, r, out=D[3 * h :])
+    np.subtract(1, r, out=on_r)
+    on_r *= A_n
+    on_r *= D[3 * h :]
+    np.subtract(s, new, out=on_z)
+    on_z *= z
+    on_z *= fresh
+    return kept
 
 
-def backward_step(g: Array, F: Array, r: Array, dI: Array, dA: Array) -> Array:
-    """From the gradient g (n, h) of the new state: writes those of I and A (n, 3h), returns the state's direct share."""
-    h = g.shape[1]
-    np.multiply(g, F[:, h : 2 * h], out=dI[:, h : 2 * h])
-    np.multiply(g, F[:, 2 * h : 3 * h], out=dI[:, 2 * h :])
-    np.multiply(dI[:, 2 * h :], F[:, :h], out=dI[:, :h])
-    dA[:, : 2 * h] = dI[:, : 2 * h]
-    np.multiply(dI[:, 2 * h :], r, out=dA[:, 2 * h :])
-    return g * F[:, 3 * h :]
+def n_first(W: Array, h: int) -> Array:
+    """W (..., 3h) in the order n, r, z instead of r, z, n."""
+    return np.roll(W, h, axis=-1)
 
 
-def _forward(X: Array, start: Array, mask: Array | None, Wi: Array, Wh: Array, bi: Array, bh: Array, tape: Any) -> Array:
-    n, m, d = X.shape
+def n_last(W: Array, h: int) -> Array:
+    """W (..., 3h) in the order r, z, n again."""
+    return np.roll(W, -h, axis=-1)
+
+
+def flattened(X: Array) -> Array:
+    """(m, d, n) as (d, m n), so that a sum over steps and examples is one matrix product."""
+    return X.transpose(1, 0, 2).reshape(X.shape[1], X.shape[0] * X.shape[2])
+
+
+def _forward(
+    X: Array, start: Array, mask: Array | None, Wi: Array, Wh: Array, bi: Array, bh: Array, tape: Any
+) -> Array:
+    n, m, _ = X.shape
     h = start.shape[1]
-    X_t = np.ascontiguousarray(X.transpose(1, 0, 2)).reshape(m * n, d)
-    I = (X_t @ Wi + bi).reshape(m, n, 3 * h)
-    states = np.empty((m + 1, n, h), dtype=I.dtype)
-    states[0] = start
-    gates = np.empty((m, n, 3 * h), dtype=I.dtype)
-    A = np.empty((m, n, 3 * h), dtype=I.dtype)
+    I = np.matmul(halved(Wi, h).T, X.transpose(1, 2, 0))  # (m, 3h, n)
+    WhT, b, bh = halved(Wh, h).T, halved(bi, h), halved(bh, h)
+    b[: 2 * h] += bh[: 2 * h]
+    I += b[:, None]
+    bh_n = bh[2 * h :, None]
+    states = np.empty((m + 1, h, n), dtype=I.dtype)
+    states[0] = start.T
+    gates, A_n, A = np.empty_like(I), np.empty((m, h, n), dtype=I.dtype), np.empty((3 * h, n), dtype=I.dtype)
     for t in range(m):
-        np.matmul(states[t], Wh, out=A[t])
-        A[t] += bh
-        new = forward_step(I[t], A[t], states[t], gates[t])
-        states[t + 1] = new if mask is None else np.where(mask[:, t, None], new, states[t])
-    if tape is not None:
-        tape.update(X_t=X_t, states=states, gates=gates, A_n=A[..., 2 * h :])
-    return states[1:].transpose(1, 0, 2)
+        np.matmul(WhT, states[t], out=A)
+        np.add(A[2 * h :], bh_n, out=A_n[t])
+        forward_step(I[t], A, A_n[t], states[t], gates[t], states[t + 1])
+        if mask is not None:
+            np.copyto(states[t + 1], states[t], where=~mask[:, t])
+    tape.update(X=X, states=states, gates=gates, A_n=A_n)
+    return np.ascontiguousarray(states[1:].transpose(2, 0, 1))  # the caller's products are fast on it
 
 
 def _backward(g: Array, mask: Array | None, Wi: Array, Wh: Array, tape: Any) -> tuple[Array, ...]:
     """The gradients of X, start, Wi, Wh, bi and bh."""
-    states, gates = tape["states"], tape["gates"]
-    m, n, h3 = gates.shape
+    X, states, gates, A_n = tape["X"], tape["states"], tape["gates"], tape["A_n"]
+    m, h3, n = gates.shape
     h = h3 // 3
-    F = backward_factors(gates, tape["A_n"], states[:-1])
-    g = g.transpose(1, 0, 2)
-    dI, dA = np.empty_like(gates), np.empty_like(gates)
-    carry = np.zeros((n, h), dtype=gates.dtype)
+    D = np.empty((m, 4 * h, n), dtype=gates.dtype)
+    carry = np.zeros((h, n), dtype=gates.dtype)
     for t in range(m - 1, -1, -1):
-        carry = carry + g[t]
-        if mask is None:
-            here, kept = carry, 0
-        else:
-            there = mask[:, t, None]
-            here, kept = carry * there, carry * ~there
-        carry = backward_step(here, F[t], gates[t, :, :h], dI[t], dA[t])
-        carry += dA[t] @ Wh.T
-        carry += kept
-    dI, dA = dI.reshape(m * n, h3), dA.reshape(m * n, h3)
-    dX = (dI @ Wi.T).reshape(m, n, -1).transpose(1, 0, 2)
-    dWh = states[:-1].reshape(m * n, h).T @ dA
-    return dX, carry, tape["X_t"].T @ dI, dWh, dI.sum(axis=0), dA.sum(axis=0)
+        carry += g[:, t].T
+        skipped = None
+        if mask is not None:
+            skipped = carry * ~mask[:, t]
+            carry *= mask[:, t]
+        carry = backward_step(carry, gates[t], A_n[t], states[t], D[t])
+        carry += Wh @ D[t, h:]
+        if skipped is not None:
+            carry += skipped
+    flat = flattened(D)
+    dI, dA = flat[:h3], flat[h:]
+    dX = (dI.T @ n_first(Wi, h).T).reshape(m, n, X.shape[2]).transpose(1, 0, 2)
+    dWi = X.transpose(2, 1, 0).reshape(X.shape[2], m * n) @ dI.T
+    dWh = flattened(states[:-1]) @ dA.T
+    return dX, carry.T, n_last(dWi, h), dWh, n_last(dI.sum(axis=1), h), dA.sum(axis=1)
 
 
 _gru = primitive(_forward)
@@ -132,6 +150,47 @@ def _vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
 
 
 defvjp_argnums(_gru, _vjps)
+
+
+def _one_step(x: Array, s: Array, Wi: Array, Wh: Array, bi: Array, bh: Array, tape: Any) -> Array:
+    h = s.shape[1]
+    before = np.ascontiguousarray(s.T)
+    I, A = Wi.T @ x.T, Wh.T @ before
+    I += bi[:, None]
+    A += bh[:, None]
+    I[: 2 * h] *= 0.5
+    A[: 2 * h] *= 0.5
+    gates, after = np.empty_like(I), np.empty_like(before)
+    forward_step(I, A, A[2 * h :], before, gates, after)
+    tape.update(gates=gates, A_n=A[2 * h :], before=before)
+    return np.ascontiguousarray(after.T)
+
+
+def _one_step_vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    plain = [getval(a) for a in args]
+    x, s, Wi, Wh, _, _, tape = plain
+    h = s.shape[1]
+
+    def back(g: Any) -> Any:
+        D = np.empty((4 * h, len(s)), dtype=tape["gates"].dtype)
+        carry = backward_step(np.ascontiguousarray(g.T), tape["gates"], tape["A_n"], tape["before"], D)
+        dI, dA = np.concatenate([D[h : 3 * h], D[:h]]), D[h:]
+        carry += Wh @ dA
+        of = {
+            0: lambda: (Wi @ dI).T,
+            1: lambda: carry.T,
+            2: lambda: (dI @ x).T,
+            3: lambda: tape["before"] @ dA.T,
+            4: lambda: dI.sum(axis=1),
+            5: lambda: dA.sum(axis=1),
+        }
+        return [of[i]().astype(plain[i].dtype, copy=False) for i in argnums]
+
+    return back
+
+
+_cell = primitive(_one_step)
+defvjp_argnums(_cell, _one_step_vjps)
 
 
 class FastGru(Kernel):
@@ -163,12 +222,14 @@ class FastGru(Kernel):
         "EMNLP",
     )
     init = Gru.init
-    step = Gru.step
+
+    def step(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
+        """The state (n, h) after one input x (n, d); see `Gru.step`."""
+        return _cell(x, s, Wi, Wh, bi, bh, {})
 
     def run(self, X: Any, start: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
         """The state (n, m, h) after each input of X (n, m, d), from `start` (n, h); see `Gru.run`."""
         if mask is not None:
             mask = np.asarray(mask)
             mask = None if mask.all() else mask
-        tape: dict[str, Any] | None = {} if any(isbox(a) for a in (X, start, Wi, Wh, bi, bh)) else None
-        return _gru(X, start, mask, Wi, Wh, bi, bh, tape)
+        return _gru(X, start, mask, Wi, Wh, bi, bh, {})

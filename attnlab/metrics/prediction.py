@@ -11,7 +11,7 @@ from attnlab.interfaces import Metric, Source
 from attnlab.metrics.links import heaviest, mean_over
 from attnlab.shapes import check_shapes
 
-__all__ = ["Accuracy", "ContextError"]
+__all__ = ["Accuracy", "ContextError", "ExactMatch"]
 
 HERE = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
 
@@ -89,3 +89,46 @@ class Accuracy(Metric):
         top = heaviest(Y, np.ones(Y.shape, dtype=bool))
         right = np.arange(Y.shape[-1]) == data.target[:, :, None]  # type: ignore[index]
         return mean_over((top & right).sum(axis=-1) / np.maximum(top.sum(axis=-1), 1), data.alive)
+
+
+class ExactMatch(Metric):
+    """Share of examples in which every query's class is predicted.
+
+    For integer targets (n, q); Y (n, q, classes) holds a score for each class. An example counts when the greatest score of
+    each of its queries that are alive is its class's alone; NaN where no query is alive. A model of sentences that has an
+    `exact_match` of its own is asked instead, where the data have tokens: a sentence that goes on after its end is no match,
+    which the scores of its queries cannot tell. Range 0 to 1, dimensionless; up is better.
+
+    Raises
+    ------
+    ShapeError
+        When Y is not (n, q, classes).
+
+    References
+    ----------
+    Defined here.
+
+    Examples
+    --------
+    >>> data = AlignmentData([[[1.0], [1.0]]], [[[1.0]]], [[[0.0, 1.0]]], target=[[1, 0]])
+    >>> ExactMatch().measure(data, [[[0.2, 0.8], [0.6, 0.4]]]), ExactMatch().measure(data, [[[0.2, 0.8], [0.4, 0.6]]])
+    (1.0, 0.0)
+    """
+
+    name = "exact_match"
+    source = HERE
+    direction = "up"
+
+    def applies(self, data: AlignmentData) -> bool:
+        return data.is_classification
+
+    def measure(self, data: AlignmentData, Y: Any, model: Any = None) -> float:
+        if data.tokens is not None and hasattr(model, "exact_match"):
+            return float(model.exact_match(data))
+        Y = np.asarray(Y)
+        check_shapes(target=("n q", data.target), Y=("n q c", Y))
+        top = heaviest(Y, np.ones(Y.shape, dtype=bool))
+        right = np.arange(Y.shape[-1]) == data.target[:, :, None]  # type: ignore[index]
+        alone = (top & right).any(axis=-1) & (top.sum(axis=-1) == 1)
+        asked = data.alive.any(axis=-1)
+        return float((alone | ~data.alive).all(axis=-1)[asked].mean()) if asked.any() else float("nan")

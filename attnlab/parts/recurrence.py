@@ -12,16 +12,9 @@ import numpy as np
 
 from attnlab.arrays import namespace
 
-__all__ = ["Gru", "dense"]
+__all__ = ["Gru"]
 
 Params = dict[str, Any]
-
-
-def dense(X: Any, W: Any, b: Any) -> Any:
-    """X W + b, with X (..., d) as one flat matrix: the gradient of W is then one matrix product, not one an example."""
-    xp = namespace(X, W, b)
-    flat = xp.matmul(xp.reshape(X, (-1, X.shape[-1])), W) + b
-    return xp.reshape(flat, (*X.shape[:-1], W.shape[-1]))
 
 
 class Gru:

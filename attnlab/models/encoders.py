@@ -1,0 +1,160 @@
+"""Encoders: the states h_1..h_m of a sequence.  encode(X (n, m, d), mask (n, m)) -> H (n, m, d').
+
+Besides `init` and `encode` an encoder may have `last(H, mask) -> (n, d')`, its states in one vector as they stand at the
+end; without it that is the state at the last token.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from attnlab.arrays import namespace
+from attnlab.interfaces import Encoder, Source
+from attnlab.kernels.gru import FastGru
+from attnlab.parts.recurrence import Gru
+
+__all__ = ["BiRnn", "Embedding", "Rnn"]
+
+Backend = Literal["fast", "reference"]
+
+
+def _gru(backend: str) -> Any:
+    return FastGru() if backend == "fast" else Gru()
+
+
+def _zeros(X: Any, width: int) -> Any:
+    return np.zeros((X.shape[0], width), dtype=X.dtype)
+
+
+class Embedding(Encoder):
+    """The embeddings themselves: a bag of words, unless something adds positions.
+
+    h_j = x_j. Nothing is learned beyond the embeddings. Cost: none.
+
+    References
+    ----------
+    None: a control.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Embedding().encode(np.ones((1, 2, 3)), None).shape
+    (1, 2, 3)
+    """
+
+    name = "embedding"
+    source = Source("A control without recurrence", "attnlab", 2026)
+
+    def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
+        return {}
+
+    def encode(self, X: Any, mask: Any) -> Any:
+        return X
+
+
+class Rnn(Encoder):
+    """A GRU over the sequence, from its first token to its last.
+
+    h_j = GRU(x_j, h_{j-1}), h_0 = 0, of width d_hidden; after the last token the state stays as it is. Cost: 6 h (d + h)
+    operations a token.
+
+    Parameters
+    ----------
+    backend : "fast" or "reference"
+        The hand-written gradient, or plain maths under autograd: the same numbers.
+
+    References
+    ----------
+    Cho et al. (2014), section 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rnn = Rnn()
+    >>> params = rnn.init(np.random.default_rng(0), d_input=3, d_hidden=4)
+    >>> rnn.encode(np.ones((1, 2, 3)), np.array([[True, True]]), **params).shape
+    (1, 2, 4)
+    """
+
+    name = "rnn"
+    source = FastGru.source
+
+    def __init__(self, backend: Backend = "fast") -> None:
+        self.backend = backend
+
+    def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
+        return Gru().init(rng, d_input, d_hidden)
+
+    def encode(self, X: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
+        return _gru(self.backend).run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
+
+    def last(self, H: Any, mask: Any) -> Any:
+        return H[:, -1]
+
+
+class BiRnn(Encoder):
+    """Two GRUs, one from the first token to the last and one back: each state knows the whole sequence.
+
+    h_j = [forward GRU up to j; backward GRU down to j], each of half the width d_hidden, so that H has the width that `rnn`
+    gives it. Cost: 3 h (2 d + h) operations a token, h the whole width.
+
+    Parameters
+    ----------
+    backend : "fast" or "reference"
+        As of `rnn`.
+
+    Notes
+    -----
+    `last` is the end of both: the forward state at the last token and the backward state at the first. Bahdanau et al. give
+    each direction the whole width.
+
+    References
+    ----------
+    Schuster and Paliwal (1997); Bahdanau, Cho, Bengio (2015), section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> birnn = BiRnn()
+    >>> params = birnn.init(np.random.default_rng(0), d_input=3, d_hidden=4)
+    >>> birnn.encode(np.ones((1, 2, 3)), np.array([[True, True]]), **params).shape
+    (1, 2, 4)
+    """
+
+    name = "birnn"
+    source = Source(
+        "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
+    )
+
+    def __init__(self, backend: Backend = "fast") -> None:
+        self.backend = backend
+
+    def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
+        there = Gru().init(rng, d_input, d_hidden - d_hidden // 2)
+        back = Gru().init(rng, d_input, d_hidden // 2)
+        return {**there, **{f"{name}_back": array for name, array in back.items()}}
+
+    def encode(
+        self,
+        X: Any,
+        mask: Any,
+        Wi: Any,
+        Wh: Any,
+        bi: Any,
+        bh: Any,
+        Wi_back: Any,
+        Wh_back: Any,
+        bi_back: Any,
+        bh_back: Any,
+    ) -> Any:
+        xp, gru = namespace(X, Wi), _gru(self.backend)
+        there = gru.run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
+        reverse = None if mask is None else mask[:, ::-1]  # padding comes first, and leaves the state at zero
+        back = gru.run(X[:, ::-1], _zeros(X, Wh_back.shape[0]), reverse, Wi_back, Wh_back, bi_back, bh_back)
+        return xp.concat([there, back[:, ::-1]], axis=-1)
+
+    def last(self, H: Any, mask: Any) -> Any:
+        half = H.shape[-1] - H.shape[-1] // 2
+        return namespace(H).concat([H[:, -1, :half], H[:, 0, half:]], axis=-1)

@@ -1,0 +1,205 @@
+"""Attention on tables: the keys are the training rows, their values the targets, and the query is a new row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from attnlab.interfaces import Source
+from attnlab.models.memory_base import AttentionOverRows
+from attnlab.models.memory_training import Memory
+
+__all__ = ["AttentionClassifier", "AttentionRegressor"]
+
+
+class AttentionRegressor(RegressorMixin, AttentionOverRows):
+    """Regression by attention: a row's prediction is the weighted mean of the targets of the training rows like it.
+
+    y(x) = sum_j w_j(x) y_j, with w(x) = normaliser(similarity(x, x_j)). With the defaults nothing is learned: it is
+    Nadaraya and Watson's kernel regression with a Gaussian kernel. With a `projection`, or a similarity that has arrays to
+    learn, `fit` learns the metric from the leave-one-out squared error, as MLKR does. Cost of a prediction: about 2 d n
+    operations; of learning: steps x batch_size predictions with their gradients.
+
+    Parameters
+    ----------
+    similarity, normaliser, aggregator : name, {name: {setting: value}}, or object
+        The parts of the attention; `similarity__sigma` and the like set their settings.
+    n_neighbors : float > 0 or None, rows
+        How many others a training row attends to, effectively (the perplexity of its weights; at most a quarter of the
+        rows): the inputs are divided by the bandwidth for which this holds. More is smoother. None leaves the inputs as
+        they are, so that the similarity's own settings are the bandwidth.
+    projection : None, "scale", "diagonal" or int > 0
+        What is learned of the metric: nothing, one bandwidth, a weight for each feature, or a linear map to so many
+        dimensions (at most d), started from the principal directions.
+    standardise : bool
+        Divide each feature by its standard deviation, after subtracting its mean.
+    learning_rate : float > 0, dimensionless
+        Adam's.
+    steps : int >= 0
+        Minibatches, at most; with 0 what could be learned stays as it starts.
+    batch_size : int > 0, rows
+    early_stopping : bool
+        Stop when the loss of rows held out has not fallen by `tol` for `n_iter_no_change` looks, and keep the best. The
+        rows held out are not seen while the metric is learned; they are in the memory after.
+    validation_fraction : float in (0, 1)
+        The share of rows held out.
+    validate_every : int > 0, steps
+        How often to look at them.
+    n_iter_no_change : int > 0, looks
+    tol : float >= 0, in units of the variance of the targets
+    backend : "fast" or "reference"
+        Whether to use faster twins of parts that have one (`neg_l2` by matrix products), or the plain definitions.
+    random_state : int, numpy.random.Generator or RandomState, or None
+        Only learning uses it.
+
+    Attributes
+    ----------
+    bandwidth_ : float, in standard deviations (of the unit of X without `standardise`)
+    offset_, unit_ : arrays (d,): rows are compared as (X - offset_) / unit_; the bandwidth is in unit_
+    centre_ : array (v,), the mean of the values
+    params_ : dict, the learned arrays; "projection" has `log_scale` or `W`
+    n_parameters_, n_iter_ : int, numbers learned and steps taken
+    loss_curve_, validation_curve_ : the leave-one-out loss of each step, and of each look at the rows held out
+    backend_ : "fast" or "reference", what was used
+    training_labels_, training_target_ : arrays (n,), index labels and targets of the rows in memory
+    n_features_in_, feature_names_in_ : as in scikit-learn
+
+    Raises
+    ------
+    Unsupported
+        For parts that make a prediction depend on the other rows asked about (coupled rows, state).
+    Diverged
+        When the loss or a learned array becomes NaN or infinite; its `step` says when.
+
+    Notes
+    -----
+    Sample weights multiply the attention weights, which are then scaled to their former sum. Under softmax that adds
+    log-weights to the scores. With nothing learned and a normaliser that treats keys alike (softmax, hardmax) a weight of 2
+    is the same as having the row twice. It is not when something is learned: a row is left out with all its weight, while
+    of two equal rows each sees the other; and minibatches are drawn from rows. What weights leave of one (`softmax_n`,
+    `sigmoid`) goes to the mean of the targets; rows of weights that sum to more are scaled to one.
+
+    Predictions go through blocks of rows, so memory does not grow with the product of training and new rows. A learning
+    step attends to at most 4096 training rows, drawn anew for each.
+
+    A constant feature, and any difference smaller than rounding, is not scaled. Output containers (`set_output`) concern
+    transformers; `explain` gives a DataFrame.
+
+    See Also
+    --------
+    sklearn.neighbors.KNeighborsRegressor, sklearn.neighbors.NeighborhoodComponentsAnalysis
+
+    References
+    ----------
+    Nadaraya (1964), On Estimating Regression; Watson (1964), Smooth Regression Analysis; Weinberger and Tesauro (2007),
+    Metric Learning for Kernel Regression; Hinton and Roweis (2002), for the perplexity as an effective number of
+    neighbours.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> X = np.array([[0.0], [1.0], [2.0]])
+    >>> model = attnlab.AttentionRegressor({"neg_l2": {"sigma": 0.5}}, n_neighbors=None, standardise=False)
+    >>> model.fit(X, [0.0, 1.0, 4.0]).predict([[1.0]]).round(3)
+    array([1.213])
+    >>> model.explain([[1.0]], top=2).round(3)
+       row  rank  training_row  weight  target
+    0    0     1             1   0.787     1.0
+    1    0     2             0   0.107     0.0
+    """
+
+    source = Source("On Estimating Regression", "Nadaraya", 1964, "Theory of Probability and Its Applications")
+
+    def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
+        return validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True)
+
+    def _values(self, target: Any) -> Any:
+        self._single_output = target.ndim == 1
+        return np.asarray(target, dtype=np.float64).reshape(len(target), -1)
+
+    def _spread(self, memory: Memory) -> Any:
+        variance = np.average(memory.V**2, axis=0, weights=memory.w)
+        return np.sqrt(np.where(variance > 0, variance, 1)).astype(memory.V.dtype)
+
+    def predict(self, X: Any) -> Any:
+        """The targets of new rows, (q,), or (q, v) where `fit` was given several."""
+        Y = self._contexts(X)
+        return Y[:, 0] if self._single_output else Y
+
+
+class AttentionClassifier(ClassifierMixin, AttentionOverRows):
+    """Classification by attention: the weights of the training rows of a class add up to its probability.
+
+    p(c | x) = sum_j w_j(x) [y_j = c], with w(x) = normaliser(similarity(x, x_j)). With the defaults nothing is learned.
+    With a `projection`, or a similarity that has arrays to learn, `fit` learns the metric from the leave-one-out squared
+    error of the probabilities (Brier's score), as neighbourhood components analysis does from their expectation.
+
+    Parameters, attributes, errors and notes are those of `AttentionRegressor`, and:
+
+    Attributes
+    ----------
+    classes_ : array, sorted, or a list of these where `fit` was given several outputs
+
+    Notes
+    -----
+    What weights leave of one goes to the frequencies of the classes. Of equally probable classes the first is predicted.
+
+    See Also
+    --------
+    sklearn.neighbors.KNeighborsClassifier, sklearn.neighbors.NeighborhoodComponentsAnalysis
+
+    References
+    ----------
+    Goldberger, Roweis, Hinton, Salakhutdinov (2004), Neighbourhood Components Analysis; Vinyals et al. (2016), Matching
+    Networks for One Shot Learning, equation 1.
+
+    Examples
+    --------
+    >>> import attnlab
+    >>> model = attnlab.AttentionClassifier(n_neighbors=1).fit([[0.0], [1.0], [5.0], [6.0]], ["a", "a", "b", "b"])
+    >>> model.predict([[0.7], [5.2]])
+    array(['a', 'b'], dtype='<U1')
+    """
+
+    source = Source("Neighbourhood Components Analysis", "Goldberger, Roweis, Hinton, Salakhutdinov", 2004, "NeurIPS")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], multi_output=True)
+        check_classification_targets(y)
+        return X, column_or_1d(y, warn=True) if y.ndim == 1 or y.shape[1] == 1 else y
+
+    def _values(self, target: Any) -> Any:
+        self._single_output = target.ndim == 1
+        outputs = [target] if self._single_output else list(target.T)
+        found = [np.unique(one, return_inverse=True) for one in outputs]
+        self._classes = [classes for classes, _ in found]
+        self.classes_ = self._classes[0] if self._single_output else self._classes
+        return np.concatenate([np.eye(len(classes))[codes.reshape(-1)] for classes, codes in found], axis=1)
+
+    def _spread(self, memory: Memory) -> Any:
+        variance = float(np.average(memory.V**2, axis=0, weights=memory.w).mean())
+        return np.full(memory.V.shape[1], variance**0.5 if variance > 0 else 1.0, dtype=memory.V.dtype)
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probabilities, (q, classes) in the order of `classes_`; a list of these for several outputs."""
+        Y = self._contexts(X).clip(min=0)
+        ends = np.cumsum([len(classes) for classes in self._classes])[:-1]
+        probabilities = [P / P.sum(axis=1, keepdims=True) for P in np.split(Y, ends, axis=1)]
+        return probabilities[0] if self._single_output else probabilities
+
+    def predict(self, X: Any) -> Any:
+        """The most probable class of each row, (q,), or (q, v) where `fit` was given several outputs."""
+        P = self.predict_proba(X)
+        if self._single_output:
+            return self.classes_[P.argmax(axis=1)]
+        best = [classes[p.argmax(axis=1)] for classes, p in zip(self._classes, P, strict=True)]
+        return np.stack(best, axis=1)

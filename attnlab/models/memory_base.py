@@ -1,0 +1,267 @@
+"""What the estimators on tables have in common: settings by name, rows kept, asked about in blocks, and explained."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from attnlab.errors import AttnlabError, SettingError, Unsupported
+from attnlab.kernels.distances import fast_similarity
+from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.models.memory_training import Memory, bandwidth, learn, project, start_projection
+from attnlab.models.training import cast, count
+from attnlab.registry import build
+from attnlab.settings import checked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["AttentionOverRows"]
+
+PARTS = ("similarity", "normaliser", "aggregator")
+
+
+class AttentionOverRows(BaseEstimator):
+    """What the two have in common. A subclass says what the values are (`_values`) and what to make of a context."""
+
+    def __init__(
+        self,
+        similarity: Any = "neg_l2",
+        normaliser: Any = "softmax",
+        aggregator: Any = "weighted_sum",
+        n_neighbors: Annotated[float, Gt(0)] | None = 15.0,
+        projection: Literal["scale", "diagonal"] | Annotated[int, Gt(0)] | None = None,
+        standardise: bool = True,
+        learning_rate: Annotated[float, Gt(0)] = 0.03,
+        steps: Annotated[int, Ge(0)] = 300,
+        batch_size: Annotated[int, Gt(0)] = 128,
+        early_stopping: bool = True,
+        validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
+        validate_every: Annotated[int, Gt(0)] = 10,
+        n_iter_no_change: Annotated[int, Gt(0)] = 10,
+        tol: Annotated[float, Ge(0)] = 1e-4,
+        backend: Literal["fast", "reference"] = "fast",
+        random_state: Any = None,
+    ) -> None:
+        self.similarity = similarity
+        self.normaliser = normaliser
+        self.aggregator = aggregator
+        self.n_neighbors = n_neighbors
+        self.projection = projection
+        self.standardise = standardise
+        self.learning_rate = learning_rate
+        self.steps = steps
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.validate_every = validate_every
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.backend = backend
+        self.random_state = random_state
+
+    # -- settings -------------------------------------------------------------------------------------------------
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings; with `deep`, those of each part as `similarity__sigma`, also where the part is a name."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        for role in PARTS if deep else ():
+            with contextlib.suppress(AttnlabError):  # what names no part has no settings to list; fit refuses it
+                part = build(role, params[role])
+                params |= {f"{role}__{key}": value for key, value in part.get_params(deep=True).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Any:
+        """Change settings; `similarity="neg_l2", similarity__sigma=2.0` takes names and their settings together."""
+        inner = {key: value for key, value in params.items() if key.split("__")[0] in PARTS}
+        mechanism = self._mechanism().set_params(**inner)
+        super().set_params(**{key: value for key, value in params.items() if key not in inner})
+        for role in {key.split("__")[0] for key in inner}:
+            setattr(self, role, getattr(mechanism, role))
+        return self
+
+    def _mechanism(self) -> Mechanism:
+        return Mechanism(self.similarity, self.normaliser, self.aggregator)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    # -- learning -------------------------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Keep the rows and their targets; learn, where there is something to learn.
+
+        Parameters
+        ----------
+        X : array or DataFrame (n, d) of real numbers
+        y : array, Series or DataFrame (n,) or (n, v)
+        sample_weight : array (n,) of numbers >= 0, or None
+            How many times each row counts; see Notes of the class.
+
+        Returns
+        -------
+        self
+        """
+        checked("model", type(self), self.get_params(deep=False))
+        labels, self._outputs = _labels(X), list(getattr(y, "columns", ()))
+        X, target = self._validated(X, y)
+        V = self._values(target).astype(X.dtype, copy=False)
+        labels = np.arange(len(X)) if labels is None else labels
+        w = None
+        if sample_weight is not None:
+            w = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+            kept = w > 0
+            if not kept.any():
+                raise ValueError("sample_weight is zero for every row: there is nothing to attend to")
+            X, V, target, labels, w = X[kept], V[kept], target[kept], labels[kept], w[kept]
+
+        rng = _generator(self.random_state)
+        mechanism = self._mechanism()
+        parts = mechanism.parts()
+        _refuse(mechanism)
+        self.backend_ = "reference"
+        if self.backend == "fast" and (twin := fast_similarity(parts.similarity)) is not None:
+            self.backend_, parts = "fast", parts._replace(similarity=twin)
+
+        self.offset_, self.unit_ = np.zeros(X.shape[1], dtype=X.dtype), np.ones(X.shape[1], dtype=X.dtype)
+        if self.standardise:
+            self.offset_ = np.average(X, axis=0, weights=w).astype(X.dtype)
+            spread = np.sqrt(np.average((X - self.offset_) ** 2, axis=0, weights=w))
+            self.unit_ = np.where(spread > 10 * np.finfo(X.dtype).eps * abs(self.offset_), spread, 1).astype(X.dtype)
+        self.centre_ = np.average(V, axis=0, weights=w).astype(X.dtype)
+        memory = Memory(parts, self._placed(X), V - self.centre_, w)
+
+        learned = start_projection(self.projection, memory.X, memory.counts)
+        width = learned["W"].shape[1] if "W" in learned else X.shape[1]
+        params = {**mechanism.init(rng, width, width, V.shape[1]), "projection": learned}
+        params = cast(params, X.dtype)
+        self.bandwidth_ = 1.0
+        if self.n_neighbors is not None:
+            self.bandwidth_ = bandwidth(memory, params, self.n_neighbors)
+            self.unit_ = (self.unit_ * self.bandwidth_).astype(X.dtype)
+            memory = Memory(parts, self._placed(X), memory.V, w)
+        self.n_parameters_, self.n_iter_ = count(params), 0
+        self.loss_curve_: list[float] = []
+        self.validation_curve_: list[dict[str, float]] = []
+        if self.n_parameters_ and self.steps:
+            params = self._learned(memory, params, rng)
+
+        self.params_ = params
+        self._memory = Memory(parts, project(params["projection"], memory.X), memory.V, w)
+        self.training_labels_, self.training_target_ = labels, target
+        return self
+
+    def _learned(self, memory: Memory, params: Any, rng: np.random.Generator) -> Any:
+        if len(memory.X) < 2:
+            raise ValueError(
+                "a leave-one-out loss needs at least 2 rows; got 1 sample (of positive weight): give more rows, "
+                "or projection=None and a similarity with nothing to learn"
+            )
+        names = ("steps", "learning_rate", "batch_size", "early_stopping", "validation_fraction", "validate_every")
+        settings = {name: getattr(self, name) for name in (*names, "n_iter_no_change", "tol")}
+        fitted = learn(memory, params, self._spread(memory), rng, **settings)
+        self.n_iter_, self.loss_curve_ = fitted.n_iter, fitted.loss_curve
+        self.validation_curve_ = fitted.validation_curve
+        return fitted.params
+
+    def _placed(self, X: Any) -> Any:
+        return (X - self.offset_) / self.unit_
+
+    # -- using it -------------------------------------------------------------------------------------------------
+    def _asked(self, X: Any) -> tuple[Any, dict[str, Any]]:
+        """New rows as queries, and the learned arrays of the parts."""
+        check_is_fitted(self, "params_")
+        X = validate_data(self, X, reset=False, dtype=self.offset_.dtype)
+        inner = {role: learned for role, learned in self.params_.items() if role != "projection"}
+        return project(self.params_["projection"], self._placed(X)), inner
+
+    def _contexts(self, X: Any) -> Any:
+        """Y (q, v): the values as the weights sum them up, a block of rows at a time."""
+        Q, inner = self._asked(X)
+        memory = self._memory
+        blocks = memory.blocks(len(Q), len(memory.X), Q.shape[1])
+        rows = [memory.answer(inner, Q[here], memory.X, memory.V, memory.w) for here in blocks]
+        return np.concatenate(rows) + self.centre_
+
+    def explain(self, X: Any, top: int | None = 5) -> pd.DataFrame:
+        """The training rows, with their weights, that made each prediction.
+
+        Parameters
+        ----------
+        X : array or DataFrame (q, d)
+        top : int > 0 or None
+            How many training rows for each row of X, heaviest first; None for all that have any weight.
+
+        Returns
+        -------
+        DataFrame
+            One line for each row of X and training row: `row` and `training_row` (labels of the index where DataFrames
+            were given, else positions in X and in the training data), `rank` from 1, `weight`, and `target`, or one column
+            `target_<output>` for each of several (its column's name, or its number). With ``top=None``, the weighted sum aggregator and a normaliser whose
+            rows sum to one, the sum of weight times target over the lines of a row is its prediction, and the sum of
+            weight over those of a class its probability.
+        """
+        import pandas as pd
+
+        if top is not None and (isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1):
+            raise SettingError(f"explain: top must be an int > 0 or None; got {top!r}")
+        Q, inner = self._asked(X)
+        memory = self._memory
+        rows, keys, ranks, weights = [], [], [], []
+        for here in memory.blocks(len(Q), len(memory.X), Q.shape[1]):
+            W, _ = memory.weights(inner, Q[here], memory.X, memory.w)
+            order = np.argsort(-W, axis=1, kind="stable")[:, :top]
+            heaviest = np.take_along_axis(W, order, axis=1)
+            at, rank = np.nonzero(heaviest)
+            rows.append(at + here.start)
+            ranks.append(rank)
+            keys.append(order[at, rank])
+            weights.append(heaviest[at, rank])
+        key = np.concatenate(keys)
+        labels = _labels(X)
+        frame = pd.DataFrame(
+            {
+                "row": np.concatenate(rows) if labels is None else labels[np.concatenate(rows)],
+                "rank": np.concatenate(ranks) + 1,
+                "training_row": self.training_labels_[key],
+                "weight": np.concatenate(weights),
+            }
+        )
+        target = self.training_target_
+        if target.ndim == 1:
+            frame["target"] = target[key]
+        else:
+            for i, output in enumerate(self._outputs or range(target.shape[1])):
+                frame[f"target_{output}"] = target[key, i]
+        return frame
+
+
+# --------------------------------------------------------------------------------------------------------------------
+def _refuse(mechanism: Mechanism) -> None:
+    parts = mechanism.parts()
+    if parts.normaliser.couples_rows:
+        raise Unsupported(
+            f"the normaliser {parts.normaliser.name!r} couples rows of weights: a prediction would depend on the other rows "
+            "asked about; choose one that does not"
+        )
+    if mechanism.is_stateful:
+        raise Unsupported(
+            f"{type(parts.similarity).__name__} or another part remembers the queries before: rows of a table have no order"
+        )
+
+
+def _labels(X: Any) -> Any:
+    """The index labels of a DataFrame; None for other inputs."""
+    return np.asarray(X.index) if hasattr(X, "index") and hasattr(X, "columns") else None
+
+
+def _generator(random_state: Any) -> np.random.Generator:
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))

@@ -1,0 +1,198 @@
+"""Attention over training rows: how rows are placed, weighed and answered, how wide to look, and how that is learned."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import entr
+
+from attnlab.arrays import detach, namespace
+from attnlab.kernels.distances import FastNegL2
+from attnlab.mechanisms.engine import Parts, aggregate, context_of, weigh
+from attnlab.models.training import Fitted, Watch, cast, minibatches, minimise_adam
+
+__all__ = ["BLOCK", "Memory", "bandwidth", "learn", "project", "start_projection"]
+
+BLOCK = 2**22  # numbers: no block of queries and keys forms an array of more
+ASKED = 2**19  # pairs that the bandwidth is found from, of 64 rows at the least
+KEYS = 4096  # training rows that one learning step may attend to
+LOOKED_AT = 512  # validation rows that one look goes through
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Rows X (n, d) with values V (n, v), measured from their mean, and sample weights w (n,), or None for ones."""
+
+    parts: Parts
+    X: Array
+    V: Array
+    w: Array | None
+
+    @property
+    def counts(self) -> Array:
+        """The sample weights, ones where there are none."""
+        return np.ones(len(self.X), dtype=self.X.dtype) if self.w is None else self.w
+
+    def weights(self, params: Any, Q: Any, K: Any, w: Any, mask: Any = None, **given: Any) -> tuple[Any, Any]:
+        """W (q, k) of placed queries over placed keys whose sample weights are w, and the engine's context.
+
+        Sample weights multiply the weights of a row, which keeps its sum; a row whose weights sum to more than one is
+        scaled to one.
+        """
+        context = context_of(
+            self.parts, Q, K, None, mask, None, None, None, given.get("rng"), given.get("training", False)
+        )
+        W = weigh(self.parts, params, Q, K, context)
+        xp = namespace(W)
+        if w is not None:
+            total, W = xp.sum(W, axis=-1, keepdims=True), W * w
+            weighted = xp.sum(W, axis=-1, keepdims=True)
+            some = detach(weighted) > 0
+            W = W * xp.where(some, total / xp.where(some, weighted, xp.ones_like(detach(weighted))), total)
+        if not self.parts.normaliser.rows_sum_to_one:
+            W = W / xp.maximum(xp.sum(W, axis=-1, keepdims=True), xp.ones_like(detach(W)[..., :1]))
+        return W, context
+
+    def answer(self, params: Any, Q: Any, K: Any, V: Any, w: Any, mask: Any = None, **given: Any) -> Any:
+        """Y (q, v), measured from the mean of the values: what the weights leave of one goes to that mean."""
+        W, context = self.weights(params, Q, K, w, mask, **given)
+        return aggregate(self.parts, params, W, V, Q, K, context)
+
+    def blocks(self, n_queries: int, n_keys: int, width: int) -> Iterator[slice]:
+        """The queries a few at a time, so that memory does not grow with q k (nor with q k d where the similarity forms it)."""
+        rows = max(1, BLOCK // max(1, n_keys * self.numbers(width)))
+        return (slice(start, start + rows) for start in range(0, n_queries, rows))
+
+    def numbers(self, width: int) -> int:
+        """The numbers that the similarity may form for each pair: d, unless it is known to need only one."""
+        return 1 if isinstance(self.parts.similarity, FastNegL2) else max(1, width)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# projections
+# --------------------------------------------------------------------------------------------------------------------
+def start_projection(kind: str | int | None, X: Array, w: Array) -> dict[str, Array]:
+    """What is learned of the metric, before learning: nothing, log scales of zero, or principal directions (d, width)."""
+    if kind is None:
+        return {}
+    if kind == "scale":
+        return {"log_scale": np.zeros(())}
+    if kind == "diagonal":
+        return {"log_scale": np.zeros(X.shape[1])}
+    centred = (X - np.average(X, axis=0, weights=w)) * np.sqrt(w)[:, None]
+    _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+    return {"W": np.ascontiguousarray(directions[:, ::-1][:, : int(kind)])}
+
+
+def project(learned: Any, X: Any) -> Any:
+    """Rows (n, d) as the similarity compares them: scaled, or times W, or as they are."""
+    if not learned:
+        return X
+    xp = namespace(X)
+    return xp.matmul(X, learned["W"]) if "W" in learned else X * xp.exp(learned["log_scale"])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# how wide to look
+# --------------------------------------------------------------------------------------------------------------------
+def bandwidth(memory: Memory, params: Any, n_neighbors: float) -> float:
+    """The h for which rows over h attend to `n_neighbors` others, effectively.
+
+    The effective number is the exponential of the weights' entropy, the perplexity of stochastic neighbour embedding,
+    here the geometric mean over rows; a row does not see rows that are equal to it. Sample weights count as repetitions.
+    Asking for more than a quarter of the rows asks for a quarter. Of many rows an evenly spaced part is asked, in sorted
+    order.
+    """
+    X, index = np.unique(memory.X, axis=0, return_inverse=True)
+    if len(X) == 1:
+        return 1.0
+    w = np.bincount(index.reshape(-1), weights=memory.counts).astype(X.dtype)
+    Z = project(params["projection"], X)
+    n, total = len(Z), float(w.sum())
+    m = max(64, ASKED // (n * memory.numbers(Z.shape[1])))
+    asked, shares = np.arange(n), w / total
+    if m < n:
+        asked = np.searchsorted(np.cumsum(w), (np.arange(m) + 0.5) * (total / m)).clip(max=n - 1)
+        shares = np.full(m, 1 / m)
+    mask = asked[:, None] != np.arange(n)[None, :]
+    target = math.log(max(1.0, min(n_neighbors, total / 4)))
+
+    def excess(log_h: float) -> float:
+        scaled = Z / math.exp(log_h)
+        W, _ = memory.weights(params, scaled[asked], scaled, w, mask)
+        P = W / np.maximum(W.sum(axis=-1, keepdims=True), np.finfo(W.dtype).tiny)
+        entropy = entr(P).sum(axis=-1, dtype=np.float64) + P @ np.log(w)
+        return float(shares @ entropy) - target
+
+    spread = float(np.sqrt(np.average(((Z - np.average(Z, axis=0, weights=w)) ** 2).mean(axis=1), weights=w)))
+    low, high = math.log(spread) - 7, math.log(spread) + 7
+    if excess(low) >= 0:
+        return math.exp(low)
+    if excess(high) <= 0:
+        return math.exp(high)
+    return math.exp(brentq(excess, low, high, xtol=1e-12))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# learning
+# --------------------------------------------------------------------------------------------------------------------
+def learn(
+    memory: Memory,
+    params: Any,
+    spread: Array,
+    rng: np.random.Generator,
+    *,
+    steps: int,
+    learning_rate: float,
+    batch_size: int,
+    early_stopping: bool,
+    validation_fraction: float,
+    validate_every: int,
+    n_iter_no_change: int,
+    tol: float,
+) -> Fitted:
+    """Minimise the leave-one-out squared error of minibatches of rows, each in units of `spread` (v,), by Adam.
+
+    Rows that are held out are neither asked nor attended to while learning: a distance is symmetric, so that a row that
+    is close to one held out because their targets agree would give its target away.
+    """
+    X, V, n = memory.X, memory.V, len(memory.X)
+    params = cast(params, X.dtype)
+    order = rng.permutation(n)
+    held = order[: max(1, round(validation_fraction * n))] if early_stopping else order[:0]
+    asked = order[len(held) :]
+    n_keys = min(len(asked), KEYS, max(64, BLOCK // (batch_size * memory.numbers(X.shape[1]))))
+    fixed = np.sort(rng.choice(asked, n_keys, replace=False))
+
+    def loss(params: Any, rows: Array, keys: Array, training: bool) -> Any:
+        Q, K = project(params["projection"], X[rows]), project(params["projection"], X[keys])
+        inner = {role: learned for role, learned in params.items() if role != "projection"}
+        w = None if memory.w is None else memory.w[keys]
+        unseen = rows[:, None] != keys[None, :]
+        away = (memory.answer(inner, Q, K, V[keys], w, unseen, rng=rng, training=training) - V[rows]) / spread
+        counts = memory.counts[rows, None]
+        return namespace(away).sum(away * away * counts) / (counts.sum() * V.shape[1])
+
+    def batch_loss(params: Any, batch: Array) -> Any:
+        keys = fixed if n_keys == len(asked) else np.sort(rng.choice(asked, n_keys, replace=False))
+        return loss(params, asked[batch], keys, True)
+
+    def look(params: Any) -> dict[str, float]:
+        rows = held[:LOOKED_AT]
+        parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+        losses = [float(loss(params, part, fixed, False)) for part in parts]
+        return {"loss": float(np.average(losses, weights=[memory.counts[part].sum() for part in parts]))}
+
+    watch = Watch(look, validate_every, n_iter_no_change, tol) if early_stopping else None
+    batches = minibatches(len(asked), min(batch_size, len(asked)), rng)
+    with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
+        warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
+        return minimise_adam(batch_loss, params, batches, steps, learning_rate, watch)

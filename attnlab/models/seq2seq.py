@@ -1,0 +1,394 @@
+"""AttentionSeq2Seq: an encoder, a decoder and one mechanism between them, learned from pairs of sentences."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from attnlab.data import AlignmentData
+from attnlab.errors import NothingToLearn, SettingError
+from attnlab.interfaces import MechanismComponent, Model, Source
+from attnlab.kernels.attentive import FastPreviousState
+from attnlab.kernels.gru import FastGru
+from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.mechanisms.recurrent import CurrentState, FixedContext, PreviousState
+from attnlab.models.decoding import beam_search, greedy
+from attnlab.models.examples import top_gold
+from attnlab.models.network import Network
+from attnlab.models.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
+from attnlab.models.training import Watch, cast, count, minimise_adam, seed_sequence
+from attnlab.models.vocabulary import Vocabulary, bucketed
+from attnlab.registry import build
+from attnlab.settings import checked
+
+__all__ = ["AttentionSeq2Seq"]
+
+
+class AttentionSeq2Seq(Model, BaseEstimator):
+    """An encoder-decoder of sequences, with one attention mechanism between, learned from pairs of sentences.
+
+    The encoder gives h_1..h_m, the decoder a state s_t for each output token from the token before and a context c_t, and
+    tanh([s_t; c_t] Wr + br) Wy + by scores the next token. Minimises the cross entropy of the target tokens and the stop, in
+    nats a token, by Adam with the true tokens as inputs (teacher forcing). The alignment is latent: what the contexts weigh.
+    Cost: steps x batch_size times a few hundred operations a number learned.
+
+    Parameters
+    ----------
+    mechanism : Mechanism, mapping of parts, or None
+        What to attend with; None is additive, softmax, weighted sum.
+    encoder : name, {name: {setting: value}}, or Encoder
+        `embedding`, `rnn`, `birnn`, or a plugin's.
+    decoder : "rnn"
+        A GRU.
+    context : "attention" or "fixed"
+        A context c_t for each output token, or one fixed context C for all of them.
+    fixed_context : "last" or "mean"
+        C = F(h_1..h_m): the encoder's state at the end, or the mean of its states. The decoder's first state is tanh of a
+        linear map of C in any case.
+    attend_with : "previous_state" or "current_state"
+        Compare with s_{t-1}, so that s_t knows c_t (Bahdanau), or with s_t (Luong). Without meaning for a fixed context,
+        which goes into every step.
+    embedding_dim, hidden_dim : int > 0, units
+        Widths of the embeddings of both languages, and of the encoder's and the decoder's states and the read-out.
+    steps : int >= 0
+        Minibatches.
+    batch_size : int > 0, pairs
+        Pairs of like length come together.
+    learning_rate : float > 0, dimensionless
+        Adam's.
+    clip_norm : float > 0 or None, in the unit of the gradient
+        The greatest length of the gradient.
+    beam : int > 0
+        Sentences kept in `predict`; 1 is greedy.
+    max_length : int > 0 or None, tokens
+        The most that `predict` says; None is 10 more than the source's length times the largest ratio of target to source
+        length in training.
+    min_count : int > 0
+        Tokens seen less often in training are unknown.
+    early_stopping : bool
+        Stop when the loss on validation data has not fallen by `tol` for `n_iter_no_change` looks, and keep the best. The
+        validation data are those given to `fit`, or a part of the training data.
+    validation_fraction : float in (0, 1)
+        That part, when `fit` is given no validation data.
+    validate_every : int > 0, steps
+    n_iter_no_change : int > 0, looks
+    tol : float >= 0, nats a token
+    dtype : "float32" or "float64"
+    backend : "fast" or "reference"
+        The decoder's hand-written gradient where there is one, or plain maths under autograd: the same numbers. Encoders have
+        such a setting of their own.
+    random_state : int, numpy.random.Generator or RandomState, or None
+
+    Attributes
+    ----------
+    mechanism_ : the mechanism that was learned
+    encoder_ : the encoder
+    params_ : dict, the learned arrays, by "embedding", "encoder", "start", "decoder", "readout"
+    source_vocabulary_, target_vocabulary_ : the tokens known
+    class_of_ : dict, the class of each target token: its data's, or without these its place in the vocabulary
+    n_iter_ : int, steps taken
+    loss_curve_ : list of float, nats a token, of each step
+    validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
+    n_parameters_ : int, numbers learned
+    operations_per_query_ : float, of the mechanism, for one output token and a source of mean length; 0 for a fixed context
+    backend_ : str, "fast" where the decoder has a hand-written gradient, else "reference"
+
+    Raises
+    ------
+    Diverged
+        When the loss or a learned array becomes NaN or infinite; its `step` says when.
+    Unsupported
+        For AlignmentData without tokens.
+
+    Notes
+    -----
+    Tokens are strings or integers. A token that training has not seen is unknown: all such tokens have one embedding, which
+    stays at zero unless `min_count` leaves out some in training; `predict` never says it. An empty source sentence is
+    refused; an empty target is one that stops at once. The decoder asks for the positions 0, 1, ... of queries; parts that
+    ask for true lengths get that of the target with its stop, which `predict` takes to be the source's times the mean ratio.
+
+    For AlignmentData, as a sweep gives them, sentences are `data.tokens`, pairs (source tokens, target tokens); `align` and
+    `predict` give arrays that fit the data's, and padding is what lies beyond the tokens.
+
+    References
+    ----------
+    Bahdanau, Cho, Bengio (2015); Luong, Pham, Manning (2015); Cho et al. (2014) for the fixed context.
+
+    Examples
+    --------
+    >>> X = [["Tom", "chases", "Jerry"], ["Jerry", "chases", "Tom"]] * 8
+    >>> y = [["汤姆", "追逐", "杰瑞"], ["杰瑞", "追逐", "汤姆"]] * 8
+    >>> model = AttentionSeq2Seq(embedding_dim=16, hidden_dim=16, steps=60, learning_rate=0.02, random_state=0).fit(X, y)
+    >>> model.predict([["Jerry", "chases", "Tom"]])
+    [['杰瑞', '追逐', '汤姆']]
+    >>> model.align(X[:1], y[:1])[0].shape
+    (3, 3)
+    """
+
+    name = "seq2seq"
+    source = Source(
+        "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
+    )
+
+    def __init__(
+        self,
+        mechanism: Any = None,
+        encoder: Any = "birnn",
+        decoder: Literal["rnn"] = "rnn",
+        context: Literal["attention", "fixed"] = "attention",
+        fixed_context: Literal["last", "mean"] = "last",
+        attend_with: Literal["previous_state", "current_state"] = "previous_state",
+        embedding_dim: Annotated[int, Gt(0)] = 64,
+        hidden_dim: Annotated[int, Gt(0)] = 64,
+        steps: Annotated[int, Ge(0)] = 1000,
+        batch_size: Annotated[int, Gt(0)] = 32,
+        learning_rate: Annotated[float, Gt(0)] = 0.003,
+        clip_norm: Annotated[float, Gt(0)] | None = 1.0,
+        beam: Annotated[int, Gt(0)] = 1,
+        max_length: Annotated[int, Gt(0)] | None = None,
+        min_count: Annotated[int, Gt(0)] = 1,
+        early_stopping: bool = False,
+        validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
+        validate_every: Annotated[int, Gt(0)] = 100,
+        n_iter_no_change: Annotated[int, Gt(0)] = 5,
+        tol: Annotated[float, Ge(0)] = 1e-4,
+        dtype: Literal["float32", "float64"] = "float32",
+        backend: Literal["fast", "reference"] = "fast",
+        random_state: Any = None,
+    ) -> None:
+        self.mechanism = mechanism
+        self.encoder = encoder
+        self.decoder = decoder
+        self.context = context
+        self.fixed_context = fixed_context
+        self.attend_with = attend_with
+        self.embedding_dim = embedding_dim
+        self.hidden_dim = hidden_dim
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.clip_norm = clip_norm
+        self.beam = beam
+        self.max_length = max_length
+        self.min_count = min_count
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.validate_every = validate_every
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.dtype = dtype
+        self.backend = backend
+        self.random_state = random_state
+
+    def set_params(self, **params: Any) -> AttentionSeq2Seq:
+        """Change settings; `mechanism__similarity="dot"` and `mechanism__similarity__hidden=8` reach into the mechanism."""
+        given = params.get("mechanism", self.mechanism)
+        if any(key.startswith("mechanism__") for key in params) and not isinstance(given, MechanismComponent):
+            params["mechanism"] = _mechanism(given)
+        return super().set_params(**params)
+
+    # -- learning -----------------------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any = None, validation: Any = None) -> AttentionSeq2Seq:
+        """Learn from pairs of sentences.
+
+        Parameters
+        ----------
+        X : list of source sentences, each a list of tokens; or AlignmentData with `tokens`
+        y : list of target sentences; None for AlignmentData
+        validation : (X, y), AlignmentData, or None
+            Looked at every `validate_every` steps, for `validation_curve_` and early stopping.
+
+        Returns
+        -------
+        self
+        """
+        checked("model", type(self), self.get_params(deep=False))
+        streams = [np.random.default_rng(s) for s in seed_sequence(self.random_state).spawn(4)]
+        sources, targets = sentences_of(X, y, "fit")
+        if not sources:
+            raise ValueError("fit needs at least one pair of sentences; got 0")
+        self.source_vocabulary_ = Vocabulary(sources, self.min_count)
+        self.target_vocabulary_ = Vocabulary(targets, self.min_count)
+        ratios = np.array([(len(t) + 1) / len(s) for s, t in zip(sources, targets, strict=True)])
+        self._ratio, self._longest_ratio = float(ratios.mean()), float(ratios.max())
+        self._learn_classes(X, targets)
+        pairs = self._numbered(X, sources, targets)
+        looked_at = None
+        if validation is not None:
+            X, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
+            looked_at = self._numbered(X, *sentences_of(X, y, "fit's validation data"))
+        if self.early_stopping and looked_at is None:
+            pairs, looked_at = pairs.held_out(self.validation_fraction, streams[3])
+
+        self.mechanism_ = _mechanism(self.mechanism)
+        self.encoder_ = build("encoder", self.encoder)
+        decoder = self._decoder()
+        self.backend_ = "fast" if isinstance(decoder, FastPreviousState) or self.context == "fixed" else "reference"
+        self._network = Network(self.encoder_, decoder, self.fixed_context)
+        sizes = len(self.source_vocabulary_), len(self.target_vocabulary_)
+        self.params_ = cast(self._network.init(streams[0], *sizes, self.embedding_dim, self.hidden_dim), self.dtype)
+        self.n_parameters_ = count(self.params_)
+        self.operations_per_query_ = self._operations(sources)
+        with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
+            warnings.filterwarnings("ignore", "Output seems independent of input")
+            self._learn(pairs, looked_at, streams)
+        return self
+
+    def _learn(self, pairs: Pairs, validation: Pairs | None, streams: list[Any]) -> None:
+        sentences = pairs._replace(data=None)
+
+        def loss(params: Any, rows: Any) -> Any:
+            return self._network.loss(params, sentences.pick(rows), rng=streams[2], training=True)
+
+        watch = None
+        if validation is not None:
+            patience = self.n_iter_no_change if self.early_stopping else None
+            watch = Watch(lambda params: self._look(params, validation), self.validate_every, patience, self.tol)
+        if not self.steps:
+            warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=3)
+            self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
+            return
+        batches = bucketed(pairs.lengths, self.batch_size, streams[1])
+        fitted = minimise_adam(loss, self.params_, batches, self.steps, self.learning_rate, watch, self.clip_norm)
+        self.params_, self.n_iter_ = fitted.params, fitted.n_iter
+        self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
+
+    def _decoder(self) -> Any:
+        fast = self.backend == "fast"
+        gru = FastGru() if fast else None
+        if self.context == "fixed":
+            return FixedContext(gru)
+        if self.attend_with == "current_state":
+            return CurrentState(self.mechanism_, gru)
+        if fast and FastPreviousState.supports(self.mechanism_):
+            return FastPreviousState(self.mechanism_)
+        return PreviousState(self.mechanism_, gru)
+
+    def _operations(self, sources: Any) -> float:
+        operations = getattr(self.mechanism_, "operations", None)
+        if self.context == "fixed" or operations is None:
+            return 0.0 if self.context == "fixed" else float("nan")
+        d = self.params_["start"]["W"].shape[0]
+        return float(operations(max(1, round(np.mean([len(s) for s in sources]))), self.hidden_dim, d, d))
+
+    def _learn_classes(self, X: Any, targets: Any) -> None:
+        """Which class each target token is, from data whose targets are classes; else its place in the vocabulary."""
+        self.class_of_: dict[Any, int] = {token: i for i, token in enumerate(self.target_vocabulary_.tokens)}
+        self._n_classes = len(self.class_of_)
+        if not isinstance(X, AlignmentData) or not X.is_classification:
+            return
+        classes = np.asarray(X.target)
+        self.class_of_ = {}
+        for i, sentence in enumerate(targets):
+            for t, token in enumerate(sentence):
+                if self.class_of_.setdefault(token, int(classes[i, t])) != classes[i, t]:
+                    raise ValueError(
+                        f"the target token {token!r} has class {self.class_of_[token]} and, in example {i}, class "
+                        f"{classes[i, t]}; a token must have one class"
+                    )
+        self._n_classes = max([X.V.shape[2], *(c + 1 for c in self.class_of_.values())])
+
+    def _look(self, params: Any, pairs: Pairs) -> dict[str, float]:
+        parts = [pairs.pick(rows) for rows in in_chunks(pairs.lengths)]
+        tokens = [sum(len(t) + 1 for t in part.target) for part in parts]
+        seen = {"loss": float(np.average([float(self._network.loss(params, part)) for part in parts], weights=tokens))}
+        if pairs.data is not None and pairs.data.gold is not None:
+            seen["alignment_accuracy"] = top_gold(
+                ragged_to(pairs.data, self._network.weights(params, pairs)), pairs.data
+            )
+        return seen
+
+    # -- using it -------------------------------------------------------------------------------------------------
+    def predict(self, X: Any) -> Any:
+        """What it says: a list of target tokens for each source sentence.
+
+        For AlignmentData an array (n, q, classes + 1), 1 at the class of each token said and 0 elsewhere; the last class
+        stands for no token (it stopped before) and for a token without class. Its target tokens are not looked at.
+        """
+        check_is_fitted(self, "params_")
+        said = self._say(sources_of(X))
+        if not isinstance(X, AlignmentData):
+            return said
+        nothing = self._n_classes
+        classes = np.full((len(X), X.n_queries), nothing)
+        for i, sentence in enumerate(said):
+            known = [self.class_of_.get(token, nothing) for token in sentence[: X.n_queries]]
+            classes[i, : len(known)] = known
+        return np.eye(nothing + 1)[classes]
+
+    def _say(self, sources: Any) -> list[Any]:
+        numbers = self.source_vocabulary_.numbers(sources)
+        step = functools.partial(self._network.step, self.params_)
+        said: list[Any] = [None] * len(numbers)
+        with np.errstate(all="ignore"):
+            for rows in in_chunks([(len(sentence),) for sentence in numbers]):
+                there = np.array([len(numbers[i]) for i in rows])
+                limits = np.ceil(there * self._longest_ratio).astype(int) + 10
+                if self.max_length is not None:
+                    limits = np.full(len(rows), self.max_length)
+                lengths = np.stack([np.maximum(np.rint(there * self._ratio), 1).astype(int), there], axis=1)
+                state = self._network.encoded(self.params_, [numbers[i] for i in rows], lengths)
+                if self.beam == 1:
+                    ids = greedy(step, state, limits)
+                else:
+                    ids = beam_search(step, state, limits, self.beam)
+                for row, line in zip(rows, ids, strict=True):
+                    said[row] = self.target_vocabulary_.words(line)
+        return said
+
+    def align(self, X: Any, y: Any = None) -> Any:
+        """The weights of each target token over the source tokens, with the true tokens before it as the decoder's inputs.
+
+        A list with an array (target tokens, source tokens) for each pair; for AlignmentData one array (n, q, k), 0 beyond
+        the tokens. A fixed context prefers no token: its weights are uniform.
+        """
+        check_is_fitted(self, "params_")
+        pairs = self._numbered(X, *sentences_of(X, y, "align"))
+        with np.errstate(all="ignore"):
+            weights = self._network.weights(self.params_, pairs)
+        return weights if pairs.data is None else ragged_to(pairs.data, weights)
+
+    def token_accuracy(self, X: Any, y: Any = None) -> float:
+        """The share of tokens that `predict` says rightly and at their place, of the longer of what is said and the target."""
+        said, targets = self._said_and_true(X, y)
+        right = sum(a == b for one, two in zip(said, targets, strict=True) for a, b in zip(one, two, strict=False))
+        return right / max(1, sum(max(len(one), len(two)) for one, two in zip(said, targets, strict=True)))
+
+    def exact_match(self, X: Any, y: Any = None) -> float:
+        """The share of sentences that `predict` says just like the target, no token more or less."""
+        said, targets = self._said_and_true(X, y)
+        return sum(one == two for one, two in zip(said, targets, strict=True)) / max(1, len(said))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """`token_accuracy`; up is better, 1 is perfect."""
+        return self.token_accuracy(X, y)
+
+    def _said_and_true(self, X: Any, y: Any) -> tuple[list[Any], list[Any]]:
+        check_is_fitted(self, "params_")
+        sources, targets = sentences_of(X, y, "score")
+        return self._say(sources), targets
+
+    def _numbered(self, X: Any, sources: Any, targets: Any) -> Pairs:
+        data = X if isinstance(X, AlignmentData) else None
+        return Pairs(self.source_vocabulary_.numbers(sources), self.target_vocabulary_.numbers(targets), data)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+def _mechanism(given: Any) -> Any:
+    if given is None:
+        return Mechanism("additive", "softmax")
+    if isinstance(given, Mapping):
+        checked("mechanism", Mechanism, given)
+        return Mechanism(**given)
+    if isinstance(given, MechanismComponent):
+        return given
+    raise SettingError(
+        f"mechanism must be a Mechanism, a mapping such as {{'similarity': 'additive'}}, or None; got {type(given).__name__}"
+    )
