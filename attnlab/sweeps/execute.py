@@ -148,7 +148,12 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
         assert diverged is not None
         raise diverged
     _, model, chosen, seconds = best
-    return model, {"fit_seconds": seconds, "n_tuned": len(candidates), "tuned": chosen, "backend": "reference"}
+    return model, {
+        "fit_seconds": seconds,
+        "n_tuned": len(candidates),
+        "tuned": chosen,
+        "backend": getattr(model, "backend_", "reference"),
+    }
 
 
 def _fit(model: Any, splits: Splits) -> None:
