@@ -182,7 +182,9 @@ def _name_of(executor: str | Mapping[str, Any]) -> str:
     return executor if isinstance(executor, str) else next(iter(executor), "")
 
 
-def _executor(executor: str | Mapping[str, Any], jobs: int | None, experiment: Experiment, limits: Mapping[str, Any]) -> Any:
+def _executor(
+    executor: str | Mapping[str, Any], jobs: int | None, experiment: Experiment, limits: Mapping[str, Any]
+) -> Any:
     """The executor by name, with those of jobs and limits that it has as settings.
 
     Raises

@@ -79,7 +79,9 @@ def test_only_columns_that_differ_are_shown():
 
 
 def test_what_was_tuned_is_no_point_of_the_grid():
-    frame = rows(similarity=["dot"] * 2, seed=[0, 1], alignment_accuracy=[0.5, 0.7], **{"model.learning_rate": [0.1, 0.3]})
+    frame = rows(
+        similarity=["dot"] * 2, seed=[0, 1], alignment_accuracy=[0.5, 0.7], **{"model.learning_rate": [0.1, 0.3]}
+    )
     assert len(summarise(frame, ["alignment_accuracy"])) == 2
     frame.attrs["tuned"] = ["model.learning_rate"]
     (mean,) = summarise(frame, ["alignment_accuracy"])["alignment_accuracy"]
