@@ -16,12 +16,12 @@ from typing import Any
 import click
 
 from attnlab import __version__
-from attnlab.align_command import align
-from attnlab.authoring import cite, new
-from attnlab.commands_claims import claims, index, plot, print_claims
-from attnlab.commands_components import check, list_, plugins, schema, show
-from attnlab.compare_command import compare
-from attnlab.options import (
+from attnlab.commands.align import align
+from attnlab.commands.authoring import cite, new
+from attnlab.commands.claims import claims, index, plot, print_claims
+from attnlab.commands.compare import compare
+from attnlab.commands.components import check, list_, plugins, schema, show
+from attnlab.commands.options import (
     STORE,
     experiment_option,
     format_option,
@@ -32,6 +32,7 @@ from attnlab.options import (
     store_option,
     use_plugins,
 )
+from attnlab.commands.report import report
 
 __all__ = ["main"]
 
@@ -344,5 +345,5 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     return 0
 
 
-for command in (align, check, cite, claims, compare, index, list_, new, plot, plugins, schema, show):
+for command in (align, check, cite, claims, compare, index, list_, new, plot, plugins, report, schema, show):
     cli.add_command(command)

@@ -30,8 +30,7 @@ LAYERS = [
     ["kernels"],
     ["models"],
     ["sweeps"],
-    ["analysis", "authoring", "testing"],
-    ["options"],
+    ["analysis", "testing"],
     ["commands"],
     ["builtins", "cli"],
     ["__main__"],
@@ -52,13 +51,8 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-def layer(name: str) -> str:
-    """commands_x.py and x_command.py are commands."""
-    return "commands" if name.startswith("commands_") or name.endswith("_command") else name
-
-
 def layer_of(file: Path) -> str:
-    return layer(file.relative_to(ROOT).parts[0].removesuffix(".py"))
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 def imported(file: Path) -> set[str]:
@@ -75,7 +69,7 @@ def imported(file: Path) -> set[str]:
         for path in paths:
             package, *rest = path.split(".")
             if package == "attnlab":
-                found.add(layer(rest[0]) if rest and layer(rest[0]) in RANK else "attnlab")
+                found.add(rest[0] if rest and rest[0] in RANK else "attnlab")
     return found
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from attnlab.authoring import references, template
+from attnlab.commands.authoring import references, template
 from attnlab.plugins import HOOK_OF_KIND
 from attnlab.sweeps.experiment import read
 

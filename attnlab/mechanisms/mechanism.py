@@ -80,6 +80,11 @@ class Mechanism(MechanismComponent):
         self.position = position
         self.mask = mask
 
+    def _repr_html_(self) -> str:
+        from attnlab.mechanisms.html import mechanism_html
+
+        return mechanism_html(self)
+
     # -- settings -----------------------------------------------------------------------------------------------
     def parts(self) -> Parts:
         """The parts as objects, names looked up."""

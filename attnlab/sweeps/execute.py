@@ -221,6 +221,9 @@ def _examples(condition: str, data: AlignmentData, W: Any) -> dict[str, Any]:
         kept[f"test.{condition}.gold"] = data.gold[:EXAMPLES_KEPT]
     if data.mask is not None:
         kept[f"test.{condition}.mask"] = data.mask[:EXAMPLES_KEPT]
+    if data.tokens is not None:
+        words = [[[str(token) for token in side] for side in pair] for pair in data.tokens[:EXAMPLES_KEPT]]
+        kept[f"test.{condition}.tokens"] = np.array(json.dumps(words))
     return kept
 
 

@@ -87,7 +87,13 @@ def sweep(
     chosen = _chosen(experiments, only, limit)
     with Store(store) as opened:
         for experiment, runs in chosen:
-            opened.add_experiment(experiment.name, experiment.question, experiment.text, _ids(plan(experiment)))
+            opened.add_experiment(
+                experiment.name,
+                experiment.question,
+                experiment.text,
+                _ids(plan(experiment)),
+                str(experiment.path or ""),
+            )
             todo = [p.run for p in _decided(opened, runs, words) if p.action == "run"]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             with (

@@ -218,8 +218,8 @@ class Store:
             If no run or more than one begins so.
         """
         with self._snapshot():
-            query = "SELECT run_id FROM runs WHERE substr(run_id, 1, ?) = ? LIMIT 6"
-            ids = [row[0] for row in self._db.execute(query, (len(prefix), prefix))]
+            query = "SELECT run_id FROM runs WHERE run_id >= ? AND run_id < ? || char(1114111) LIMIT 6"
+            ids = [row[0] for row in self._db.execute(query, (prefix, prefix))]
             if not ids or not prefix:
                 raise UnknownName(f"{self.path}: no run {prefix!r} in this store; `attnlab results` lists them")
             if len(ids) > 1:

@@ -16,7 +16,7 @@ from scipy import stats
 import attnlab
 from attnlab.analysis.compare import compare, pairwise, performance_profile
 from attnlab.analysis.statistics import holm, mean_interval, seeds_needed, tasks_needed
-from attnlab.compare_command import compare as command
+from attnlab.commands.compare import compare as command
 from attnlab.errors import SettingError
 
 NAMES = ["scaled_dot", "additive", "cosine"]
@@ -474,5 +474,5 @@ def test_command_refuses(store):
 
 
 def test_importing_attnlab_does_not_load_the_analysis():
-    code = "import attnlab, attnlab.compare_command, sys; print('pandas' in sys.modules)"
+    code = "import attnlab, attnlab.commands.compare, sys; print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

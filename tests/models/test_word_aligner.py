@@ -12,9 +12,9 @@ import pytest
 from sklearn.base import clone
 
 from attnlab import AttentionAligner, Mechanism
-from attnlab.align_command import align as align_command
 from attnlab.bitext import error_rate, read_links, read_pairs, to_alignment_data
 from attnlab.cli import cli, main
+from attnlab.commands.align import align as align_command
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError, ShapeError, Unsupported
 from attnlab.metrics.alignment import Aer, AlignmentAccuracy

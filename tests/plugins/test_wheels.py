@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DISTANCE = ROOT / "plugins" / "attnlab-distance"
+OURS = [ROOT / "plugins" / name for name in ("attnlab-distance", "attnlab-notify")]
 
 SIMILARITY = '''
 from attnlab import Similarity, hookimpl
@@ -78,12 +78,13 @@ def _do(*command, **options):
 def site(tmp_path_factory):
     """A directory into which all the wheels are installed."""
     base = tmp_path_factory.mktemp("wheels")
-    _do(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", base / "wheels", DISTANCE)
+    for project in OURS:
+        _do(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", base / "wheels", project)
     for distribution, source in PLUGINS.items():
         project = _project(base / distribution, distribution, source)
         _do(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", base / "wheels", cwd=project)
     wheels = sorted((base / "wheels").glob("*.whl"))
-    assert len(wheels) == len(PLUGINS) + 1
+    assert len(wheels) == len(PLUGINS) + len(OURS)
     _do(
         sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", base / "site", *wheels
     )
@@ -152,9 +153,10 @@ def test_settings_of_a_plugin_are_checked(python):
     assert "did you mean scale?" in message
 
 
-def test_its_own_tests_pass_where_it_is_installed(site, tmp_path):
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]), "ATTNLAB_PLUGINS": "attnlab-distance"}
-    command = (sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", DISTANCE)
+@pytest.mark.parametrize("project", OURS, ids=lambda p: p.name)
+def test_its_own_tests_pass_where_it_is_installed(site, tmp_path, project):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]), "ATTNLAB_PLUGINS": project.name}
+    command = (sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", project)
     told = _do(*command, env=env, cwd=tmp_path)
     assert " passed" in told
     assert "failed" not in told
@@ -192,7 +194,7 @@ def test_broken_plugins_stop_nobody_else(seen):
     assert records["attnlab"][0] == records["attnlab-distance"][0] == records["generates"][0] == "ok"
     assert {"scaled_dot", "laplace", "gaussian", "generated"} <= set(names["similarity"])
     assert {"softmax", "sparsemax"} <= set(names["normaliser"])
-    assert len(records) == len(PLUGINS) + 2
+    assert len(records) == len(PLUGINS) + len(OURS) + 1
     assert sorted(d for d, r in records.items() if r[0] == "broken") == sorted(set(PLUGINS) - {"generates"})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from attnlab.options import format_option, plugin_options, use_plugins
+from attnlab.commands.options import format_option, plugin_options, use_plugins
 
 __all__ = ["check", "list_", "plugins", "schema", "show"]
 

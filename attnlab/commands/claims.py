@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnlab.options import experiment_option, format_option, plugin_options, store_option, use_plugins
+from attnlab.commands.options import experiment_option, format_option, plugin_options, store_option, use_plugins
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,266 @@
+"""From the store to the plain data of a report: no HTML here, and nothing that is not in the store or judged from it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import attnlab
+from attnlab.errors import AttnlabError
+from attnlab.sweeps.experiment import Experiment, read
+from attnlab.sweeps.frame import AXES, frame_of, metric_columns
+from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.store import Linked, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attnlab.analysis.report.lookback import Lookback
+
+__all__ = ["Book", "Chapter", "Comparison", "Failure", "collect"]
+
+COMPARED = ("similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model")
+TRACEBACK_LIMIT = 20_000  # characters
+RUNS_NAMED = 12  # of a kind of failure
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Runs that ended in the same way: a status and a reason, one traceback, and some of the runs."""
+
+    status: str
+    reason: str
+    count: int
+    traceback: str
+    runs: Sequence[tuple[str, str]]  # (run_id, label)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `attnlab.compare` says of one axis, or why it says nothing."""
+
+    metric: str
+    by: str
+    table: pd.DataFrame | None
+    conclusion: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One experiment: what it asks, and what there is to answer it."""
+
+    name: str
+    question: str
+    source: str
+    text: str
+    linked_at: str
+    n_planned: int
+    frame: pd.DataFrame
+    metrics: Sequence[str]  # to show; the first ranks
+    points: Sequence[str]  # the columns in which the runs differ, but the seed and the test condition
+    ranking: pd.DataFrame
+    claims: pd.DataFrame | None
+    claims_problem: str
+    comparisons: Sequence[Comparison]
+    failures: Sequence[Failure]
+    notes: Sequence[tuple[str, int]]  # what runs remarked, and how many
+    lookback: Lookback
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many runs ended how, `ok` first."""
+        found = Counter(map(str, self.frame.drop_duplicates("run_id")["status"]))
+        return {"ok": found.pop("ok", 0), **{status: found[status] for status in sorted(found)}}
+
+    @property
+    def n_missing(self) -> int:
+        """Planned runs that were never run."""
+        return max(0, self.n_planned - sum(self.statuses.values()))
+
+
+@dataclass(frozen=True)
+class Book:
+    """All that a report says."""
+
+    store: str
+    chapters: Sequence[Chapter]
+    environment: Sequence[tuple[str, str]]
+    made_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Book:
+    """What the store holds, judged and ready to be written down.
+
+    Parameters
+    ----------
+    store : path
+    experiment : str or None
+        The name of one experiment; None for all, and for runs that none plans any longer.
+
+    Raises
+    ------
+    StoreError, UnknownName
+        When there is no such store or experiment, or a row is damaged.
+    """
+    from attnlab.analysis.report.lookback import Budget
+
+    with Store(store, create=False) as opened:
+        linked = {entry.key: entry for entry in opened.experiments()}
+        records: dict[str, list[tuple[str, Run, Result]]] = {
+            key: [] for key in linked if experiment is None or key == experiment
+        }
+        for record in opened.rows(experiment):
+            records.setdefault(record[0], []).append(record)
+        budget = Budget(len(records))
+        chapters = [_chapter(linked.get(key), key, found, opened, budget) for key, found in records.items()]
+    return Book(os.fspath(store), chapters, _environment([record for found in records.values() for record in found]))
+
+
+def _chapter(
+    linked: Linked | None, key: str, records: Sequence[tuple[str, Run, Result]], opened: Store, budget: Any
+) -> Chapter:
+    from attnlab.analysis.report.lookback import look_back
+    from attnlab.analysis.summary import summarise, varied
+
+    frame = frame_of(records)
+    experiment, problem = _experiment(linked)
+    if experiment is not None:
+        frame.attrs["tuned"] = tuple(experiment.tune)
+    measured = [m for m in metric_columns(frame) if frame[m].notna().any()]
+    metrics = [m for m in (experiment.metrics if experiment else ()) if m in measured]
+    metrics = metrics or sorted(measured, key=lambda m: m != "alignment_accuracy")[:6]
+    points = _telling(frame, [c for c in varied(frame) if c != "test"]) if len(frame) else []
+    ranking = summarise(frame, metrics) if len(frame) and metrics else frame.iloc[:0, :0]
+    claims, problem = _claims(frame, experiment, problem)
+    return Chapter(
+        name=key,
+        question=linked.question if linked else "Runs that no experiment plans any longer",
+        source=(experiment.source or "") if experiment else "",
+        text=linked.text if linked else "",
+        linked_at=linked.linked_at if linked else "",
+        n_planned=len(linked.run_ids) if linked else len(records),
+        frame=frame,
+        metrics=metrics,
+        points=points,
+        ranking=ranking.drop(columns=[c for c in ranking.columns if "." in c and c not in points]),
+        claims=claims,
+        claims_problem=problem,
+        comparisons=_comparisons(frame, metrics[:1]),
+        failures=_failures(records),
+        notes=Counter(str(note) for _, _, r in records for note in r.facts.get("notes", ())).most_common(),
+        lookback=look_back(frame, points, opened, budget),
+    )
+
+
+def _experiment(linked: Linked | None) -> tuple[Experiment | None, str]:
+    """The experiment that a store's text describes, or why it cannot be read here."""
+    if linked is None:
+        return None, ""
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        if linked.path and os.path.exists(linked.path):
+            found = read(linked.path)
+            if found.text == linked.text:
+                return found, ""
+        written = YAML(typ="safe", pure=True).load(linked.text)
+        if isinstance(written, dict):  # any other text would be taken for the name of a file
+            return read(written), ""
+    except (AttnlabError, YAMLError) as error:
+        return None, f"its text cannot be read here: {error}"
+    return None, "its text in the store is no experiment"
+
+
+def _claims(frame: pd.DataFrame, experiment: Experiment | None, problem: str) -> tuple[pd.DataFrame | None, str]:
+    if experiment is None or not experiment.claims:
+        return None, problem
+    from attnlab.analysis.claims import check_claims
+
+    try:
+        return check_claims(frame, experiment), ""
+    except AttnlabError as error:
+        return None, str(error)
+
+
+def _telling(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Those of the columns that say more than the part whose setting they are."""
+    kept = []
+    for column in columns:
+        part = column.rpartition(".")[0]
+        if part in frame.columns:
+            shown = frame[column].map(repr)
+            if shown.groupby(frame[part].map(repr)).nunique().max() == 1 and part in columns:
+                continue
+        kept.append(column)
+    return kept
+
+
+def _comparisons(frame: pd.DataFrame, metrics: Sequence[str]) -> list[Comparison]:
+    """Each axis of the mechanism that varies, by the first metric."""
+    found = []
+    for metric in metrics:
+        for by in COMPARED:
+            if by in frame and frame[by].dropna().nunique() > 1:
+                try:
+                    table = attnlab.compare(frame, metric, by)
+                    found.append(Comparison(metric, by, table, str(table.attrs["conclusion"])))
+                except AttnlabError as error:
+                    found.append(Comparison(metric, by, None, str(error)))
+    return found
+
+
+def _failures(records: Iterable[tuple[str, Run, Result]]) -> list[Failure]:
+    groups: dict[tuple[str, str], list[tuple[Run, Result]]] = {}
+    for _, run, result in records:
+        if result.status != "ok":
+            groups.setdefault((result.status, result.reason), []).append((run, result))
+    return [
+        Failure(
+            status,
+            reason,
+            len(group),
+            group[0][1].traceback[-TRACEBACK_LIMIT:],
+            [(run.run_id, run.label()) for run, _ in group[:RUNS_NAMED]],
+        )
+        for (status, reason), group in sorted(groups.items(), key=lambda item: (item[0][0] == "skipped", -len(item[1])))
+    ]
+
+
+def _environment(records: Sequence[tuple[str, Run, Result]]) -> list[tuple[str, str]]:
+    """What the runs were made with: each version, and how many runs where there is more than one."""
+    unique = {run.run_id: result for _, run, result in records}.values()
+    names = dict.fromkeys(name for result in unique for name in result.versions)
+    facts = [(name, [r.versions[name] for r in unique if name in r.versions]) for name in names]
+    facts.append(("backend", [r.facts["backend"] for r in unique if "backend" in r.facts]))
+    facts.append(("executor", [r.executor for r in unique if r.executor]))
+    rows = [(name, _counted(Counter(map(str, values)))) for name, values in facts]
+    started = sorted(r.started_at for r in unique if r.started_at)
+    if started:
+        rows.append(("started", started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"))
+    rows.append(("time in runs", _duration(sum(r.seconds for r in unique))))
+    rows.append(("report written by", f"attnlab {attnlab.__version__}, Python {platform.python_version()}"))
+    return [(name, value) for name, value in rows if value]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def task_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns that say which examples a run has seen: the task and its settings."""
+    return [c for c in frame.columns if c == AXES[0] or c.startswith(f"{AXES[0]}.")]

@@ -1,0 +1,77 @@
+"""Tables and arrays as small JSON: columns instead of rows, levels instead of repeated words, half-precision weights."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["halves", "plain", "script_json", "table"]
+
+DIGITS = 6  # significant, of every number on the page
+
+
+def plain(value: Any, digits: int = DIGITS) -> Any:
+    """A cell as JSON has it: text, a rounded number, True or False, or None for what is not there.
+
+    Infinity becomes the word "Infinity" or "-Infinity", which the script reads back.
+    """
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return None if value is None else bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value) if abs(int(value)) < 2**53 else str(value)
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        if number != number:
+            return None
+        if math.isinf(number):
+            return "Infinity" if number > 0 else "-Infinity"
+        if number.is_integer() and abs(number) < 2**53:
+            return int(number)
+        return float(f"{number:.{digits}g}")
+    return None if value != value else str(value)
+
+
+def table(frame: pd.DataFrame) -> dict[str, Any]:
+    """A DataFrame by columns.
+
+    Returns
+    -------
+    dict
+        `n`, and `columns`: for each name either `{"all": value}`, or `{"levels": [...], "codes": [...]}`, or
+        `{"values": [...]}`, whichever is small.
+    """
+    columns = {}
+    for name in frame.columns:
+        values = [plain(value) for value in frame[name].tolist()]
+        places: dict[tuple[str, Any], int] = {}
+        codes = [places.setdefault((type(value).__name__, value), len(places)) for value in values]
+        levels = [value for _, value in places]
+        if len(levels) == 1:
+            columns[str(name)] = {"all": levels[0]}
+        elif 3 * len(levels) < len(values):
+            columns[str(name)] = {"levels": levels, "codes": codes}
+        else:
+            columns[str(name)] = {"values": values}
+    return {"n": len(frame), "columns": columns}
+
+
+def halves(array: Any) -> str:
+    """Numbers in half precision (three digits, an exact zero), little-endian, as base64."""
+    largest = float(np.finfo(np.float16).max)
+    clipped = np.clip(np.asarray(array, dtype=np.float64), -largest, largest)
+    tiny = float(np.finfo(np.float16).smallest_subnormal)
+    clipped = np.where((clipped != 0) & (np.abs(clipped) < tiny), np.copysign(tiny, clipped), clipped)  # not quite zero
+    return base64.b64encode(clipped.astype("<f2").tobytes()).decode("ascii")
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand in a script element, whatever text is in it: no <, > or & and ASCII only."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,151 @@
+// Each experiment is put together when it is first shown.
+class Chapter {
+  constructor(packed, article) {
+    Object.assign(this, packed);
+    this.article = article;
+    this.runs = new Columns(packed.runs);
+    this.ranked = new Columns(packed.ranking);
+    this.where = new Map(); // column -> the one value to show
+    this.arrays = new Map();
+    this.points_of = null;
+  }
+
+  array(index) {
+    if (!this.arrays.has(index)) this.arrays.set(index, halves(this.pool[index]));
+    return this.arrays.get(index);
+  }
+
+  // The point of the grid that a run belongs to, as a word.
+  pointOf(row) {
+    if (!this.points_of) {
+      const columns = this.points.map((name) => this.runs.get(name));
+      this.points_of = Array.from({ length: this.runs.n }, (_, i) => JSON.stringify(columns.map((column) => column[i])));
+    }
+    return this.points_of[row];
+  }
+
+  label(row) {
+    const values = this.points.filter((name) => this.runs.get(name)[row] !== null);
+    return values.map((name) => {
+      const value = this.runs.get(name)[row];
+      return typeof value === "number" || typeof value === "boolean" ? `${name.replace(/^.*\./, "")} ${shown(value)}` : shown(value);
+    }).join(" · ") || this.name;
+  }
+
+  fits(columns, row) {
+    for (const [name, value] of this.where) if (columns.packed.has(name) && columns.get(name)[row] !== value) return false;
+    return true;
+  }
+
+  rows(columns = this.runs) {
+    const all = Array.from({ length: columns.n }, (_, i) => i);
+    return this.where.size ? all.filter((row) => this.fits(columns, row)) : all;
+  }
+
+  build() {
+    const part = (name) => this.article.querySelector(`[data-part="${name}"]`);
+    const parts = [ranking(part("ranking"), this)];
+    for (const [name, maker] of [["heatmap", heatmap], ["curves", curves], ["alignments", explorer]]) {
+      const made = maker(part(name), this);
+      if (made) parts.push(made);
+      else part(name).remove();
+    }
+    parts.push(listing(part("runs"), this));
+    filters(part("filters"), this, () => parts.forEach((one) => one.update()));
+    this.built = true;
+  }
+}
+
+function filters(place, chapter, changed) {
+  const names = [...chapter.points, ...(chapter.tests ? ["test"] : [])];
+  const boxes = names.flatMap((name) => {
+    const levels = chapter.runs.levels(name).sort(compared);
+    if (levels.length < 2 || levels.length > 60) return [];
+    const options = [["", "all"], ...levels.map((level, i) => [String(i), shown(level)])];
+    return [choice(name, options, "", (value) => {
+      if (value === "") chapter.where.delete(name);
+      else chapter.where.set(name, levels[Number(value)]);
+      changed();
+      say(`${chapter.rows().length} of ${chapter.runs.n} rows`);
+    })];
+  });
+  if (!boxes.length) return;
+  place.setAttribute("role", "group");
+  place.setAttribute("aria-label", "Show only");
+  place.append(make("p", { class: "quiet" }, "Show only"), make("div", { class: "controls" }, ...boxes));
+}
+
+function ranking(place, chapter) {
+  const { ranked, runs } = chapter;
+  if (!ranked.n) {
+    place.append(make("p", { class: "quiet" }, "Nothing has been measured yet."));
+    return { update() {} };
+  }
+  const first = chapter.first, at = ranked.names.indexOf(first);
+  const means = ranked.get(first).filter((v) => v !== null && Number.isFinite(v));
+  const [least, greatest] = [means.reduce((a, b) => Math.min(a, b), Infinity), means.reduce((a, b) => Math.max(a, b), -Infinity)];
+  const room = 0.4 * (greatest - least) || Math.abs(greatest) || 1; // a very wide interval is cut off, or it would flatten the others
+  const scale = [least - room, greatest + room];
+  const [low, middle, high] = ["low", first, "high"].map((name) => ranked.get(name));
+  const columns = ranked.names.map((name) => ({ name, numeric: ranked.numeric(name), hidden: name === "low" || name === "high", get: (row) => ranked.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1 }));
+  columns.splice(at + 1, 0, { name: "95 % interval", still: true, get: () => null, cell: (row) => interval(low[row], middle[row], high[row], scale) });
+  const keys = ranked.names.slice(0, at).filter((name) => runs.packed.has(name));
+  const detail = (row) => {
+    const own = Array.from({ length: runs.n }, (_, i) => i).filter((i) => keys.every((name) => name === "test" && runs.get("status")[i] !== "ok" || runs.get(name)[i] === ranked.get(name)[row]));
+    const names = [...new Map(own.map((i) => [runs.get("run_id")[i], i]))];
+    return make("div", {}, `${names.length} ${names.length === 1 ? "run" : "runs"}:`, make("ul", { class: "commands" }, ...names.slice(0, 50).map(([run, i]) =>
+      make("li", {}, copier(run), make("code", {}, command(run)), make("span", { class: "quiet" }, `seed ${shown(runs.get("seed")[i])}, ${runs.get("status")[i]}, ${first} ${shown(runs.get(first)[i])}`)))),
+      names.length > 50 ? `and ${names.length - 50} more, below` : null);
+  };
+  return table(place, { label: "Ranking", columns, rows: () => chapter.rows(ranked), detail, size: 15 });
+}
+
+function listing(place, chapter) {
+  const { runs } = chapter;
+  const wanted = new Set([...chapter.points, ...(chapter.tests ? ["test"] : []), "seed", ...chapter.shown, "status"]);
+  const columns = runs.names.map((name) => ({ name, numeric: runs.numeric(name), hidden: !wanted.has(name), get: (row) => runs.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1 }));
+  const id = (row) => runs.get("run_id")[row];
+  columns.push({ name: "command", still: true, get: (row) => command(id(row)), cell: (row) => make("span", { class: "command" }, copier(id(row)), make("code", {}, command(id(row)))) });
+  const detail = (row) => {
+    const facts = runs.names.filter((name) => runs.get(name)[row] !== null && runs.get(name)[row] !== "");
+    return make("div", {}, copier(id(row)), make("code", {}, command(id(row))), make("dl", {}, ...facts.flatMap((name) => [make("dt", {}, name), make("dd", {}, shown(runs.get(name)[row]))])));
+  };
+  return table(place, { label: "Runs", columns, rows: () => chapter.rows(), detail, size: 25, chooser: true });
+}
+
+function start() {
+  const articles = [...document.querySelectorAll("article")];
+  const chapters = data.chapters.map((packed, i) => new Chapter(packed, articles[i]));
+  const pick = document.getElementById("chapter"), sections = document.getElementById("sections");
+
+  function show(index) {
+    articles.forEach((article, i) => { article.hidden = i !== index; });
+    if (!chapters[index].built) chapters[index].build();
+    if (pick) pick.value = index;
+    const parts = [...articles[index].querySelectorAll("section[data-section]")];
+    sections.replaceChildren(...parts.map((part) => make("a", { href: `#${part.id}` }, part.dataset.section)), make("a", { href: "#environment" }, "Environment"));
+  }
+
+  function follow() {
+    const found = /^#e(\d+)/.exec(location.hash), index = found ? Number(found[1]) : 0;
+    if (!chapters[index]) return;
+    show(index);
+    if (found) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  }
+
+  if (pick) pick.addEventListener("change", () => { location.hash = `e${pick.value}`; });
+  addEventListener("hashchange", follow);
+  if (chapters.length) follow();
+  colours();
+}
+
+function colours() {
+  const button = document.getElementById("theme"), dark = matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
+  const isDark = () => (root.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
+  const name = () => button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+  button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; name(); });
+  dark.addEventListener("change", name);
+  name();
+}
+
+start();

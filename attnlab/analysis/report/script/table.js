@@ -1,0 +1,110 @@
+// A table that sorts, searches and turns pages, so that ten thousand rows cost as much as twenty.
+// columns: [{name, numeric, get(row), cell(row)?}]; rows: () => the rows to show; detail(row): an element below a row.
+function table(place, { label, columns, rows, detail, chooser, size }) {
+  const state = { columns: columns.filter((column) => !column.hidden), words: "", sort: null, page: 0, size, open: new Set() };
+  const search = make("input", { type: "search", placeholder: "dot  normaliser=softmax  accuracy>0.9", spellcheck: "false", oninput: () => { state.words = search.value; state.page = 0; update(); } });
+  const controls = make("div", { class: "controls" }, make("label", { class: "field wide" }, make("span", {}, "Search: words, column=value, column>number"), search));
+  const head = make("thead"), body = make("tbody"), count = make("span", { class: "count", role: "status" });
+  const back = make("button", { type: "button", onclick: () => turn(-1) }, "Previous");
+  const on = make("button", { type: "button", onclick: () => turn(1) }, "Next");
+  const region = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, make("table", {}, head, body));
+  place.append(controls, ...(chooser ? [picker()] : []), region, make("div", { class: "pager" }, count, back, on));
+
+  function picker() {
+    const list = make("div", { class: "controls" });
+    for (const column of columns) {
+      const box = make("input", { type: "checkbox", onchange: () => { column.hidden = !box.checked; state.columns = columns.filter((c) => !c.hidden); heading(); update(); } });
+      box.checked = !column.hidden;
+      list.append(make("label", { class: "quiet" }, box, ` ${column.name}`));
+    }
+    return make("details", { class: "columns" }, make("summary", {}, "Columns"), list);
+  }
+
+  function turn(by) {
+    state.page += by;
+    update();
+    region.scrollIntoView({ block: "nearest" });
+  }
+
+  function heading() {
+    const row = make("tr");
+    if (detail) row.append(make("th", { scope: "col" }, make("span", { class: "sr" }, "Details")));
+    for (const column of state.columns) {
+      const way = state.sort && state.sort.name === column.name ? state.sort.way : 0;
+      const sort = way ? (way > 0 ? "ascending" : "descending") : "none";
+      const press = () => {
+        const turned = state.sort && state.sort.name === column.name ? -state.sort.way : column.first || 1;
+        state.sort = { name: column.name, way: turned };
+        state.page = 0;
+        heading();
+        update();
+        [...head.querySelectorAll("button")].find((button) => button.dataset.column === column.name).focus();
+      };
+      const arrow = make("span", { "aria-hidden": "true" }, way ? (way > 0 ? " ↑" : " ↓") : "");
+      const button = make("button", { type: "button", "data-column": column.name, onclick: press }, column.name, arrow);
+      row.append(make("th", { scope: "col", class: column.numeric ? "number" : false, "aria-sort": sort }, column.still ? column.name : button));
+    }
+    head.replaceChildren(row);
+  }
+
+  function update() {
+    let found = rows();
+    const tests = state.words.split(/\s+/).filter(Boolean).map((word) => test(word, columns));
+    if (tests.length) found = found.filter((row) => tests.every((fits) => fits(row)));
+    const column = state.sort && columns.find((c) => c.name === state.sort.name);
+    if (column) {
+      const keyed = found.map((row) => [column.get(row), row]);
+      keyed.sort(([a], [b]) => (a === null || b === null ? compared(a, b) : state.sort.way * compared(a, b)));
+      found = keyed.map(([, row]) => row);
+    }
+    const pages = Math.max(1, Math.ceil(found.length / state.size));
+    state.page = Math.min(Math.max(0, state.page), pages - 1);
+    const start = state.page * state.size, end = Math.min(start + state.size, found.length);
+    count.textContent = found.length ? `${start + 1}–${end} of ${found.length}` : "nothing fits";
+    back.disabled = state.page === 0;
+    on.disabled = state.page >= pages - 1;
+    back.hidden = on.hidden = pages === 1;
+    body.replaceChildren(...found.slice(start, end).flatMap(line));
+  }
+
+  function line(row) {
+    const cells = state.columns.map((column) => {
+      const content = column.cell ? column.cell(row) : shown(column.get(row));
+      const long = typeof content === "string" && content.length > 60;
+      return make("td", { class: column.numeric ? "number" : long ? "text" : false }, content);
+    });
+    if (!detail) return [make("tr", {}, ...cells)];
+    const open = state.open.has(row);
+    const toggle = make("button", { type: "button", class: "plainly", "aria-expanded": String(open), "aria-label": "Details and command of this row", onclick: () => {
+      if (state.open.has(row)) state.open.delete(row); else state.open.add(row);
+      const at = [...body.querySelectorAll("button[aria-expanded]")].indexOf(toggle);
+      update();
+      body.querySelectorAll("button[aria-expanded]")[at].focus();
+    } }, open ? "▾" : "▸");
+    const lines = [make("tr", {}, make("td", {}, toggle), ...cells)];
+    if (open) lines.push(make("tr", { class: "detail" }, make("td", { colspan: cells.length + 1 }, detail(row))));
+    return lines;
+  }
+
+  heading();
+  update();
+  return { update: () => { state.page = 0; update(); } };
+}
+
+// A word of a search as a test of rows: `accuracy>0.9`, `similarity=dot`, or a part of any cell.
+function test(word, columns) {
+  const parts = /^([^<>=]+)(<=|>=|=|<|>)(.*)$/.exec(word);
+  const column = parts && columns.find((c) => c.name.toLowerCase() === parts[1].toLowerCase());
+  if (!column) {
+    const wanted = word.toLowerCase();
+    return (row) => columns.some((c) => String(c.get(row) ?? "").toLowerCase().includes(wanted));
+  }
+  const [, , sign, text] = parts;
+  const number = Number(text);
+  return (row) => {
+    const value = column.get(row);
+    if (sign === "=") return typeof value === "number" ? value === number : String(value ?? "").toLowerCase() === text.toLowerCase();
+    if (value === null || typeof value !== "number" || Number.isNaN(number)) return false;
+    return sign === "<" ? value < number : sign === ">" ? value > number : sign === "<=" ? value <= number : value >= number;
+  };
+}

@@ -1,0 +1,328 @@
+"""The report's data: what it says is what the store says, nothing that is said becomes markup, and it stays small."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import attnlab
+from attnlab.analysis.report import collect, page, write_report
+from attnlab.analysis.report.encode import halves, plain, script_json, table
+from attnlab.analysis.report.lookback import Budget, look_back
+from attnlab.cli import _status
+from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.store import Store
+
+pytest.importorskip("jinja2", reason="pip install 'attnlab[report]'")
+
+EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}\u2028\U0001f600"
+EXPERIMENT = {
+    "attnlab": 1,
+    "question": "Does a small report say what the store says?",
+    "name": "small",
+    "task": {"lookup": {"n_keys": [4, 6], "d": 4, "n_train": 16, "n_validation": 4, "n_test": 8}},
+    "mechanism": {"similarity": ["dot", "cosine"], "normaliser": ["softmax", "sparsemax"]},
+    "model": {"aligner": {"projection": 4, "steps": 6, "validate_every": 3}},
+    "seeds": 2,
+    "metrics": ["alignment_accuracy", "weight_entropy"],
+    "claims": [
+        {
+            "say": "dot is better than cosine",
+            "metric": "alignment_accuracy",
+            "better": {"similarity": "dot"},
+            "than": {"similarity": "cosine"},
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "results.db"
+    attnlab.sweep(EXPERIMENT, executor="serial", store=path, quiet=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def book(store):
+    return collect(store)
+
+
+def hostile_store(path):
+    """A store in which every text that a stranger can choose is an attack."""
+    spec = {
+        "task": {f"{EVIL}:{EVIL}": {EVIL: EVIL}},
+        "mechanism": {"single_head": {"similarity": {f"evil:{EVIL}": {}}, "normaliser": {"softmax": {}}}},
+        "model": {"aligner": {}},
+    }
+    with Store(path) as opened:
+        runs = [Run.of({**spec, "seed": seed}) for seed in range(3)]
+        measured = {EVIL: {"alignment_accuracy": 0.5, EVIL: math.inf}}
+        versions = {"attnlab": EVIL, EVIL: EVIL}
+        buffer = io.BytesIO()
+        tokens = np.array(json.dumps([[[EVIL, "b"], ["x", EVIL]]]))
+        kept = {f"test.{EVIL}.W": np.full((1, 2, 2), 0.5), f"test.{EVIL}.tokens": tokens}
+        np.savez_compressed(buffer, **kept, **{f"validation_curve.{EVIL}": np.arange(4.0)})
+        good = Result("ok", metrics=measured, facts={"notes": [EVIL]}, versions=versions, executor=EVIL)
+        opened.append(runs[0], Result(**{**vars(good), "artifacts": buffer.getvalue()}), {})
+        opened.append(runs[1], good, {})
+        opened.append(runs[2], Result("failed", reason=EVIL, traceback=EVIL, versions=versions), {})
+        opened.add_experiment(EVIL, EVIL, EVIL, [run.run_id for run in runs])
+    return path
+
+
+class Page(HTMLParser):
+    """The elements of a page, its text, and the contents of its scripts."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.scripts, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, text):
+        (self.scripts if self.cdata_elem == "script" else self.words).append(text)
+
+    @property
+    def data(self):
+        return json.loads(self.scripts[0])
+
+    @property
+    def text(self):
+        return "".join(self.words)
+
+
+def unpacked(packed):
+    """The DataFrame that `table` made this of."""
+    columns = {}
+    for name, column in packed["columns"].items():
+        if "all" in column:
+            columns[name] = [column["all"]] * packed["n"]
+        elif "codes" in column:
+            columns[name] = [column["levels"][code] for code in column["codes"]]
+        else:
+            columns[name] = column["values"]
+    return pd.DataFrame(columns, dtype=object)
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+def test_the_runs_of_the_page_are_those_of_the_store(store, book):
+    frame = attnlab.load_results(store)
+    shown = unpacked(Page(page(book)).data["chapters"][0]["runs"])
+    assert shown["run_id"].tolist() == frame["run_id"].tolist()
+    for metric in ("alignment_accuracy", "weight_entropy", "context_error"):
+        np.testing.assert_allclose(shown[metric].astype(float), frame[metric], rtol=1e-5)
+    assert shown["similarity"].tolist() == frame["similarity"].tolist()
+
+
+def test_every_run_has_its_command(store, book, capsys):
+    found = Page(page(book))
+    run_id = attnlab.load_results(store)["run_id"].iloc[-1]
+    command = shlex.split(f"attnlab run {run_id}{found.data['suffix']}")
+    assert command[-2:] == ["--store", str(store)]
+    assert _status(command[1:]) == 0
+    assert "alignment_accuracy" in capsys.readouterr().out
+
+
+def test_claims_stand_with_their_verdicts(store, book):
+    judged = attnlab.check_claims(attnlab.load_results(store), EXPERIMENT)
+    (chapter,) = book.chapters
+    pd.testing.assert_frame_equal(chapter.claims, judged)
+    text = Page(page(book)).text
+    assert judged["say"][0] in text
+    assert judged["verdict"][0] in text
+
+
+def test_claims_that_cannot_be_judged_say_why(tmp_path):
+    attnlab.sweep({**EXPERIMENT, "seeds": 1}, executor="serial", store=tmp_path / "a.db", quiet=True, limit=1)
+    with Store(tmp_path / "a.db") as opened:
+        (linked,) = opened.experiments()
+        text = linked.text.replace('"dot"', '"of_a_plugin_that_is_gone"')
+        opened.add_experiment("small", linked.question, text, linked.run_ids)
+    (chapter,) = collect(tmp_path / "a.db").chapters
+    assert chapter.claims is None
+    assert "of_a_plugin_that_is_gone" in chapter.claims_problem
+    assert "of_a_plugin_that_is_gone" in Page(page(collect(tmp_path / "a.db"))).text
+    assert chapter.n_missing == len(linked.run_ids) - 1
+
+
+def test_points_of_the_grid_are_what_differs(book):
+    (chapter,) = book.chapters
+    assert set(chapter.points) == {"task.n_keys", "similarity", "normaliser"}
+    assert len(chapter.ranking) == 8
+
+
+def test_weights_and_gold_are_those_that_were_kept(store, book):
+    chapter = Page(page(book)).data["chapters"][0]
+    runs = unpacked(chapter["runs"])
+    assert len(chapter["alignments"]) == 8  # of the first seed of each point of the grid
+    for alignment in chapter["alignments"]:
+        kept = attnlab.load_run(runs["run_id"][alignment["row"]], store).arrays
+        for name, key in (("w", "test.test.W"), ("gold", "test.test.gold")):
+            packed = np.frombuffer(base64.b64decode(chapter["pool"][alignment[name]]), "<f2")
+            n = alignment["shape"][0]
+            np.testing.assert_allclose(packed.reshape(alignment["shape"]), kept[key][:n], rtol=1e-3, atol=1e-7)
+    gold = {alignment["gold"] for alignment in chapter["alignments"]}
+    assert len(gold) == 2, "mechanisms share their task's gold"
+
+
+def test_curves_are_means_over_seeds(store, book):
+    (chapter,) = book.chapters
+    frame = chapter.frame
+    curve = next(c for c in chapter.lookback.curves if c["series"] == "training loss")
+    same = (frame[list(chapter.points)] == frame[list(chapter.points)].iloc[curve["row"]]).all(axis=1)
+    kept = [attnlab.load_run(r, store).arrays["loss_curve"] for r in frame.loc[same, "run_id"]]
+    assert curve["seeds"] == len(kept) == 2
+    assert curve["x"] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(curve["mean"], np.mean(kept, axis=0), rtol=1e-3)
+    np.testing.assert_allclose(curve["high"], np.max(kept, axis=0), rtol=1e-3)
+
+
+def test_a_budget_is_kept_and_what_is_left_out_is_said(store, book):
+    (chapter,) = book.chapters
+    budget = Budget(2, runs=12, numbers=10_000, weights=1200)
+    with Store(store, create=False) as opened:
+        kept = look_back(chapter.frame, chapter.points, opened, budget)
+    assert sum(len(text) for text in kept.pool) <= 600, "a half for each of two experiments"
+    said = " ".join(kept.left_out)
+    assert "5 of 8 points of the grid were not read" in said
+    assert "have weights that are left out" in said
+    assert budget.runs == 6
+
+
+def test_an_experiment_that_was_never_run(tmp_path, store):
+    with Store(store, create=False) as opened:
+        (linked,) = opened.experiments()
+    with Store(tmp_path / "new.db") as opened:
+        opened.add_experiment("small", linked.question, linked.text, linked.run_ids)
+    (chapter,) = collect(tmp_path / "new.db").chapters
+    assert chapter.n_missing == 16
+    assert set(chapter.claims["verdict"]) == {"undecided"}
+    assert "16 not run yet" in Page(page(collect(tmp_path / "new.db"))).text
+
+
+def test_failures_are_grouped_with_a_traceback(tmp_path):
+    specs = [{"task": {"t": {}}, "mechanism": {"m": {}}, "model": {"a": {}}, "seed": seed} for seed in range(30)]
+    with Store(tmp_path / "f.db") as opened:
+        for i, spec in enumerate(specs):
+            reason = "ValueError: no" if i % 3 else "took longer than 1 s"
+            opened.append(Run.of(spec), Result("failed" if i % 3 else "timeout", reason, f"line {i}\n{reason}"), {})
+        opened.add_experiment("f", "Why?", "", [Run.of(spec).run_id for spec in specs])
+    (chapter,) = collect(tmp_path / "f.db").chapters
+    assert [(f.status, f.count) for f in chapter.failures] == [("failed", 20), ("timeout", 10)]
+    text = Page(page(collect(tmp_path / "f.db"))).text
+    assert "line 1\nValueError: no" in text
+    assert f"attnlab run {Run.of(specs[1]).run_id} --store" in text
+
+
+def test_a_store_without_runs_makes_a_page(tmp_path):
+    Store(tmp_path / "empty.db").close()
+    assert "no runs yet" in Page(page(collect(tmp_path / "empty.db"))).text
+
+
+def test_one_experiment_of_several(store, tmp_path):
+    hostile_store(tmp_path / "two.db")
+    attnlab.sweep(EXPERIMENT, executor="serial", store=tmp_path / "two.db", quiet=True, limit=1)
+    assert [c.name for c in collect(tmp_path / "two.db").chapters] == [EVIL, "small"]
+    assert [c.name for c in collect(tmp_path / "two.db", "small").chapters] == ["small"]
+    with pytest.raises(attnlab.UnknownName, match="no experiment 'smal'"):
+        collect(tmp_path / "two.db", "smal")
+
+
+# -- nothing becomes markup -------------------------------------------------------------------------------------------
+def test_what_strangers_say_is_text(tmp_path, book):
+    plain_page, hostile = Page(page(book)), Page(page(collect(hostile_store(tmp_path / "evil.db"))))
+    assert set(hostile.tags) <= set(plain_page.tags) | {"noscript", "details", "summary", "pre", "ul", "li", "option"}
+    assert "img" not in hostile.tags
+    assert len(hostile.scripts) == len(plain_page.scripts) == 2
+    assert not [name for name, _ in hostile.attributes if name.startswith("on")]
+    assert hostile.scripts[1] == plain_page.scripts[1], "the script is the same whatever the data"
+    assert EVIL in hostile.text
+    assert hostile.data["chapters"][0]["name"] == EVIL
+    assert "{{ 7*7 }}" in hostile.text, "it is no template either"
+
+
+@given(st.recursive(st.text() | st.floats(allow_nan=False, allow_infinity=False), st.lists, max_leaves=5))
+def test_json_in_a_script_is_harmless_and_true(value):
+    text = script_json(value)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == value
+
+
+def test_the_policy_allows_this_script_and_no_other(book):
+    import hashlib
+
+    text = page(book)
+    policy = dict(
+        re.findall(r"(\w+-src) ([^;]+)", re.search(r'Policy" content="([^"]+)"', text)[1].replace("&#39;", "'"))
+    )
+    script = re.findall(r"<script>(.*?)</script>", text, re.S)[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy["script-src"] == f"'sha256-{digest}'"
+    assert policy["default-src"] == "'none'"
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), "nothing points anywhere else"
+
+
+# -- small and exact --------------------------------------------------------------------------------------------------
+@given(st.lists(st.none() | st.booleans() | st.integers(-99, 99) | st.floats(width=16) | st.text(max_size=3)))
+def test_a_table_comes_back(values):
+    frame = pd.DataFrame({"x": pd.Series(values, dtype=object), "same": 1})
+    assert unpacked(table(frame))["x"].tolist() == [plain(value) for value in values]
+
+
+@given(st.floats())
+def test_numbers_keep_six_digits(x):
+    value = plain(x)
+    if math.isnan(x):
+        assert value is None
+    elif math.isinf(x):
+        assert float(value) == x
+    else:
+        assert value == pytest.approx(x, rel=1e-5, abs=0)
+
+
+@given(arrays(np.float64, 5, elements=st.floats(-1e9, 1e9)))
+def test_half_precision_keeps_zeros_and_signs(x):
+    back = np.frombuffer(base64.b64decode(halves(x)), "<f2")
+    np.testing.assert_array_equal(np.sign(back), np.sign(x))
+    np.testing.assert_allclose(back, np.clip(x, -65504, 65504), rtol=1e-3, atol=1e-7)
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+def test_the_command_writes_and_does_not_overwrite(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert _status(["report", "--store", str(store)]) == 0
+    first = (tmp_path / "report.html").read_text("utf-8")
+    assert first.startswith("<!doctype html>")
+    assert _status(["report", "--store", str(store)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert (tmp_path / "report.html").read_text("utf-8") == first
+    assert _status(["report", "--store", str(store), "--force", "--experiment", "small"]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html"]
+
+
+def test_a_folder_that_is_not_there_is_said(book, tmp_path):
+    with pytest.raises(attnlab.SettingError, match="there is no folder"):
+        write_report(book, tmp_path / "nowhere" / "report.html")
+
+
+def test_no_store_is_exit_status_6(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _status(["report"]) == 6
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,475 @@
+"""The report in a real Chromium, opened from a file: it works, asks no network, and can be read by everybody."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import attnlab
+from attnlab.analysis.report import Book, Chapter, collect, write_report
+from attnlab.analysis.report.lookback import Lookback
+from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.store import Store
+
+pytest.importorskip("jinja2", reason="pip install 'attnlab[report]'")
+webdriver = pytest.importorskip("selenium.webdriver", reason="pip install 'attnlab[test]'")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or CHROMEDRIVER is None,
+    reason="no chromium and chromedriver: apt-get install chromium chromium-driver",
+)
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage"
+)
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'"
+GRID = {
+    "attnlab": 1,
+    "name": "grid",
+    "question": "Which similarity goes with which normaliser?",
+    "task": {"lookup": {"n_keys": [5, 9], "d": 8, "n_train": 32, "n_validation": 8, "n_test": 16}},
+    "mechanism": {"similarity": ["dot", "scaled_dot", "cosine"], "normaliser": ["softmax", "sparsemax"]},
+    "model": {"aligner": {"projection": 8, "steps": 12, "validate_every": 4}},
+    "seeds": 2,
+    "metrics": ["alignment_accuracy", "weight_entropy"],
+    "claims": [
+        {
+            "say": "softmax spreads its weight more than sparsemax",
+            "metric": "weight_entropy",
+            "better": {"normaliser": "sparsemax"},
+            "than": {"normaliser": "softmax"},
+        },
+        {"say": "all are perfect", "metric": "alignment_accuracy", "at_least": 0.999},
+    ],
+}
+
+
+def add_hostile(path):
+    def spec(similarity):
+        parts = {"similarity": {similarity: {}}, "normaliser": {"softmax": {}}}
+        task, model = {f"evil:{EVIL}": {EVIL: EVIL}}, {"aligner": {}}
+        return {"task": task, "mechanism": {"single_head": parts}, "model": model, "seed": 0}
+
+    with Store(path) as opened:
+        runs = [Run.of(spec(f"evil:{EVIL}")), Run.of(spec("dot"))]
+        opened.append(
+            runs[0], Result("ok", metrics={EVIL: {EVIL: 0.5, "max_weight": math.inf}}, versions={EVIL: EVIL}), {}
+        )
+        opened.append(runs[1], Result("failed", reason=EVIL, traceback=f"Traceback\n{EVIL}"), {})
+        opened.add_experiment(EVIL, EVIL, EVIL, [run.run_id for run in runs])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report of a real sweep, and of an experiment whose every name is an attack."""
+    folder = tmp_path_factory.mktemp("report")
+    attnlab.sweep(GRID, executor="serial", store=folder / "a.db", quiet=True)
+    add_hostile(folder / "a.db")
+    write_report(collect(folder / "a.db"), folder / "report.html")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def many_rows(tmp_path_factory):
+    """A report of ten thousand runs."""
+    rng = np.random.default_rng(0)
+    n = 10_000
+    frame = pd.DataFrame(
+        {
+            "experiment": "many",
+            "run_id": [f"{i:016x}" for i in range(n)],
+            "task": "lookup",
+            "task.d": rng.integers(2, 30, n),
+            "test": "test",
+            "similarity": rng.choice(["dot", "cosine", "additive"], n),
+            "normaliser": rng.choice(["softmax", "sparsemax"], n),
+            "seed": np.arange(n),
+            **{f"metric_{i}": rng.random(n) for i in range(12)},
+            "status": "ok",
+            "reason": "",
+        }
+    )
+    ranking = frame.groupby(["task.d", "similarity", "normaliser"], as_index=False)["metric_0"].mean()
+    ranking = ranking.assign(low=ranking["metric_0"] - 0.1, high=ranking["metric_0"] + 0.1, n=1, ok="1/1")
+    points = ["task.d", "similarity", "normaliser"]
+    texts = {
+        "name": "many",
+        "question": "Are they many?",
+        "source": "",
+        "text": "",
+        "linked_at": "",
+        "claims_problem": "",
+    }
+    lists = {"comparisons": [], "failures": [], "notes": [], "metrics": ["metric_0"], "points": points}
+    chapter = Chapter(**texts, **lists, n_planned=n, frame=frame, ranking=ranking, claims=None, lookback=Lookback())
+    path = tmp_path_factory.mktemp("many") / "many.html"
+    assert write_report(Book("many.db", [chapter], []), path) < 6_000_000
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser):
+    """Open a page as a window of that size and colour scheme would; what happened before is forgotten."""
+
+    def open_page(path, width=1280, height=900, scheme="light", at=""):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wishes.items()]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+        browser.get("about:blank")
+        browser.get_log("performance"), browser.get_log("browser")
+        browser.get(f"{Path(path).as_uri()}{at}")
+        return Opened(browser)
+
+    return open_page
+
+
+class Opened:
+    """An open report, with what its tests ask of it."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def __call__(self, script, *arguments):
+        return self.driver.execute_script(f"return {script}", *arguments)
+
+    def all(self, selector):
+        return [e for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
+
+    def one(self, selector):
+        (element,) = self.all(selector)
+        return element
+
+    def texts(self, selector):
+        return [element.text for element in self.all(selector)]
+
+    def column(self, part, name):
+        """The cells of a column of a table of the shown experiment, as they stand."""
+        return self(
+            "(() => { const t = [...document.querySelectorAll(`article:not([hidden]) [data-part=${arguments[0]}]`)][0];"
+            "const at = [...t.querySelectorAll('thead th')].findIndex((th) => th.textContent.replace(/ [↑↓]$/, '') === arguments[1]);"
+            "return [...t.querySelectorAll('tbody tr:not(.detail)')].map((tr) => tr.children[at].textContent); })()",
+            part,
+            name,
+        )
+
+    def header(self, part, name):
+        buttons = self.all(f"article:not([hidden]) [data-part={part}] thead button")
+        return next(button for button in buttons if button.get_attribute("data-column") == name)
+
+    def count(self, part):
+        return self.one(f"article:not([hidden]) [data-part={part}] .count").text
+
+    def settled(self, condition):
+        WebDriverWait(self.driver, 10).until(lambda _: condition())
+
+
+def select(page, part, label):
+    field = next(f for f in page.all(f"article:not([hidden]) [data-part={part}] .field") if f.text.startswith(label))
+    return Select(field.find_element(By.TAG_NAME, "select"))
+
+
+# -- it loads ---------------------------------------------------------------------------------------------------------
+def test_it_loads_without_errors_and_without_a_network(report, opened):
+    page = opened(report)
+    for part in ("filters", "ranking", "heatmap", "curves", "alignments", "runs"):
+        assert page(f"document.querySelector('article [data-part={part}]').children.length > 0"), part
+    assert page.driver.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert asked, "the log has at least the page itself"
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "about"}
+    assert sum(url.startswith("file:") for url in asked) == 1, asked
+
+
+def test_what_strangers_say_is_text(report, opened):
+    page = opened(report, at="#e1")
+    assert page("document.title") == "attnlab report"
+    assert page("document.images.length") == 0
+    assert page("document.querySelectorAll('script').length") == 2
+    assert page.one("article h2").text.startswith("</script><script>")
+    assert page.column("runs", "similarity") == [EVIL, "dot"]
+    assert "∞" in page.column("runs", "max_weight")
+    page.one("article:not([hidden]) details.failure summary").click()
+    assert EVIL in page.one("article:not([hidden]) details.failure pre").text
+    page.all("article:not([hidden]) [data-part=runs] button[aria-expanded]")[0].click()
+    assert page.driver.get_log("browser") == []
+    assert page("document.title") == "attnlab report"
+
+
+def test_a_script_that_is_not_ours_does_not_run(report, opened):
+    page = opened(report)
+    page(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'document.title = \"owned\"'}))"
+    )
+    assert page("document.title") == "attnlab report"
+    assert any("Content Security Policy" in entry["message"] for entry in page.driver.get_log("browser"))
+
+
+def test_pages_with_little_on_them_load_too(report, opened, tmp_path):
+    spec = {"task": {"t": {}}, "mechanism": {"m": {}}, "model": {"a": {}}, "seed": 0}
+    with Store(tmp_path / "little.db") as store:
+        write_report(collect(tmp_path / "little.db"), tmp_path / "0.html")
+        store.add_experiment("waiting", "Was it never run?", "", [Run.of(spec).run_id])
+        write_report(collect(tmp_path / "little.db"), tmp_path / "1.html")
+        store.append(Run.of(spec), Result("failed", reason="no"), {})
+        write_report(collect(tmp_path / "little.db"), tmp_path / "2.html")
+        store.append(Run.of({**spec, "seed": 1}), Result("ok", metrics={"test": {"gold_mass": 0.5}}), {})
+        write_report(collect(tmp_path / "little.db"), tmp_path / "3.html")
+    for name, said in enumerate(
+        ["no runs yet", "1 not run yet", "1 failed", "Runs that no experiment plans any longer"]
+    ):
+        page = opened(tmp_path / f"{name}.html")
+        assert page.driver.get_log("browser") == []
+        assert said in page.one("main").text
+
+
+# -- it answers -------------------------------------------------------------------------------------------------------
+def test_claims_and_failures_stand_there(report, opened):
+    page = opened(report)
+    assert len(page.all("article:not([hidden]) .claim")) == 2
+    assert len(page.all("article:not([hidden]) .claim svg[role=img]")) == 2
+    words = page.texts("article:not([hidden]) .claim .verdict")
+    assert all(word.split()[-1] in ("supported", "refuted", "undecided") for word in words)
+
+
+def test_tables_sort(report, opened):
+    page = opened(report)
+    page.header("runs", "alignment_accuracy").click()
+    first = [float(x) for x in page.column("runs", "alignment_accuracy")]
+    assert first == sorted(first, reverse=True), "best first, where higher is better"
+    assert (
+        page.header("runs", "alignment_accuracy").find_element(By.XPATH, "..").get_attribute("aria-sort")
+        == "descending"
+    )
+    page.header("runs", "alignment_accuracy").click()
+    then = [float(x) for x in page.column("runs", "alignment_accuracy")]
+    assert then == sorted(then)
+
+
+def test_tables_search(report, opened):
+    page = opened(report)
+    box = page.one("article:not([hidden]) [data-part=runs] input[type=search]")
+    box.send_keys("normaliser=sparsemax")
+    assert set(page.column("runs", "normaliser")) == {"sparsemax"}
+    assert page.count("runs") == "1–12 of 12"
+    box.send_keys(" weight_entropy>0.2")
+    assert all(float(x) > 0.2 for x in page.column("runs", "weight_entropy"))
+    box.send_keys(" nothing-is-called-so")
+    assert page.count("runs") == "nothing fits"
+
+
+def test_one_filter_holds_for_tables_heatmap_and_curves(report, opened):
+    page = opened(report)
+    everything = len(page.all("article:not([hidden]) .curve"))
+    select(page, "filters", "similarity").select_by_visible_text("cosine")
+    assert set(page.column("runs", "similarity")) == set(page.column("ranking", "similarity")) == {"cosine"}
+    assert page.texts("article:not([hidden]) .heat tbody th") == ["cosine"]
+    assert len(page.all("article:not([hidden]) .curve")) == everything // 3
+    assert page.count("runs") == "1–8 of 8"
+
+
+def test_the_heatmap_is_the_mean_of_the_runs(report, opened):
+    page = opened(report)
+    frame = attnlab.load_results(report.parent / "a.db", experiment="grid")
+    means = frame.groupby(["similarity", "normaliser"])["weight_entropy"].mean()
+    select(page, "heatmap", "Metric").select_by_visible_text("weight_entropy")
+    heads, columns = page.texts(".heat tbody th"), page.texts(".heat thead th")[1:]
+    cells = [float(x) for x in page.texts(".heat tbody td")]
+    expected = [means[row, column] for row in heads for column in columns]
+    np.testing.assert_allclose(cells, expected, atol=6e-4)
+    page.all(".heat tbody td")[0].click()
+    assert "mean of 4 runs" in page.one("[data-part=heatmap] .readout").text
+
+
+def test_every_row_has_its_command(report, opened):
+    page = opened(report)
+    ids = attnlab.load_results(report.parent / "a.db", experiment="grid")["run_id"]
+    commands = page.column("runs", "command")
+    assert [c.removeprefix("copy") for c in commands] == [f"attnlab run {i} --store {report.parent}/a.db" for i in ids]
+    page.all("article:not([hidden]) [data-part=ranking] button[aria-expanded]")[0].click()
+    assert len(page.all("article:not([hidden]) [data-part=ranking] tr.detail code")) == 2, "a command for each seed"
+
+
+def test_pointing_at_curves_and_weights_tells_their_values(report, opened):
+    page = opened(report)
+    chart = page.one("article:not([hidden]) svg.chart")
+    webdriver.ActionChains(page.driver).scroll_to_element(chart).move_to_element(chart).perform()
+    assert "mean of 2 seeds" in page.one("[data-part=curves] .readout").text
+    picture = page.all("svg.weights")[0]
+    webdriver.ActionChains(page.driver).scroll_to_element(picture).move_to_element(picture).perform()
+    told = page.texts(".panel .readout")
+    assert len(told) == 2
+    assert told[0].split(" weight")[0] == told[1].split(" weight")[0], "both pictures follow"
+    assert page("document.querySelectorAll('.weights ellipse.gold').length") > 0
+
+
+# -- for everybody ----------------------------------------------------------------------------------------------------
+def test_weights_by_keyboard(report, opened):
+    page = opened(report)
+    store = attnlab.load_results(report.parent / "a.db", experiment="grid")
+    W = attnlab.load_run(store["run_id"][0], report.parent / "a.db").arrays["test.test.W"][1]
+    select(page, "alignments", "Example").select_by_visible_text("2 of 3")
+    picture = page.all("svg.weights")[0]
+    page("arguments[0].focus()", picture)
+    key = int(W[1].argmax())
+    picture.send_keys(*[Keys.ARROW_RIGHT] * key, Keys.ARROW_DOWN)
+    told = page.texts(".panel .readout")[0]
+    assert told.startswith(f"query 1 → key {key}")
+    assert float(told.split("weight ")[1].split()[0].rstrip(".,")) == pytest.approx(W[1, key], abs=6e-4)
+    assert f"query 1 to key {key}" in page("document.getElementById('said').textContent"), "and a screen reader is told"
+
+
+def test_all_can_be_reached_by_keyboard(report, opened):
+    page = opened(report)
+    reached = []
+    for _ in range(60):
+        page.driver.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(
+            page(
+                "document.activeElement.id || document.activeElement.className.baseVal || document.activeElement.tagName"
+            )
+        )
+    assert reached[0] == "A", "first of all a link to the results"
+    assert {"chapter", "theme", "SELECT", "INPUT", "BUTTON"} <= set(reached)
+    header = page.header("runs", "seed")
+    page("arguments[0].focus()", header)
+    header.send_keys(Keys.ENTER)
+    assert page("document.activeElement.dataset.column") == "seed", "sorting keeps the focus"
+    toggle = page.all("article:not([hidden]) [data-part=runs] button[aria-expanded]")[0]
+    toggle.send_keys(Keys.SPACE)
+    assert page("document.activeElement.getAttribute('aria-expanded')") == "true"
+
+
+def test_everything_to_press_or_fill_has_a_name(report, opened):
+    page = opened(report)
+    nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    asked = {"button", "combobox", "searchbox", "link", "checkbox", "img", "image", "application", "region", "table"}
+    found = [n for n in nodes if n.get("role", {}).get("value", "").lower() in asked and not n.get("ignored")]
+    assert len(found) > 40
+    nameless = [n for n in found if not n.get("name", {}).get("value", "").strip() and n["role"]["value"] != "table"]
+    assert nameless == []
+    levels = page("[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))")
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
+
+
+CONTRAST = """(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const light = (rgb) => { const [r, g, b] = rgb.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const over = (top, ground, alpha) => ground.map((g, i) => g + (top[i] - g) * alpha);
+  const ground = (element) => {
+    if (!element) return [255, 255, 255];
+    const [r, g, b, a] = rgba(getComputedStyle(element).backgroundColor);
+    let colour = a === 255 ? [r, g, b] : over([r, g, b], ground(element.parentElement), a / 255);
+    const heat = element.parentElement && element.tagName === 'SPAN' && element.parentElement.querySelector(':scope > i');
+    if (heat) { const c = rgba(getComputedStyle(heat).backgroundColor); colour = over(c.slice(0, 3), ground(element.parentElement), Number(heat.style.opacity)); }
+    return colour;
+  };
+  const poor = [];
+  let seen = 0;
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement, style = getComputedStyle(element);
+    if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest('.sr, script, :disabled')) continue;
+    const ink = rgba(element instanceof SVGElement ? style.fill : style.color), back = ground(element instanceof SVGElement ? element.closest('figure, .panel, section') : element);
+    const [a, b] = [light(over(ink.slice(0, 3), back, ink[3] / 255)), light(back)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    seen++;
+    if (ratio < 4.5) poor.push([walker.currentNode.textContent.trim().slice(0, 30), ratio.toFixed(2), element.className]);
+  }
+  return [seen, poor];
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_of_all_text(report, opened, scheme):
+    page = opened(report, scheme=scheme)
+    seen, poor = page(CONTRAST)
+    assert seen > 200
+    assert poor == []
+
+
+def test_light_and_dark(report, opened):
+    page = opened(report, scheme="dark")
+
+    def paper():
+        return sum(int(x) for x in page("getComputedStyle(document.body).backgroundColor").strip("rgb()").split(","))
+
+    dark = paper()
+    assert dark < 150, "dark where the reader's system is"
+    button = page.one("#theme")
+    assert button.get_attribute("aria-label") == "Switch to light colours"
+    button.click()
+    assert paper() > 700
+    assert button.get_attribute("aria-label") == "Switch to dark colours"
+    opened(report, scheme="light")
+    assert paper() > 700
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_a_narrow_window_never_scrolls_sideways(report, opened, width):
+    for at in ("#e0", "#e1"):
+        page = opened(report, width=width, height=800, at=at)
+        assert page("document.documentElement.scrollWidth") <= width
+        wide = page(
+            "[...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && !e.closest('.scroll, .sr, pre') &&"
+            " e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 90))"
+        )
+        assert wide == []
+
+
+def test_it_prints(report, opened):
+    page = opened(report)
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert page.all(".bar") == page.all("input") == page.all(".pager button") == []
+    assert page.texts(".panel select"), "what was chosen is said"
+    assert page.all("article:not([hidden]) .claim")
+    assert page.all("svg.chart")
+    pdf = base64.b64decode(page.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})["data"])
+    assert pdf.startswith(b"%PDF")
+    assert 1 < pdf.count(b"/Type /Page\n") < 30
+
+
+# -- many rows --------------------------------------------------------------------------------------------------------
+def test_ten_thousand_rows_stay_usable(many_rows, opened):
+    page = opened(many_rows)
+    assert page.count("runs") == "1–25 of 10000"
+    assert page("document.querySelectorAll('*').length") < 5000, "what is not shown is not there"
+    page.header("runs", "metric_0").click()
+    first = [float(x.replace("−", "-")) for x in page.column("runs", "metric_0")]
+    assert first == sorted(first)
+    page.one("[data-part=runs] input[type=search]").send_keys("similarity=cosine metric_0>0.99")
+    n = int(page.count("runs").split()[-1])
+    assert 10 < n < 80
+    page.one("[data-part=runs] input[type=search]").clear()
+    page.one("[data-part=runs] input[type=search]").send_keys(Keys.SPACE)
+    page.all("[data-part=runs] .pager button")[1].click()
+    assert page.count("runs") == "26–50 of 10000"
+    assert page.driver.get_log("browser") == []
