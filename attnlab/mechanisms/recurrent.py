@@ -75,16 +75,18 @@ class CurrentState:
     """Attend with the state after the step: s_t = GRU(e_t, s_{t-1}), c_t = attend(s_t, H).
 
     Luong's decoder without input feeding: the context goes to the read-out alone, so all steps can be attended at once.
-    Learned: "gru" and "mechanism". Parameters, `init`, `step` and `run` as of `PreviousState`.
+    Learned: "gru" and "mechanism". Parameters, `init`, `step` and `run` as of `PreviousState`; in training `run` gives weights
+    only where `weigh` asks for them, else None.
 
     References
     ----------
     Luong, Pham, Manning (2015), section 3.
     """
 
-    def __init__(self, mechanism: Any, gru: Any = None) -> None:
+    def __init__(self, mechanism: Any, gru: Any = None, weigh: bool = False) -> None:
         self.mechanism = mechanism
         self.gru = Gru() if gru is None else gru
+        self.weigh = weigh
 
     def init(self, rng: np.random.Generator, d_input: int, d_hidden: int, d: int) -> Params:
         return {"gru": self.gru.init(rng, d_input, d_hidden), "mechanism": self.mechanism.init(rng, d_hidden, d, d)}
@@ -111,7 +113,7 @@ class CurrentState:
                 weights.append(W)
             return xp.concat([S, xp.concat(contexts, axis=1)], axis=-1), xp.concat(weights, axis=1)
         C = self.mechanism.attend(learned, S, memory.H, memory.H, mask, **context)
-        if context.get("training"):
+        if context.get("training") and not self.weigh:
             return xp.concat([S, C], axis=-1), None
         return xp.concat([S, C], axis=-1), self.mechanism.weights(learned, S, memory.H, mask, **context)
 

@@ -11,6 +11,7 @@ from attnlab.arrays import namespace, to_numpy
 from attnlab.injection import call
 from attnlab.kernels.layers import cross_entropy, dense, embed
 from attnlab.mechanisms.recurrent import Memory
+from attnlab.models.examples import rows_to_one
 from attnlab.models.pairs import Numbers, Pairs, in_chunks
 from attnlab.models.vocabulary import PAD, START, STOP, UNKNOWN, padded
 
@@ -28,12 +29,15 @@ class Network:
     decoder : PreviousState, CurrentState, FixedContext, or a fast twin
     summary : "last" or "mean"
         C = F(h_1..h_m), of which the decoder's first state is tanh of a linear map.
+    alignment_weight : float >= 0, nats
+        How much the squared error of the weights adds to the loss.
     """
 
-    def __init__(self, encoder: Any, decoder: Any, summary: str) -> None:
+    def __init__(self, encoder: Any, decoder: Any, summary: str, alignment_weight: float = 0.0) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self.summary = summary
+        self.alignment_weight = alignment_weight
 
     def init(self, rng: np.random.Generator, n_source: int, n_target: int, e: int, h: int) -> Params:
         """The arrays to learn, for so many source and target tokens, embeddings of width e and states of width h."""
@@ -84,10 +88,13 @@ class Network:
         return self._read_out(params, SC), W, targets, alive
 
     def loss(self, params: Params, pairs: Pairs, **context: Any) -> Any:
-        """The mean cross entropy of a target token, the stop included, in nats."""
-        scores, _, targets, alive = self.taught(params, pairs, **context)
+        """The mean cross entropy of a target token, the stop included, in nats, and what the weights add to it."""
+        scores, W, targets, alive = self.taught(params, pairs, **context)
         scores = namespace(scores).reshape(scores, (-1, scores.shape[-1]))
-        return cross_entropy(scores, targets.ravel(), alive.ravel() / alive.sum())
+        loss = cross_entropy(scores, targets.ravel(), alive.ravel() / alive.sum())
+        if not self.alignment_weight or pairs.data is None or pairs.data.gold is None:
+            return loss
+        return loss + self.alignment_weight * _misaligned(W, pairs.data.gold)
 
     def weights(self, params: Params, pairs: Pairs) -> list[Any]:
         """The weights (target tokens, source tokens) of each pair, with the true tokens as inputs."""
@@ -109,3 +116,15 @@ class Network:
     def _read_out(params: Params, SC: Any) -> Any:
         own = params["readout"]
         return dense(namespace(SC).tanh(dense(SC, own["Wr"], own["br"])), own["Wy"], own["by"])
+
+
+def _misaligned(W: Any, gold: Any) -> Any:
+    """The squared error |w - gold|^2 of weights (n, T, m), the mean over the rows of gold (n, q, k) that have links.
+
+    T counts the stop as well, and either may be padded further than the other: what lies beyond has no links.
+    """
+    q, k = min(W.shape[1], gold.shape[1]), min(W.shape[2], gold.shape[2])
+    gold = rows_to_one(gold[:, :q, :k], W.dtype)
+    linked = gold.any(axis=-1)
+    away = W[:, :q, :k] - gold
+    return namespace(W).sum(away * away * linked[:, :, None]) / max(1, linked.sum())

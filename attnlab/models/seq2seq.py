@@ -36,7 +36,8 @@ class AttentionSeq2Seq(Model, BaseEstimator):
 
     The encoder gives h_1..h_m, the decoder a state s_t for each output token from the token before and a context c_t, and
     tanh([s_t; c_t] Wr + br) Wy + by scores the next token. Minimises the cross entropy of the target tokens and the stop, in
-    nats a token, by Adam with the true tokens as inputs (teacher forcing). The alignment is latent: what the contexts weigh.
+    nats a token, by Adam with the true tokens as inputs (teacher forcing). The alignment is latent, what the contexts weigh,
+    unless `alignment_weight` has it taught.
     Cost: steps x batch_size times a few hundred operations a number learned.
 
     Parameters
@@ -65,6 +66,9 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         Adam's.
     clip_norm : float > 0 or None, in the unit of the gradient
         The greatest length of the gradient.
+    alignment_weight : float >= 0, nats
+        Above 0 the weights are taught, too: so many times their squared error, the mean over target tokens with gold links of
+        |w - gold|^2 with gold rows scaled to sum to one, is added to the loss. It needs AlignmentData with gold.
     beam : int > 0
         Sentences kept in `predict`; 1 is greedy.
     max_length : int > 0 or None, tokens
@@ -119,7 +123,8 @@ class AttentionSeq2Seq(Model, BaseEstimator):
 
     References
     ----------
-    Bahdanau, Cho, Bengio (2015); Luong, Pham, Manning (2015); Cho et al. (2014) for the fixed context.
+    Bahdanau, Cho, Bengio (2015); Luong, Pham, Manning (2015); Cho et al. (2014) for the fixed context; Hupkes et al. (2018)
+    for alignments that are taught, there by cross entropy.
 
     Examples
     --------
@@ -151,6 +156,7 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         batch_size: Annotated[int, Gt(0)] = 32,
         learning_rate: Annotated[float, Gt(0)] = 0.003,
         clip_norm: Annotated[float, Gt(0)] | None = 1.0,
+        alignment_weight: Annotated[float, Ge(0)] = 0.0,
         beam: Annotated[int, Gt(0)] = 1,
         max_length: Annotated[int, Gt(0)] | None = None,
         min_count: Annotated[int, Gt(0)] = 1,
@@ -175,6 +181,7 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.clip_norm = clip_norm
+        self.alignment_weight = alignment_weight
         self.beam = beam
         self.max_length = max_length
         self.min_count = min_count
@@ -220,6 +227,7 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         self._ratio, self._longest_ratio = float(ratios.mean()), float(ratios.max())
         self._learn_classes(X, targets)
         pairs = self._numbered(X, sources, targets)
+        self._check_taught(pairs)
         looked_at = None
         if validation is not None:
             X, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
@@ -231,7 +239,7 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
         self.backend_ = "fast" if isinstance(decoder, FastPreviousState) or self.context == "fixed" else "reference"
-        self._network = Network(self.encoder_, decoder, self.fixed_context)
+        self._network = Network(self.encoder_, decoder, self.fixed_context, self.alignment_weight)
         sizes = len(self.source_vocabulary_), len(self.target_vocabulary_)
         self.params_ = cast(self._network.init(streams[0], *sizes, self.embedding_dim, self.hidden_dim), self.dtype)
         self.n_parameters_ = count(self.params_)
@@ -242,7 +250,7 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         return self
 
     def _learn(self, pairs: Pairs, validation: Pairs | None, streams: list[Any]) -> None:
-        sentences = pairs._replace(data=None)
+        sentences = pairs if self.alignment_weight else pairs._replace(data=None)
 
         def loss(params: Any, rows: Any) -> Any:
             return self._network.loss(params, sentences.pick(rows), rng=streams[2], training=True)
@@ -266,10 +274,19 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         if self.context == "fixed":
             return FixedContext(gru)
         if self.attend_with == "current_state":
-            return CurrentState(self.mechanism_, gru)
-        if fast and FastPreviousState.supports(self.mechanism_):
+            return CurrentState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
+        if fast and not self.alignment_weight and FastPreviousState.supports(self.mechanism_):
             return FastPreviousState(self.mechanism_)
         return PreviousState(self.mechanism_, gru)
+
+    def _check_taught(self, pairs: Pairs) -> None:
+        if not self.alignment_weight:
+            return
+        given = f"alignment_weight={self.alignment_weight:g}"
+        if self.context == "fixed":
+            raise SettingError(f'{given} needs context="attention": a fixed context has no weights to teach')
+        if pairs.data is None or pairs.data.gold is None:
+            raise SettingError(f"{given} needs AlignmentData with gold in fit, to teach")
 
     def _operations(self, sources: Any) -> float:
         operations = getattr(self.mechanism_, "operations", None)

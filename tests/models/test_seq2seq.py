@@ -384,6 +384,40 @@ def test_early_stopping_keeps_the_best():
         AttentionSeq2Seq(**SMALL, early_stopping=True).fit(X[:1], y[:1])
 
 
+@pytest.mark.parametrize("attend_with", ["previous_state", "current_state"])
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_alignments_can_be_taught(attend_with, backend):
+    task = attnlab.get("task", "lookup_table", length=3, bits=2, tables=4, n_train=64, n_validation=8, n_test=32)
+    splits = task.make(np.random.default_rng(3))
+    settings = {**SMALL, "steps": 60, "learning_rate": 0.02, "attend_with": attend_with, "backend": backend}
+    latent, taught = (AttentionSeq2Seq(**settings, alignment_weight=w).fit(splits.train) for w in (0.0, 10.0))
+    masses = [(model.align(splits.tests["test"]) * splits.tests["test"].gold).sum() for model in (latent, taught)]
+    assert masses[1] > 1.3 * masses[0]
+
+
+@pytest.mark.parametrize("attend_with", ["previous_state", "current_state"])
+def test_what_teaching_adds_to_the_loss_is_the_squared_error_of_linked_rows(attend_with):
+    task = attnlab.get("task", "block_reorder", n_train=12, n_validation=4, n_test=4)  # particles have no links
+    train = task.make(np.random.default_rng(4)).train
+    settings = {**SMALL, "steps": 1, "batch_size": len(train), "dtype": "float64", "attend_with": attend_with}
+    latent, taught = (AttentionSeq2Seq(**settings, alignment_weight=w).fit(train) for w in (0.0, 3.0))
+    with pytest.warns(attnlab.NothingToLearn):
+        start = AttentionSeq2Seq(**{**settings, "steps": 0}).fit(train)
+    away = (start.align(train) - train.gold) ** 2
+    linked = train.gold.any(axis=-1)
+    assert 0 < linked.sum() < train.alive.sum()
+    assert taught.loss_curve_[0] - latent.loss_curve_[0] == pytest.approx(3 * away[linked].sum(axis=-1).mean())
+
+
+def test_alignments_are_taught_where_there_are_weights_and_gold():
+    X, y = sentences(0)
+    with pytest.raises(attnlab.SettingError, match="needs AlignmentData with gold"):
+        AttentionSeq2Seq(**SMALL, alignment_weight=1.0).fit(X, y)
+    data = attnlab.get("task", "lookup_table", n_train=4).make(np.random.default_rng(0)).train
+    with pytest.raises(attnlab.SettingError, match="a fixed context has no weights"):
+        AttentionSeq2Seq(**SMALL, alignment_weight=1.0, context="fixed").fit(data)
+
+
 def test_no_steps_is_said():
     X, y = sentences(0)
     with pytest.warns(attnlab.NothingToLearn, match="steps is 0"):
