@@ -160,7 +160,15 @@ def test_what_was_skipped_or_invalid_is_not_run_again_but_what_failed_is(tmp_pat
 
 def start(*args, cwd):
     command = [sys.executable, "-m", "attnlab", *map(str, args)]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background ignores SIGINT, and would hand that down
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def stored(store):
