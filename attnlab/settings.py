@@ -5,6 +5,7 @@ Ranges stand where the settings are, by annotated-types: `scale: Annotated[float
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import inspect
 import typing
@@ -68,6 +69,9 @@ def _words(hint: Any) -> str:
         return " or ".join(repr(a) for a in typing.get_args(hint))
     if origin is typing.Union or type(hint).__name__ == "UnionType":
         return " or ".join("None" if a is type(None) else _words(a) for a in typing.get_args(hint))
+    if origin in (list, tuple, collections.abc.Sequence):
+        inner = [a for a in typing.get_args(hint) if a is not Ellipsis]
+        return f"a list of {_words(inner[0])}" if inner else "a list"
     return getattr(hint, "__name__", str(hint)) if origin is None else str(hint).replace("typing.", "")
 
 

@@ -32,7 +32,7 @@ class Arrays(Task):
     Parameters
     ----------
     path : str
-        The .npz file, relative to the current directory; with the other two paths, the examples to learn from.
+        The .npz file, relative to the experiment file, or in Python to the current directory; with the other two paths, the examples to learn from.
     validation, test : float, between 0 and 1
         Shares of the examples, when there is one file; together less than 1.
     validation_path, test_path : str or None
@@ -48,8 +48,7 @@ class Arrays(Task):
 
     Notes
     -----
-    A run is known by the path and not by what the file holds: when the file changes, give it another name, or run again
-    with `--rerun all`.
+    In a sweep a run is known by what the file holds: when its content changes, the runs are new ones.
 
     References
     ----------

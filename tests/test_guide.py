@@ -1,0 +1,154 @@
+"""The guide is true, page by page: its Python runs, its experiments read, its commands and options are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def with_blocks(language):
+    pages = [page for page in PAGES if blocks(page, language)]
+    assert pages
+    return pytest.mark.parametrize("page", pages, ids=lambda path: path.stem)
+
+
+@with_blocks("python")
+def test_the_python_of_a_page_runs(page, tmp_path):
+    (tmp_path / "page.py").write_text("\n".join(blocks(page, "python")), encoding="utf-8")
+    process = subprocess.run(
+        [sys.executable, "page.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        env={"PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    )
+    assert process.returncode == 0, process.stderr
+    assert set(re.findall(r"\bfailed (\d+)", process.stdout)) <= {"0"}, process.stdout  # reports of the contract
+
+
+@with_blocks("yaml")
+def test_the_experiments_of_a_page_read_and_plan(page):
+    from ruamel.yaml import YAML
+
+    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.plan import plan
+
+    for text in blocks(page, "yaml"):
+        loaded = YAML(typ="safe").load(text)
+        if "attnlab" in loaded:
+            assert plan(read(loaded))
+        else:  # part of an experiment
+            whole = {
+                "attnlab": 1,
+                "question": "Of the page?",
+                "task": "lookup",
+                "seeds": 1,
+                **PARTS[page.stem],
+                **loaded,
+            }
+            assert plan(read(whole))
+
+
+# What goes around a part of an experiment that a page shows.
+PARTS = {
+    "claims": {
+        "mechanism": {"similarity": ["dot", "scaled_dot"]},
+        "model": {"aligner": {"projection": 256, "learning_rate": 0.1}},
+    },
+}
+
+
+def command_lines(page):
+    for block in blocks(page, "console"):
+        for line in block.splitlines():
+            if line.startswith("attnlab "):
+                yield re.split(r"\s(?:#|>)", line)[0]
+
+
+@with_blocks("console")
+def test_every_command_line_names_a_command_and_options_that_are_there(page):
+    from attnlab.cli import cli
+
+    for line in command_lines(page):
+        command, words = cli, shlex.split(line)[1:]
+        while isinstance(command, click.Group):
+            assert words[0] in command.commands, line
+            command, words = command.commands[words[0]], words[1:]
+        command.make_parser(click.Context(command)).parse_args(list(words))  # refuses options that are not there
+        options = {flag: p for p in command.params if isinstance(p, click.Option) for flag in p.opts}
+        for word, value in zip(words, [*words, ""][1 : len(words) + 1], strict=True):
+            if isinstance(getattr(options.get(word), "type", None), click.Choice):
+                assert value in options[word].type.choices, line
+
+
+@every_page
+def test_files_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+    for target in re.findall(r"`((?:experiments|benchmarks|attnlab|plugins)/[\w/.-]+\.\w+)`", text):
+        assert (ROOT / target).exists(), target
+
+
+@every_page
+def test_headings_that_a_page_points_at_are_there(page):
+    for target, anchor in re.findall(r"\]\(([\w/.-]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        there = DOCS / target if target else page
+        titles = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+        slugs = [re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower())).strip("-") for title in titles]
+        assert anchor in slugs, f"{page.name}: {target}#{anchor}"
+
+
+@every_page
+def test_components_that_a_page_lists_with_attnlab_show_are_there(page):
+    from attnlab.registry import KINDS, entries
+
+    known = {name for kind in KINDS for name in entries(kind)}
+    for name in re.findall(r"^`?attnlab show (?:\w+:)?(\w+)`?$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        assert name in known
+
+
+def test_every_page_is_in_the_navigation():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
+    assert sorted(re.findall(r"(\S+\.md)", nav)) == [page.name for page in PAGES]
+
+
+def test_every_component_that_the_study_notes_speak_of_has_an_experiment():
+    text = (DOCS / "study-notes.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"^## \d\. ", text, re.MULTILINE)) == 8
+    assert len(set(re.findall(r"experiments/[\w/]+\.yaml", text))) >= 8
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("material")
+    process = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    for html in (tmp_path / "site").rglob("*.html"):  # nothing is fetched from elsewhere
+        fetched = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"?(https?://[^\s\">]+)", html.read_text("utf-8"))
+        assert not fetched, f"{html.name}: {fetched}"
