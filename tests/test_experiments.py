@@ -115,3 +115,31 @@ def test_its_first_run_succeeds(path, tmp_path):
     for metric in read(path).metrics:
         if metric != "steps_to_95":  # which a run may never reach
             assert np.isfinite(frame[metric]).all(), metric
+
+
+# -- the experiment on text that users bring -------------------------------------------------------------------------------
+def test_the_experiment_on_real_text_says_which_files_it_needs_and_runs_on_them(tmp_path, monkeypatch):
+    original = FOLDER / "study" / "bitext" / "word_alignment.yaml"
+    path = tmp_path / original.name
+    path.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(attnlab.ExperimentError, match=r"no such file: data/hansards\.en-fr"):
+        read(path)
+
+    (tmp_path / "data").mkdir()
+    pairs = ["the house ||| la maison", "a house ||| une maison", "the book ||| le livre", "a book ||| un livre"]
+    links = ["1-1 2-2", "1p1 2-2", "1-1 2-2", "1-1 2-2"]
+    for name, lines in (("hansards.en-fr", pairs), ("hansards.en-fr.gold", links)):
+        (tmp_path / "data" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    experiment = read(path)
+    assert experiment.question.endswith("?")
+    assert experiment.claims
+    assert len(plan(experiment)) == experiment.count
+    frame = attnlab.sweep(path, store=tmp_path / "results.db", executor="serial", quiet=True)
+    assert list(frame["status"].unique()) == ["ok"]
+    assert frame[list(experiment.metrics)].notna().all(axis=None)
+
+
+def test_no_text_of_others_is_part_of_the_project():
+    ignored = (FOLDER / "study" / "bitext" / ".gitignore").read_text(encoding="utf-8").split()
+    assert ignored == ["data/"]
