@@ -145,13 +145,13 @@ def sweep(
     use_plugins(blocked, plugin_files)
     if dry_run:
         return _print_plan(files, store, rerun, only, limit, "table")
-    from attnlab.sweeps.experiment import read
-    from attnlab.sweeps.pipeline import Stopped
+    from attnlab.sweeps.pipeline import Stopped, distinct
     from attnlab.sweeps.pipeline import sweep as run_sweep
 
+    experiments = distinct(files)
     try:
         frame = run_sweep(
-            *files,
+            *experiments,
             jobs=jobs,
             executor=executor,
             store=store,
@@ -169,8 +169,7 @@ def sweep(
     except (KeyboardInterrupt, Interrupted) as stop:
         _how_to_resume()
         return 143 if isinstance(stop, Interrupted) else 130
-    for file in files:
-        experiment = read(file)
+    for experiment in experiments:
         _print_experiment(experiment, frame[frame["experiment"] == experiment.name])
     bad = frame[frame["status"] != "ok"]
     if len(bad):
@@ -204,9 +203,16 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
     print_table(summarise(frame, experiment.metrics), f"{first}{better}; mean and 95 % t interval over seeds")
     ok = frame[frame["status"] == "ok"]
+    noted = frame.drop_duplicates("run_id")["notes"].str.split("; ").explode().value_counts(sort=False)
+    noted = noted[noted.index != ""]
     for metric in experiment.metrics:
         if len(ok) and (metric not in ok or ok[metric].isna().all()):
-            click.echo(f"{metric} has no value in these runs; if it is new here, `--rerun all` measures it")
+            new = (
+                "" if any(metric in note for note in noted.index) else "; if it is new here, `--rerun all` measures it"
+            )
+            click.echo(f"{metric} has no value in these runs{new}")
+    for note, n_runs in noted.items():
+        print(f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {note}", file=sys.stderr)
     if experiment.claims:
         from attnlab.analysis.claims import check_claims
 
@@ -240,12 +246,11 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
     import pandas as pd
 
     from attnlab.sweeps.columns import columns
-    from attnlab.sweeps.experiment import read
     from attnlab.sweeps.pipeline import plan_with_reasons
     from attnlab.tables import print_frame, print_table
 
     rows, totals = [], {"run": 0, "keep": 0}
-    for experiment, decided in plan_with_reasons([read(file) for file in files], store, rerun, only, limit):
+    for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
         for planned in decided:
             totals[planned.action] += 1
             row = {"experiment": experiment.name, "run_id": planned.run.run_id, "action": planned.action}
@@ -268,6 +273,7 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
 def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Repeat one run in this process, with its whole traceback; the store is not changed."""
     use_plugins(blocked, plugin_files)
+    from attnlab.errors import AmbiguousName, UnknownName
     from attnlab.sweeps.execute import execute
     from attnlab.sweeps.frame import load_run
     from attnlab.tables import shown
@@ -276,6 +282,8 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     print(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})", file=sys.stderr)
     try:
         result = execute(stored.run, raise_errors=True)
+    except (UnknownName, AmbiguousName) as error:
+        raise UnknownName(f"{error}; if a plugin gave it, install it again or give --plugin FILE.py") from None
     except Exception:
         import traceback
 

@@ -96,6 +96,7 @@ class Plugins:
         self.hooks = sorted(name for name in vars(hookspecs) if name.startswith("attnlab_"))
         self.records: list[Plugin] = []
         self.notes: list[str] = []
+        self.left_out: list[str] = []  # by ATTNLAB_PLUGINS
         from attnlab import builtins
 
         version = importlib.metadata.version("attnlab")
@@ -108,6 +109,7 @@ class Plugins:
             aliases = {point.name, distribution}
             found |= aliases
             if only is not None and not aliases & set(only):
+                self.left_out.append(point.name)
                 continue
             if aliases & set(blocked):
                 plugin.status = "blocked"
@@ -116,6 +118,15 @@ class Plugins:
             self._load(plugin, point.load)
         for path in files:
             self._load_file(path)
+        for name in blocked:
+            if name == BUILTIN:
+                raise AttnlabError(
+                    "-p no:attnlab would leave out attnlab's own parts; only other plugins can be left out"
+                )
+            if name not in found:
+                raise AttnlabError(
+                    f"-p no:{name}: no such plugin{did_you_mean(name, found)}; there are {', '.join(sorted(found)) or 'none'}"
+                )
         missing = [name for name in only or () if name not in found | {BUILTIN}]
         if missing:
             self.notes.append(

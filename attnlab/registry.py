@@ -136,7 +136,12 @@ def _unknown(kind: str, name: str, known: list[str]) -> str:
         message += ". Broken plugins, which may have it: " + "; ".join(
             f"{p.name} of {p.distribution} ({p.reason})" for p in broken
         )
-    return message
+    blocked = [p.name for p in plugins().records if p.status == "blocked"]
+    left_out = plugins().left_out
+    if blocked or left_out:
+        how = [f"{n} (by -p no:{n})" for n in blocked] + [f"{n} (by ATTNLAB_PLUGINS)" for n in left_out]
+        message += f". Left out, and may have it: {', '.join(how)}"
+    return ". ".join([message, *plugins().notes])
 
 
 def get(kind: str, name: str, /, **settings: Any) -> Any:

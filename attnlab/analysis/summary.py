@@ -57,7 +57,7 @@ def varied(frame: pd.DataFrame) -> list[str]:
 def _is_left_out(frame: pd.DataFrame, column: str) -> bool:
     """Whether a setting is None in some of the rows that have it, as `model.projection: [null, 16]` is."""
     component, _, setting = column.rpartition(".")
-    if not setting or component not in frame:
+    if not setting or component not in frame or not frame[column].isna().any():
         return False
     return any(0 < rows[column].isna().sum() < len(rows) for _, rows in frame.groupby(component))
 

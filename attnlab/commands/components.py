@@ -64,7 +64,7 @@ def show(name: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> 
 @plugin_options
 def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """List the plugins, the broken ones with the reason."""
-    use_plugins(blocked, plugin_files)
+    use_plugins(blocked, plugin_files, broken_too=True)
     import pandas as pd
 
     from attnlab.plugins import plugins as all_plugins
@@ -128,6 +128,7 @@ def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     classes: list[Any] = resolve_target(target)
     for cls in classes:
         report = check_component(cls)
-        click.echo(f"{cls.kind} {cls.name}: {report}")
+        said = str(report) if report.n_ran else "not checked: " + "; ".join(dict.fromkeys(o.reason for o in report))
+        click.echo(f"{cls.kind} {cls.name}: {said}")
         failed |= not report
     return 1 if failed or not classes else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +23,8 @@ __all__ = [
 STORE = "results/attnlab.db"
 
 
-def use_plugins(blocked: Sequence[str], files: Sequence[str]) -> None:
-    """Load the plugin files, and leave out the blocked plugins."""
+def use_plugins(blocked: Sequence[str], files: Sequence[str], broken_too: bool = False) -> None:
+    """Load the plugin files, and leave out the blocked plugins; a file that does not load is an error."""
     names = []
     for word in blocked:
         prefix, _, name = word.partition(":")
@@ -31,9 +32,13 @@ def use_plugins(blocked: Sequence[str], files: Sequence[str]) -> None:
             raise click.UsageError(f"-p takes no:NAME, which leaves the plugin NAME out; got {word!r}")
         names.append(name)
     if names or files:
-        from attnlab.plugins import configure
+        from attnlab.errors import AttnlabError
+        from attnlab.plugins import configure, plugins
 
         configure(blocked=names, files=files)
+        for plugin in plugins().records:
+            if plugin.version == "file" and plugin.status == "broken" and not broken_too:
+                raise AttnlabError(f"--plugin {os.path.relpath(plugin.where)}: {plugin.reason}")
 
 
 def plugin_options(command: Any) -> Any:

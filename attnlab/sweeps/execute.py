@@ -24,7 +24,7 @@ from threadpoolctl import ThreadpoolController
 
 import attnlab
 from attnlab.data import AlignmentData, Splits
-from attnlab.errors import Diverged, InvalidResult, NothingToLearn, Unsupported
+from attnlab.errors import Diverged, InvalidResult, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.registry import build, entries, entry
 from attnlab.sweeps.columns import ROLES, components_of, with_chosen
@@ -33,6 +33,7 @@ from attnlab.sweeps.runs import Result, Run
 __all__ = ["data_rng", "execute", "measure", "splits_of", "versions_of"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
+NOTES_KEPT = 10  # sentences: what warned, which metric raised
 ARRAY_LIMIT = 2**16  # numbers: larger arrays are not kept
 
 
@@ -113,8 +114,8 @@ def _carry_out(run: Run) -> dict[str, Any]:
             measured[condition], failures = measure(data, W, Y, model, facts["fit_seconds"])
             notes += failures
             kept |= _examples(condition, data, W)
-    notes += sorted({str(w.message) for w in caught if issubclass(w.category, NothingToLearn)})
-    facts["notes"] = list(dict.fromkeys(notes))
+    notes += [str(w.message) for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning))]
+    facts["notes"] = list(dict.fromkeys(notes))[:NOTES_KEPT]
     return {"metrics": measured, "facts": facts, "artifacts": _packed({**_learned(model), **kept})}
 
 

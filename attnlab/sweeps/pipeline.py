@@ -24,9 +24,9 @@ from attnlab.sweeps.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Stopped", "plan_with_reasons", "sweep"]
+__all__ = ["Stopped", "distinct", "plan_with_reasons", "sweep"]
 
-Source = str | os.PathLike[str] | Mapping[str, Any]
+Source = str | os.PathLike[str] | Mapping[str, Any] | Experiment
 
 
 class Stopped(Exception):
@@ -50,7 +50,8 @@ def sweep(
 
     Parameters
     ----------
-    *sources : paths of YAML files, or mappings of the same form
+    *sources : paths of YAML files, mappings of the same form, or experiments that were read
+        One that is given twice counts once.
     jobs : int or None
         Worker processes; None is one a processor.
     executor : str or {name: {setting: value}}
@@ -80,8 +81,7 @@ def sweep(
     ExperimentError, SettingError, StoreError
         Before anything is run.
     """
-    experiments = [read(source) for source in sources]
-    _distinct(experiments)
+    experiments = distinct(sources)
     limits, words = _limits(time_limit, memory_limit), parse_rerun(rerun)
     entry("executor", _name_of(executor))
     chosen = _chosen(experiments, only, limit)
@@ -113,7 +113,7 @@ def sweep(
 
 
 def plan_with_reasons(
-    experiments: Sequence[Experiment],
+    sources: Sequence[Source],
     store: str | os.PathLike[str] = DEFAULT_STORE,
     rerun: str = "missing,failed,stale",
     only: str | None = None,
@@ -121,7 +121,7 @@ def plan_with_reasons(
 ) -> list[tuple[Experiment, tuple[Planned, ...]]]:
     """What a sweep would run, and why; a store that does not exist holds nothing, and is not made."""
     words = parse_rerun(rerun)
-    chosen = _chosen(experiments, only, limit)
+    chosen = _chosen(distinct(sources), only, limit)
     if not os.path.exists(store):
         return [(experiment, decide(runs, {}, fingerprints, words)) for experiment, runs in chosen]
     with Store(store, create=False) as opened:
@@ -148,8 +148,10 @@ def _chosen(
     Raises
     ------
     SettingError
-        When the filter names a column that no run has, or leaves no run at all.
+        When the filter names a column that no run has, or leaves no run at all, or the limit is below 1.
     """
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit must be 1 or more, or None for all; got {limit}")
     planned = [(experiment, plan(experiment)) for experiment in experiments]
     if only:
         everything = [run for _, runs in planned for run in runs]
@@ -162,15 +164,24 @@ def _chosen(
     return [(experiment, runs[:limit]) for experiment, runs in planned]
 
 
-def _distinct(experiments: Sequence[Experiment]) -> None:
-    seen: dict[str, Experiment] = {}
-    for experiment in experiments:
-        if experiment.name in seen and seen[experiment.name].path != experiment.path:
-            raise SettingError(
-                f"two experiments are called {experiment.name!r}: {seen[experiment.name].path} and {experiment.path}; "
-                "give one of them a `name:`"
-            )
-        seen[experiment.name] = experiment
+def distinct(sources: Sequence[Source]) -> list[Experiment]:
+    """The experiments, read; the same one given twice counts once.
+
+    Raises
+    ------
+    ExperimentError
+        For mistakes in a file.
+    SettingError
+        When two different ones have the same name.
+    """
+    found: dict[str, Experiment] = {}
+    for source in sources:
+        experiment = source if isinstance(source, Experiment) else read(source)
+        same = found.setdefault(experiment.name, experiment)
+        if same.text != experiment.text:
+            where = " and ".join(str(e.path or "a mapping") for e in (same, experiment))
+            raise SettingError(f"two experiments are called {experiment.name!r} ({where}): give one of them a `name:`")
+    return list(found.values())
 
 
 def _limits(time_limit: float | str | None, memory_limit: int | str | None) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def _decide(
     rerun: Collection[str],
 ) -> Planned:
     def planned(reason: str, *words: str) -> Planned:
-        return Planned(run, "run" if {"all", *words} & set(rerun) else "keep", reason)
+        if {*words} & set(rerun):
+            return Planned(run, "run", reason)
+        return Planned(run, "run", f"asked for ({reason})") if "all" in rerun else Planned(run, "keep", reason)
 
     if known is None:
         return planned("missing", "missing")

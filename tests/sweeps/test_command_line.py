@@ -441,3 +441,78 @@ def test_a_damaged_row_is_run_again_and_never_shown(tmp_path):
     assert sum("damaged" in row["reason"] for row in json.loads(plan.stdout)) == 1
     assert done_by(attnlab_command("sweep", "one.yaml", cwd=tmp_path)) == 1
     assert metrics_of(store) == expected
+
+
+METRICS = """
+from attnlab import Metric, hookimpl
+
+
+class Boom(Metric):
+    \"\"\"Raises.\"\"\"
+
+    name = "boom"
+
+    def measure(self, data, W):
+        raise RuntimeError("metric boom")
+
+
+@hookimpl
+def attnlab_metrics():
+    return [Boom]
+"""
+
+
+def test_what_a_run_has_to_say_is_printed(tmp_path):
+    (tmp_path / "mine.py").write_text(METRICS, encoding="utf-8")
+    write(tmp_path / "one.yaml", similarities="{cosine: {temperature: 1.0}}", metrics="alignment_accuracy, boom")
+    process = attnlab_command("sweep", "one.yaml", "--plugin", "mine.py", cwd=tmp_path)
+    assert process.returncode == 0
+    assert "note of 2 of 2 runs: metric boom raised RuntimeError: metric boom" in process.stderr
+    assert "cannot align" in process.stderr
+    assert "boom has no value in these runs\n" in process.stdout
+
+
+def test_an_experiment_given_twice_counts_once(tmp_path):
+    path = write(tmp_path / "one.yaml")
+    once = attnlab_command("sweep", "one.yaml", cwd=tmp_path)
+    twice = attnlab_command("sweep", "one.yaml", "one.yaml", cwd=tmp_path)
+    assert twice.stdout == once.stdout
+    assert len(attnlab.sweep(path, path, store=tmp_path / "s.db", executor="serial", quiet=True)) == 4
+    write(tmp_path / "other.yaml", seeds=3, extra="name: one\n")
+    process = attnlab_command("sweep", "one.yaml", "other.yaml", cwd=tmp_path)
+    assert process.returncode == 2
+    assert "two experiments are called 'one'" in process.stderr
+
+
+def test_what_was_left_out_or_broken_is_said(tmp_path):
+    write(tmp_path / "one.yaml", similarities="raises")
+    (tmp_path / "syntax.py").write_text("def", encoding="utf-8")
+    for args, said in (
+        (("--plugin", "syntax.py"), "--plugin syntax.py: SyntaxError"),
+        (("-p", "no:nosuch"), "no such plugin"),
+        (("-p", "no:attnlab"), "attnlab's own parts"),
+    ):
+        process = attnlab_command("plan", "one.yaml", *args, cwd=tmp_path)
+        assert process.returncode == 2
+        assert said in process.stderr
+        assert "Traceback" not in process.stderr
+    env = {**os.environ, "ATTNLAB_PLUGINS": "raisez"}
+    command = [sys.executable, "-m", "attnlab", "plan", "one.yaml"]
+    process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert "ATTNLAB_PLUGINS names raisez, which is not installed" in process.stderr
+
+
+def test_a_run_whose_plugin_is_gone_says_so(tmp_path):
+    write(tmp_path / "one.yaml", similarities="raises", seeds=1)
+    attnlab_command("sweep", "one.yaml", "--plugin", FAULTY, cwd=tmp_path)
+    (run_id,) = attnlab.load_results(tmp_path / "results" / "attnlab.db")["run_id"]
+    process = attnlab_command("run", run_id, cwd=tmp_path)
+    assert process.returncode == 2
+    assert "--plugin FILE.py" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(tmp_path, limit):
+    with pytest.raises(attnlab.SettingError, match="limit must be 1 or more"):
+        attnlab.sweep(write(tmp_path / "one.yaml"), store=tmp_path / "s.db", limit=limit)
