@@ -203,7 +203,7 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
     print_table(summarise(frame, experiment.metrics), f"{first}{better}; mean and 95 % t interval over seeds")
     ok = frame[frame["status"] == "ok"]
-    noted = frame.drop_duplicates("run_id")["notes"].str.split("; ").explode().value_counts(sort=False)
+    noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]
     for metric in experiment.metrics:
         if len(ok) and (metric not in ok or ok[metric].isna().all()):

@@ -45,7 +45,7 @@ def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]
     after = {
         "status": result.status,
         "reason": result.reason,
-        "notes": "; ".join(facts.get("notes", ())),
+        "notes": " | ".join(facts.get("notes", ())),
         "attempts": result.attempts,
         "fit_seconds": facts.get("fit_seconds", np.nan),
         "n_parameters": facts.get("n_parameters", np.nan),
