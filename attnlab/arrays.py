@@ -302,12 +302,20 @@ def to_numpy(x: Any) -> np.ndarray[Any, Any]:
 def as_float(x: Any, name: str) -> Any:
     """`x` as an array of floats: lists and integers become float64; float32 stays, other libraries' arrays stay.
 
+    A pandas DataFrame or Series becomes the NumPy array of its values.
+
     Raises
     ------
     TypeError
-        When it holds anything but real numbers.
+        When it is no array, or holds anything but real numbers.
     """
-    if isbox(x) or not isinstance(x, (np.ndarray, np.generic, list, tuple, bool, int, float)):
+    if hasattr(x, "to_numpy"):
+        x = x.to_numpy()
+    if isbox(x):
+        return x
+    if not isinstance(x, (np.ndarray, np.generic, list, tuple, bool, int, float)):
+        if not hasattr(x, "shape"):
+            raise TypeError(f"{name} must be an array, or lists of real numbers; got {type(x).__name__}")
         return x
     array = np.asarray(x)
     if array.dtype.kind in "biu":

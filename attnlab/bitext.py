@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -92,9 +93,9 @@ def read_pairs(
 
     Parameters
     ----------
-    path : the file of pairs, or of source sentences
+    path : the file of pairs, or of source sentences; "-" is standard input
     target_path : the file of target sentences, or None
-    columns : the columns of source and target, counted from 1, of a file with tabs; or None for `source ||| target`
+    columns : the two columns of source and target, counted from 1, of a file with tabs; or None for `source ||| target`
     tokens : how to split sentences: see `tokenise`
 
     Returns
@@ -121,6 +122,8 @@ def read_pairs(
     if columns is not None:
         if len(columns) != 2 or not all(isinstance(c, (int, np.integer)) and c >= 1 for c in columns):
             raise BitextError(f"columns must be two numbers counted from 1, source and target; got {tuple(columns)}")
+        if columns[0] == columns[1]:
+            raise BitextError(f"source and target must be two columns; got column {columns[0]} for both")
         split = _columns(path, int(columns[0]), int(columns[1]))
     else:
         split = _barred(path)
@@ -128,13 +131,18 @@ def read_pairs(
 
 
 def _lines(path: PathLike) -> list[str]:
-    """The lines of a UTF-8 file, without their ends."""
+    """The lines of a UTF-8 file, or of standard input, without their ends."""
     name = os.fspath(path)
-    if not os.path.isfile(name):
+    if name != "-" and not os.path.exists(name):
         raise FileNotFoundError(f"no such file: {name}")
+    if os.path.isdir(name):
+        raise BitextError(f"{name} is a directory; give one of its files")
     try:
-        with open(name, "rb") as file:
-            content = file.read()
+        if name == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            with open(name, "rb") as file:
+                content = file.read()
     except OSError as error:
         raise BitextError(f"{name}: cannot be read ({error.strerror})") from error
     raw = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")

@@ -214,17 +214,25 @@ def attnlab_kernels() -> Iterable[type[interfaces.Kernel]]:
 
     Example::
 
-        from attnlab import Kernel, hookimpl
-        from my_package import Laplace
+        from attnlab import Kernel, hookimpl, namespace
+        from attnlab.parts.similarities import NegL2
 
-        class LaplaceFast(Kernel):
-            \"\"\"Laplace in one pass.\"\"\"
-            name = "laplace_fast"
-            replaces = Laplace
+        class NegL2ByProduct(Kernel):
+            \"\"\"Minus the squared distance, by one matrix product.\"\"\"
+            name = "neg_l2_by_product"
+            replaces = NegL2
+
+            def __init__(self, sigma=1.0):            # the settings of the class that it replaces
+                self.sigma = sigma
+
+            def score(self, Q, K):                    # Q (..., q, d), K (..., k, d) -> S (..., q, k)
+                xp = namespace(Q, K)
+                q2, k2 = (xp.sum(X * X, axis=-1) for X in (Q, K))
+                return (Q @ K.mT - q2[..., :, None] / 2 - k2[..., None, :] / 2) / self.sigma**2
 
         @hookimpl
         def attnlab_kernels():
-            return [LaplaceFast]
+            return [NegL2ByProduct]
     """
     raise NotImplementedError
 

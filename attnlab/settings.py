@@ -19,6 +19,23 @@ from attnlab.interfaces import names_of, settings_of
 
 __all__ = ["checked", "checked_one", "describe", "field_schema"]
 
+# pydantic's findings about types and ranges, which `describe` puts into words
+_DESCRIBED = {
+    "bool_type",
+    "float_type",
+    "greater_than",
+    "greater_than_equal",
+    "int_from_float",
+    "int_type",
+    "less_than",
+    "less_than_equal",
+    "list_type",
+    "literal_error",
+    "multiple_of",
+    "string_type",
+    "tuple_type",
+}
+
 
 @functools.cache
 def _hints(cls: Any) -> dict[str, Any]:
@@ -113,10 +130,11 @@ def checked_one(kind: str, cls: type, setting: str, value: Any) -> Any:
     except ValidationError as error:
         name = getattr(cls, "name", cls.__name__)
         meant = did_you_mean(value, _literals(_hints(cls).get(setting))) if isinstance(value, str) else ""
-        what = error.errors()[0]["msg"]
+        first = error.errors()[0]
+        more = "" if first["type"] in _DESCRIBED else f" ({first['msg'].replace('Input should', 'it must')})"
         raise _error(
             setting,
-            f"{kind} {name!r}: {setting} must be {describe(cls, setting)}; got {value!r}{meant} ({what})",
+            f"{kind} {name!r}: {setting} must be {describe(cls, setting)}; got {value!r}{meant}{more}",
         ) from None
 
 

@@ -31,13 +31,13 @@ def shown(value: Any) -> str:
 
 
 def print_table(frame: pd.DataFrame, caption: str = "") -> None:
-    """Print to stdout; on a terminal wide cells are folded to its width, elsewhere nothing is cut."""
+    """Print to stdout, the caption under it; on a terminal all is folded to its width, elsewhere nothing is cut."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     cells = [[shown(value) for value in row] for row in frame.itertuples(index=False)]
-    table = Table(caption=caption or None, caption_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for name in frame.columns:
         number = len(frame) > 0 and frame[name].dtype.kind in "fiu"
         table.add_column(Text(str(name)), justify="right" if number else "left", overflow="fold")
@@ -46,15 +46,21 @@ def print_table(frame: pd.DataFrame, caption: str = "") -> None:
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(table)
+        if caption:
+            console.print(Text(caption, style="italic"))
         return
     wide = Console(highlight=False, width=10_000)
     with wide.capture() as captured:
         wide.print(table)
     print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+    if caption:
+        print(caption)
 
 
 def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> None:
     """Write a DataFrame as `table`, `csv`, `json` or `parquet`; a file that exists is not overwritten.
+
+    A table, which is for people, leaves out columns that are the same in every row, and says on stderr how many.
 
     Raises
     ------
@@ -74,7 +80,11 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> No
     if form == "table":
         if output is not None:
             raise SettingError("--output goes with --format csv, json or parquet")
-        print_table(frame)
+        telling = _telling(frame)
+        print_table(frame[telling])
+        if left_out := len(frame.columns) - len(telling):
+            what = "1 column is" if left_out == 1 else f"{left_out} columns are"
+            print(f"attnlab: {what} the same in every row and left out; --format csv has all", file=sys.stderr)
         return
     target: Any = output if output is not None else sys.stdout
     if form == "csv":
@@ -83,6 +93,16 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> No
         frame.to_json(target, orient="records", indent=2, force_ascii=False, double_precision=15)
         if output is None:
             print()
+
+
+def _telling(frame: pd.DataFrame) -> list[str]:
+    """The columns that say which run it is or how it went, and those that are not the same in every row."""
+    from attnlab.registry import entries
+
+    whole = {"experiment", "run_id", "test", "status", "metric", "value", *entries("metric")}
+    if len(frame) < 2:
+        return list(frame.columns)
+    return [c for c in frame.columns if c in whole or frame[c].map(repr).nunique() > 1]
 
 
 def describe_component(name: str) -> str:

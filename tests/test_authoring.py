@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from attnlab.commands.authoring import references, template
@@ -11,15 +12,28 @@ from attnlab.sweeps.experiment import read
 
 
 @pytest.mark.parametrize("kind", HOOK_OF_KIND)
-def test_every_template_is_python(kind):
+def test_every_template_can_be_imported(kind):
     files = template(kind, "my_own")
+    given = {}
     for path, text in files.items():
-        if path.endswith(".py"):
+        if path.endswith("/attnlab_my_own.py"):
+            exec(compile(text, path, "exec"), given)
+        elif path.endswith(".py"):
             compile(text, path, "exec")
-    assert any('name = "my_own"' in text for text in files.values())
+    (cls,) = given[HOOK_OF_KIND[kind]]()
+    assert (cls.kind, cls.name) == (kind, "my_own")
 
 
-@pytest.mark.parametrize("kind", ["similarity", "normaliser", "task"])
+def test_the_kernel_of_the_template_gives_what_it_replaces():
+    given = {}
+    exec(template("kernel", "my_own")["attnlab-my-own/attnlab_my_own.py"], given)
+    rng = np.random.default_rng(3)
+    Q, K = rng.normal(size=(2, 4, 5)), rng.normal(size=(2, 6, 5))
+    kernel = given["MyOwn"]
+    np.testing.assert_allclose(kernel(sigma=0.7).score(Q, K), kernel.replaces(sigma=0.7).score(Q, K), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["similarity", "normaliser", "task", "kernel"])
 def test_a_new_plugin_passes_its_own_test(tmp_path, kind):
     made = subprocess.run(
         [sys.executable, "-m", "attnlab", "new", kind, "my_own"], cwd=tmp_path, capture_output=True, text=True

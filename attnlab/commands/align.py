@@ -62,6 +62,7 @@ def align(
     """Align the words of sentence pairs, learning from these pairs alone.
 
     FILE has a pair a line, `source ||| target`; or FILE and TARGET_FILE a side each; or --columns of a file with tabs.
+    A FILE of - is standard input.
 
     Written is a line a pair of links i-j, source word i and target word j, counted from 0. With --gold the alignment error
     rate, precision and recall are printed on stderr; nothing is learned from gold. A pair with an empty side has no links;
@@ -79,6 +80,8 @@ def align(
     pairs = read_pairs(file, target_file, columns, tokens)
     first: Literal[0, 1] | None = None if gold_first == "find-out" else 0 if gold_first == "0" else 1
     known = None if gold is None else read_links(gold, pairs, first)
+    if known is not None and not any(links.sure for links in known):
+        raise BitextError(f"{gold}: there is no sure link i-j in any line, so nothing to compare with")
     empty = sum(not (source and target) for source, target in pairs)
     if empty == len(pairs):
         raise BitextError(f"{file}: no pair has words on both sides")

@@ -120,15 +120,20 @@ def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
 @click.argument("target")
 @plugin_options
 def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Check that a component keeps the contract of its kind. TARGET: a name, module:Class, FILE.py, or a distribution."""
+    """Check that a component keeps the contract of its kind. TARGET: a name, module:Class, FILE.py, or a distribution.
+
+    Of a class that needs settings only the class can be checked; that is said, and alone it is no success (status 1).
+    """
     use_plugins(blocked, plugin_files)
     from attnlab.testing import check_component, resolve_target
+    from attnlab.testing.subject import Subject
 
     failed = False
     classes: list[Any] = resolve_target(target)
     for cls in classes:
         report = check_component(cls)
-        said = str(report) if report.n_ran else "not checked: " + "; ".join(dict.fromkeys(o.reason for o in report))
+        unchecked = Subject(cls).unchecked
+        said = f"not checked, only its class: {unchecked}" if report and unchecked else str(report)
         click.echo(f"{cls.kind} {cls.name}: {said}")
-        failed |= not report
+        failed |= not report or (bool(unchecked) and len(classes) == 1)
     return 1 if failed or not classes else 0

@@ -212,10 +212,11 @@ def weigh(
         shown = M | ~alive
         n_allowed = xp.sum(xp.astype(shown, Q.dtype), axis=-1, keepdims=True)
     available = {**context.given, "mask": shown, "n_allowed": n_allowed}
+    dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": K.shape[-1]}
 
     def do(role: str, verb: str, **nouns: Any) -> Any:
         state = {"state": states[role]} if states and role in states else {}
-        return call(getattr(parts, role), verb, **{**available, **params[role], **state, **nouns})
+        return _done(getattr(parts, role), verb, params[role], dims, **{**available, **state, **nouns})
 
     places = type(parts.position)
     if places.place is not Position.place:
@@ -232,16 +233,39 @@ def weigh(
     return W if M is None else xp.where(M, W, xp.zeros_like(detach(W)))
 
 
+def _done(part: Any, verb: str, learned: Mapping[str, Any], dims: Mapping[str, int], **nouns: Any) -> Any:
+    """What a verb returns. If it fails with arrays that were learned for other widths, the error is a ShapeError about these."""
+    try:
+        return call(part, verb, **{**nouns, **learned})
+    except (ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, ShapeError) or not learned:
+            raise
+        fitting = call(part, "init", rng=np.random.default_rng(0), **dims)
+        given = {name: tuple(np.shape(array)) for name, array in learned.items()}
+        asked = {name: tuple(np.shape(array)) for name, array in fitting.items()}
+        if given == asked:
+            raise
+        raise ShapeError(
+            f"the learned arrays of the {part.kind} {part.name!r} do not fit: for "
+            f"{', '.join(f'{name} = {size}' for name, size in dims.items() if name in asks_for(part, 'init'))} "
+            f"they are {_listed(asked)}; got {_listed(given)}"
+        ) from error
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
 def _whole(part: Any, verb: str, X: Any, shape: tuple[int, ...]) -> Any:
-    """What a verb returned, in the shape (..., q, k) of the call: leading axes may be missing or one."""
+    """What a verb returned, real floats in the shape (..., q, k) of the call: leading axes may be missing or one."""
     given = tuple(getattr(X, "shape", ()))
-    if given == shape:
-        return X
     lead = given[:-2]
     fits = all(a in (1, b) for a, b in zip(reversed(lead), reversed(shape[:-2]), strict=False))
     if given[-2:] != shape[-2:] or len(given) > len(shape) or not fits:
         raise ComponentError(f"{type(part).__name__}.{verb} must return (..., q, k) = {shape}; got {given or type(X)}")
-    return namespace(X).broadcast_to(X, shape)
+    if "float" not in str(X.dtype):
+        raise ComponentError(f"{type(part).__name__}.{verb} must return real floats; got dtype {X.dtype}")
+    return X if given == shape else namespace(X).broadcast_to(X, shape)
 
 
 def aggregate(parts: Parts, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
@@ -250,12 +274,13 @@ def aggregate(parts: Parts, params: Params, W: Any, V: Any, Q: Any, K: Any, cont
     if W.shape[-1] == 0:
         lead = broadcast_leading(("W", tuple(W.shape[:-2])), ("V", tuple(V.shape[:-2])))
         return xp.zeros((*lead, W.shape[-2], V.shape[-1]), dtype=V.dtype)
-    available = {**context.given, **params["aggregator"], "W": W, "V": V, "Q": Q, "K": K}
+    available = {**context.given, "W": W, "V": V, "Q": Q, "K": K}
+    dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}
     if not asks_for(parts.aggregator, "aggregate").isdisjoint(("mask", "n_allowed")):
         M = xp.ones((1, 1), dtype=xp.bool) if context.M is None else context.M
         counted = xp.astype(xp.broadcast_to(M, W.shape), W.dtype)
         available |= {"mask": M, "n_allowed": xp.sum(counted, axis=-1, keepdims=True)}
-    return call(parts.aggregator, "aggregate", **available)
+    return _done(parts.aggregator, "aggregate", params["aggregator"], dims, **available)
 
 
 def weigh_in_steps(

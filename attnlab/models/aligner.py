@@ -388,8 +388,10 @@ def _mechanism(given: Any) -> Any:
         return Mechanism(**given)
     if isinstance(given, MechanismComponent):
         return given
+    example = repr(given) if isinstance(given, str) else "'dot'"
     raise SettingError(
-        f"mechanism must be a Mechanism, a mapping such as {{'similarity': 'dot'}}, or None; got {type(given).__name__}"
+        f"mechanism must be a Mechanism, such as Mechanism({example}), a mapping such as {{'similarity': {example}}}, "
+        f"or None; got {given!r}"
     )
 
 

@@ -406,6 +406,8 @@ def _mechanism(given: Any) -> Any:
         return Mechanism(**given)
     if isinstance(given, MechanismComponent):
         return given
+    example = repr(given) if isinstance(given, str) else "'additive'"
     raise SettingError(
-        f"mechanism must be a Mechanism, a mapping such as {{'similarity': 'additive'}}, or None; got {type(given).__name__}"
+        f"mechanism must be a Mechanism, such as Mechanism({example}), a mapping such as {{'similarity': {example}}}, "
+        f"or None; got {given!r}"
     )

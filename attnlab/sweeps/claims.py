@@ -151,8 +151,14 @@ def check_claims(document: Document, claims: Sequence[Claim], table: Table) -> N
             place = (*at, *within)
             if both := [key for key in chosen if key in claim.where]:
                 document.problem((*place, both[0]), f"{both[0]} stands in 'where' as well; say it once", key=True)
+                good = False
             else:
-                _check_selection(document, chosen, place, claim.where if good else {}, table)
+                good &= _check_selection(document, chosen, place, claim.where if good else {}, table)
+        if good and len(sides := claim.selections()) == 2:
+            one, other = ({**claim.where, **chosen} for _, chosen in sides)
+            if _runs_of(one, table) == _runs_of(other, table):
+                message = "both sides select the same runs; a claim compares different ones"
+                document.problem((*at, *sides[1][0]), message)
 
 
 def _check_selection(
@@ -173,18 +179,21 @@ def _check_selection(
         good = False
     if not good:
         return False
-    together: dict[str, set[int]] = {}
-    for key, value in {**where, **chosen}.items():
-        if key in table.role:
-            rows = set[int]().union(*(table.having(key, one) for one in _each(value)))
-            role = table.role[key]
-            together[role] = together[role] & rows if role in together else rows
-    for role, rows in together.items():
+    for role, rows in _runs_of({**where, **chosen}, table)[0].items():
         if not rows:
             mine = {k: v for k, v in {**where, **chosen}.items() if table.role.get(k) == role}
             document.problem(at, f"no planned run has all of {', '.join(f'{k}: {short(v)}' for k, v in mine.items())}")
             return False
     return True
+
+
+def _runs_of(chosen: Mapping[str, Any], table: Table) -> tuple[dict[str, set[int]], set[str] | None]:
+    """The rows that a selection leaves of each role, and the test conditions; None: all of them."""
+    left = {role: set(range(len(rows))) for role, rows in table.rows.items()}
+    for key, value in chosen.items():
+        if key in table.role:
+            left[table.role[key]] &= set[int]().union(*(table.having(key, one) for one in _each(value)))
+    return left, {str(one) for one in _each(chosen["test"])} if "test" in chosen else None
 
 
 def _check_values(document: Document, key: str, value: Any, at: At, table: Table) -> bool:

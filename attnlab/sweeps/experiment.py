@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from attnlab.errors import SettingError, did_you_mean
@@ -63,6 +63,15 @@ def parse_memory(value: Any) -> int:
     return int(_quantity(value, _SIZES, "a size such as 2GiB or 512MB, or a number of bytes"))
 
 
+def _plain_name(name: str) -> str:
+    """The name, which files are called by; ValueError if they could not be."""
+    if not name.isprintable() or set(name) & set("/\\") or name in (".", ".."):
+        raise ValueError(
+            f"files are called by it, so it may hold no /, no \\ and no control character; got {short(name)}"
+        )
+    return name
+
+
 _TIME_SCHEMA: JsonDict = {
     "anyOf": [{"type": "string", "examples": ["60s", "2m", "1h"]}, {"type": "number", "exclusiveMinimum": 0}]
 }
@@ -93,7 +102,9 @@ class Layout(BaseModel):
     attnlab: Literal[1] = Field(description="The version of this format.")
     question: Annotated[str, Len(1)] = Field(description="What the experiment asks, in a sentence.")
     source: str | None = Field(default=None, description="Where the question comes from.")
-    name: Annotated[str, Len(1)] | None = Field(default=None, description="Its name; the file's, unless given.")
+    name: Annotated[str, Len(1), AfterValidator(_plain_name)] | None = Field(
+        default=None, description="Its name; the file's, unless given."
+    )
     task: Any = Field(description="What there is to align: a name, {name: {setting: value}}, or a list of these.")
     mechanism: Any = Field(default={}, description="Parts by kind, or a mechanism with settings, or a list of these.")
     model: Any = Field(

@@ -44,7 +44,7 @@ def check_component(component: Any, *, only: Iterable[str] | None = None, seed: 
     Parameters
     ----------
     component : class, or object
-        A class is checked with the default settings.
+        A class is checked with the default settings; of one that needs settings only what can be seen on the class.
     only : iterable of codes, or None
         The checks to make; None makes all that apply.
     seed : int

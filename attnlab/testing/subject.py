@@ -115,10 +115,20 @@ class Subject:
         """The component, with its settings as given or by default."""
         if self._given is not None:
             return self._given
-        needed = [n for n, p in settings_of(self.cls).items() if p.default is inspect.Parameter.empty]
-        if needed:
-            raise Skipped(f"{self.cls.__name__} needs the settings {', '.join(needed)}: check an object instead")
+        if self.unchecked:
+            raise Skipped(self.unchecked)
         return self.cls()
+
+    @property
+    def unchecked(self) -> str:
+        """Why only the class can be checked: it needs settings, and no object was given; else empty."""
+        needed = [n for n, p in settings_of(self.cls).items() if p.default is inspect.Parameter.empty]
+        if self._given is not None or not needed:
+            return ""
+        name, given = self.cls.__name__, ", ".join(f"{n}=..." for n in needed)
+        return (
+            f"{name} needs the settings {', '.join(needed)}: check an object instead, check_component({name}({given}))"
+        )
 
     def renewed(self) -> Subject:
         """The same with a new object, on which no verb has run yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -94,6 +95,30 @@ def test_nothing_ran_is_no_success():
     with pytest.raises(ContractBroken, match="nothing ran"):
         report.raise_for_failures()
     assert not Report()
+
+
+class Needy(attnlab.Similarity):
+    """Stretched dot products."""
+
+    name = "needy"
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def score(self, Q, K):
+        return self.scale * (Q @ K.mT)
+
+
+def test_a_class_that_needs_settings_is_not_checked_and_that_is_said(tmp_path):
+    said = "Needy needs the settings scale: check an object instead, check_component(Needy(scale=...))"
+    assert said in str(check_component(Needy))
+    assert check_component(Needy(2.0))
+    (tmp_path / "mine.py").write_text("import attnlab\n\n\n" + inspect.getsource(Needy))
+    done = subprocess.run(
+        [sys.executable, "-m", "attnlab", "check", "mine.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"similarity needy: not checked, only its class: {said}")
 
 
 def test_frame_has_a_row_a_check():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from attnlab import Mechanism, NotInitialised, SettingError, attend, attention_weights
+from attnlab import Mechanism, NotInitialised, SettingError, ShapeError, Similarity, attend, attention_weights
+from attnlab.errors import ComponentError
 from attnlab.parts.similarities import Additive
 
 
@@ -42,3 +44,42 @@ def test_arrays_to_learn_come_from_params_or_rng():
     with pytest.raises(SettingError, match=r"params must be what Mechanism\.init returned, a dict by part; got list"):
         attend(Q, K, V, params=[])
     assert attend(*(a.astype(np.float32) for a in (Q, K, V)), similarity="additive", rng=0).dtype == np.float32
+
+
+def test_data_frames_are_taken():
+    Q, K, V = (a[0] for a in drawn(2))
+    found = attend(pd.DataFrame(Q), pd.DataFrame(K), pd.DataFrame(V))
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, attend(Q, K, V))
+    assert type(attention_weights(pd.DataFrame(Q), pd.DataFrame(K))) is np.ndarray
+    with pytest.raises(TypeError, match="Q must hold real numbers; got dtype object"):
+        attend(pd.DataFrame({"x": ["a"]}, dtype=object), K, V)
+
+
+def test_what_is_no_array_is_refused():
+    Q, K, _ = drawn()
+    with pytest.raises(TypeError, match="V must be an array, or lists of real numbers; got NoneType"):
+        attend(Q, K, None)
+    with pytest.raises(TypeError, match="Q must be an array, or lists of real numbers; got str"):
+        attention_weights("Q", K)
+
+
+@pytest.mark.parametrize("similarity", ["additive", "general"])
+def test_learned_arrays_of_another_width_are_named(similarity):
+    Q, K, V = drawn()
+    params = Mechanism(similarity).init(np.random.default_rng(0), 7, 7, 3)
+    said = rf"arrays of the similarity '{similarity}' do not fit: for d_query = 5, d_key = 5.*\(.*got .*7"
+    with pytest.raises(ShapeError, match=said):
+        attend(Q, K, V, similarity=similarity, params=params)
+
+
+@pytest.mark.parametrize("dtype", [complex, bool, int])
+def test_scores_are_real_floats(dtype):
+    class Odd(Similarity):
+        name = "odd"
+
+        def score(self, Q, K):
+            return np.ones((Q.shape[-2], K.shape[-2]), dtype=dtype)
+
+    with pytest.raises(ComponentError, match=rf"Odd\.score must return real floats; got dtype {dtype.__name__}"):
+        attend(*drawn(), similarity=Odd())

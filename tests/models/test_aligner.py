@@ -321,7 +321,7 @@ def test_nothing_to_learn_is_said_where_fit_was_called(lookup):
         ({"projection": 0}, SettingError, "projection must be .*> 0.* got 0"),
         ({"learning_rate": -0.1}, SettingError, "learning_rate must be float, > 0; got -0.1"),
         ({"steps": 1.5}, SettingError, "steps must be int, >= 0; got 1.5"),
-        ({"mechanism": "dot"}, SettingError, "mechanism must be a Mechanism, a mapping .*got str"),
+        ({"mechanism": "dot"}, SettingError, r"such as Mechanism\('dot'\), a mapping .*got 'dot'"),
         ({"mechanism": {"similarity": "dott"}}, UnknownName, "did you mean dot"),
         ({"mechanism": {"similar": "dot"}}, SettingError, r"has no setting 'similar' \(did you mean similarity"),
         ({"random_state": "one"}, SettingError, "random_state must be an integer from 0.*got 'one'"),

@@ -357,6 +357,7 @@ def test_settings_reach_into_the_mechanism():
         ({"context": "fix"}, "context must be 'attention' or 'fixed'"),
         ({"encoder": "rn"}, "did you mean rnn"),
         ({"mechanism": 3}, "mechanism must be a Mechanism"),
+        ({"mechanism": "dot"}, r"such as Mechanism\('dot'\), a mapping .*got 'dot'"),
     ],
 )
 def test_settings_are_checked(settings, message):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -317,6 +319,7 @@ def folder(tmp_path):
     (tmp_path / "t").write_text("".join(f"{t}\n" for _, t in TEXT))
     (tmp_path / "tabs").write_text("".join(f"{i}\t{t}\t{s}\n" for i, (s, t) in enumerate(TEXT)))
     (tmp_path / "gold").write_text("1-1 2-2\n1-1 2-2 3p3\n1-1 2-2\n1-1 2-2\n1-1\n\n")
+    (tmp_path / "blank").write_text("0p0\n" + 5 * "\n")
     return tmp_path
 
 
@@ -331,6 +334,15 @@ def test_align_writes_a_line_a_pair_and_the_error_rate_on_stderr(align):
     assert align("tabs", "--columns", "3,2", "--tokens", "raw")[:2] == (0, first_five)
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_align_reads_standard_input(folder, name):
+    command = [sys.executable, "-m", "attnlab", "align", name]
+    text = (folder / "text").read_text()
+    done = subprocess.run(command, input=text, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0-0 1-1\n0-0 1-1 2-2\n0-0 1-1\n0-0 1-1\n0-0\n\n"
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -338,6 +350,9 @@ def test_align_writes_a_line_a_pair_and_the_error_rate_on_stderr(align):
         (["tabs"], "tabs:1: a line must be `source ||| target`"),
         (["text", "s"], "text has 6 lines and s has 5"),
         (["tabs", "--columns", "3"], "two numbers counted from 1"),
+        (["tabs", "--columns", "2,2"], "source and target must be two columns; got column 2 for both"),
+        (["."], ". is a directory"),
+        (["text", "--gold", "blank"], "blank: there is no sure link"),
         (["tabs", "--columns", "1,9"], "tabs:1: there is no column 9"),
         (["text", "--gold", "s"], "s has 5 lines for 6 pairs"),
         (["text", "--gold", "gold", "--gold-first", "0"], "gold:1: 2-2 points outside the pair"),

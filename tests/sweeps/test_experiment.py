@@ -205,6 +205,8 @@ MISTAKES = [
     (SMALL + "task: lookup\nlimits: {time: soon}\n", r"x.yaml:6:16: limits.time: must be a time .* got 'soon'"),
     (SMALL + "task: lookup\nlimits: {memory: 2 cups}\n", r"x.yaml:6:18: limits.memory: must be a size .* got '2 cups'"),
     (SMALL + "task: lookup\nlimits: [1]\n", r"x.yaml:6:9: limits must be .*; got \[1\]"),
+    (SMALL + "task: lookup\nname: ../x\n", r"x.yaml:6:7: name: .* no /, .*got '../x'"),
+    (SMALL + 'task: lookup\nname: "a\\tb"\n', r"x.yaml:6:7: name: .*no control character"),
     (SMALL + "task: lookup\nlimits: {runs: 0}\n", r"x.yaml:6:16: limits.runs must be greater than or equal to 1; got 0"),
     # metrics and seeds
     ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: [aer, gold_mas]\n", r"x.yaml:4:16: no metric 'gold_mas' \(did you mean gold_mass"),
@@ -312,6 +314,9 @@ CLAIMS = [
     ("{say: s, metric: aer, at_least: 0, where: {model.steps: 3}}", r"x.yaml:9:48: model.steps is tuned"),
     ("{say: s, metric: aer, at_least: 0, where: {task: copy, task.d: 8}}", r"x.yaml:9:47: no planned run has all of task: 'copy', task.d: 8"),
     ("{say: s, metric: aer, better: {similarity: dot}, than: {similarity: cosine}, where: {similarity: dot}}", r"x.yaml:9:36: similarity stands in 'where' as well"),
+    ("{say: s, metric: aer, better: {similarity: dot}, than: {similarity: dot}}", r"x.yaml:9:60: both sides select the same runs"),
+    ("{say: s, metric: aer, equal: [{similarity: dot}, {similarity: [attnlab:dot]}], within: 1}", r"x.yaml:9:54: both sides select the same runs"),
+    ("{say: s, metric: aer, better: {test: [a, b]}, than: {test: [b, a]}}", r"x.yaml:9:57: both sides select the same runs"),
 ]  # fmt: skip
 CLAIMED = SMALL + (
     "task: [{lookup: {d: [8, 16]}}, {copy: {d: 16}}]\nmechanism: {similarity: [dot, cosine]}\ntune: {model.steps: [3, 5]}\nclaims:\n"
@@ -330,6 +335,7 @@ def test_a_mistaken_claim_is_reported_at_its_place(tmp_path: Path, claim: str, p
         "{say: s, metric: aer, better: {similarity: dot}, than: {similarity: cosine}}",
         "{say: s, metric: aer, equal: [{similarity: dot}, {similarity: attnlab:cosine}], within: 0.1, where: {task: copy}}",
         "{say: s, metric: aer, at_most: 1, where: {test: anything, seed: [0, 1], task.d: 16.0}}",
+        "{say: s, metric: aer, better: {test: far}, than: {test: near}}",
         "{say: s, correlation: [aer, gold_mass], at_most: -0.5}",
         "{say: s, correlation: [aer, gold_mass]}",
         "{say: s, metric: aer, at_least: 0.5, where: {model.projection: null}}",
