@@ -143,6 +143,7 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
             continue
         seconds = time.perf_counter() - began
         score = float(model.score(splits.validation)) if len(candidates) > 1 else 0.0
+        score = -np.inf if np.isnan(score) else score  # what has no score loses, and never stands in another's way
         if best is None or score > best[0]:
             best = score, model, chosen, seconds
     if best is None:

@@ -516,3 +516,49 @@ def test_a_run_whose_plugin_is_gone_says_so(tmp_path):
 def test_a_limit_below_one_is_refused(tmp_path, limit):
     with pytest.raises(attnlab.SettingError, match="limit must be 1 or more"):
         attnlab.sweep(write(tmp_path / "one.yaml"), store=tmp_path / "s.db", limit=limit)
+
+
+NO_SCORE = """
+import math
+
+from sklearn.base import BaseEstimator
+
+from attnlab import Mechanism, Model, hookimpl
+
+
+class Picky(Model, BaseEstimator):
+    \"\"\"Untrained, and without a score where `level` is 0.\"\"\"
+
+    name = "picky"
+
+    def __init__(self, mechanism=None, level=0, random_state=None):
+        self.mechanism = mechanism
+        self.level = level
+        self.random_state = random_state
+
+    def fit(self, data, y=None):
+        return self
+
+    def predict(self, data):
+        return self.mechanism.attend(None, data.Q, data.K, data.V, data.mask)
+
+    def align(self, data):
+        return self.mechanism.weights(None, data.Q, data.K, data.mask)
+
+    def score(self, data, y=None):
+        return self.level or math.nan
+
+
+@hookimpl
+def attnlab_models():
+    return [Picky]
+"""
+
+
+def test_a_candidate_without_a_score_is_not_chosen(tmp_path):
+    (tmp_path / "picky.py").write_text(NO_SCORE, encoding="utf-8")
+    text = TINY.replace("aligner: {projection: 4, steps: 3}", "picky: {}") % ("dot", 1, "alignment_accuracy")
+    (tmp_path / "one.yaml").write_text(text + "tune: {model.level: [0, 1, 2, 0]}\n", encoding="utf-8")
+    process = attnlab_command("sweep", "one.yaml", "--plugin", "picky.py", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert attnlab.load_results(tmp_path / "results" / "attnlab.db")["model.level"].tolist() == [2]
