@@ -259,8 +259,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def task_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns that say which examples a run has seen: the task and its settings."""
-    return [c for c in frame.columns if c == AXES[0] or c.startswith(f"{AXES[0]}.")]
