@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attnlab
 from attnlab.errors import AttnlabError
 from attnlab.sweeps.experiment import Experiment, read
-from attnlab.sweeps.frame import AXES, frame_of, metric_columns
+from attnlab.sweeps.frame import frame_of, metric_columns
 from attnlab.sweeps.runs import Result, Run
 from attnlab.sweeps.store import Linked, Store
 
