@@ -60,7 +60,10 @@ def parse_time(value: Any) -> float:
 
 def parse_memory(value: Any) -> int:
     """Bytes of `2GiB`, `512MB`, or a number of bytes; SettingError otherwise."""
-    return int(_quantity(value, _SIZES, "a size such as 2GiB or 512MB, or a number of bytes"))
+    size = int(_quantity(value, _SIZES, "a size such as 2GiB or 512MB, or a number of bytes"))
+    if size < 2**20 and not str(value).strip().endswith("B"):
+        raise SettingError(f"must have a unit, such as 2GiB, or be at least a mebibyte in bytes; got {short(value)}")
+    return size
 
 
 def _plain_name(name: str) -> str:
@@ -76,7 +79,7 @@ _TIME_SCHEMA: JsonDict = {
     "anyOf": [{"type": "string", "examples": ["60s", "2m", "1h"]}, {"type": "number", "exclusiveMinimum": 0}]
 }
 _SIZE_SCHEMA: JsonDict = {
-    "anyOf": [{"type": "string", "examples": ["2GiB", "512MB"]}, {"type": "number", "exclusiveMinimum": 0}]
+    "anyOf": [{"type": "string", "examples": ["2GiB", "512MB"]}, {"type": "number", "minimum": 2**20}]
 }
 
 

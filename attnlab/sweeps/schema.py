@@ -24,7 +24,7 @@ def json_schema() -> dict[str, Any]:
     schema = Layout.model_json_schema()
     definitions = schema["$defs"]
     for kind in (*_ROLES, *PARTS, "encoder"):
-        definitions[kind] = _component(kind)
+        definitions[kind] = _component(kind, definitions)
         definitions[f"{kind} axis"] = _axis({"$ref": f"#/$defs/{kind}"})
     for role in _ROLES:
         described = {k: v for k, v in schema["properties"][role].items() if k in ("description", "default")}
@@ -57,14 +57,16 @@ def _axis(item: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
 
 
-def _component(kind: str) -> dict[str, Any]:
-    """A name, or one name with its settings; a mechanism may also be a mapping of parts."""
+def _component(kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A name, or one name with its settings, which are put among the definitions; a mechanism may be a mapping of parts."""
     found = {name: entry(kind, name) for name in _names(kind)}
+    for e in found.values():
+        definitions[f"{kind} {e.qualified}"] = _settings(e)
     choices: list[dict[str, Any]] = [
         {"type": "string", "enum": list(found)},
         {
             "type": "object",
-            "properties": {name: _settings(e) for name, e in found.items()},
+            "properties": {name: {"$ref": f"#/$defs/{kind} {e.qualified}"} for name, e in found.items()},
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,

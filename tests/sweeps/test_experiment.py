@@ -177,7 +177,7 @@ def test_times(text: Any, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("2GiB", 2**31), ("512MB", 512 * 10**6), ("1 KiB", 1024), (4096, 4096), ("100B", 100)]
+    ("text", "size"), [("2GiB", 2**31), ("512MB", 512 * 10**6), ("1 KiB", 1024), (2**20, 2**20), ("100B", 100)]
 )
 def test_sizes(text: Any, size: int) -> None:
     assert parse_memory(text) == size
@@ -189,6 +189,12 @@ def test_what_is_no_time_or_size(text: Any) -> None:
         parse_time(text)
     with pytest.raises(ValueError, match="must be"):
         parse_memory(text)
+
+
+@pytest.mark.parametrize("value", [1, "2", 4096, 2**20 - 1])
+def test_a_size_without_a_unit_is_not_taken_for_a_few_bytes(value: Any) -> None:
+    with pytest.raises(ValueError, match="must have a unit, such as 2GiB"):
+        parse_memory(value)
 
 
 # -- mistakes, at their place -----------------------------------------------------------------------------------------

@@ -49,7 +49,9 @@ def test_it_is_json_and_knows_every_component_and_setting() -> None:
         name, settings = schema["$defs"][kind]["anyOf"][:2]
         assert set(registry.names(kind)) <= set(name["enum"])
         assert set(name["enum"]) == set(settings["properties"])
-    hidden = schema["$defs"]["similarity"]["anyOf"][1]["properties"]["additive"]["properties"]["hidden"]
+    by_name = schema["$defs"]["similarity"]["anyOf"][1]["properties"]
+    assert by_name["additive"] == by_name["attnlab:additive"]
+    hidden = schema["$defs"][by_name["additive"]["$ref"].removeprefix("#/$defs/")]["properties"]["hidden"]
     assert hidden["default"] == 32
     assert hidden["anyOf"][0] == {"type": "integer", "exclusiveMinimum": 0}
 
