@@ -221,6 +221,8 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         sources, targets = sentences_of(X, y, "fit")
         if not sources:
             raise ValueError("fit needs at least one pair of sentences; got 0")
+        if not any(targets):
+            raise ValueError(f"fit needs a target token to learn; all {len(targets)} sentences of y are empty")
         self.source_vocabulary_ = Vocabulary(sources, self.min_count)
         self.target_vocabulary_ = Vocabulary(targets, self.min_count)
         ratios = np.array([(len(t) + 1) / len(s) for s, t in zip(sources, targets, strict=True)])

@@ -147,7 +147,7 @@ class WordAligner(Model, BaseEstimator):
             raise SettingError("model 'word_aligner': variational=True needs smoothing above 0; got smoothing=0")
         pairs = self._pairs(X)
         if not any(s and t for s, t in pairs):
-            raise ValueError("fit needs at least one pair with words on both sides")
+            raise ValueError(f"fit needs at least one pair with words on both sides; none of {len(pairs)} has")
         self.mechanism_ = _mechanism(self.mechanism)
         self.cells_ = Cells(pairs)
         prior = Prior(self.smoothing, self.spelling, self.stem, self.stem_weight, self.variational)

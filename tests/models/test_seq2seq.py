@@ -306,6 +306,7 @@ def test_a_longer_target_than_any_seen_is_aligned_and_max_length_holds():
         ([["a"]], [["b"], ["c"]], attnlab.ShapeError, "X has 1 sentences, y has 2"),
         ([["a"]], None, TypeError, "needs the target sentences"),
         ([], [], ValueError, "at least one pair"),
+        ([["a"], ["b"]], [[], []], ValueError, "all 2 sentences of y are empty"),
         ([3], [["b"]], TypeError, r"X\[0\] must be a list of tokens"),
     ],
 )
