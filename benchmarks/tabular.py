@@ -1,10 +1,10 @@
 """Attention on tables beside its relatives, on scikit-learn's bundled sets and three synthetic ones.
 
-    python benchmarks/tabular.py [--folds 5] [--only NAME ...]
+    python benchmarks/tabular.py [--folds 5] [--repeats 3] [--only NAME ...]
 
 Every model stands in a Pipeline after a StandardScaler and is tuned by three-fold GridSearchCV on the training folds alone;
-the outer folds, shuffled with one seed and the same for all, are for the score (R2, or accuracy) and the time (tuning and
-fitting, and predicting the test fold; one thread). MLKR would belong here, but metric-learn 0.7.0 does not run with
+the outer folds, shuffled anew for each repeat and the same for all models, are for the score (R2, or accuracy) and the time
+(tuning and fitting, and predicting the test fold; one thread). MLKR would belong here, but metric-learn 0.7.0 does not run with
 scikit-learn 1.9. Prints two Markdown tables and how often attention does at least as well.
 """
 
@@ -43,10 +43,10 @@ from threadpoolctl import threadpool_limits
 from attnlab import AttentionClassifier, AttentionRegressor
 
 Grid = dict[str, list[Any]] | list[dict[str, list[Any]]]
-NEIGHBOURS = [3, 5, 10, 20, 40]
+NEIGHBOURS = {"model__n_neighbors": [3, 5, 10, 20, 40], "model__weights": ["uniform", "distance"]}
 ATTENTION: Grid = [
     {"model__n_neighbors": [5, 15, 40]},
-    {"model__projection": ["diagonal", 2, 8, 16]},
+    {"model__projection": ["diagonal", 1, 2, 8, 32], "model__n_neighbors": [40], "model__alpha": [0, 30]},
 ]
 
 
@@ -73,7 +73,7 @@ def classification_sets() -> dict[str, tuple[Any, Any]]:
 def regressors() -> dict[str, tuple[list[tuple[str, Any]], Grid]]:
     return {
         "AttentionRegressor": ([("model", AttentionRegressor(random_state=0))], ATTENTION),
-        "KNeighbors": ([("model", KNeighborsRegressor())], {"model__n_neighbors": NEIGHBOURS}),
+        "KNeighbors": ([("model", KNeighborsRegressor())], NEIGHBOURS),
         "KernelRidge": (
             [("model", KernelRidge(kernel="rbf"))],
             {"model__alpha": [0.01, 0.1, 1.0], "model__gamma": [0.01, 0.03, 0.1, 0.3]},
@@ -90,10 +90,10 @@ def classifiers() -> dict[str, tuple[list[tuple[str, Any]], Grid]]:
     nca = NeighborhoodComponentsAnalysis(max_iter=50, random_state=0)
     return {
         "AttentionClassifier": ([("model", AttentionClassifier(random_state=0))], ATTENTION),
-        "KNeighbors": ([("model", KNeighborsClassifier())], {"model__n_neighbors": NEIGHBOURS}),
+        "KNeighbors": ([("model", KNeighborsClassifier())], NEIGHBOURS),
         "NCA + KNeighbors": (
             [("metric", nca), ("model", KNeighborsClassifier())],
-            {"metric__n_components": [2, 8, None], "model__n_neighbors": [3, 10]},
+            {"metric__n_components": [1, 2, 8, 32], "model__n_neighbors": [3, 10, 40]},
         ),
         "SVC": ([("model", SVC())], {"model__C": [0.3, 1.0, 10.0], "model__gamma": ["scale", 0.01, 0.1]}),
         "random forest": (
@@ -108,21 +108,23 @@ def classifiers() -> dict[str, tuple[list[tuple[str, Any]], Grid]]:
 
 
 def fits(grid: Grid, n_features: int) -> Grid:
-    """The grid without widths above the number of features."""
+    """The grid with widths above the number of features brought down to it, each once."""
 
-    def within(name: str, value: Any) -> bool:
+    def narrowed(name: str, value: Any) -> Any:
         wide = name.endswith(("projection", "n_components")) and isinstance(value, int)
-        return not wide or value <= n_features
+        return min(value, n_features) if wide else value
 
     if isinstance(grid, list):
         return [fits(one, n_features) for one in grid]  # type: ignore[misc]
-    return {name: [value for value in values if within(name, value)] for name, values in grid.items()}
+    return {name: list(dict.fromkeys(narrowed(name, value) for value in values)) for name, values in grid.items()}
 
 
-def measure(steps: list[tuple[str, Any]], grid: Grid, X: Any, y: Any, folds: Any) -> tuple[list[float], float, float]:
+def measure(
+    steps: list[tuple[str, Any]], grid: Grid, X: Any, y: Any, folds: list[Any]
+) -> tuple[list[float], float, float]:
     """Scores of the folds, and the mean seconds of tuning with fitting, and of predicting."""
     scores, fitting, predicting = [], [], []
-    for train, test in folds.split(X, y):
+    for train, test in (split for fold in folds for split in fold.split(X, y)):
         search = GridSearchCV(Pipeline([("scale", StandardScaler()), *steps]), fits(grid, X.shape[1]), cv=3, n_jobs=1)
         began = time.perf_counter()
         search.fit(X[train], y[train])
@@ -133,7 +135,7 @@ def measure(steps: list[tuple[str, Any]], grid: Grid, X: Any, y: Any, folds: Any
     return scores, float(np.mean(fitting)), float(np.mean(predicting))
 
 
-def table(sets: dict[str, Any], models: dict[str, Any], folds: Any, score: str) -> None:
+def table(sets: dict[str, Any], models: dict[str, Any], folds: list[Any], score: str) -> None:
     means: dict[tuple[str, str], float] = {}
     print(f"\n| set | model | {score}: mean (sd of folds) | tune + fit, s | predict, s |\n|---|---|---|---|---|")
     for data, (X, y) in sets.items():
@@ -154,6 +156,7 @@ def table(sets: dict[str, Any], models: dict[str, Any], folds: Any, score: str) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="sets whose names begin so")
     options = parser.parse_args()
 
@@ -162,13 +165,13 @@ def main() -> None:
 
     warnings.filterwarnings("ignore", category=UserWarning)
     with threadpool_limits(1):
-        folds = {"n_splits": options.folds, "shuffle": True, "random_state": 0}
         for sets, models, splitter, score in (
-            (chosen(regression_sets()), regressors(), KFold(**folds), "R2"),
-            (chosen(classification_sets()), classifiers(), StratifiedKFold(**folds), "accuracy"),
+            (chosen(regression_sets()), regressors(), KFold, "R2"),
+            (chosen(classification_sets()), classifiers(), StratifiedKFold, "accuracy"),
         ):
             if sets:
-                table(sets, models, splitter, score)
+                folds = [splitter(options.folds, shuffle=True, random_state=seed) for seed in range(options.repeats)]
+                table(sets, models, folds, score)
 
 
 if __name__ == "__main__":

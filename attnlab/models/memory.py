@@ -34,7 +34,11 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
         they are, so that the similarity's own settings are the bandwidth.
     projection : None, "scale", "diagonal" or int > 0
         What is learned of the metric: nothing, one bandwidth, a weight for each feature, or a linear map to so many
-        dimensions (at most d), started from the principal directions.
+        dimensions (at most d). The map starts from the directions that the targets explain best, if they have so many
+        (fewer than classes, at most the outputs: discriminant analysis, least squares), else from the principal ones.
+    alpha : float >= 0, rows
+        How much the projection is held to its start: to be as far from it as the start is from zero costs as much as so
+        many rows predicted no better than by the mean. The fewer rows there are, the more it holds. "scale" is not held.
     standardise : bool
         Divide each feature by its standard deviation, after subtracting its mean.
     learning_rate : float > 0, dimensionless
@@ -44,7 +48,8 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     batch_size : int > 0, rows
     early_stopping : bool
         Stop when the loss of rows held out has not fallen by `tol` for `n_iter_no_change` looks, and keep the best. The
-        rows held out are not seen while the metric is learned; they are in the memory after.
+        rows held out are not seen while the metric is learned; the start of a linear map has seen them, so that
+        learning must beat a flattered start; they are in the memory after.
     validation_fraction : float in (0, 1)
         The share of rows held out.
     validate_every : int > 0, steps
@@ -63,7 +68,8 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     centre_ : array (v,), the mean of the values
     params_ : dict, the learned arrays; "projection" has `log_scale` or `W`
     n_parameters_, n_iter_ : int, numbers learned and steps taken
-    loss_curve_, validation_curve_ : the leave-one-out loss of each step, and of each look at the rows held out
+    loss_curve_, validation_curve_ : the leave-one-out loss of each step (with what `alpha` adds), and of each look at the
+        rows held out
     backend_ : "fast" or "reference", what was used
     training_labels_, training_target_ : arrays (n,), index labels and targets of the rows in memory
     n_features_in_, feature_names_in_ : as in scikit-learn
@@ -97,7 +103,7 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     ----------
     Nadaraya (1964), On Estimating Regression; Watson (1964), Smooth Regression Analysis; Weinberger and Tesauro (2007),
     Metric Learning for Kernel Regression; Hinton and Roweis (2002), for the perplexity as an effective number of
-    neighbours.
+    neighbours; Ledoit and Wolf (2004), for the shrinkage of the covariance that the directions are measured by.
 
     Examples
     --------

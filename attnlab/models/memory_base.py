@@ -37,6 +37,7 @@ class AttentionOverRows(BaseEstimator):
         aggregator: Any = "weighted_sum",
         n_neighbors: Annotated[float, Gt(0)] | None = 15.0,
         projection: Literal["scale", "diagonal"] | Annotated[int, Gt(0)] | None = None,
+        alpha: Annotated[float, Ge(0)] = 0.0,
         standardise: bool = True,
         learning_rate: Annotated[float, Gt(0)] = 0.03,
         steps: Annotated[int, Ge(0)] = 300,
@@ -54,6 +55,7 @@ class AttentionOverRows(BaseEstimator):
         self.aggregator = aggregator
         self.n_neighbors = n_neighbors
         self.projection = projection
+        self.alpha = alpha
         self.standardise = standardise
         self.learning_rate = learning_rate
         self.steps = steps
@@ -137,7 +139,7 @@ class AttentionOverRows(BaseEstimator):
         self.centre_ = np.average(V, axis=0, weights=w).astype(X.dtype)
         memory = Memory(parts, self._placed(X), V - self.centre_, w)
 
-        learned = start_projection(self.projection, memory.X, memory.counts)
+        learned = start_projection(self.projection, memory)
         width = learned["W"].shape[1] if "W" in learned else X.shape[1]
         params = {**mechanism.init(rng, width, width, V.shape[1]), "projection": learned}
         params = cast(params, X.dtype)
@@ -164,7 +166,7 @@ class AttentionOverRows(BaseEstimator):
                 "or projection=None and a similarity with nothing to learn"
             )
         names = ("steps", "learning_rate", "batch_size", "early_stopping", "validation_fraction", "validate_every")
-        settings = {name: getattr(self, name) for name in (*names, "n_iter_no_change", "tol")}
+        settings = {name: getattr(self, name) for name in (*names, "n_iter_no_change", "tol", "alpha")}
         fitted = learn(memory, params, self._spread(memory), rng, **settings)
         self.n_iter_, self.loss_curve_ = fitted.n_iter, fitted.loss_curve
         self.validation_curve_ = fitted.validation_curve

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.optimize import brentq
 from scipy.special import entr
+from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 
 from attnlab.arrays import detach, namespace
 from attnlab.kernels.distances import FastNegL2
@@ -79,17 +81,54 @@ class Memory:
 # --------------------------------------------------------------------------------------------------------------------
 # projections
 # --------------------------------------------------------------------------------------------------------------------
-def start_projection(kind: str | int | None, X: Array, w: Array) -> dict[str, Array]:
-    """What is learned of the metric, before learning: nothing, log scales of zero, or principal directions (d, width)."""
+def start_projection(kind: str | int | None, memory: Memory) -> dict[str, Array]:
+    """What is learned of the metric, before learning: nothing, log scales of zero, or directions (d, width).
+
+    The directions are the discriminant ones where the targets have so many, and else the principal ones.
+    """
     if kind is None:
         return {}
     if kind == "scale":
         return {"log_scale": np.zeros(())}
     if kind == "diagonal":
-        return {"log_scale": np.zeros(X.shape[1])}
-    centred = (X - np.average(X, axis=0, weights=w)) * np.sqrt(w)[:, None]
-    _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
-    return {"W": np.ascontiguousarray(directions[:, ::-1][:, : int(kind)])}
+        return {"log_scale": np.zeros(memory.X.shape[1])}
+    width = min(int(kind), memory.X.shape[1])
+    root = np.sqrt(memory.counts)[:, None]
+    X, V = (memory.X - np.average(memory.X, axis=0, weights=memory.w)) * root, memory.V * root
+    if width <= np.linalg.matrix_rank(V):
+        W = discriminant_directions(X, V)[:, :width]
+        return {"W": W * np.sqrt(width / (W * W).sum())}  # of the size of principal directions: the bandwidth is apart
+    _, directions = np.linalg.eigh(X.T @ X)  # ascending
+    return {"W": np.ascontiguousarray(directions[:, ::-1][:, :width])}
+
+
+def discriminant_directions(X: Array, V: Array) -> Array:
+    """Directions (d, d) of centred rows X (n, d), those first that values V (n, v) explain best, in units of the rest.
+
+    For classes these are Fisher's discriminants, for one number its least squares; the part of X that V leaves
+    unexplained has variance 1 along each. The covariance of that part is shrunk as Ledoit and Wolf (2004) do.
+    """
+    explained = V @ np.linalg.lstsq(V, X, rcond=None)[0]
+    rest = X - explained
+    covariance = shrunk_covariance(rest.T @ rest, ledoit_wolf_shrinkage(rest, assume_centered=True))
+    covariance += np.finfo(X.dtype).eps * (1 + np.trace(X.T @ X)) * np.eye(X.shape[1])  # where V explains all of X
+    _, directions = eigh(explained.T @ explained, covariance)  # ascending
+    return np.ascontiguousarray(directions[:, ::-1]).astype(X.dtype, copy=False)
+
+
+def departure(learned: Any, start: Any) -> Any:
+    """How far a projection has gone from where it started: the squared distance of the maps, over the start's square.
+
+    One bandwidth for all features (a log scale without axes) changes no direction and counts as none.
+    """
+    if "W" in learned:
+        away, size = learned["W"] - start["W"], (start["W"] ** 2).sum()
+    elif "log_scale" in learned and np.ndim(start["log_scale"]):
+        xp = namespace(learned["log_scale"])
+        away, size = xp.exp(learned["log_scale"]) - np.exp(start["log_scale"]), np.exp(2 * start["log_scale"]).sum()
+    else:
+        return 0.0
+    return namespace(away).sum(away * away) / size
 
 
 def project(learned: Any, X: Any) -> Any:
@@ -158,14 +197,18 @@ def learn(
     validate_every: int,
     n_iter_no_change: int,
     tol: float,
+    alpha: float,
 ) -> Fitted:
     """Minimise the leave-one-out squared error of minibatches of rows, each in units of `spread` (v,), by Adam.
+
+    To the mean error of n rows is added alpha / n times the projection's departure from its start.
 
     Rows that are held out are neither asked nor attended to while learning: a distance is symmetric, so that a row that
     is close to one held out because their targets agree would give its target away.
     """
     X, V, n = memory.X, memory.V, len(memory.X)
     params = cast(params, X.dtype)
+    start, pull = params["projection"], X.dtype.type(alpha / memory.counts.sum())
     order = rng.permutation(n)
     held = order[: max(1, round(validation_fraction * n))] if early_stopping else order[:0]
     asked = order[len(held) :]
@@ -183,7 +226,7 @@ def learn(
 
     def batch_loss(params: Any, batch: Array) -> Any:
         keys = fixed if n_keys == len(asked) else np.sort(rng.choice(asked, n_keys, replace=False))
-        return loss(params, asked[batch], keys, True)
+        return loss(params, asked[batch], keys, True) + pull * departure(params["projection"], start)
 
     def look(params: Any) -> dict[str, float]:
         rows = held[:LOOKED_AT]

@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 from sklearn.datasets import load_iris, make_classification, make_friedman1
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -281,6 +285,81 @@ def test_random_state_repeats_and_accepts_generators():
     assert not np.array_equal(make(3), make(4))
 
 
+def cosines(A, B):
+    """Cosines of the principal angles between the spaces that the columns span."""
+    return np.linalg.svd(np.linalg.qr(A)[0].T @ np.linalg.qr(B)[0], compute_uv=False)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_map_with_fewer_dimensions_than_classes_starts_from_the_discriminants(width):
+    X, y = load_iris(return_X_y=True)
+    W = AttentionClassifier(projection=width, steps=0).fit(X, y).params_["projection"]["W"]
+    Z = (X - X.mean(0)) / X.std(0)
+    means = np.stack([Z[y == c].mean(0) for c in range(3)])
+    rest = Z - means[y]
+    oracle = LinearDiscriminantAnalysis().fit(Z, y).scalings_  # not shrunk
+    assert cosines(W, oracle[:, :width]).min() > 0.98
+    # the same by another way: the principal directions of the means, where the rest is round
+    values, vectors = np.linalg.eigh(shrunk_covariance(rest.T @ rest / 150, ledoit_wolf_shrinkage(rest)))
+    round_ = vectors / np.sqrt(values)
+    assert cosines(W, round_ @ np.linalg.svd(means @ round_)[2].T[:, :width]).min() > 1 - 1e-9
+    np.testing.assert_allclose((W**2).sum(), width)
+    rows = rest @ W  # what the classes leave unexplained is as wide along each direction, but for the shrinkage
+    np.testing.assert_allclose(rows.std(0) / rows.std(0)[0], 1, atol=0.1)
+
+
+def test_a_map_to_one_dimension_starts_from_least_squares():
+    rng = np.random.default_rng(7)
+    X, w = rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4)), rng.integers(1, 4, 300)
+    y = X @ [1.0, -2.0, 0.5, 0.0] + rng.normal(size=300)
+    model = AttentionRegressor(projection=1, steps=0, standardise=False).fit(X, y, sample_weight=w)
+    oracle = LinearRegression().fit(X, y, sample_weight=w).coef_[:, None]
+    assert cosines(model.params_["projection"]["W"], oracle).min() > 0.99  # shrinkage turns it a little
+    repeated = AttentionRegressor(projection=1, steps=0, standardise=False).fit(np.repeat(X, w, 0), np.repeat(y, w))
+    assert cosines(model.params_["projection"]["W"], repeated.params_["projection"]["W"]).min() > 0.995
+
+
+def test_a_wider_map_starts_from_the_principal_directions():
+    X, y = load_iris(return_X_y=True)
+    model = AttentionClassifier(projection=3, steps=0, standardise=False).fit(X, y)
+    assert cosines(model.params_["projection"]["W"], PCA(3).fit(X).components_.T).min() > 1 - 1e-9
+    constant = AttentionRegressor(projection=1, steps=0).fit(X, np.ones(150))  # nothing to explain
+    assert np.isfinite(constant.predict(X)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_start_where_the_targets_explain_everything_and_features_repeat(dtype):
+    y = np.repeat([0.0, 1.0, 2.0], 4)
+    X = np.repeat(y[:, None], 30, axis=1).astype(dtype)  # more features than rows, all the same
+    for model in (AttentionClassifier(), AttentionRegressor()):
+        model.set_params(projection=1, steps=20, random_state=0).fit(X, y)
+        assert np.isfinite(model.params_["projection"]["W"]).all()
+        np.testing.assert_allclose(model.set_params(n_neighbors=3).fit(X, y).predict(X), y, atol=1e-3)
+
+
+@pytest.mark.parametrize("projection", ["diagonal", 1, 8])
+def test_alpha_holds_the_projection_to_its_start(projection):
+    X, y = make_friedman1(150, n_features=8, noise=1.0, random_state=3)
+    settings = {"projection": projection, "early_stopping": False, "steps": 60, "random_state": 0}
+    flat = lambda model: np.concatenate([np.ravel(a) for a in model.params_["projection"].values()])  # noqa: E731
+    start = flat(AttentionRegressor(**settings | {"steps": 0}).fit(X, y))
+    gone = [np.linalg.norm(flat(AttentionRegressor(alpha=a, **settings).fit(X, y)) - start) for a in (0, 30, 3000)]
+    assert gone[0] > 1.1 * gone[1] > 2 * gone[2]
+
+
+def test_what_alpha_adds_to_the_loss():
+    X, y, _ = table(15, n=50)
+    settings = {"projection": "diagonal", "early_stopping": False, "batch_size": 50, "steps": 2, "random_state": 0}
+    held, free = (AttentionRegressor(alpha=a, **settings).fit(X, y) for a in (20.0, 0.0))
+    assert held.loss_curve_[0] == free.loss_curve_[0]  # nothing at the start
+    once = AttentionRegressor(**settings | {"steps": 1}).fit(X, y).params_["projection"]["log_scale"]
+    # Adam's first step does not depend on the size of the gradient, and alpha's is zero at the start
+    added = 20.0 / 50 * np.mean((np.exp(once) - 1) ** 2)
+    np.testing.assert_allclose(held.loss_curve_[1] - free.loss_curve_[1], added, rtol=1e-6)
+    scale = [AttentionRegressor(alpha=a, **settings | {"projection": "scale"}).fit(X, y).loss_curve_ for a in (0, 9.0)]
+    assert scale[0] == scale[1]
+
+
 # -- explaining -------------------------------------------------------------------------------------------------------
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31), st.booleans())
@@ -363,6 +442,7 @@ def test_get_and_set_params_reach_into_parts():
     ("settings", "message"),
     [
         ({"n_neighbors": 0}, "n_neighbors must be .*> 0.*got 0"),
+        ({"alpha": -1.0}, "alpha must be.*-1.0"),
         ({"projection": "diagnal"}, "projection must be.*'diagnal'"),
         ({"similarity": "neg_l3"}, "no similarity 'neg_l3'.*neg_l2"),
         ({"normaliser": Dot()}, "a normaliser is a name"),
