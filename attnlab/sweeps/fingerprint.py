@@ -2,7 +2,7 @@
 
 Of attnlab's own components the class is hashed, of all others the whole module: its syntax tree, without docstrings (and
 comments), so that formatting and documenting change nothing. Where no source can be had, the bytecode. Metrics are no part
-of it. The tree is Python's own: another minor version of Python may write it differently, and then all is stale.
+of it. Fields of the tree that are empty are left out: later versions of Python add such fields, and results stay good.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def fingerprint(cls: type, whole_module: bool = False) -> str:
     module = _module_tree(cls.__module__)
     tree = module if whole_module or module is None else _find(module, cls.__qualname__)
     tree = tree or _own_tree(cls)
-    text = _bytecode(cls) if tree is None else ast.dump(_bare(tree))
+    text = _bytecode(cls) if tree is None else _written(_bare(tree))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -95,6 +95,16 @@ def _bare(tree: ast.AST) -> ast.AST:
             ):
                 del node.body[0]
     return tree
+
+
+def _written(node: object) -> str:
+    """The tree in words."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = (f"{name}={_written(value)}" for name, value in ast.iter_fields(node) if value is not None and value != [])
+    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 def _bytecode(cls: type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import attnlab
 from attnlab import registry
 from attnlab.parts.similarities import Dot, ScaledDot
 from attnlab.sweeps.experiment import read
-from attnlab.sweeps.fingerprint import fingerprint, fingerprints
+from attnlab.sweeps.fingerprint import _written, fingerprint, fingerprints
 from attnlab.sweeps.plan import plan
 
 PLUGIN = '''
@@ -145,3 +146,16 @@ def test_every_component_of_a_run_has_one(tmp_path: Path) -> None:
     assert before["similarity"].startswith("twice:")
     assert before["task"].startswith("lookup:")
     assert {role for role in before if before[role] != after[role]} == {"similarity"}
+
+
+def test_what_is_hashed_has_no_empty_fields() -> None:
+    """Python 3.12 added `type_params=[]` to every function and class; other versions will add others."""
+    function = "FunctionDef(name='f', args=arguments(args=[arg(arg='x')]), body=[Return(value={})])"
+    for value, written in {
+        "None": "Constant()",
+        "0": "Constant(value=0)",
+        "{**x}": "Dict(keys=[None], values=[Name(id='x', ctx=Load())])",
+        "[]": "List(ctx=Load())",
+        "''": "Constant(value='')",
+    }.items():
+        assert _written(ast.parse(f"def f(x):\n  return {value}").body) == f"[{function.format(written)}]"
