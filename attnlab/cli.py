@@ -75,6 +75,9 @@ def _status(args: Sequence[str] | None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        print(f"attnlab: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 2
     except Exception:
         import traceback
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from attnlab.errors import SettingError, UnknownName
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["describe_component", "print_frame", "print_table", "shown"]
+__all__ = ["check_new", "describe_component", "print_frame", "print_table", "shown"]
 
 
 def shown(value: Any) -> str:
@@ -30,31 +32,81 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def print_table(frame: pd.DataFrame, caption: str = "") -> None:
-    """Print to stdout, the caption under it; on a terminal all is folded to its width, elsewhere nothing is cut."""
+def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | None = None) -> None:
+    """Print to stdout, the caption under it; elsewhere than on a terminal nothing is cut or left out.
+
+    On a terminal cells are wrapped to its width, between words. Columns that would not fit even so are left out, and said
+    so on stderr: first those that are last in `order`, which is that of the frame unless it is given.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[shown(value) for value in row] for row in frame.itertuples(index=False)]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in frame.columns:
-        number = len(frame) > 0 and frame[name].dtype.kind in "fiu"
-        table.add_column(Text(str(name)), justify="right" if number else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)
+    cells = {name: [shown(value) for value in column] for name, column in frame.items()}
+    widths: dict[Any, int | None] = dict.fromkeys(cells)
+    if console.is_terminal:
+        widths |= (fitting := _fitting(cells, list(frame.columns if order is None else order), console.width))
+        widths = {name: widths[name] for name in cells if name in fitting}
+    else:
+        console = Console(highlight=False, width=10_000)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, width in widths.items():
+        number = len(frame) > 0 and frame[name].dtype.kind in "fiu"
+        heading = str(name) if width is None else _broken(str(name), width)
+        table.add_column(Text(heading), justify="right" if number else "left", overflow="fold", width=width)
+    for row in zip(*(cells[name] for name in widths), strict=True):
+        table.add_row(*(Text(cell) for cell in row))
     if console.is_terminal:
         console.print(table)
-        if caption:
-            console.print(Text(caption, style="italic"))
-        return
-    wide = Console(highlight=False, width=10_000)
-    with wide.capture() as captured:
-        wide.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+    else:
+        with console.capture() as captured:
+            console.print(table)
+        print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
     if caption:
-        print(caption)
+        console.print(Text(caption, style="italic")) if console.is_terminal else print(caption)
+    if left_out := [str(name) for name in cells if name not in widths]:
+        names = ", ".join(left_out[:6]) + (", ..." if len(left_out) > 6 else "")
+        what = "column" if len(left_out) == 1 else f"{len(left_out)} columns"
+        print(f"attnlab: no room for the {what} {names}; --format csv has all", file=sys.stderr)
+
+
+_GAP = 2  # characters between columns
+_WORD = 20  # a longer word may be broken
+
+
+def _broken(heading: str, width: int) -> str:
+    """A dotted heading on as many lines as it needs."""
+    lines: list[str] = []
+    for word in re.findall(r"[^._]*[._]?", heading):
+        if lines and len(lines[-1]) + len(word) <= width:
+            lines[-1] += word
+        elif word:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _fitting(cells: dict[Any, list[str]], order: list[Any], width: int) -> dict[Any, int]:
+    """The columns that fit, and how wide each is to be: none narrower than its longest word."""
+    from rich.cells import cell_len
+
+    least, whole = {}, {}
+    for name, column in cells.items():
+        words = [word for cell in column for word in cell.split()]
+        parts = re.findall(r"[^._]*[._]?", str(name))
+        least[name] = max(min(_WORD, max(map(cell_len, words), default=1)), *map(cell_len, parts))
+        whole[name] = max(max(map(cell_len, column), default=1), cell_len(str(name)), least[name])
+    kept = [name for name in order if name in cells]
+    while len(kept) > 1 and sum(least[name] + _GAP for name in kept) - _GAP > width:
+        kept.pop()
+    room = width - sum(least[name] + _GAP for name in kept) + _GAP
+    for i, name in enumerate(
+        sorted(kept, key=lambda name: whole[name] - least[name])
+    ):  # who wants little gets all of it
+        more = min(whole[name] - least[name], max(0, room) // (len(kept) - i))
+        least[name] += more
+        room -= more
+    return {name: least[name] for name in kept}
 
 
 def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> None:
@@ -65,10 +117,10 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> No
     Raises
     ------
     SettingError
-        When the output exists, or parquet has nowhere to go or nothing to be written with.
+        When the output exists or cannot be, or parquet has nowhere to go or nothing to be written with.
     """
-    if output is not None and os.path.exists(output):
-        raise SettingError(f"--output {output}: the file exists, and nothing is overwritten; choose another name")
+    if output is not None:
+        check_new(output)
     if form == "parquet":
         if output is None:
             raise SettingError("--format parquet is binary: say where, with --output FILE.parquet")
@@ -79,7 +131,9 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> No
         return
     if form == "table":
         if output is not None:
-            raise SettingError("--output goes with --format csv, json or parquet")
+            raise SettingError(
+                f"--output {output}: a table is for the terminal; say in what form, such as --format csv"
+            )
         telling = _telling(frame)
         print_table(frame[telling])
         if left_out := len(frame.columns) - len(telling):
@@ -93,6 +147,17 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> No
         frame.to_json(target, orient="records", indent=2, force_ascii=False, double_precision=15)
         if output is None:
             print()
+
+
+def check_new(output: str) -> None:
+    """SettingError if `--output` cannot be: nothing is overwritten, and no folder is made."""
+    folder = os.path.dirname(output) or "."
+    if os.path.lexists(output):
+        raise SettingError(f"--output {output}: the file exists, and nothing is overwritten; choose another name")
+    if not os.path.isdir(folder):
+        raise SettingError(f"--output {output}: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingError(f"--output {output}: the folder {folder} may not be written to; choose another")
 
 
 def _telling(frame: pd.DataFrame) -> list[str]:

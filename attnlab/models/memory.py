@@ -51,7 +51,7 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
         rows held out are not seen while the metric is learned; the start of a linear map has seen them, so that
         learning must beat a flattered start; they are in the memory after.
     validation_fraction : float in (0, 1)
-        The share of rows held out.
+        The share of rows held out: one at least, and two at least are not.
     validate_every : int > 0, steps
         How often to look at them.
     n_iter_no_change : int > 0, looks
@@ -83,7 +83,9 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
 
     Notes
     -----
-    Sample weights multiply the attention weights, which are then scaled to their former sum. Under softmax that adds
+    Sample weights multiply the attention weights, which are then scaled to their former sum. They count rows, in
+    `n_neighbors` and `alpha` too, unless they are less than 1 on average: then they are shares, of which the unit does not
+    matter. Under softmax that adds
     log-weights to the scores. With nothing learned and a normaliser that treats keys alike (softmax, hardmax) a weight of 2
     is the same as having the row twice. It is not when something is learned: a row is left out with all its weight, while
     of two equal rows each sees the other; and minibatches are drawn from rows. What weights leave of one (`softmax_n`,

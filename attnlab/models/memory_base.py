@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from attnlab.errors import AttnlabError, SettingError, Unsupported
 from attnlab.kernels.distances import fast_similarity
 from attnlab.mechanisms.mechanism import Mechanism
-from attnlab.models.memory_training import Memory, bandwidth, learn, project, start_projection
+from attnlab.models.memory_training import Memory, bandwidth, deviation, learn, project, start_projection
 from attnlab.models.training import cast, count
 from attnlab.registry import build
 from attnlab.settings import checked
@@ -104,7 +104,8 @@ class AttentionOverRows(BaseEstimator):
         X : array or DataFrame (n, d) of real numbers
         y : array, Series or DataFrame (n,) or (n, v)
         sample_weight : array (n,) of numbers >= 0, or None
-            How many times each row counts; see Notes of the class.
+            How many times each row counts; rows of weight 0 are left out. Weights that are less than 1 on average are
+            shares and are scaled to an average of 1. See Notes of the class.
 
         Returns
         -------
@@ -122,6 +123,7 @@ class AttentionOverRows(BaseEstimator):
             if not kept.any():
                 raise ValueError("sample_weight is zero for every row: there is nothing to attend to")
             X, V, target, labels, w = X[kept], V[kept], target[kept], labels[kept], w[kept]
+            w = w / min(1, w.mean())
 
         rng = _generator(self.random_state)
         mechanism = self._mechanism()
@@ -134,7 +136,7 @@ class AttentionOverRows(BaseEstimator):
         self.offset_, self.unit_ = np.zeros(X.shape[1], dtype=X.dtype), np.ones(X.shape[1], dtype=X.dtype)
         if self.standardise:
             self.offset_ = np.average(X, axis=0, weights=w).astype(X.dtype)
-            spread = np.sqrt(np.average((X - self.offset_) ** 2, axis=0, weights=w))
+            spread = deviation(X, self.offset_, w)
             self.unit_ = np.where(spread > 10 * np.finfo(X.dtype).eps * abs(self.offset_), spread, 1).astype(X.dtype)
         self.centre_ = np.average(V, axis=0, weights=w).astype(X.dtype)
         memory = Memory(parts, self._placed(X), V - self.centre_, w)

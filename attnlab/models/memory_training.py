@@ -19,7 +19,7 @@ from attnlab.kernels.distances import FastNegL2
 from attnlab.mechanisms.engine import Parts, aggregate, context_of, weigh
 from attnlab.models.training import Fitted, Watch, cast, minibatches, minimise_adam
 
-__all__ = ["BLOCK", "Memory", "bandwidth", "learn", "project", "start_projection"]
+__all__ = ["BLOCK", "Memory", "bandwidth", "deviation", "learn", "project", "start_projection"]
 
 BLOCK = 2**22  # numbers: no block of queries and keys forms an array of more
 ASKED = 2**19  # pairs that the bandwidth is found from, of 64 rows at the least
@@ -95,6 +95,7 @@ def start_projection(kind: str | int | None, memory: Memory) -> dict[str, Array]
     width = min(int(kind), memory.X.shape[1])
     root = np.sqrt(memory.counts)[:, None]
     X, V = (memory.X - np.average(memory.X, axis=0, weights=memory.w)) * root, memory.V * root
+    X = X / (abs(X).max() or 1)  # directions have no unit
     if width <= np.linalg.matrix_rank(V):
         W = discriminant_directions(X, V)[:, :width]
         return {"W": W * np.sqrt(width / (W * W).sum())}  # of the size of principal directions: the bandwidth is apart
@@ -142,6 +143,15 @@ def project(learned: Any, X: Any) -> Any:
 # --------------------------------------------------------------------------------------------------------------------
 # how wide to look
 # --------------------------------------------------------------------------------------------------------------------
+def deviation(X: Array, centre: Array, w: Array | None) -> Array:
+    """The standard deviations (d,) about a centre, of which no unit, however small or large, makes the squares vanish."""
+    away = X.astype(np.float64) - centre
+    size = abs(away).max(axis=0)
+    size[size == 0] = 1
+    deviations: Array = size * np.sqrt(np.average((away / size) ** 2, axis=0, weights=w))
+    return deviations
+
+
 def bandwidth(memory: Memory, params: Any, n_neighbors: float) -> float:
     """The h for which rows over h attend to `n_neighbors` others, effectively.
 
@@ -171,7 +181,9 @@ def bandwidth(memory: Memory, params: Any, n_neighbors: float) -> float:
         entropy = entr(P).sum(axis=-1, dtype=np.float64) + P @ np.log(w)
         return float(shares @ entropy) - target
 
-    spread = float(np.sqrt(np.average(((Z - np.average(Z, axis=0, weights=w)) ** 2).mean(axis=1), weights=w)))
+    spread = math.hypot(*deviation(Z, np.average(Z, axis=0, weights=w), w)) / math.sqrt(Z.shape[1])
+    if not spread:
+        return 1.0
     low, high = math.log(spread) - 7, math.log(spread) + 7
     if excess(low) >= 0:
         return math.exp(low)
@@ -210,7 +222,7 @@ def learn(
     params = cast(params, X.dtype)
     start, pull = params["projection"], X.dtype.type(alpha / memory.counts.sum())
     order = rng.permutation(n)
-    held = order[: max(1, round(validation_fraction * n))] if early_stopping else order[:0]
+    held = order[: max(1, min(round(validation_fraction * n), n - 2))] if early_stopping else order[:0]
     asked = order[len(held) :]
     n_keys = min(len(asked), KEYS, max(64, BLOCK // (batch_size * memory.numbers(X.shape[1]))))
     fixed = np.sort(rng.choice(asked, n_keys, replace=False))

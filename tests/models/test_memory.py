@@ -16,6 +16,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 from sklearn.datasets import load_iris, make_classification, make_friedman1
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import AdaBoostClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -202,6 +203,41 @@ def test_float32_stays(projection):
         )
 
 
+@pytest.mark.parametrize("shares", [1 / 40, 1e-6, 0.999])
+def test_weights_that_are_shares_have_no_unit(shares):
+    X, y, new = table(20)
+    w = np.random.default_rng(2).uniform(0.2, 1.8, size=40)
+    w /= w.mean()
+    one = AttentionRegressor().fit(X, y, sample_weight=w)
+    other = AttentionRegressor().fit(X, y, sample_weight=w * shares)
+    np.testing.assert_allclose(other.bandwidth_, one.bandwidth_)
+    np.testing.assert_allclose(other.predict(new), one.predict(new))
+    assert one.bandwidth_ != AttentionRegressor().fit(X, y, sample_weight=w * 2).bandwidth_  # rows, which count
+
+
+def test_boosting_gives_shares_as_weights():
+    X, y = load_iris(return_X_y=True)
+    boosted = AdaBoostClassifier(AttentionClassifier(), n_estimators=5, random_state=0).fit(X, y)
+    assert boosted.score(X, y) >= AttentionClassifier().fit(X, y).score(X, y) - 0.03
+
+
+@pytest.mark.parametrize(
+    ("unit", "dtype"), [(1e-24, np.float32), (1e24, np.float32), (1e-200, np.float64), (1e200, np.float64)]
+)
+@pytest.mark.parametrize("standardise", [True, False])
+def test_the_unit_of_the_features_does_not_matter(unit, dtype, standardise):
+    X, y, new = table(21)
+    tolerance = 1e-3 if dtype == np.float32 else 1e-7
+    for model in (
+        AttentionRegressor(standardise=standardise),
+        AttentionRegressor(standardise=standardise, projection=1),
+    ):
+        model.set_params(steps=0)
+        expected = model.fit(X, y).predict(new)
+        made = model.fit((X * unit).astype(dtype), y).predict((new * unit).astype(dtype))
+        np.testing.assert_allclose(made, expected, rtol=tolerance, atol=tolerance)
+
+
 # -- learning ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("projection", "gain"), [("diagonal", 0.1), (10, 0.03)])
 def test_learning_the_metric_ignores_irrelevant_features(projection, gain):
@@ -259,6 +295,13 @@ def test_rows_held_out_give_nothing_away():
     held = [look["loss"] for look in model.validation_curve_]
     assert min(model.loss_curve_) < 0.3  # learned by heart
     assert min(held) > 0.95 * held[0]  # there is nothing to find
+
+
+@pytest.mark.parametrize(("n", "fraction"), [(2, 0.9), (3, 0.9), (8, 0.95), (40, 0.999)])
+def test_two_rows_at_least_are_not_held_out(n, fraction):
+    X, y, new = table(22)
+    model = AttentionRegressor(projection="diagonal", validation_fraction=fraction, steps=20, random_state=0)
+    assert np.isfinite(model.fit(X[:n], y[:n]).predict(new)).all()
 
 
 def test_few_keys_at_a_time_still_learn(monkeypatch):
