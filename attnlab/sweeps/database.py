@@ -64,7 +64,9 @@ class Database:
         with self.refusals():
             if create:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+            self._only_read = not create and not self._may_be_written()
+            mode = "rwc" if create else "ro&immutable=1" if self._only_read else "rw"
+            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
             self._connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
         self.execute, self.executemany = self._connection.execute, self._connection.executemany
         try:
@@ -110,7 +112,14 @@ class Database:
         for table in ("runs", "measures", "history", "experiments", "links"):
             if (found := self.execute(f"PRAGMA integrity_check({table})").fetchone()[0]) != "ok":
                 raise self.damaged(str(found).replace("\n", " "))
-        self._write_ahead()
+        if not self._only_read:
+            self._write_ahead()
+
+    def _may_be_written(self) -> bool:
+        """Whether the file and its folder allow it; where not, a store that nobody has open can still be read."""
+        log = Path(f"{self.path}-wal")
+        writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        return writable or (log.exists() and log.stat().st_size > 0)
 
     def _identity(self) -> tuple[int, int, list[str]]:
         """Whose database it is, the version of its schema, and the schema; asked within a transaction."""

@@ -4,11 +4,13 @@ import contextlib
 import math
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import string
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -207,6 +209,44 @@ def test_a_folder_that_may_not_be_written_is_refused(path):
         assert "writable" in refusal(path)
     finally:
         path.parent.chmod(0o755)
+
+
+READER = """
+import os, sys
+from attnlab.errors import StoreError
+from attnlab.sweeps.store import Store
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may write everywhere
+with Store(sys.argv[1], create=False) as store:
+    run, result = store.load_run(sys.argv[2])
+    print(run.canonical, result.status)
+    try:
+        store.append(run, result, {})
+    except StoreError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs the permissions of POSIX")
+def test_a_store_that_may_only_be_read_is_read():
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    path = folder / "attnlab.db"
+    try:
+        with Store(path) as store:
+            store.append(run_of(1), result_of(1), FINGERPRINTS)
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", READER, str(path), run_of(1).run_id], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        read, refused = done.stdout.splitlines()
+        assert read == f"{run_of(1).canonical} ok"
+        assert "it is read-only; make the file and its folder writable" in refused
+        assert sorted(folder.iterdir()) == [path]
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is where even the superuser may not write")
