@@ -343,8 +343,9 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
             }
             for name, run, result in opened.errors(experiment)
         ]
+        empty = not any(linked.run_ids for linked in opened.experiments())
     if not rows:
-        print("attnlab: every run succeeded", file=sys.stderr)
+        print("attnlab: no run is in this store" if empty else "attnlab: every run succeeded", file=sys.stderr)
     frame = pd.DataFrame(rows, columns=["experiment", "run_id", "status", "run", "reason", "traceback"])
     if form != "table":
         print_frame(frame, form)

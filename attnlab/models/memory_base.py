@@ -190,8 +190,16 @@ class AttentionOverRows(BaseEstimator):
         Q, inner = self._asked(X)
         memory = self._memory
         blocks = memory.blocks(len(Q), len(memory.X), Q.shape[1])
-        rows = [memory.answer(inner, Q[here], memory.X, memory.V, memory.w) for here in blocks]
-        return np.concatenate(rows) + self.centre_
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
+            rows = [memory.answer(inner, Q[here], memory.X, memory.V, memory.w) for here in blocks]
+        Y = np.concatenate(rows) + self.centre_
+        if (lost := np.flatnonzero(~np.isfinite(Y).all(axis=1))).size:
+            i = int(lost[0])
+            raise ValueError(
+                f"row {i} of X has no prediction: its similarity to the training rows is not finite. It is as far as "
+                f"{abs(Q[i]).max():.3g} bandwidths from their mean in one direction: leave such rows out"
+            )
+        return Y
 
     def explain(self, X: Any, top: int | None = 5) -> pd.DataFrame:
         """The training rows, with their weights, that made each prediction.

@@ -238,6 +238,16 @@ def test_the_unit_of_the_features_does_not_matter(unit, dtype, standardise):
         np.testing.assert_allclose(made, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_a_row_that_is_beyond_all_numbers_is_named(backend):
+    X, y, new = table(23)
+    model = AttentionRegressor(backend=backend).fit(X, y)
+    new[2, 0] = 1e200
+    with pytest.raises(ValueError, match=r"row 2 of X has no prediction.*as far as .*e\+200 bandwidths"):
+        model.predict(new)
+    assert np.isfinite(model.predict(new[:2])).all()
+
+
 # -- learning ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("projection", "gain"), [("diagonal", 0.1), (10, 0.03)])
 def test_learning_the_metric_ignores_irrelevant_features(projection, gain):
