@@ -15,7 +15,7 @@ __all__ = ["report"]
 @click.option("-o", "--output", default="report.html", show_default=True, metavar="FILE", help="Where to write it.")
 @store_option
 @experiment_option
-@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is a report.")
 @plugin_options
 def report(
     output: str,
@@ -34,7 +34,7 @@ def report(
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.report import check_output, collect, write_report
 
-    check_output(output, force)
+    check_output(output, force, store)
     book = collect(store, experiment)
     size = write_report(book, output, force)
     n = len(book.chapters)

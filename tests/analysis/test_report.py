@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import math
 import re
 import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,14 +20,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import attnlab
-from attnlab.analysis.report import collect, page, write_report
+from attnlab.analysis.compare import pairwise
+from attnlab.analysis.report import Book, collect, page, write_report
 from attnlab.analysis.report.encode import halves, plain, script_json, table
 from attnlab.analysis.report.lookback import Budget, look_back
 from attnlab.cli import _status
+from attnlab.plugins import configure
 from attnlab.sweeps.runs import Result, Run
 from attnlab.sweeps.store import Store
-
-pytest.importorskip("jinja2", reason="pip install 'attnlab[report]'")
 
 EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}\u2028\U0001f600"
 EXPERIMENT = {
@@ -46,6 +48,25 @@ EXPERIMENT = {
         }
     ],
 }
+
+PLUGIN = """
+from attnlab import hookimpl
+from attnlab.interfaces import Similarity
+
+
+class Halved(Similarity):
+    \"\"\"Half the dot product.\"\"\"
+
+    name = "halved"
+
+    def score(self, Q, K):
+        return 0.5 * Q @ K.swapaxes(-1, -2)
+
+
+@hookimpl
+def attnlab_similarities():
+    return [Halved]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +183,53 @@ def test_claims_that_cannot_be_judged_say_why(tmp_path):
     assert chapter.n_missing == len(linked.run_ids) - 1
 
 
+def test_a_why_stands_where_a_claim_is_refuted(store):
+    (chapter,) = collect(store).chapters
+    told = {"supported": "WHY-1", "refuted": "WHY-2", "undecided": "WHY-3"}
+    rows = [chapter.claims.assign(verdict=verdict, why=why) for verdict, why in told.items()]
+    claims = dataclasses.replace(chapter, claims=pd.concat(rows, ignore_index=True), text="")
+    text = Page(page(Book("s.db", [claims], []))).text
+    assert [why for why in told.values() if why in text] == ["WHY-2"]
+
+
+def test_pairs_are_those_of_compare(store, book):
+    frame = attnlab.load_results(store)
+    for comparison, by in zip(book.chapters[0].comparisons, ("similarity", "normaliser"), strict=True):
+        assert comparison.by == by
+        pd.testing.assert_frame_equal(comparison.pairs, pairwise(frame, "alignment_accuracy", by, tidy=True))
+    (packed, _) = Page(page(book)).data["chapters"][0]["comparisons"]
+    shown = unpacked(packed["pairs"])
+    wanted = {"first", "second", "improvement", "wins", "ties", "losses", "rank_biserial", "p_improvement", "verdict"}
+    assert wanted <= set(shown.columns)
+    assert "interquartile" in Page(page(book)).text
+    assert "mean_rank" in Page(page(book)).text, "without scripts too"
+
+
+@pytest.mark.parametrize("error", [ValueError("no such root"), ZeroDivisionError("by nothing")])
+def test_a_comparison_that_breaks_is_said_and_the_page_goes_on(store, monkeypatch, error):
+    compare = attnlab.compare
+
+    def breaks(frame, metric, by):
+        if by == "similarity":
+            raise error
+        return compare(frame, metric, by)
+
+    monkeypatch.setattr(attnlab, "compare", breaks)
+    found = collect(store)
+    assert [one.table is None for one in found.chapters[0].comparisons] == [True, False]
+    text = Page(page(found)).text
+    assert f"No comparison: {type(error).__name__}: {error}" in text
+    assert found.chapters[0].comparisons[1].conclusion in text
+
+
+def test_pairs_that_are_too_many_have_a_command(store, book):
+    (chapter,) = book.chapters
+    many = [dataclasses.replace(one, pairs=None) for one in chapter.comparisons]
+    text = Page(page(Book(str(store), [dataclasses.replace(chapter, comparisons=many)], []))).text
+    (command,) = re.findall(r"attnlab (compare .* --by normaliser .*\.db)", text)
+    assert _status(shlex.split(command)) == 0
+
+
 def test_points_of_the_grid_are_what_differs(book):
     (chapter,) = book.chapters
     assert set(chapter.points) == {"task.n_keys", "similarity", "normaliser"}
@@ -245,6 +313,61 @@ def test_one_experiment_of_several(store, tmp_path):
         collect(tmp_path / "two.db", "smal")
 
 
+# -- plugin files -----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def with_plugin(tmp_path, monkeypatch):
+    """A folder with the results of a part that came by a file, which lies elsewhere, and a run that was killed."""
+    (tmp_path / "else where").mkdir()
+    file = tmp_path / "else where" / "my_parts.py"
+    file.write_text(PLUGIN)
+    mechanism = {"similarity": ["dot", "my_parts:halved"], "normaliser": "softmax"}
+    experiment = {**EXPERIMENT, "mechanism": mechanism, "seeds": 1, "claims": []}
+    (tmp_path / "small.yaml").write_text(json.dumps(experiment))
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert _status(["sweep", "small.yaml", "-q", "--executor=serial", "--store=a.db", f"--plugin={file}"]) == 0
+    finally:
+        configure()
+    with Store("a.db") as opened:
+        killed = next(run for _, run, result in opened.rows() if "my_parts" in result.versions)
+        opened.append(killed, Result("timeout", reason="took longer than 1 s"), {})
+    yield file
+    configure()
+
+
+def commands(found):
+    """Each run's component and what its command says after the run."""
+    (chapter,) = found.data["chapters"]
+    runs, files = unpacked(chapter["runs"]), unpacked(chapter["files"])
+    return {(runs["similarity"][i], runs["status"][i]): files["plugin"][i] for i in range(len(runs))}
+
+
+def test_a_command_names_the_plugin_file_that_it_needs(with_plugin, capsys):
+    assert _status(["report", "--store", "a.db"]) == 0
+    text = Path("report.html").read_text("utf-8")
+    found = Page(text)
+    hint = "--plugin my_parts.py"
+    assert commands(found) == {("dot", "ok"): "", ("halved", "ok"): hint, ("halved", "timeout"): hint}
+    assert "put the path" in found.text
+    (command,) = re.findall(r"attnlab (run .*? --plugin my_parts\.py)", found.text)
+    assert _status(shlex.split(command)) == 2, "there is no such file here"
+    with_plugin.rename("my_parts.py")
+    assert _status(shlex.split(command)) == 0
+    assert "alignment_accuracy" in capsys.readouterr().out
+
+
+def test_a_plugin_file_that_was_given_is_in_every_command(with_plugin, capsys):
+    assert _status(["report", "--store", "a.db", "--plugin", str(with_plugin)]) == 0
+    configure()
+    found = Page(Path("report.html").read_text("utf-8"))
+    assert set(commands(found).values()) == {""}
+    assert "put the path" not in found.text
+    runs = unpacked(found.data["chapters"][0]["runs"])
+    halved = runs["run_id"][runs["similarity"] == "halved"].iloc[0]
+    assert _status(shlex.split(f"run {halved}{found.data['suffix']}")) == 0
+    assert "alignment_accuracy" in capsys.readouterr().out
+
+
 # -- nothing becomes markup -------------------------------------------------------------------------------------------
 def test_what_strangers_say_is_text(tmp_path, book):
     plain_page, hostile = Page(page(book)), Page(page(collect(hostile_store(tmp_path / "evil.db"))))
@@ -315,6 +438,51 @@ def test_the_command_writes_and_does_not_overwrite(store, tmp_path, monkeypatch,
     assert (tmp_path / "report.html").read_text("utf-8") == first
     assert _status(["report", "--store", str(store), "--force", "--experiment", "small"]) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html"]
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_the_store_is_never_replaced(store, tmp_path, monkeypatch, capsys, force):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.db").write_bytes(before := store.read_bytes())
+    (tmp_path / "link.html").symlink_to("s.db")
+    for output in ("s.db", "./s.db", str(tmp_path / "s.db"), "link.html"):
+        assert _status(["report", "--store", "s.db", "-o", output, *force]) == 2
+        assert "is the store" in capsys.readouterr().err
+    assert (tmp_path / "s.db").read_bytes() == before
+    assert (tmp_path / "link.html").is_symlink()
+
+
+def test_force_replaces_reports_and_nothing_else(store, book, tmp_path, capsys):
+    kept = {"small.yaml": json.dumps(EXPERIMENT), "page.html": "<!doctype html><title>Mine</title>", "empty": ""}
+    for name, text in kept.items():
+        (tmp_path / name).write_text(text)
+        assert _status(["report", "--store", str(store), "-o", str(tmp_path / name), "--force"]) == 2
+        assert "replaces only a report" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == text
+    write_report(book, tmp_path / "one.html")
+    (tmp_path / "latest.html").symlink_to("one.html")
+    old = (tmp_path / "one.html").read_bytes()
+    write_report(dataclasses.replace(book, made_at="later"), tmp_path / "latest.html", force=True)
+    assert (tmp_path / "one.html").read_bytes() != old, "what a link points to is replaced, not the link"
+    assert (tmp_path / "latest.html").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("", "is a folder"), ("no/r.html", "no folder"), ("file/r.html", "no folder"), ("x" * 300, "cannot be written")],
+)
+def test_places_where_nothing_can_be_written(store, tmp_path, capsys, place, said):
+    (tmp_path / "file").write_text("")
+    for force in ([], ["--force"]):
+        assert _status(["report", "--store", str(store), "-o", str(tmp_path / place), *force]) == 2
+        assert said in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, where nobody can make a file")
+def test_a_folder_in_which_nothing_can_be_made(book):
+    with pytest.raises(attnlab.SettingError, match="cannot be written"):
+        write_report(book, "/proc/report.html")
 
 
 def test_a_folder_that_is_not_there_is_said(book, tmp_path):

@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 
 import attnlab
+from attnlab.analysis.compare import pairwise
 from attnlab.analysis.report import Book, Chapter, collect, write_report
 from attnlab.analysis.report.lookback import Lookback
+from attnlab.sweeps.experiment import read
+from attnlab.sweeps.plan import plan
 from attnlab.sweeps.runs import Result, Run
 from attnlab.sweeps.store import Store
 
-pytest.importorskip("jinja2", reason="pip install 'attnlab[report]'")
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install 'attnlab[test]'")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -56,6 +58,8 @@ GRID = {
     ],
 }
 
+MERIT = {"dot": 0.5, "scaled_dot": 0.51, "cosine": 0.7, "additive": 0.9}
+
 
 def add_hostile(path):
     def spec(similarity):
@@ -80,6 +84,31 @@ def report(tmp_path_factory):
     add_hostile(folder / "a.db")
     write_report(collect(folder / "a.db"), folder / "report.html")
     return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A report of made-up scores on so many tasks that there are p values."""
+    rng = np.random.default_rng(5)
+    folder = tmp_path_factory.mktemp("compared")
+    experiment = read(
+        {
+            **{k: v for k, v in GRID.items() if k != "claims"},
+            "name": "compared",
+            "task": {"lookup": {"n_keys": list(range(4, 14)), "d": 8}},
+            "mechanism": {"similarity": list(MERIT), "normaliser": ["softmax", "sparsemax"]},
+            "seeds": 1,
+        }
+    )
+    runs = plan(experiment)
+    with Store(folder / "c.db") as store:
+        store.add_experiment("compared", experiment.question, experiment.text, [run.run_id for run in runs])
+        for run in runs:
+            (similarity,) = run.spec["mechanism"]["single_head"]["similarity"]
+            scores = {"alignment_accuracy": MERIT[similarity] + rng.normal(0, 0.03), "weight_entropy": rng.random()}
+            store.append(run, Result("ok", metrics={"test": scores}), {})
+    write_report(collect(folder / "c.db"), folder / "compared.html")
+    return folder / "compared.html"
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +314,108 @@ def test_tables_search(report, opened):
     assert page.count("runs") == "nothing fits"
 
 
+def test_an_empty_search_shows_one_that_finds_something(report, compared, opened):
+    for path in (report, compared):
+        page = opened(path)
+        for box in page.all("article:not([hidden]) input[type=search]"):
+            words = box.get_attribute("placeholder")
+            assert len(words.split()) >= 2, words
+            box.send_keys(words)
+            place = page("arguments[0].closest('section, [data-axis]')", box)
+            assert place.find_element(By.CSS_SELECTOR, ".hint").text == ""
+        counts = page.texts("article:not([hidden]) .count")
+        assert counts
+        assert "nothing fits" not in counts
+
+
+def test_a_column_may_be_named_in_part(report, opened):
+    page = opened(report)
+    box = page.one("article:not([hidden]) [data-part=runs] input[type=search]")
+    for word, column, wanted in [("n_keys=5", "task.n_keys", {"5"}), ("simil=cosine", "similarity", {"cosine"})]:
+        box.clear()
+        box.send_keys(word)
+        assert set(page.column("runs", column)) == wanted
+    value = page.column("runs", "weight_entropy")[0]
+    box.clear()
+    box.send_keys(f"weight_ent={value}")
+    assert value in page.column("runs", "weight_entropy"), "a number as it stands there"
+
+
+def test_a_search_that_names_no_column_says_so(report, opened):
+    page = opened(report)
+    box = page.one("article:not([hidden]) [data-part=runs] input[type=search]")
+    hint = page.driver.find_element(By.CSS_SELECTOR, "article:not([hidden]) [data-part=runs] .hint")
+    assert (hint.text, hint.get_attribute("role")) == ("", "status")
+    assert box.get_attribute("aria-describedby") == hint.get_attribute("id")
+    box.send_keys("acuracy>0.9")
+    assert "no column “acuracy”" in hint.text
+    assert "alignment_accuracy" in hint.text
+    box.clear()
+    box.send_keys("s=1")
+    assert "may be" in hint.text
+    assert "similarity" in hint.text
+    box.clear()
+    box.send_keys("weight_entropy>much")
+    assert hint.text == "“much” is no number."
+    box.send_keys(Keys.BACKSPACE * 4)
+    assert hint.text == ""
+    assert page.count("runs") == "1–24 of 24", "the number is still to be typed"
+
+
+def cells(page, place, name):
+    return page(
+        "(() => { const t = arguments[0].querySelector('table');"
+        "const at = [...t.querySelectorAll('thead th')].findIndex((th) => th.textContent.replace(/ [↑↓]$/, '') === arguments[1]);"
+        "return [...t.querySelectorAll('tbody tr')].map((tr) => tr.children[at].textContent); })()",
+        place,
+        name,
+    )
+
+
+def test_comparisons_are_tables_that_sort_search_and_filter(compared, opened):
+    page = opened(compared)
+    frame = attnlab.load_results(compared.parent / "c.db")
+    pairs = pairwise(frame, "alignment_accuracy", "similarity", tidy=True)
+    merit, each = (
+        page.one(f"[aria-label='By similarity, {which}']") for which in ("in order of merit", "each with each")
+    )
+    assert (
+        cells(page, merit, "similarity")
+        == attnlab.compare(frame, "alignment_accuracy", "similarity")["similarity"].tolist()
+    )
+    assert cells(page, each, "second") == pairs["second"].tolist()
+    assert cells(page, each, "verdict") == pairs["verdict"].tolist()
+    assert set(pairs["verdict"]) == {"better", "undecided"}, "or little is compared here"
+    for name in ("improvement", "low", "high", "wins", "ties", "losses", "p_holm", "rank_biserial", "p_improvement"):
+        numbers = [float(x.replace("−", "-")) for x in cells(page, each, name)]
+        np.testing.assert_allclose(numbers, pairs[name], rtol=6e-3, atol=6e-4)
+    button = each.find_element(By.CSS_SELECTOR, "button[data-column=improvement]")
+    page("arguments[0].focus()", button)
+    button.send_keys(Keys.ENTER)
+    improvement = pairs["improvement"].sort_values(ascending=False)
+    assert cells(page, each, "second") == pairs["second"][improvement.index].tolist()
+    assert page("document.activeElement.dataset.column") == "improvement"
+    select(page, "filters", "similarity").select_by_visible_text("cosine")
+    assert cells(page, merit, "similarity") == ["cosine"]
+    assert all("cosine" in pair for pair in zip(cells(page, each, "first"), cells(page, each, "second"), strict=True))
+    select(page, "filters", "similarity").select_by_visible_text("all")
+    box = page("arguments[0].parentElement.querySelectorAll('input[type=search]')[1]", each)
+    box.send_keys("verdict=better p_holm<=0.05 wins>=9")
+    wanted = pairs[(pairs["verdict"] == "better") & (pairs["p_holm"] <= 0.05) & (pairs["wins"] >= 9)]
+    assert len(cells(page, each, "first")) == len(wanted) > 0
+
+
+def test_the_matrix_of_p_values(compared, opened):
+    page = opened(compared)
+    matrix = pairwise(attnlab.load_results(compared.parent / "c.db"), "alignment_accuracy", "similarity")
+    details = page.one("[data-axis='0'] details.matrix")
+    details.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    rows = [row.text.split() for row in details.find_elements(By.CSS_SELECTOR, "tbody tr")]
+    assert [row[0] for row in rows] == matrix.index.tolist()
+    shown = [[math.nan if x == "–" else float(x) for x in row[1:]] for row in rows]
+    np.testing.assert_allclose(shown, matrix.to_numpy(), rtol=6e-3, atol=6e-4)
+
+
 def test_one_filter_holds_for_tables_heatmap_and_curves(report, opened):
     page = opened(report)
     everything = len(page.all("article:not([hidden]) .curve"))
@@ -367,15 +498,16 @@ def test_all_can_be_reached_by_keyboard(report, opened):
     assert page("document.activeElement.getAttribute('aria-expanded')") == "true"
 
 
-def test_everything_to_press_or_fill_has_a_name(report, opened):
-    page = opened(report)
+@pytest.mark.parametrize("which", ["report", "compared"])
+def test_everything_to_press_or_fill_has_a_name(request, opened, which):
+    page = opened(request.getfixturevalue(which))
     nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     asked = {"button", "combobox", "searchbox", "link", "checkbox", "img", "image", "application", "region", "table"}
     found = [n for n in nodes if n.get("role", {}).get("value", "").lower() in asked and not n.get("ignored")]
     assert len(found) > 40
     nameless = [n for n in found if not n.get("name", {}).get("value", "").strip() and n["role"]["value"] != "table"]
     assert nameless == []
-    levels = page("[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))")
+    levels = page("[...document.querySelectorAll('h1,h2,h3,h4,h5')].map((h) => Number(h.tagName[1]))")
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
 
 
@@ -409,11 +541,14 @@ CONTRAST = """(() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_of_all_text(report, opened, scheme):
-    page = opened(report, scheme=scheme)
-    seen, poor = page(CONTRAST)
-    assert seen > 200
-    assert poor == []
+def test_contrast_of_all_text(report, compared, opened, scheme):
+    for path in (report, compared):
+        page = opened(path, scheme=scheme)
+        page("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+        page.all("[data-part=runs] input[type=search]")[0].send_keys("accurate>2")
+        seen, poor = page(CONTRAST)
+        assert seen > 200
+        assert poor == []
 
 
 def test_light_and_dark(report, opened):
@@ -434,9 +569,12 @@ def test_light_and_dark(report, opened):
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_narrow_window_never_scrolls_sideways(report, opened, width):
-    for at in ("#e0", "#e1"):
-        page = opened(report, width=width, height=800, at=at)
+def test_a_narrow_window_never_scrolls_sideways(report, compared, opened, width):
+    for path, at in ((report, "#e0"), (report, "#e1"), (compared, "")):
+        page = opened(path, width=width, height=800, at=at)
+        page("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+        for box in page.all("[data-part=runs] input[type=search]"):
+            box.send_keys("accurate>2")
         assert page("document.documentElement.scrollWidth") <= width
         wide = page(
             "[...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && !e.closest('.scroll, .sr, pre') &&"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attnlab
 from attnlab.errors import AttnlabError
+from attnlab.plugins import active_options
+from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.experiment import Experiment, read
 from attnlab.sweeps.frame import frame_of, metric_columns
 from attnlab.sweeps.runs import Result, Run
@@ -27,6 +32,8 @@ __all__ = ["Book", "Chapter", "Comparison", "Failure", "collect"]
 COMPARED = ("similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model")
 TRACEBACK_LIMIT = 20_000  # characters
 RUNS_NAMED = 12  # of a kind of failure
+PAIRS_OF = 40  # competitors, the most whose pairs are listed
+REFUSALS = (AttnlabError, ValueError, ArithmeticError)  # of one judgement, which is then said and the others go on
 
 
 @dataclass(frozen=True)
@@ -37,16 +44,17 @@ class Failure:
     reason: str
     count: int
     traceback: str
-    runs: Sequence[tuple[str, str]]  # (run_id, label)
+    runs: Sequence[tuple[str, str, str]]  # (run_id, label, plugin files as `Chapter.plugin_files` has them)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `attnlab.compare` says of one axis, or why it says nothing."""
+    """What `attnlab.compare` says of one axis, or why it says nothing; `pairs` is None where they are too many to list."""
 
     metric: str
     by: str
     table: pd.DataFrame | None
+    pairs: pd.DataFrame | None
     conclusion: str
 
 
@@ -70,6 +78,7 @@ class Chapter:
     failures: Sequence[Failure]
     notes: Sequence[tuple[str, int]]  # what runs remarked, and how many
     lookback: Lookback
+    plugin_files: Mapping[str, str] = field(default_factory=dict)  # run_id -> "--plugin FILE.py", of runs that need one
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -90,6 +99,7 @@ class Book:
     store: str
     chapters: Sequence[Chapter]
     environment: Sequence[tuple[str, str]]
+    given_files: Sequence[str] = ()  # the plugin files of this process
     made_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
@@ -117,12 +127,19 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
         for record in opened.rows(experiment):
             records.setdefault(record[0], []).append(record)
         budget = Budget(len(records))
-        chapters = [_chapter(linked.get(key), key, found, opened, budget) for key, found in records.items()]
-    return Book(os.fspath(store), chapters, _environment([record for found in records.values() for record in found]))
+        given = active_options()["files"]
+        chapters = [_chapter(linked.get(key), key, found, opened, budget, given) for key, found in records.items()]
+    environment = _environment([record for found in records.values() for record in found])
+    return Book(os.fspath(store), chapters, environment, given)
 
 
 def _chapter(
-    linked: Linked | None, key: str, records: Sequence[tuple[str, Run, Result]], opened: Store, budget: Any
+    linked: Linked | None,
+    key: str,
+    records: Sequence[tuple[str, Run, Result]],
+    opened: Store,
+    budget: Any,
+    given: Sequence[str],
 ) -> Chapter:
     from attnlab.analysis.report.lookback import look_back
     from attnlab.analysis.summary import summarise, varied
@@ -137,6 +154,7 @@ def _chapter(
     points = _telling(frame, [c for c in varied(frame) if c != "test"]) if len(frame) else []
     ranking = summarise(frame, metrics) if len(frame) and metrics else frame.iloc[:0, :0]
     claims, problem = _claims(frame, experiment, problem)
+    files = {run.run_id: needed for _, run, result in records if (needed := _plugin_files(run, result, given))}
     return Chapter(
         name=key,
         question=linked.question if linked else "Runs that no experiment plans any longer",
@@ -151,10 +169,31 @@ def _chapter(
         claims=claims,
         claims_problem=problem,
         comparisons=_comparisons(frame, metrics[:1]),
-        failures=_failures(records),
+        failures=_failures(records, files),
         notes=Counter(str(note) for _, _, r in records for note in r.facts.get("notes", ())).most_common(),
         lookback=look_back(frame, points, opened, budget),
+        plugin_files=files,
     )
+
+
+def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
+    """What the command of a run needs of plugin files that were not given; the store knows their names, not their places."""
+    versions = result.versions or _versions(run)
+    known = {Path(file).stem for file in given}
+    needed = [name for name, version in versions.items() if version == "file" and name not in known]
+    return " ".join(f"--plugin {shlex.quote(f'{name}.py')}" for name in needed)
+
+
+def _versions(run: Run) -> dict[str, str]:
+    """The plugins of a run that was killed before it could tell; what is not installed was a file."""
+    names = [name for role in ROLES for _, _, name, _ in components_of(role, run.spec[role])]
+    found = {}
+    for distribution in {name.rpartition(":")[0] for name in names} - {""}:
+        try:
+            found[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            found[distribution] = "file"
+    return found
 
 
 def _experiment(linked: Linked | None) -> tuple[Experiment | None, str]:
@@ -183,8 +222,13 @@ def _claims(frame: pd.DataFrame, experiment: Experiment | None, problem: str) ->
 
     try:
         return check_claims(frame, experiment), ""
-    except AttnlabError as error:
-        return None, str(error)
+    except REFUSALS as error:
+        return None, _said(error)
+
+
+def _said(error: BaseException) -> str:
+    """An error in words: attnlab's own are sentences, others need their name."""
+    return str(error) if isinstance(error, AttnlabError) else f"{type(error).__name__}: {error}"
 
 
 def _telling(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
@@ -202,19 +246,22 @@ def _telling(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 def _comparisons(frame: pd.DataFrame, metrics: Sequence[str]) -> list[Comparison]:
     """Each axis of the mechanism that varies, by the first metric."""
+    from attnlab.analysis.compare import pairwise
+
     found = []
     for metric in metrics:
         for by in COMPARED:
             if by in frame and frame[by].dropna().nunique() > 1:
                 try:
                     table = attnlab.compare(frame, metric, by)
-                    found.append(Comparison(metric, by, table, str(table.attrs["conclusion"])))
-                except AttnlabError as error:
-                    found.append(Comparison(metric, by, None, str(error)))
+                    pairs = pairwise(frame, metric, by, tidy=True) if len(table) <= PAIRS_OF else None
+                    found.append(Comparison(metric, by, table, pairs, str(table.attrs["conclusion"])))
+                except REFUSALS as error:
+                    found.append(Comparison(metric, by, None, None, _said(error)))
     return found
 
 
-def _failures(records: Iterable[tuple[str, Run, Result]]) -> list[Failure]:
+def _failures(records: Iterable[tuple[str, Run, Result]], files: Mapping[str, str]) -> list[Failure]:
     groups: dict[tuple[str, str], list[tuple[Run, Result]]] = {}
     for _, run, result in records:
         if result.status != "ok":
@@ -225,7 +272,7 @@ def _failures(records: Iterable[tuple[str, Run, Result]]) -> list[Failure]:
             reason,
             len(group),
             group[0][1].traceback[-TRACEBACK_LIMIT:],
-            [(run.run_id, run.label()) for run, _ in group[:RUNS_NAMED]],
+            [(run.run_id, run.label(), files.get(run.run_id, "")) for run, _ in group[:RUNS_NAMED]],
         )
         for (status, reason), group in sorted(groups.items(), key=lambda item: (item[0][0] == "skipped", -len(item[1])))
     ]

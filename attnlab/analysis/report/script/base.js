@@ -93,15 +93,13 @@ function say(text) {
   document.getElementById("said").textContent = text;
 }
 
-const command = (run) => `attnlab run ${run}${data.suffix}`;
-
-function copier(run) {
+function copier(run, command) {
   const button = make("button", { type: "button", class: "plainly", "aria-label": `Copy the command that repeats run ${run}` }, "copy");
   button.addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(command(run));
+      await navigator.clipboard.writeText(command);
       button.textContent = "copied";
-      say(`Copied: ${command(run)}`);
+      say(`Copied: ${command}`);
     } catch {
       const code = button.nextElementSibling; // no clipboard here: select it, to be copied by hand
       if (code) getSelection().selectAllChildren(code);

@@ -5,6 +5,7 @@ class Chapter {
     this.article = article;
     this.runs = new Columns(packed.runs);
     this.ranked = new Columns(packed.ranking);
+    this.files = new Columns(packed.files);
     this.where = new Map(); // column -> the one value to show
     this.arrays = new Map();
     this.points_of = null;
@@ -13,6 +14,12 @@ class Chapter {
   array(index) {
     if (!this.arrays.has(index)) this.arrays.set(index, halves(this.pool[index]));
     return this.arrays.get(index);
+  }
+
+  // The command that repeats the run of a row.
+  command(row) {
+    const file = this.files.get("plugin")[row];
+    return `attnlab run ${this.runs.get("run_id")[row]}${data.suffix}${file ? ` ${file}` : ""}`;
   }
 
   // The point of the grid that a run belongs to, as a word.
@@ -50,6 +57,9 @@ class Chapter {
       if (made) parts.push(made);
       else part(name).remove();
     }
+    this.comparisons.forEach((packed, i) => {
+      if (packed) parts.push(...comparison(this.article.querySelector(`[data-axis="${i}"]`), this, packed));
+    });
     parts.push(listing(part("runs"), this));
     filters(part("filters"), this, () => parts.forEach((one) => one.update()));
     this.built = true;
@@ -94,7 +104,7 @@ function ranking(place, chapter) {
     const own = Array.from({ length: runs.n }, (_, i) => i).filter((i) => keys.every((name) => name === "test" && runs.get("status")[i] !== "ok" || runs.get(name)[i] === ranked.get(name)[row]));
     const names = [...new Map(own.map((i) => [runs.get("run_id")[i], i]))];
     return make("div", {}, `${names.length} ${names.length === 1 ? "run" : "runs"}:`, make("ul", { class: "commands" }, ...names.slice(0, 50).map(([run, i]) =>
-      make("li", {}, copier(run), make("code", {}, command(run)), make("span", { class: "quiet" }, `seed ${shown(runs.get("seed")[i])}, ${runs.get("status")[i]}, ${first} ${shown(runs.get(first)[i])}`)))),
+      make("li", {}, copier(run, chapter.command(i)), make("code", {}, chapter.command(i)), make("span", { class: "quiet" }, `seed ${shown(runs.get("seed")[i])}, ${runs.get("status")[i]}, ${first} ${shown(runs.get(first)[i])}`)))),
       names.length > 50 ? `and ${names.length - 50} more, below` : null);
   };
   return table(place, { label: "Ranking", columns, rows: () => chapter.rows(ranked), detail, size: 15 });
@@ -104,11 +114,11 @@ function listing(place, chapter) {
   const { runs } = chapter;
   const wanted = new Set([...chapter.points, ...(chapter.tests ? ["test"] : []), "seed", ...chapter.shown, "status"]);
   const columns = runs.names.map((name) => ({ name, numeric: runs.numeric(name), hidden: !wanted.has(name), get: (row) => runs.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1 }));
-  const id = (row) => runs.get("run_id")[row];
-  columns.push({ name: "command", still: true, get: (row) => command(id(row)), cell: (row) => make("span", { class: "command" }, copier(id(row)), make("code", {}, command(id(row)))) });
+  const repeat = (row) => [copier(runs.get("run_id")[row], chapter.command(row)), make("code", {}, chapter.command(row))];
+  columns.push({ name: "command", still: true, get: (row) => chapter.command(row), cell: (row) => make("span", { class: "command" }, ...repeat(row)) });
   const detail = (row) => {
     const facts = runs.names.filter((name) => runs.get(name)[row] !== null && runs.get(name)[row] !== "");
-    return make("div", {}, copier(id(row)), make("code", {}, command(id(row))), make("dl", {}, ...facts.flatMap((name) => [make("dt", {}, name), make("dd", {}, shown(runs.get(name)[row]))])));
+    return make("div", {}, ...repeat(row), make("dl", {}, ...facts.flatMap((name) => [make("dt", {}, name), make("dd", {}, shown(runs.get(name)[row]))])));
   };
   return table(place, { label: "Runs", columns, rows: () => chapter.rows(), detail, size: 25, chooser: true });
 }

@@ -2,13 +2,15 @@
 // columns: [{name, numeric, get(row), cell(row)?}]; rows: () => the rows to show; detail(row): an element below a row.
 function table(place, { label, columns, rows, detail, chooser, size }) {
   const state = { columns: columns.filter((column) => !column.hidden), words: "", sort: null, page: 0, size, open: new Set() };
-  const search = make("input", { type: "search", placeholder: "dot  normaliser=softmax  accuracy>0.9", spellcheck: "false", oninput: () => { state.words = search.value; state.page = 0; update(); } });
+  const hint = make("p", { class: "hint", role: "status", id: fresh("hint") });
+  const search = make("input", { type: "search", placeholder: example(columns, rows()[0] ?? -1), spellcheck: "false", "aria-describedby": hint.id, oninput: () => { state.words = search.value; state.page = 0; update(); } });
   const controls = make("div", { class: "controls" }, make("label", { class: "field wide" }, make("span", {}, "Search: words, column=value, column>number"), search));
+  controls.hidden = rows().length < 4; // so few are seen at a glance
   const head = make("thead"), body = make("tbody"), count = make("span", { class: "count", role: "status" });
   const back = make("button", { type: "button", onclick: () => turn(-1) }, "Previous");
   const on = make("button", { type: "button", onclick: () => turn(1) }, "Next");
   const region = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, make("table", {}, head, body));
-  place.append(controls, ...(chooser ? [picker()] : []), region, make("div", { class: "pager" }, count, back, on));
+  place.append(controls, hint, ...(chooser ? [picker()] : []), region, make("div", { class: "pager" }, count, back, on));
 
   function picker() {
     const list = make("div", { class: "controls" });
@@ -49,8 +51,9 @@ function table(place, { label, columns, rows, detail, chooser, size }) {
 
   function update() {
     let found = rows();
-    const tests = state.words.split(/\s+/).filter(Boolean).map((word) => test(word, columns));
-    if (tests.length) found = found.filter((row) => tests.every((fits) => fits(row)));
+    const tests = state.words.split(/\s+/).filter(Boolean).map((word) => asked(word, columns));
+    if (tests.length) found = found.filter((row) => tests.every(({ fits }) => fits(row)));
+    hint.textContent = tests.map((one) => one.unclear).filter(Boolean).join(" ");
     const column = state.sort && columns.find((c) => c.name === state.sort.name);
     if (column) {
       const keyed = found.map((row) => [column.get(row), row]);
@@ -91,20 +94,3 @@ function table(place, { label, columns, rows, detail, chooser, size }) {
   return { update: () => { state.page = 0; update(); } };
 }
 
-// A word of a search as a test of rows: `accuracy>0.9`, `similarity=dot`, or a part of any cell.
-function test(word, columns) {
-  const parts = /^([^<>=]+)(<=|>=|=|<|>)(.*)$/.exec(word);
-  const column = parts && columns.find((c) => c.name.toLowerCase() === parts[1].toLowerCase());
-  if (!column) {
-    const wanted = word.toLowerCase();
-    return (row) => columns.some((c) => String(c.get(row) ?? "").toLowerCase().includes(wanted));
-  }
-  const [, , sign, text] = parts;
-  const number = Number(text);
-  return (row) => {
-    const value = column.get(row);
-    if (sign === "=") return typeof value === "number" ? value === number : String(value ?? "").toLowerCase() === text.toLowerCase();
-    if (value === null || typeof value !== "number" || Number.isNaN(number)) return false;
-    return sign === "<" ? value < number : sign === ">" ? value > number : sign === "<=" ? value <= number : value >= number;
-  };
-}
