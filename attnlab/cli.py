@@ -313,7 +313,7 @@ def results(store: str, experiment: str | None, tidy: bool, output: str | None, 
 
     frame = load_results(store, tidy=tidy, experiment=experiment)
     if form in ("latex", "markdown"):
-        print_paper(frame, form, output)
+        print_paper(frame, form, output, store)
     else:
         print_frame(frame, form, output)
     return 0

@@ -88,7 +88,7 @@ def check_claims(
 
 def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """The table of `check_claims`."""
-    import pandas as pd
+    from attnlab.analysis.compact import ClaimTable
 
     rows = []
     for judged in judgements:
@@ -115,7 +115,7 @@ def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
                 "why": claim.why or "",
             }
         )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return ClaimTable(rows, columns=COLUMNS)
 
 
 def judge(frame: pd.DataFrame, experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> list[Judgement]:
@@ -172,7 +172,8 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
     notes = [no] if no else [decision.reason]
     if alone := sum(map(len, points)) - sum(map(len, kept)):
         notes.append(f"{alone} runs have no partner on the other side and are left out")
-    if lone := sum(len(side.cells) - len(cells) for side in sides):
+    lone = sum(len(side.cells) - len(cells) for side in sides)
+    if lone and not missing:  # else they are those of the runs that are missing
         notes.append(f"{lone} test conditions have no partner on the other side and are left out")
     if claim.form == "better" and direction_of(claim.metrics[0]) is None:
         notes.append(f"{claim.metrics[0]} has no better direction, so higher is taken to be better")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attnlab.analysis.compact import Comparison
 from attnlab.analysis.conclusion import conclude_against, conclude_order, conclude_pairs
 from attnlab.analysis.statistics import (
     bayesian_signed_rank,
@@ -16,7 +17,9 @@ from attnlab.analysis.statistics import (
     fewest_pairs,
     holm,
     interquartile_mean,
+    mean,
     mean_interval,
+    rescaled,
     seeds_needed,
     signed_rank,
     tasks_needed,
@@ -39,9 +42,9 @@ class _Terms:
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
-            raise SettingError(f"alpha={self.alpha}: it lies between 0 and 0.5, such as 0.05")
+            raise SettingError(f"alpha: {self.alpha} does not lie between 0 and 0.5, as 0.05 does (--alpha)")
         if self.rope is not None and not 0 <= self.rope < np.inf:
-            raise SettingError(f"rope={self.rope}: half a width, in units of the metric, 0 or more")
+            raise SettingError(f"rope: {self.rope} is no half width, in units of the metric, of 0 or more (--rope)")
         if self.n_resamples < 1000:
             raise SettingError(f"n_resamples={self.n_resamples}: at least 1000")
 
@@ -79,8 +82,8 @@ def compare(
         Which way is better, for a metric that does not say so itself.
     missing : "error", "complete-tasks" or "worst-rank"
         What to do where a run did not succeed or was never run: refuse; leave its task out for every competitor; or place
-        its competitor last on that task, whatever its other seeds did. A last place has no value, so that means and
-        intervals are then NaN, and ranks, wins and interquartile means are not.
+        its competitor last on that task, whatever its other seeds did. A last place has no value: means and intervals
+        are then NaN, interquartile means too where it is last on more than a quarter of the tasks; ranks and wins never.
     unit : "setting" or "task"
         "task" averages the settings and test conditions of a task too: fewer replicates, and independent ones.
     rope : float or None
@@ -106,12 +109,13 @@ def compare(
         best), `p_holm` of the difference to the first row, adjusted over all pairs.
 
         `attrs["conclusion"]` says in words what may be concluded, and about how many more tasks or seeds would settle the
-        rest.
+        rest. A notebook shows it above the chief columns.
 
     Raises
     ------
     SettingError
-        Missing runs, an unknown column, baseline or metric, a metric without direction, nothing to compare.
+        No results table, missing runs, an unknown column, baseline or metric, a metric without direction, nothing to
+        compare.
 
     References
     ----------
@@ -132,8 +136,8 @@ def compare(
                 "baseline": scores.labels[base],
                 "n_tasks": scores.n,
                 "n_seeds": _seeds(scores),
-                "mean": _raw(scores, scores.good[i].mean()),
-                "baseline_mean": _raw(scores, scores.good[base].mean()),
+                "mean": _raw(scores, float(mean(scores.good[i]))),
+                "baseline_mean": _raw(scores, float(mean(scores.good[base]))),
                 **row,
                 "iqm": _raw(scores, interquartile_mean(scores.good[i])),
             }
@@ -191,7 +195,7 @@ def pairwise(
     table = _finished(table, scores, terms, conclude_pairs(table, scores, terms.alpha))
     if tidy:
         return table
-    matrix = pd.DataFrame(np.nan, index=[labels[i] for i in order], columns=[labels[i] for i in order])
+    matrix = Comparison(np.nan, index=[labels[i] for i in order], columns=[labels[i] for i in order])
     for first, second, p in zip(table["first"], table["second"], table["p_holm"], strict=True):
         matrix.loc[first, second] = matrix.loc[second, first] = p
     matrix.attrs = dict(table.attrs)
@@ -260,7 +264,7 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
     wins, ties = int((d > 0).sum()), int((d == 0).sum())
     better_low, better_high = wilson(wins + ties / 2, n, 1 - terms.alpha)
     row: dict[str, Any] = {
-        "improvement": float(d.mean()) if finite else np.nan,
+        "improvement": float(mean(d)) if finite else np.nan,
         "low": float(low) if finite else np.nan,
         "high": float(high) if finite else np.nan,
         "wins": wins,
@@ -276,23 +280,25 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
     if terms.rope is not None:
         posterior = bayesian_signed_rank(d, terms.rope, n_resamples=terms.n_resamples, random_state=terms.random_state)
         row |= dict(zip(("p_better", "p_equivalent", "p_worse"), posterior, strict=True))
-    each = _seed_variance(scores, i, j)
+    scaled, power = rescaled(d)
+    each = _seed_variance(scores, i, j, int(power))
     row |= {
         "tasks_needed": tasks_needed(d, terms.alpha, tests),
-        "seeds_needed": seeds_needed(d, each, float(scores.n_seeds.mean()), terms.alpha, tests),
+        "seeds_needed": seeds_needed(scaled, each, float(scores.n_seeds.mean()), terms.alpha, tests),
         "verdict": "",
         "reason": "; ".join(reasons),
     }
     return row
 
 
-def _seed_variance(scores: Scores, i: int, j: int) -> float:
-    """Variance of the difference from seed to seed, averaged over tasks; NaN where no task has two seeds."""
+def _seed_variance(scores: Scores, i: int, j: int, power: int) -> float:
+    """Variance of the difference from seed to seed in units of 2^power, averaged over tasks; NaN where none has two."""
     if not np.isfinite(scores.good[[i, j]]).all():
         return float("nan")
-    d = scores.by_seed[i] - scores.by_seed[j]
-    d = d[scores.n_seeds > 1]
-    return float(np.nanvar(d, axis=1, ddof=1).mean()) if len(d) else float("nan")
+    several = scores.n_seeds > 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        d = np.ldexp(scores.by_seed[i, several], -power) - np.ldexp(scores.by_seed[j, several], -power)
+        return float(np.nanvar(d, axis=1, ddof=1).mean()) if len(d) else float("nan")
 
 
 def _best_first(scores: Scores) -> list[int]:
@@ -323,7 +329,7 @@ def _order_of_merit(scores: Scores, terms: _Terms) -> pd.DataFrame:
                 **dict(zip(scores.by, scores.names[i], strict=True)),
                 "n_tasks": scores.n,
                 "n_seeds": _seeds(scores),
-                "mean": _raw(scores, good.mean()),
+                "mean": _raw(scores, float(mean(good))),
                 "low": bounds[0],
                 "high": bounds[1],
                 "iqm": _raw(scores, interquartile_mean(good)),
@@ -349,10 +355,11 @@ def _seeds(scores: Scores) -> int | float:
 
 
 def _finished(table: pd.DataFrame, scores: Scores, terms: _Terms, conclusion: str) -> pd.DataFrame:
-    table = table.drop(columns="label")
+    table = Comparison(table.drop(columns="label"))
     table.attrs = {
         "conclusion": conclusion,
         "metric": scores.metric,
+        "by": list(scores.by),
         "direction": "up" if scores.sign == 1 else "down",
         "alpha": terms.alpha,
         "notes": list(scores.notes),

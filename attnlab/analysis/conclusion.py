@@ -11,7 +11,7 @@ import pandas as pd
 from attnlab.analysis.statistics import fewest_pairs
 from attnlab.analysis.units import Scores
 
-__all__ = ["conclude_against", "conclude_order", "conclude_pairs"]
+__all__ = ["conclude_against", "conclude_order", "conclude_pairs", "percent"]
 
 FEW = 10  # tasks below which intervals are said to be too narrow
 MANY = 1000  # more tasks than this are not worth asking for
@@ -22,6 +22,10 @@ def conclude_against(table: pd.DataFrame, scores: Scores, base: int, alpha: floa
     rows: list[Any] = list(table.itertuples())
     name = scores.labels[base]
     said = [f"{_setting(scores)} {_count(len(rows), 'competitor')} {_be(len(rows))} compared with {name}."]
+    same = [row for row in rows if row.ties == scores.n]
+    if same:
+        agree = "agrees" if len(same) == 1 else "agree"
+        said.append(f"{_and([row.label for row in same])} {agree} with {name} on every task, to twelve digits.")
     for verdict, words in (("better", "Better than"), ("worse", "Worse than")):
         found = [row for row in rows if row.verdict == verdict]
         if found:
@@ -34,7 +38,7 @@ def conclude_against(table: pd.DataFrame, scores: Scores, base: int, alpha: floa
         )
     if any(row.verdict in ("better", "worse") for row in rows):
         said.append(_test(len(rows), alpha))
-    open_rows = [row for row in rows if row.verdict == "undecided"]
+    open_rows = [row for row in rows if row.verdict == "undecided" and row.ties < scores.n]
     if open_rows:
         said.append(_undecided(open_rows, name, scores.n, len(rows), alpha, rope))
     return " ".join([*said, *_cautions(scores)])
@@ -77,16 +81,18 @@ def conclude_pairs(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
         ]
         more = f" and {len(named) - 10} more" if len(named) > 10 else ""
         said += [f"Different: {'; '.join(named[:10])}{more}.", _test(len(rows), alpha)]
-    left = len(rows) - len(apart)
+    same = [f"{row.first} and {row.second}" for row in rows if row.ties == scores.n]
+    if same:
+        more = f" and {len(same) - 10} more" if len(same) > 10 else ""
+        said.append(f"The same on every task, to twelve digits: {'; '.join(same[:10])}{more}.")
+    left = [row for row in rows if not row.p_holm <= alpha and row.ties < scores.n]
     if left:
-        said.append(
-            f"{_count(left, 'pair')} {'is' if left == 1 else 'are'} not shown to differ, which does not mean equal."
-        )
+        is_ = "is" if len(left) == 1 else "are"
+        said.append(f"{_count(len(left), 'pair')} {is_} not shown to differ, which does not mean equal.")
         if scores.n < fewest_pairs(alpha, len(rows)):
             said.append(_first_step(scores.n, len(rows), alpha))
         else:
-            needed = max(row.tasks_needed for row in rows if not row.p_holm <= alpha)
-            said.append(_all_need(needed))
+            said += _all_need([row.tasks_needed for row in left], scores.n)
     return " ".join([*said, *_cautions(scores)])
 
 
@@ -100,17 +106,17 @@ def _setting(scores: Scores) -> str:
 def _result(row: Any) -> str:
     record = f"{row.wins} won, {row.ties} tied, {row.losses} lost"
     if math.isnan(row.improvement):
-        return f"{row.label} ({record}, p = {_p(row.p_holm)})"
+        return f"{row.label} ({record}, {_p(row.p_holm)})"
     by = f"by {_number(abs(row.improvement))}"
     low, high = (row.low, row.high) if row.improvement >= 0 else (-row.high, -row.low)
-    return f"{row.label} {by} [{_number(low)}, {_number(high)}] ({record}, p = {_p(row.p_holm)})"
+    return f"{row.label} {by} [{_number(low)}, {_number(high)}] ({record}, {_p(row.p_holm)})"
 
 
 def _test(tests: int, alpha: float) -> str:
     family = "" if tests == 1 else f", adjusted for {tests} comparisons by Holm's method"
     return (
         f"These differences are in ranks, by Wilcoxon's signed-rank test{family}: if nothing differed, such a finding "
-        f"would come up in at most {alpha:.0%} of such studies."
+        f"would come up in at most {percent(alpha)} of such studies."
     )
 
 
@@ -130,7 +136,7 @@ def _undecided(rows: Sequence[Any], name: str, n: int, tests: int, alpha: float,
         )
     hopeless = [row.label for row in rows if row.tasks_needed > MANY]
     if hopeless:
-        how = "name what is too small to matter with rope=" if rope is None else "more tasks narrow the posterior"
+        how = "say what is too small to matter (rope, --rope)" if rope is None else "more tasks narrow the posterior"
         said.append(
             f"For {_and(hopeless)} the difference seen is so small that not even {MANY} tasks would show it; to show that "
             f"it does not matter, {how}."
@@ -147,16 +153,20 @@ def _needs(row: Any, n: int) -> str:
     elif math.isinf(row.seeds_needed):
         seeds = " (more seeds on these tasks would not do)"
     else:
-        seeds = f" (or {int(row.seeds_needed)} seeds on these tasks)"
+        seeds = f" (or {max(int(row.seeds_needed), math.floor(row.n_seeds) + 1)} seeds on these tasks)"
     return f"{row.label} {tasks} tasks in all{seeds}"
 
 
-def _all_need(needed: float) -> str:
-    if math.isnan(needed):
-        return ""
-    if needed > MANY:
-        return "Some of these differences are so small that no reasonable number of tasks would show them."
-    return f"About {int(needed)} tasks would settle them all, were the differences as large as seen here."
+def _all_need(needed: Sequence[float], n: int) -> list[str]:
+    """What would settle some pairs; nothing where none of their differences has a mean."""
+    known = [tasks for tasks in needed if not math.isnan(tasks)]
+    if not known:
+        return []
+    if max(known) > MANY:
+        return ["Some of these differences are so small that no reasonable number of tasks would show them."]
+    which = "them all" if len(known) == len(needed) else f"the {len(known)} whose differences have a mean"
+    tasks = max(int(max(known)), n + 1)
+    return [f"About {tasks} tasks would settle {which}, were the differences as large as seen here."]
 
 
 def _too_few(n: int, tests: int, alpha: float) -> str:
@@ -212,5 +222,14 @@ def _number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def percent(share: float) -> str:
+    """A share in per cent, with all the digits it has.
+
+    >>> percent(0.05), percent(0.025), percent(1 - 0.001)
+    ('5%', '2.5%', '99.9%')
+    """
+    return f"{100 * share:.14g}%"
+
+
 def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnlab.errors import SettingError
-from attnlab.tables import shown
+from attnlab.analysis.index import shown_metrics
+from attnlab.sweeps.frame import LAST, metric_columns
+from attnlab.tables import check_new, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["latex_table", "markdown_table", "print_paper", "telling"]
-
-PROVENANCE = ("attempts", "executor", "backend", "plugin_versions", "attnlab_version", "started_at", "run_id")
+__all__ = ["latex_table", "markdown_table", "paper_table", "print_paper", "telling"]
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -31,38 +33,78 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "–": r"\textendash{}",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "±": r"$\pm$",
 }
 _MARKDOWN = {mark: f"\\{mark}" for mark in "\\|`*_[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
-def print_paper(frame: pd.DataFrame, form: str, output: str | None = None) -> None:
+def paper_table(frame: pd.DataFrame, form: str) -> str:
+    """A table as `latex` or `markdown`."""
+    return {"latex": latex_table, "markdown": markdown_table}[form](frame)
+
+
+def print_paper(
+    frame: pd.DataFrame, form: str, output: str | None = None, store: str | os.PathLike[str] | None = None
+) -> None:
     """Write what tells of a results table as `latex` or `markdown`, to stdout or to a file that is not there yet.
+
+    How many columns were left out is said on stderr. With `store`, the metrics are those that the experiments in it show.
 
     Raises
     ------
     SettingError
-        When the output exists.
+        When the output exists, or cannot be.
     """
-    text = {"latex": latex_table, "markdown": markdown_table}[form](telling(frame))
+    if output is not None:
+        check_new(output)
+    metrics = None if store is None else shown_metrics(store, frame["experiment"].unique())
+    kept = telling(frame, metrics)
+    text = paper_table(kept, form)
     if output is None:
         print(text)
-        return
-    if os.path.exists(output):
-        raise SettingError(f"--output {output}: the file exists, and nothing is overwritten; choose another name")
-    Path(output).write_text(f"{text}\n", encoding="utf-8")
+    else:
+        Path(output).write_text(f"{text}\n", encoding="utf-8")
+    if left_out := len(frame.columns) - len(kept.columns):
+        what = "1 column is" if left_out == 1 else f"{left_out} columns are"
+        print(f"attnlab: {what} left out, to fit on paper; --format csv has all", file=sys.stderr)
 
 
-def telling(frame: pd.DataFrame) -> pd.DataFrame:
-    """A results table without provenance and without columns in which no two rows differ: what fits on paper.
+def telling(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """What of a results table fits on paper: the grid as far as it varies, the metrics, and who did not succeed.
+
+    Of the grid these are the columns in which rows differ, but for a setting that only says again which part it is of; the
+    status is there if not all runs are ok. All else is left out: what runs cost, their notes, where and when they were.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    metrics : sequence of str or None
+        The metrics that the experiments show; None for all in which rows differ.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> list(telling(pd.DataFrame({"task": ["copy", "copy"], "seed": [0, 1], "run_id": ["a", "b"]})))
-    ['seed']
+    >>> frame = pd.DataFrame({"task": ["copy", "copy"], "seed": [0, 1], "aer": [0.5, 0.5], "run_id": ["a", "b"]})
+    >>> list(telling(frame)), list(telling(frame, ["aer"]))
+    (['seed'], ['seed', 'aer'])
     """
-    kept = [c for c in frame.columns if c not in PROVENANCE and (len(frame) < 2 or frame[c].map(repr).nunique() > 1)]
-    return frame[kept]
+    shown = [m for m in metrics or () if m in frame.columns and frame[m].notna().any()]
+    measured = set() if metrics is None or not shown else set(metric_columns(frame))
+    failed = ["status"] if "status" in frame and (frame["status"] != "ok").any() else []
+    whole = {"metric", "value", *shown, *failed}
+    out = {"run_id", *LAST, *measured}
+    return frame[[c for c in frame.columns if c in whole or (c not in out and _differs(frame, c))]]
+
+
+def _differs(frame: pd.DataFrame, column: str) -> bool:
+    """Whether rows differ in a column, and say more by it than by the part whose setting it is."""
+    if len(frame) < 2:
+        return True
+    part = column.rpartition(".")[0]
+    groups = [frame[column]] if part not in frame.columns else [x for _, x in frame.groupby(part, dropna=False)[column]]
+    return any(group.map(repr).nunique() > 1 for group in groups)
 
 
 def _cells(frame: pd.DataFrame, escapes: dict[str, str]) -> tuple[list[str], list[bool], list[list[str]]]:
@@ -93,7 +135,9 @@ def latex_table(frame: pd.DataFrame) -> str:
     \end{tabular}
     """
     heads, numbers, rows = _cells(frame, _LATEX)
-    lines = [[_math(cell) if number else cell for cell, number in zip(row, numbers, strict=True)] for row in rows]
+    lines = [
+        [_math(cell) if number else _minus(cell) for cell, number in zip(row, numbers, strict=True)] for row in rows
+    ]
     columns = "".join("r" if number else "l" for number in numbers)
     return "\n".join(
         [
@@ -111,6 +155,11 @@ def latex_table(frame: pd.DataFrame) -> str:
 def _line(cells: list[str]) -> str:
     """A row; hyphens in a row are kept apart, or LaTeX would make dashes of them."""
     return " & ".join(cells).replace("--", "-{}-").replace("--", "-{}-") + r" \\"
+
+
+def _minus(cell: str) -> str:
+    """Text, with minus signs before the numbers in it: -0.1 to 0.2."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", cell)
 
 
 def _math(cell: str) -> str:

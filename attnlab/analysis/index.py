@@ -10,46 +10,68 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.analysis.claims import Judgement, judge, table_of
 from attnlab.errors import ExperimentError, SettingError, UnknownName
-from attnlab.sweeps.experiment import Experiment, read
+from attnlab.sweeps.experiment import Experiment, Layout, read
 from attnlab.sweeps.frame import frame_of
 from attnlab.sweeps.plan import plan
-from attnlab.sweeps.store import Store
+from attnlab.sweeps.store import Linked, Store
 from attnlab.tables import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["bound_of", "results_of", "stored_experiments", "write_index"]
+__all__ = ["bound_of", "results_of", "shown_metrics", "stored_experiments", "write_index"]
 
 MADE = "<!-- made by `attnlab index`; edit the experiments instead -->"
 VERDICTS = ("supported", "refuted", "undecided")
 
 
 # -- experiments and their results ------------------------------------------------------------------------------------
-def stored_experiments(store: str | os.PathLike[str], name: str | None = None) -> list[Experiment]:
+def stored_experiments(
+    store: str | os.PathLike[str], name: str | None = None
+) -> tuple[list[Experiment], dict[str, str]]:
     """The experiments of a store, or the one of that name, from the text that was swept.
+
+    Returns
+    -------
+    experiments : list of Experiment
+    unreadable : dict of str
+        By name, why a text can no longer be read, for want of a plugin or of a file beside it.
 
     Raises
     ------
     UnknownName
         When there is no such experiment.
-    ExperimentError
-        When a text can no longer be read, for want of a plugin or of a file beside it.
     """
-    from ruamel.yaml import YAML
-
-    with Store(store, create=False) as opened:
-        linked = {entry.key: entry for entry in opened.experiments()}
+    linked = _linked(store)
     if name is not None and name not in linked:
         raise UnknownName(f"{store}: no experiment {name!r} in this store; there are: {', '.join(linked) or 'none'}")
-    found = []
+    found, unreadable = [], {}
     for key in linked if name is None else [name]:
-        written = YAML(typ="safe", pure=True).load(linked[key].text)
         try:
-            found.append(read({**written, "name": key}))
+            found.append(read({**_written(linked[key]), "name": key}))
         except ExperimentError as error:
-            raise ExperimentError(f"{error}\n{key}: its text in the store cannot be read here; give its FILE") from None
-    return found
+            unreadable[key] = str(error)
+    return found, unreadable
+
+
+def shown_metrics(store: str | os.PathLike[str], names: Iterable[str]) -> list[str]:
+    """The metrics that some experiments of a store say they show, whether or not the rest of their text can be read here."""
+    linked = _linked(store)
+    default = Layout.model_fields["metrics"].default
+    texts = [_written(linked[name]) for name in names if name in linked]
+    return list(dict.fromkeys(str(metric) for text in texts for metric in text.get("metrics", default)))
+
+
+def _linked(store: str | os.PathLike[str]) -> dict[str, Linked]:
+    with Store(store, create=False) as opened:
+        return {entry.key: entry for entry in opened.experiments()}
+
+
+def _written(linked: Linked) -> dict[str, Any]:
+    """The text that was swept, as it stands."""
+    from ruamel.yaml import YAML
+
+    return dict(YAML(typ="safe", pure=True).load(linked.text))
 
 
 def results_of(

@@ -20,7 +20,9 @@ __all__ = [
     "fewest_pairs",
     "holm",
     "interquartile_mean",
+    "mean",
     "mean_interval",
+    "rescaled",
     "seeds_needed",
     "signed_rank",
     "tasks_needed",
@@ -38,7 +40,7 @@ def differences(a: ArrayLike, b: ArrayLike) -> Floats:
     Two infinite values of one sign are equal: two competitors that are both last on a task are tied there.
     """
     a, b = np.broadcast_arrays(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         d = np.where(a == b, 0.0, a - b)
     finite = np.isfinite(d) & (d != 0)
     unit = np.ones_like(d)
@@ -46,6 +48,41 @@ def differences(a: ArrayLike, b: ArrayLike) -> Floats:
     unit[finite] = 10.0 ** np.clip(np.ceil(np.log10(size)) - DIGITS, -300, 300)
     rounded: Floats = np.where(finite, np.round(d / unit) * unit, d)
     return rounded
+
+
+def rescaled(x: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    """x, over its last axis, times a power of two that brings the largest finite size to between 1/2 and 1.
+
+    Squares and cubes of such numbers neither overflow nor vanish, and no digit is lost. `np.ldexp(scaled, power)` undoes
+    it.
+
+    Parameters
+    ----------
+    x : (..., n) array
+
+    Returns
+    -------
+    scaled : (..., n) array
+    power : (...) array of int
+
+    Examples
+    --------
+    >>> scaled, power = rescaled([3.0, -1.0])
+    >>> scaled, int(power)
+    (array([ 0.75, -0.25]), 2)
+    """
+    x = np.asarray(x, dtype=float)
+    size = np.where(np.isfinite(x), np.abs(x), 0.0).max(axis=-1, initial=0.0)
+    power = np.frexp(size)[1].astype(np.int64)
+    return np.ldexp(x, -power[..., None]), power
+
+
+def mean(x: ArrayLike) -> Floats:
+    """The mean over the last axis, finite where all values are, however large they are."""
+    scaled, power = rescaled(x)
+    with np.errstate(invalid="ignore"):  # infinitely good and infinitely bad have no mean: NaN
+        undone: Floats = np.ldexp(scaled.mean(axis=-1), power)
+    return undone
 
 
 @dataclass(frozen=True)
@@ -152,14 +189,15 @@ def interquartile_mean(values: ArrayLike) -> float:
     >>> interquartile_mean([1.0, 2.0, 3.0, 100.0])
     2.5
     """
-    x = np.sort(np.asarray(values, dtype=float))
+    scaled, power = rescaled(values)
+    x = np.sort(scaled)
     n = len(x)
     if n == 0:
         return math.nan
     edges = np.arange(n + 1) / n
     inside = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
     kept = inside > 1e-12
-    return float((x[kept] * inside[kept]).sum() / inside[kept].sum())
+    return float(np.ldexp((x[kept] * inside[kept]).sum() / inside[kept].sum(), power))
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -180,8 +218,8 @@ def mean_interval(d: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
     """Hall's interval of a mean: Student's t after a cubic transformation that takes out the skewness, undone.
 
     Equal to Student's t interval where the sample has no skewness. Of the intervals compared by simulation only the
-    bootstrap-t is closer to nominal on average, and that one is infinite where many values are tied; this one is always
-    finite and needs no resampling.
+    bootstrap-t is closer to nominal on average, and that one is infinite where many values are tied; this one is finite
+    and needs no resampling.
 
     Parameters
     ----------
@@ -191,7 +229,7 @@ def mean_interval(d: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
     Returns
     -------
     low, high : (...) arrays
-        NaN below two values, and where a value is infinite.
+        NaN below two values, and where a value is infinite; infinite where a bound is too large for a float.
 
     References
     ----------
@@ -200,13 +238,13 @@ def mean_interval(d: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
     """
     from scipy.special import stdtrit
 
-    d = np.asarray(d, dtype=float)
+    d, power = rescaled(d)
     n = d.shape[-1]
     if n < 2:
         return np.full(d.shape[:-1], np.nan), np.full(d.shape[:-1], np.nan)
     with np.errstate(invalid="ignore"):
-        mean = d.mean(axis=-1)
-        centred = d - mean[..., None]
+        centre = d.mean(axis=-1)
+        centred = d - centre[..., None]
         variance = (centred**2).mean(axis=-1)
         spread = np.sqrt(variance)
         skew = (centred**3).mean(axis=-1) / np.where(spread > 0, spread, 1.0) ** 3 / math.sqrt(n)
@@ -215,7 +253,8 @@ def mean_interval(d: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
     reach = float(stdtrit(n - 1, 0.5 + level / 2))
     error = spread / math.sqrt(n - 1)
     far, near = (np.where(flat, x, 3 / safe * (np.cbrt(1 + safe * (x - safe / 6)) - 1)) for x in (reach, -reach))
-    return mean - error * far, mean - error * near
+    with np.errstate(over="ignore"):
+        return np.ldexp(centre - error * far, power), np.ldexp(centre - error * near, power)
 
 
 def bayesian_signed_rank(
@@ -252,10 +291,10 @@ def bayesian_signed_rank(
     """
     d = np.concatenate([[0.0], np.asarray(d, dtype=float)])
     with np.errstate(invalid="ignore"):
-        mean = (d[:, None] + d[None, :]) / 2
-    mean = np.where(np.isnan(mean), 0.0, mean)  # infinitely better and infinitely worse
-    above = np.heaviside(differences(mean, rope), 0.5)
-    below = np.heaviside(differences(-rope, mean), 0.5)
+        middle = d[:, None] / 2 + d[None, :] / 2
+    middle = np.where(np.isnan(middle), 0.0, middle)  # infinitely better and infinitely worse
+    above = np.heaviside(differences(middle, rope), 0.5)
+    below = np.heaviside(differences(-rope, middle), 0.5)
     weights = np.ones(len(d))
     weights[0] = prior
     draws = np.random.default_rng(random_state).dirichlet(weights, n_resamples)
@@ -271,18 +310,18 @@ def tasks_needed(d: ArrayLike, alpha: float, tests: int = 1, power: float = 0.8)
     """About how many tasks the signed-rank test needs, at the mean and spread of these differences.
 
     The number for Student's t at alpha / tests, the first step of Holm, over 3 / pi, the efficiency of the signed-rank
-    test for normal differences; never fewer than the pairs that can give such a p value. inf at a mean of 0.
+    test for normal differences; never fewer than the pairs that can give such a p value. inf at a mean of 0, or so near to
+    it that the number has no end; NaN where a difference is infinite.
     """
-    d = np.asarray(d, dtype=float)
+    d, _ = rescaled(d)  # a number of tasks has no unit
     if len(d) < 2 or not np.isfinite(d).all():
         return math.nan
-    mean, sd = float(d.mean()), float(d.std(ddof=1))
-    floor = fewest_pairs(alpha, tests)
-    if mean == 0:
+    centre, sd = float(d.mean()), float(d.std(ddof=1))
+    if centre == 0:
         return math.inf
     z = _normal_quantile(1 - alpha / tests / 2)
-    quantiles = z + _normal_quantile(power)
-    return max(floor, math.ceil(math.pi / 3 * (quantiles * sd / mean) ** 2 + z * z / 2))
+    ratio = (z + _normal_quantile(power)) * sd / centre
+    return max(fewest_pairs(alpha, tests), _whole(math.pi / 3 * ratio * ratio + z * z / 2))
 
 
 def seeds_needed(
@@ -294,7 +333,7 @@ def seeds_needed(
     ----------
     d : (n,) array, differences averaged over `n_seeds` seeds
     seed_variance : float
-        Variance of the difference from seed to seed within a task.
+        Variance of the difference from seed to seed within a task, in squares of the units of `d`.
     """
     d = np.asarray(d, dtype=float)
     if len(d) < fewest_pairs(alpha, tests):
@@ -307,7 +346,12 @@ def seeds_needed(
         return math.inf
     allowed = room * (float(d.mean()) / (z + _normal_quantile(power))) ** 2
     between = max(0.0, float(d.var(ddof=1)) - seed_variance / n_seeds)
-    return math.ceil(seed_variance / (allowed - between)) if allowed > between else math.inf
+    return _whole(seed_variance / (allowed - between)) if allowed > between else math.inf
+
+
+def _whole(number: float) -> float:
+    """The next integer; infinity as it is."""
+    return math.ceil(number) if math.isfinite(number) else number
 
 
 def _normal_quantile(probability: float) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from attnlab.analysis.summary import direction_of
 from attnlab.errors import SettingError, did_you_mean
+from attnlab.registry import entries
 from attnlab.sweeps.frame import FIRST, LAST, metric_columns
 
 __all__ = ["MISSING", "UNITS", "Scores", "score_table"]
@@ -93,10 +95,11 @@ def score_table(
     unit: str = "setting",
 ) -> Scores:
     """The scores that comparisons are made of; see `compare` for the parameters and errors."""
-    by = (by,) if isinstance(by, str) else tuple(by)
+    by = _columns(by)
     _check(frame, metric, by, missing, unit)
     sign = _sign(metric, direction)
     frame = frame.drop_duplicates(["run_id", "test"])  # a run that two experiments share
+    values = _numbers(frame, metric)
     axes = _axes(frame, by)
     rows = pd.DataFrame(
         {
@@ -106,14 +109,14 @@ def score_table(
             "point": _codes(frame, axes["task"]),
             "test": frame["test"].astype(str).to_numpy(),
             "seed": _codes(frame, ["seed"]),
-            "value": sign * frame[metric].to_numpy(float),
+            "value": sign * values,
             "at": np.arange(len(frame)),
         }
     )
     names = tuple(tuple(frame[c].iloc[at] for c in by) for at in rows.groupby("competitor")["at"].first())
     if len(names) < 2:
         raise SettingError(
-            f"all runs have the same {' and '.join(by)} ({names[0]}): there is nothing to compare it with"
+            f"all runs have the same {' and '.join(by)} ({'; '.join(_labels(names))}): there is nothing to compare it with"
         )
     ok = (frame["status"] == "ok").to_numpy()
     expected, notes = _expected(rows, ok, metric)
@@ -137,7 +140,7 @@ def score_table(
         if missing == "complete-tasks":
             expected = expected[~expected["unit"].isin(expected.loc[lost, "unit"])]
             if expected.empty:
-                raise SettingError(f"no task has all runs: missing='complete-tasks' leaves nothing. {notes[-1]}")
+                raise SettingError(f"{_mixed(frame)}no task has all runs: complete-tasks leaves nothing. {notes[-1]}")
         expected = expected.assign(value=expected["value"].fillna(-np.inf))
     notes = [*_averaged(frame, axes, unit), *_kinship(expected, unit), *notes]
     good, by_seed = _means(expected, len(names))
@@ -152,15 +155,37 @@ def _labels(names: Sequence[tuple[Any, ...]]) -> list[str]:
 def _sign(metric: str, direction: str | None) -> int:
     known = direction_of(metric)
     if direction not in (None, "up", "down"):
-        raise SettingError(f"direction={direction!r}: it is 'up' (greater is better) or 'down'")
+        raise SettingError(f"direction: {direction!r} is neither up (greater is better) nor down (--direction)")
     if known and direction and known != direction:
-        raise SettingError(f"direction={direction!r}, but the metric {metric} says {known!r}; leave direction out")
+        raise SettingError(f"direction: {direction!r}, but the metric {metric} says {known!r}; leave direction out")
     if not known and not direction:
-        raise SettingError(f"{metric} does not say which way is better; say direction='up' or direction='down'")
+        why = (
+            "does not say" if metric in entries("metric") else "is no metric of the plugins that are loaded, which say"
+        )
+        load = "" if metric in entries("metric") else "load its plugin (--plugin FILE.py), or "
+        raise SettingError(f"{metric} {why} which way is better; {load}say up or down (direction=, --direction)")
     return 1 if (known or direction) == "up" else -1
 
 
+def _columns(by: Any) -> tuple[str, ...]:
+    """`by` as a tuple of names."""
+    names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Iterable) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise SettingError(
+            f"by: {by!r} does not name the columns that tell the competitors apart, as 'similarity' or "
+            "['similarity', 'normaliser'] do (--by similarity,normaliser)"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingError(f"by: {', '.join(twice)} is named more than once")
+    return names
+
+
 def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, unit: str) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        raise SettingError(
+            f"a results table, as sweep and load_results return it, is a DataFrame; got {type(frame).__name__}"
+        )
     if "value" in frame.columns and "metric" in frame.columns:
         raise SettingError("this is a tidy table, one row a metric; give the wide one: load_results(tidy=False)")
     absent = [c for c in NEEDED if c not in frame.columns]
@@ -168,26 +193,38 @@ def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, 
         raise SettingError(f"no column {', '.join(absent)}: not a results table as sweep and load_results return it")
     if frame.empty:
         raise SettingError("the results table has no rows: nothing has been run")
-    metrics = metric_columns(frame)
+    metrics = [c for c in metric_columns(frame) if c not in by]
+    numbers = [c for c in metrics if is_numeric_dtype(frame[c])]
+    if metric in by:
+        raise SettingError(f"{metric} cannot both be the metric and tell the competitors apart")
     if metric not in metrics:
-        near = did_you_mean(metric, metrics)
-        raise SettingError(f"no metric {metric!r} in these results{near}; there are {', '.join(metrics)}")
-    if not by:
-        raise SettingError("by: name the column that tells the competitors apart, such as 'similarity'")
+        near = did_you_mean(metric, numbers)
+        raise SettingError(f"no metric {metric!r} in these results{near}; there are {', '.join(numbers)}")
+    measured = entries("metric")
     allowed = [
         c
         for c in frame.columns
-        if c not in {*FIRST, *LAST, *metrics, "task", "test", "seed"} and not c.startswith("task.")
+        if c not in {*FIRST, *LAST, *numbers, *measured, "task", "test", "seed"} and not c.startswith("task.")
     ]
     for column in by:
         if column in ("task", "test", "seed") or column.startswith("task."):
             raise SettingError(f"by {column!r}: tasks and seeds are what competitors are compared on")
         if column not in allowed:
+            what = f"{column!r} is a metric" if column in measured else f"no column {column!r}"
             near = did_you_mean(column, allowed)
-            raise SettingError(f"by: no column {column!r}{near}; competitors may differ in {', '.join(allowed)}")
+            raise SettingError(f"by: {what}{near}; competitors may differ in {', '.join(allowed)}")
     for name, given, choices in (("missing", missing, MISSING), ("unit", unit, UNITS)):
         if given not in choices:
-            raise SettingError(f"{name}={given!r}: it is one of {', '.join(choices)}")
+            raise SettingError(f"{name}: {given!r} is not one of {', '.join(choices)} (--{name})")
+
+
+def _numbers(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
+    """The column of a metric as numbers."""
+    numbers = pd.to_numeric(frame[metric], errors="coerce")
+    words = frame.loc[numbers.isna() & frame[metric].notna(), metric]
+    if len(words):
+        raise SettingError(f"{metric} holds {words.iloc[0]!r}, and a metric is a number")
+    return numbers.to_numpy(float)
 
 
 def _codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
@@ -204,21 +241,30 @@ def _axes(frame: pd.DataFrame, by: tuple[str, ...]) -> dict[str, list[str]]:
     left_out = {*FIRST, *LAST, *metric_columns(frame), *by, *frame.attrs.get("tuned", ()), "test", "seed"}
     axes: dict[str, list[str]] = {"task": [], "own": [], "crossed": []}
     competitor = _codes(frame, by)
+    owners = list(by)
+    groups = not set(by).isdisjoint(
+        metric_columns(frame)
+    )  # a column that the user made, such as families of similarities
     for column in frame.columns:
         if column in left_out or frame[column].map(repr).nunique() < 2:
             continue
         if column == "task" or column.startswith("task."):
             axes["task"].append(column)
             continue
-        most = frame[column].map(repr).groupby(competitor).nunique().max()
-        if any(column.startswith(f"{b}.") for b in by):
+        cells = frame[column].map(repr)
+        most = cells.groupby(competitor).nunique().max()
+        if groups and most > 1 and pd.Series(competitor).groupby(cells.to_numpy()).nunique().max() == 1:
+            owners.append(column)  # what the groups are made of
+            axes["own"].append(column)
+        elif any(column.startswith(f"{owner}.") for owner in owners):
             if most > 1:  # else it is part of what the competitor is
                 axes["own"].append(column)
         else:
             if most == 1:
                 raise SettingError(
                     f"{column} goes along with {' and '.join(by)}, each competitor having one value of it, so that the "
-                    f"two cannot be told apart; say by={[*by, column]}, or give runs in which it is the same"
+                    f"two cannot be told apart; compare by both (by={[*by, column]}, --by {','.join([*by, column])}), or "
+                    "give runs in which it is the same"
                 )
             axes["crossed"].append(column)
     return axes
@@ -232,7 +278,7 @@ def _expected(rows: pd.DataFrame, ok: NDArray[np.bool_], metric: str) -> tuple[p
     if len(twice):
         raise SettingError(
             f"{len(twice)} rows are runs of the same point and seed ({len(twice.drop_duplicates(keys))} points), as when "
-            "the results of several experiments are mixed; take one (load_results(experiment=...), --experiment)"
+            "the results of several experiments are mixed; take one (load_results(experiment=NAME), --experiment NAME)"
         )
     tests = found[["point", "test"]].drop_duplicates()
     never = rows.loc[~rows["point"].isin(tests["point"]), ["point"]].drop_duplicates().assign(test="test")
@@ -277,9 +323,22 @@ def _list_missing(
         lines.append(f"  {labels[row.competitor]}, {_task(frame, point)}, seed {seeds[row.seed]}: {why}")
     more = [f"  and {len(lost) - 6} more"] if len(lost) > 6 else []
     return (
-        "\n".join([f"{head}:", *lines, *more])
-        + "\nrun them (attnlab sweep), or say missing='complete-tasks', which leaves those tasks out, or "
-        "missing='worst-rank', which places a competitor last where a run of it is missing"
+        _mixed(frame)
+        + "\n".join([f"{head}:", *lines, *more])
+        + "\nrun them (attnlab sweep), or say what to do about them (missing=, --missing): complete-tasks leaves those "
+        "tasks out, worst-rank places a competitor last where a run of it is missing"
+    )
+
+
+def _mixed(frame: pd.DataFrame) -> str:
+    """A sentence where the runs are of several experiments, which need not have the same tasks or competitors."""
+    names = [str(name) for name in frame["experiment"].unique() if name] if "experiment" in frame.columns else []
+    if len(names) < 2:
+        return ""
+    listed = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
+    return (
+        f"these are the runs of {len(names)} experiments, which need not have the same tasks and competitors; take one "
+        f"(--experiment NAME, load_results(experiment=NAME)) of {listed}\nof them together: "
     )
 
 
@@ -314,7 +373,7 @@ def _kinship(expected: pd.DataFrame, unit: str) -> list[str]:
         f"The {len(units)} tasks are settings and test conditions of {kinds} {'task' if kinds == 1 else 'kinds of task'}: "
         "those of one kind resemble each other, so that the conclusion is about "
         f"{'this kind' if kinds == 1 else 'these kinds'} of task, and beyond, p values and intervals are too sure"
-        + ("; unit='task' averages them." if kinds > 5 else ".")
+        + ("; --unit task (unit='task') averages them." if kinds > 5 else ".")
     ]
 
 
@@ -325,4 +384,5 @@ def _means(expected: pd.DataFrame, k: int) -> tuple[NDArray[np.float64], NDArray
     place = each.groupby(["competitor", "unit"]).cumcount()
     by_seed = np.full((k, units.max() + 1, int(place.max()) + 1), np.nan)
     by_seed[each["competitor"], units, place] = each["value"]
-    return np.nanmean(by_seed, axis=2), by_seed
+    with np.errstate(over="ignore"):  # infinite, then
+        return np.nanmean(by_seed, axis=2), by_seed

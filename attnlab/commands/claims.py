@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from attnlab.commands.options import experiment_option, format_option, plugin_op
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attnlab.sweeps.experiment import Experiment
+
 __all__ = ["claims", "index", "plot"]
 
 
@@ -20,7 +23,7 @@ __all__ = ["claims", "index", "plot"]
 @click.argument("files", nargs=-1, metavar="[FILE...]")
 @store_option
 @experiment_option
-@format_option("table", "csv", "json")
+@format_option("table", "csv", "json", "latex", "markdown")
 @plugin_options
 def claims(
     files: tuple[str, ...],
@@ -32,43 +35,66 @@ def claims(
 ) -> int:
     """Judge the claims of experiments by the results in the store; of all experiments it has if no FILE is given."""
     use_plugins(blocked, plugin_files)
-    import pandas as pd
-
-    from attnlab.analysis.claims import COLUMNS, check_claims
+    from attnlab.analysis.claims import check_claims
     from attnlab.analysis.index import results_of, stored_experiments
     from attnlab.sweeps.experiment import read
-    from attnlab.tables import print_frame
 
     if files and experiment is not None:
         raise click.UsageError("give FILE... or --experiment NAME, not both")
-    found = [read(file) for file in files] if files else stored_experiments(store, experiment)
-    tables = [(one, check_claims(frame, one)) for one, frame in results_of(found, store)]
-    if form != "table":
-        whole = [table.assign(experiment=one.name)[["experiment", *COLUMNS]] for one, table in tables if len(table)]
-        print_frame(pd.concat(whole) if whole else pd.DataFrame(columns=["experiment", *COLUMNS]), form)
-        return 0
-    for one, table in tables:
-        click.echo(f"\n{one.name}: {one.question}")
-        if len(table):
-            print_claims(table)
-        else:
-            click.echo("no claims")
-    return 0
+    unreadable: dict[str, str] = {}
+    if files:
+        found = [read(file) for file in files]
+    else:
+        found, unreadable = stored_experiments(store, experiment)
+    _print_all([(one, check_claims(frame, one)) for one, frame in results_of(found, store)], form)
+    if not found and not unreadable:
+        print(f"attnlab: {store}: no experiment is in this store, and so no claim", file=sys.stderr)
+    for name, problem in unreadable.items():
+        print(
+            f"attnlab: {name}: its claims were not judged, for its text in the store cannot be read here; give FILE.yaml "
+            f"or --plugin FILE.py\n{textwrap.indent(problem, '  ')}",
+            file=sys.stderr,
+        )
+    return 1 if unreadable else 0
+
+
+def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> None:
+    """Print the claims of each experiment: apart for people, in one table for other programs and for paper."""
+    import pandas as pd
+
+    from attnlab.analysis.claims import COLUMNS
+    from attnlab.tables import print_frame
+
+    if form == "table":
+        for one, table in tables:
+            click.echo(f"\n{one.name}: {one.question}")
+            if len(table):
+                print_claims(table)
+            else:
+                click.echo("no claims")
+        return
+    named = [table.assign(experiment=one.name)[["experiment", *COLUMNS]] for one, table in tables if len(table)]
+    whole = pd.concat(named, ignore_index=True) if named else pd.DataFrame(columns=["experiment", *COLUMNS])
+    if form in ("csv", "json"):
+        print_frame(whole, form)
+        return
+    from attnlab.analysis.compact import paper_claims
+    from attnlab.analysis.exports import paper_table
+
+    short = paper_claims(whole)
+    if len(named) > 1:
+        short.insert(0, "experiment", whole["experiment"])
+    click.echo(paper_table(short, form))
+    print("attnlab: the reasons are left out, to fit on paper; --format csv has them", file=sys.stderr)
 
 
 def print_claims(table: pd.DataFrame) -> None:
     """Print a table of `check_claims` for people."""
-    from attnlab.analysis.index import bound_of
+    from attnlab.analysis.compact import compact_claims
     from attnlab.tables import print_table
 
-    shown = table[["verdict", "say", "metric", "effect", "low", "high"]].copy()
-    shown["claimed"] = [bound_of(row) for _, row in table.iterrows()]
-    shown["n"], shown["reason"] = table["n"], table["reason"]
-    for row, why in enumerate(table["why"]):
-        if why and table["verdict"].iloc[row] == "refuted":
-            shown.loc[row, "reason"] = "; ".join(filter(None, [why, shown["reason"].iloc[row]]))
     click.echo()
-    print_table(shown, "claims; mean over n seeds and 95 % t interval, low to high")
+    print_table(compact_claims(table), "claims; mean over n seeds and 95 % t interval, low to high")
 
 
 @click.command()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+
+from attnlab.commands.options import experiment_option, format_option, plugin_options, store_option, use_plugins
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["compare"]
+
+MOST_THRESHOLDS = 21  # of a performance profile for people
 
 
 @click.command()
@@ -22,6 +26,9 @@ __all__ = ["compare"]
 )
 @click.option("--baseline", metavar="NAME", help="The competitor that the others are compared with.")
 @click.option("--pairs", is_flag=True, help="All pairs: a matrix of adjusted p values (csv, json: one row a pair).")
+@click.option(
+    "--profile", is_flag=True, help="The performance profile: the share of tasks at least as good as a threshold."
+)
 @click.option(
     "--missing",
     type=click.Choice(["error", "complete-tasks", "worst-rank"]),
@@ -39,16 +46,16 @@ __all__ = ["compare"]
     help="The replicate: a task with its settings and test condition, or a task, averaged over these.",
 )
 @click.option("--direction", type=click.Choice(["up", "down"]), help="Which way is better, if the metric does not say.")
-@click.option(
-    "--store", default="results/attnlab.db", show_default=True, metavar="PATH", help="The SQLite file of results."
-)
-@click.option("--experiment", metavar="NAME", help="Only this experiment.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@store_option
+@experiment_option
+@format_option("table", "csv", "json", "latex", "markdown")
+@plugin_options
 def compare(
     metric: str,
     by: str,
     baseline: str | None,
     pairs: bool,
+    profile: bool,
     missing: str,
     rope: float | None,
     alpha: float,
@@ -57,60 +64,62 @@ def compare(
     store: str,
     experiment: str | None,
     form: str,
+    plugin_files: tuple[str, ...],
+    blocked: tuple[str, ...],
 ) -> int:
     """Compare competitors on METRIC over tasks, with tests, intervals and a conclusion in words.
 
     \b
     attnlab compare alignment_accuracy --by similarity --baseline scaled_dot
     attnlab compare context_error --by similarity,normaliser --pairs
+    attnlab compare alignment_accuracy --by similarity --profile
     """
     if pairs and baseline is not None:
         raise click.UsageError("--pairs compares every competitor with every other; leave --baseline out")
+    if profile and (pairs or baseline is not None or rope is not None):
+        raise click.UsageError("--profile tests nothing: leave --pairs, --baseline and --rope out")
+    use_plugins(blocked, plugin_files)
+    from attnlab.analysis.compact import compact
     from attnlab.analysis.compare import compare as compared
-    from attnlab.analysis.compare import pairwise
+    from attnlab.analysis.compare import pairwise, performance_profile
     from attnlab.sweeps.frame import load_results
-    from attnlab.tables import print_frame, print_table
 
     frame = load_results(store, experiment=experiment)
     columns = [column.strip() for column in by.split(",")]
-    shared = {"missing": missing, "rope": rope, "alpha": alpha, "unit": unit, "direction": direction}
-    if pairs:
-        table = pairwise(frame, metric, columns, tidy=form != "table", **shared)  # type: ignore[arg-type]
-    else:
-        table = compared(frame, metric, columns, baseline, **shared)  # type: ignore[arg-type]
-    if form != "table":
-        print_frame(table, form)
+    for_programs = form in ("csv", "json")
+    replicates = {"missing": missing, "unit": unit, "direction": direction}
+    judged = {**replicates, "rope": rope, "alpha": alpha}
+    if profile:
+        table = performance_profile(frame, metric, columns, **replicates)  # type: ignore[arg-type]
+        _print(table.reset_index() if for_programs else _fewer(table).reset_index(), form)
         return 0
     if pairs:
-        print_table(table.reset_index(names="p (Holm)"))
+        table = pairwise(frame, metric, columns, tidy=for_programs, **judged)  # type: ignore[arg-type]
     else:
-        print_table(_for_people(table, columns, f"{1 - alpha:.0%}"))
-    width = min(shutil.get_terminal_size().columns, 120)
-    click.echo("\n" + textwrap.fill(table.attrs["conclusion"], width))
+        table = compared(frame, metric, columns, baseline, **judged)  # type: ignore[arg-type]
+    _print(table if for_programs else compact(table), form)
+    if form == "table":
+        width = min(shutil.get_terminal_size().columns, 120)
+        click.echo("\n" + textwrap.fill(table.attrs["conclusion"], width))
     return 0
 
 
-def _for_people(table: pd.DataFrame, by: Sequence[str], level: str) -> pd.DataFrame:
-    """The columns that one reads first, bounds and counts in one cell each."""
-    from attnlab.tables import shown
+def _print(table: pd.DataFrame, form: str) -> None:
+    from attnlab.analysis.exports import paper_table
+    from attnlab.tables import print_frame, print_table
 
-    def interval(low: str, high: str) -> list[str]:
-        bounds = zip(table[low], table[high], strict=True)
-        return [f"{shown(a)} to {shown(b)}" if a == a else shown(a) for a, b in bounds]
+    if form == "table":
+        print_table(table)
+    elif form in ("csv", "json"):
+        print_frame(table, form)
+    else:
+        click.echo(paper_table(table, form))
 
-    if "baseline" not in table.columns:
-        wide = table[[*by, "n_tasks", "iqm", "mean", "mean_rank", "p_holm"]].copy()
-        wide.insert(len(by) + 3, f"{level} interval", interval("low", "high"))
-        return wide.rename(columns={"p_holm": "p to first (Holm)"})
-    people = table[[*by, "n_tasks", "mean", "iqm", "improvement"]].copy()
-    people[f"{level} interval"] = interval("low", "high")
-    counts = zip(table["wins"], table["ties"], table["losses"], strict=True)
-    people["won/tied/lost"] = ["/".join(map(str, count)) for count in counts]
-    people["p (Holm)"] = table["p_holm"]
-    people["rank-biserial"] = table["rank_biserial"]
-    people["P(improvement)"] = table["p_improvement"]
-    for column in ("p_better", "p_equivalent", "p_worse"):
-        if column in table.columns:
-            people[column.replace("p_", "P(") + ")"] = table[column]
-    people["verdict"] = table["verdict"]
-    return people
+
+def _fewer(profile: pd.DataFrame) -> pd.DataFrame:
+    """A profile at about evenly many of its thresholds, the easiest and the hardest among them."""
+    n = len(profile)
+    if n <= MOST_THRESHOLDS:
+        return profile
+    print(f"attnlab: {MOST_THRESHOLDS} of {n} thresholds; --format csv has all", file=sys.stderr)
+    return profile.iloc[[round(i * (n - 1) / (MOST_THRESHOLDS - 1)) for i in range(MOST_THRESHOLDS)]]

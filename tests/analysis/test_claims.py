@@ -319,6 +319,30 @@ def test_missing_runs_leave_a_claim_undecided_and_the_rest_is_shown():
     assert verdict(frame, exp)["verdict"] == "supported"
 
 
+@pytest.mark.parametrize("status", ["timeout", None])
+def test_grid_points_that_are_missing_are_not_said_to_lack_a_partner_too(status):
+    exp = experiment(BETTER, task={"lookup": {"n_keys": [8, 16, 32]}})
+    frame = table(exp, good)
+    gone = (frame["similarity"] == "dot") & (frame["task.n_keys"] > 8)
+    if status is None:
+        frame = frame[~gone]
+    else:
+        frame.loc[gone, ["alignment_accuracy", "status"]] = [math.nan, status]
+    reason = verdict(frame, exp)["reason"]
+    assert "10 of 30 runs have no value" in reason
+    assert "no partner" not in reason
+
+
+def test_test_conditions_of_one_side_only_are_left_out_and_it_is_said():
+    claim = {"say": "easier", "metric": "alignment_accuracy", "better": {"task": "copy"}, "than": {"task": "reverse"}}
+    exp = experiment({**claim, "where": DOT}, task=["copy", "reverse"])
+    frame = table(exp, lambda r, t: (r["task"] == "copy") + 0.01 * r["seed"], tests=("test", "long"))
+    frame = frame[(frame["task"] == "copy") | (frame["test"] == "test")]
+    row = verdict(frame, exp)
+    assert row["verdict"] == "supported"
+    assert "1 test conditions have no partner" in row["reason"]
+
+
 def test_failed_runs_say_why():
     exp = experiment(BETTER)
     frame = table(exp, good)
@@ -370,6 +394,17 @@ def test_a_table_without_run_ids_is_matched_by_columns(tmp_path):
     assert verdict(pd.read_csv(tmp_path / "r.csv"), exp)["verdict"] == "supported"
     with pytest.raises(SettingError, match="do not tell the planned runs apart"):
         attnlab.check_claims(frame[["similarity", "seed", "alignment_accuracy"]], exp)
+
+
+def test_a_notebook_shows_the_chief_columns():
+    exp = experiment({**BETTER, "say": "cosine > dot" + 9 * ", whatever the rate"})
+    judged = attnlab.check_claims(table(exp, good), exp)
+    page = judged._repr_html_()
+    assert f"<td>cosine &gt; dot{9 * ', whatever the rate'}</td>" in page  # the whole of it
+    assert "<th>claimed</th>" in page
+    assert "<td>&gt; 0</td>" in page
+    assert "<th>at_most</th>" not in page
+    assert type(judged.head(1)) is pd.DataFrame
 
 
 def test_a_tidy_table_is_refused():

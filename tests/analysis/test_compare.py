@@ -1,7 +1,10 @@
 """`attnlab.compare` and its command on results tables: what is a replicate, what is missing, what is concluded."""
 
+import html
 import json
 import math
+import pickle
+import re
 import subprocess
 import sys
 
@@ -16,10 +19,31 @@ from scipy import stats
 import attnlab
 from attnlab.analysis.compare import compare, pairwise, performance_profile
 from attnlab.analysis.statistics import holm, mean_interval, seeds_needed, tasks_needed
+from attnlab.cli import _status
+from attnlab.commands.compare import _fewer
 from attnlab.commands.compare import compare as command
 from attnlab.errors import SettingError
+from attnlab.plugins import configure
 
 NAMES = ["scaled_dot", "additive", "cosine"]
+PLUGIN = """\
+import attnlab
+
+
+class Darkness(attnlab.Metric):
+    \"\"\"What falls on the first key.\"\"\"
+
+    name = "darkness"
+    direction = "down"
+
+    def measure(self, data, W):
+        return float(W[..., 0].mean())
+
+
+@attnlab.hookimpl
+def attnlab_metrics():
+    return [Darkness]
+"""
 PIECES = ["improvement", "low", "high", "wins", "ties", "losses", "p_value", "p_holm", "rank_biserial", "iqm"]
 
 
@@ -132,9 +156,21 @@ def test_the_direction_of_the_metric_is_respected():
     assert "less is better" in best.attrs["conclusion"]
 
 
+def test_a_metric_may_be_of_any_size():
+    scores = random_scores()
+    table = compare(results(scores, seeds=3, spread=0.1), "alignment_accuracy", "similarity", "scaled_dot")
+    large = compare(results(scores * 1e200, seeds=3, spread=1e199), "alignment_accuracy", "similarity", "scaled_dot")
+    same = ["similarity", "p_holm", "rank_biserial", "tasks_needed", "seeds_needed", "verdict"]
+    pd.testing.assert_frame_equal(large[same], table[same])
+    for column in ("improvement", "low", "high", "mean", "baseline_mean", "iqm"):
+        assert large[column].to_numpy() == pytest.approx(table[column].to_numpy() * 1e200)
+    merit = compare(results(scores * 1e200, seeds=3, spread=1e199), "alignment_accuracy", "similarity")
+    assert np.isfinite(merit[["mean", "low", "high", "iqm"]]).all(axis=None)
+
+
 def test_a_metric_without_direction_must_be_told():
     frame = results(random_scores(), metric="weight_entropy")
-    with pytest.raises(SettingError, match="say direction='up'"):
+    with pytest.raises(SettingError, match=r"say up or down \(direction=, --direction\)"):
         compare(frame, "weight_entropy", "similarity", "scaled_dot")
     up = compare(frame, "weight_entropy", "similarity", "scaled_dot", direction="up")
     down = compare(frame, "weight_entropy", "similarity", "scaled_dot", direction="down")
@@ -225,6 +261,52 @@ def test_runs_of_two_experiments_are_not_mixed_up():
         compare(other, "alignment_accuracy", "similarity", "scaled_dot")
 
 
+def test_runs_of_experiments_with_other_tasks_are_not_called_missing_before_it_is_said():
+    frame = results(random_scores())
+    other = frame.assign(experiment="f", run_id=frame["run_id"] + "x", task=frame["task"] + "x")
+    both = pd.concat([frame, other[other["similarity"] != "cosine"]])
+    for missing in ("error", "complete-tasks"):
+        told = both if missing == "error" else both[(both["experiment"] == "f") | (both["similarity"] == "cosine")]
+        with pytest.raises(SettingError, match=r"^these are the runs of 2 experiments.*--experiment NAME.* of e, f\n"):
+            compare(told, "alignment_accuracy", "similarity", "scaled_dot", missing=missing)
+    assert len(compare(both[both["experiment"] == "e"], "alignment_accuracy", "similarity", "scaled_dot")) == 2
+    with pytest.raises(SettingError, match=r"^1 run is missing"):  # of one experiment
+        compare(frame.drop(index=3), "alignment_accuracy", "similarity", "scaled_dot")
+
+
+# -- a column of one's own --------------------------------------------------------------------------------------------
+FAMILY = {"scaled_dot": "products", "additive": "networks", "cosine": "products"}
+
+
+def test_competitors_may_be_told_apart_by_a_column_of_ones_own():
+    scores = random_scores(n=9)
+    frame = results(scores)
+    frame["family"] = frame["similarity"].map(FAMILY)
+    frame["similarity.temperature"] = frame["similarity"].map({"cosine": 0.5})
+    frame["code"] = frame["family"].map({"products": 1, "networks": 2})
+    table = compare(frame, "alignment_accuracy", by="family", baseline="products")
+    expected = scores[1] - scores[[0, 2]].mean(axis=0)
+    assert table["improvement"].tolist() == pytest.approx([expected.mean()])
+    assert table["p_value"].tolist() == pytest.approx([stats.wilcoxon(expected).pvalue])
+    assert "Averaged within a task: similarity (additive, cosine, scaled_dot)" in table.attrs["conclusion"]
+    assert compare(frame, "alignment_accuracy", by="code", baseline=1)["improvement"].equals(table["improvement"])
+    frame["alias"] = frame["similarity"].str.upper()
+    with pytest.raises(SettingError, match=r"similarity goes along with alias.*--by alias,similarity"):
+        compare(frame, "alignment_accuracy", by="alias")
+
+
+def test_a_metric_is_a_number():
+    frame = results(random_scores()).assign(family="products")
+    with pytest.raises(SettingError, match="family holds 'products', and a metric is a number"):
+        compare(frame, "family", "similarity", direction="up")
+    with pytest.raises(SettingError, match=r"no metric 'nix' in these results; there are alignment_accuracy$"):
+        compare(frame, "nix", "similarity")
+    with pytest.raises(SettingError, match="cannot both be the metric"):
+        compare(frame, "alignment_accuracy", "alignment_accuracy")
+    with pytest.raises(SettingError, match="'gold_mass' is a metric"):
+        compare(frame.assign(gold_mass=1.0), "alignment_accuracy", "gold_mass")
+
+
 def test_tasks_without_the_metric_are_left_out_and_it_is_said():
     frame = results(random_scores(n=9))
     frame.loc[frame["task"] == "task8", "alignment_accuracy"] = np.nan
@@ -242,7 +324,8 @@ def test_missing_runs_are_an_error_that_lists_them():
     assert "3 runs are missing, on 2 of the 8 tasks" in message
     assert "scaled_dot, task2, seed 1: timeout: over 60 s (run 0-2-0.1-1)" in message
     assert "additive, task3, seed 0: was never run" in message
-    assert "complete-tasks" in message
+    assert "(missing=, --missing): complete-tasks" in message
+    assert "experiments" not in message
 
 
 def test_a_nan_of_one_competitor_is_missing():
@@ -276,6 +359,16 @@ def test_worst_rank_places_a_competitor_last():
     assert math.isfinite(table.loc["additive", "iqm"])
     assert table.loc["cosine", "improvement"] == pytest.approx((scores[2] - scores[0]).mean())
     assert "placed last" in table.attrs["conclusion"]
+
+
+@pytest.mark.parametrize("n_missing", [2, 3])
+def test_interquartile_means_bear_a_quarter_of_last_places(n_missing):
+    frame = spoilt(results(random_scores(n=8)), list(range(8, 8 + n_missing)))  # additive
+    table = compare(frame, "alignment_accuracy", "similarity", "scaled_dot", missing="worst-rank")
+    row = table.set_index("similarity").loc["additive"]
+    assert math.isnan(row["mean"])
+    assert math.isfinite(row["iqm"]) == (n_missing <= 2)
+    assert row["losses"] >= n_missing
 
 
 def test_a_failed_run_is_missing_in_every_test_condition():
@@ -331,6 +424,61 @@ def test_planning_takes_the_spread_from_seed_to_seed_and_every_comparison_into_a
     assert np.isfinite(table["seeds_needed"]).any()
 
 
+def test_no_fewer_seeds_are_asked_for_than_there_are():
+    base = np.linspace(0.2, 0.8, 6)
+    d = np.array([-0.01, 0.21, 0.20, 0.19, 0.22, 0.18])  # clear, but for one rank
+    frame = results([base, base + d], seeds=5, spread=0.1)
+    table = compare(frame, "alignment_accuracy", "similarity", "scaled_dot")
+    assert table["verdict"].tolist() == ["undecided"]
+    assert table["seeds_needed"].max() <= 5  # by the formula, which does not know what became of five
+    assert "(or 6 seeds on these tasks)" in table.attrs["conclusion"]
+
+
+@pytest.mark.parametrize("rope", [None, 0.0])
+def test_competitors_that_agree_on_every_task_are_said_to(rope):
+    base = np.linspace(0.2, 0.8, 8)
+    scores = [base, base + 1e-15, base + np.array([0.1, -0.1] * 4)]
+    table = compare(results(scores), "alignment_accuracy", "similarity", "scaled_dot", rope=rope)
+    conclusion = table.attrs["conclusion"]
+    assert "additive agrees with scaled_dot on every task, to twelve digits." in conclusion
+    assert "not mean equal: cosine" in conclusion
+    assert "For cosine the difference seen is so small" in conclusion
+    pairs = pairwise(results(scores), "alignment_accuracy", "similarity").attrs["conclusion"]
+    assert "The same on every task, to twelve digits: additive and scaled_dot." in pairs.replace(
+        "scaled_dot and additive", "additive and scaled_dot"
+    )
+    assert "2 pairs are not shown to differ" in pairs
+
+
+@pytest.mark.parametrize(("alpha", "said", "level"), [(0.05, "5%", "95%"), (0.025, "2.5%", "97.5%"), (0.07, "7%", "93%"), (0.001, "0.1%", "99.9%")])  # fmt: skip
+def test_an_alpha_of_any_size_is_said_as_it_is(alpha, said, level):
+    table = compare(results(random_scores(n=16, by=(0, 1, 2))), "alignment_accuracy", "similarity", "scaled_dot", alpha=alpha)  # fmt: skip
+    assert f"in at most {said} of such studies" in table.attrs["conclusion"]
+    assert f"{level} interval" in table._repr_html_()
+
+
+def test_a_small_p_value_is_said_to_be_small():
+    table = compare(results(random_scores(n=16, by=(0, 1, 2))), "alignment_accuracy", "similarity", "scaled_dot")
+    assert "0 lost, p < .001)" in table.attrs["conclusion"]
+    table = compare(results(random_scores(n=8, by=(0, 1, 2))), "alignment_accuracy", "similarity", "scaled_dot")
+    assert "0 lost, p = .016)" in table.attrs["conclusion"]
+
+
+@pytest.mark.parametrize("first", ["additive", "cosine"])
+def test_pairs_without_a_mean_ask_for_no_number_of_tasks(first):
+    rng = np.random.default_rng(2)
+    frame = results(rng.uniform(0.4, 0.6, (3, 9)) + np.array([[0], [0.02], [0.04]]))
+    frame = spoilt(frame, frame.index[(frame["similarity"] == first) & (frame["task"] == "task4")])
+    matrix = pairwise(frame, "alignment_accuracy", "similarity", missing="worst-rank")
+    conclusion = matrix.attrs["conclusion"]
+    assert "  " not in conclusion
+    assert re.search(r"About \d+ tasks would settle the 1 whose differences have a mean", conclusion)
+    frame = spoilt(frame, frame.index[frame["task"] == frame["similarity"].map({n: f"task{i}" for i, n in enumerate(NAMES)})])  # fmt: skip
+    conclusion = pairwise(frame, "alignment_accuracy", "similarity", missing="worst-rank").attrs["conclusion"]
+    assert "  " not in conclusion
+    assert "would settle" not in conclusion
+
+
 def test_rope_finds_equivalence():
     rng = np.random.default_rng(4)
     base = rng.uniform(size=12)
@@ -383,13 +531,19 @@ def test_performance_profile():
         ({"by": "similrity"}, "did you mean similarity"),
         ({"by": "task.n_keys"}, "what competitors are compared on"),
         ({"by": "seed"}, "what competitors are compared on"),
-        ({"by": "normaliser"}, "nothing to compare it with"),
-        ({"by": []}, "name the column"),
+        ({"by": "normaliser"}, r"the same normaliser \(softmax\): there is nothing to compare it with"),
+        ({"by": []}, r"name the columns.*\(--by similarity,normaliser\)"),
+        ({"by": None}, "by: None does not name the columns"),
+        ({"by": ["similarity", 3]}, "does not name the columns"),
+        ({"by": 3}, "by: 3 does not name the columns"),
+        ({"by": ["similarity", "similarity"]}, "similarity is named more than once"),
         ({"baseline": "scaled-dot"}, "did you mean scaled_dot"),
-        ({"missing": "ignore"}, "complete-tasks"),
-        ({"unit": "seed"}, "setting, task"),
-        ({"alpha": 5}, "alpha"),
-        ({"rope": -1.0}, "rope"),
+        ({"missing": "ignore"}, r"missing: 'ignore' is not one of error, complete-tasks, worst-rank \(--missing\)"),
+        ({"unit": "seed"}, r"unit: 'seed' is not one of setting, task \(--unit\)"),
+        ({"alpha": 5}, r"alpha: 5 does not lie.*\(--alpha\)"),
+        ({"rope": -1.0}, r"rope: -1\.0 is no.*\(--rope\)"),
+        ({"direction": "UP"}, r"direction: 'UP' is neither up.*\(--direction\)"),
+        ({"frame": None}, "is a DataFrame; got NoneType"),
         ({"n_resamples": 10}, "at least 1000"),
         ({"frame": pd.DataFrame()}, "not a results table"),
         ({"frame": results(random_scores()).head(0)}, "no rows"),
@@ -471,6 +625,95 @@ def test_command_refuses(store):
         asked(store, "--by", "similarity", "--baseline", "dott")
     with pytest.raises(Exception, match="leave --baseline out"):
         asked(store, "--by", "similarity", "--baseline", "dot", "--pairs")
+
+
+def test_command_writes_what_a_paper_takes(store):
+    frame = attnlab.load_results(store)
+    by = ["--by", "similarity,normaliser"]
+    table = attnlab.compare(frame, "alignment_accuracy", ["similarity", "normaliser"], "dot, softmax")
+    lines = asked(store, *by, "--baseline", "dot,softmax", "--format", "markdown").splitlines()
+    assert len(lines) == 2 + len(table)
+    assert r"n\_tasks" in lines[0]
+    assert "95% interval" in lines[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert [row[:2] for row in cells] == table[["similarity", "normaliser"]].to_numpy().tolist()
+    text = asked(store, *by, "--baseline", "dot,softmax", "--format", "latex")
+    assert text.startswith("\\begin{tabular}{ll")
+    assert r"95\% interval" in text
+    assert text.count(r"\\") == 1 + len(table)
+    assert re.search(r"& (\$-\$)?0\.\d+ to (\$-\$)?0\.\d+ &", text)  # a minus sign, and no hyphen
+    pairs = asked(store, *by, "--pairs", "--format", "markdown").splitlines()
+    assert len(pairs) == 2 + 4
+    assert "dot, hardmax" in pairs[0]
+
+
+def test_command_prints_the_performance_profile(store):
+    frame = attnlab.load_results(store)
+    profile = performance_profile(frame, "alignment_accuracy", "similarity")
+    rows = json.loads(asked(store, "--by", "similarity", "--profile", "--format", "json"))
+    assert [row["alignment_accuracy"] for row in rows] == pytest.approx(profile.index.tolist())
+    assert [row["dot"] for row in rows] == pytest.approx(profile["dot"].tolist())
+    printed = asked(store, "--by", "similarity,normaliser", "--profile")
+    head, *lines = [line for line in printed.splitlines() if not line.startswith("attnlab: ")]
+    assert "dot, hardmax" in head
+    assert len(lines) <= 21
+    with pytest.raises(Exception, match="tests nothing"):
+        asked(store, "--by", "similarity", "--profile", "--baseline", "dot")
+
+
+def test_a_long_profile_is_thinned_for_people_and_keeps_its_ends():
+    profile = pd.DataFrame({"dot": np.linspace(1, 0, 130)}, index=np.arange(130.0))
+    few = _fewer(profile)
+    assert len(few) == 21
+    assert few.index[[0, -1]].tolist() == [0, 129]
+    assert len(_fewer(profile.head(21))) == 21
+
+
+def test_command_takes_a_plugin_for_its_metric(tmp_path, capsys):
+    (tmp_path / "plug.py").write_text(PLUGIN)
+    store, plugin = ["--store", str(tmp_path / "s.db")], ["--plugin", str(tmp_path / "plug.py")]
+    (tmp_path / "e.yaml").write_text(
+        "attnlab: 1\nquestion: Is it dark?\ntask: {lookup: {n_keys: [3, 4], n_train: 1, n_validation: 1, n_test: 4}}\n"
+        "mechanism: {similarity: [dot, cosine]}\nmodel: {aligner: {steps: 0}}\nseeds: 1\nmetrics: [darkness]\n"
+    )
+    try:
+        assert _status(["sweep", str(tmp_path / "e.yaml"), "-q", "--executor", "serial", *store, *plugin]) == 0
+        assert _status(["compare", "darkness", "--by", "similarity", *store, *plugin]) == 0
+        assert "darkness (less is better)" in " ".join(capsys.readouterr().out.split())
+        configure()
+        assert _status(["compare", "darkness", "--by", "similarity", *store]) == 2
+        assert "load its plugin (--plugin FILE.py), or say up or down" in capsys.readouterr().err
+    finally:
+        configure()
+
+
+# -- in a notebook ----------------------------------------------------------------------------------------------------
+def test_a_notebook_shows_the_conclusion_above_the_chief_columns():
+    scores = random_scores(by=(0, 1, 2))
+    frame = results(scores, names=["<dot>", "additive", "cosine"])
+    for table, columns in (
+        (compare(frame, "alignment_accuracy", "similarity", "<dot>"), ["won/tied/lost", "verdict"]),
+        (compare(frame, "alignment_accuracy", "similarity"), ["p to first (Holm)"]),
+        (pairwise(frame, "alignment_accuracy", "similarity", tidy=True), ["second", "won/tied/lost"]),
+        (pairwise(frame, "alignment_accuracy", "similarity"), ["p (Holm)", "&lt;dot&gt;"]),
+    ):
+        page = table._repr_html_()
+        assert page.startswith(f"<p>{html.escape(table.attrs['conclusion'])}</p>")
+        assert "<dot>" not in page
+        assert all(f"<th>{column}</th>" in page for column in columns)
+        assert "tasks_needed" not in page
+
+
+def test_parts_of_a_comparison_are_plain_tables():
+    table = compare(results(random_scores()), "alignment_accuracy", "similarity", "scaled_dot")
+    for part in (table.head(1), table[["wins"]], table.copy(), table.sort_values("low"), table[table["wins"] > 3]):
+        assert type(part) is pd.DataFrame
+    assert type(table["wins"]) is pd.Series
+    assert pickle.loads(pickle.dumps(table)).attrs == table.attrs
+    del table["wins"]  # in place: there is no such short table now
+    assert "<th>tasks_needed</th>" in table._repr_html_()
+    with pd.option_context("display.notebook_repr_html", False):
+        assert table._repr_html_() is None
 
 
 def test_importing_attnlab_does_not_load_the_analysis():

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attnlab
-from attnlab.analysis.exports import latex_table, markdown_table
+from attnlab.analysis.exports import latex_table, markdown_table, telling
 from attnlab.cli import _status
 
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
@@ -56,6 +56,44 @@ def test_numbers():
     assert cells == ["-0.250", "3.2e-17", "inf", "–", "7"]
 
 
+def test_latex_has_signs_where_text_has_them():
+    frame = pd.DataFrame({"claimed": ["≥ 0.9", "within ±0.03", "≤ -1"], "interval": ["-0.10 to -0.05", "a-1", "k=-2"]})
+    rows = latex_table(frame).split("\n")[4:-2]
+    assert rows == [
+        r"$\geq$ 0.9 & $-$0.10 to $-$0.05 \\",
+        r"within $\pm$0.03 & a-1 \\",
+        r"$\leq$ $-$1 & k=$-$2 \\",
+    ]
+
+
+def test_what_tells_is_the_grid_the_metrics_and_who_did_not_succeed():
+    frame = pd.DataFrame(
+        {
+            "experiment": "e",
+            "run_id": list("abcd"),
+            "task": "copy",
+            "similarity": ["dot", "dot", "cosine", "cosine"],
+            "similarity.temperature": [math.nan, math.nan, 1.0, 1.0],  # says no more than cosine does
+            "normaliser": ["softmax"] * 4,
+            "seed": [0, 1, 0, 1],
+            "aer": [0.1, 0.2, 0.3, 0.4],
+            "gold_mass": [0.5] * 4,
+            "status": "ok",
+            "reason": "",
+            "notes": ["", "slow", "", ""],
+            "fit_seconds": [0.1, 0.2, 0.3, 0.4],
+        }
+    )
+    assert list(telling(frame)) == ["similarity", "seed", "aer"]
+    assert list(telling(frame, ["gold_mass"])) == ["similarity", "seed", "gold_mass"]
+    assert list(telling(frame, ["gold_mass", "fit_seconds"]))[-2:] == ["gold_mass", "fit_seconds"]
+    assert list(telling(frame, ["not_measured"])) == ["similarity", "seed", "aer"]
+    two = frame.assign(**{"similarity.temperature": [math.nan, math.nan, 1.0, 2.0]})
+    assert "similarity.temperature" in telling(two)
+    failed = frame.assign(status=["ok", "ok", "timeout", "ok"], reason=["", "", "over 60 s", ""])
+    assert list(telling(failed)) == ["similarity", "seed", "aer", "status"]
+
+
 def test_an_empty_table_has_its_heads():
     frame = pd.DataFrame({"a": [], "b": []})
     assert markdown_table(frame).split("\n")[0].split() == ["|", "a", "|", "b", "|"]
@@ -81,15 +119,20 @@ def test_the_command_prints_what_differs(tmp_path, capsys):
         "mechanism": {"similarity": ["scaled_dot", "cosine"]},
         "model": {"aligner": {"steps": 0}},
         "seeds": 2,
+        "metrics": ["weight_entropy", "gold_mass"],
     }
     frame = attnlab.sweep(experiment, executor="serial", store=tmp_path / "a.db", quiet=True)
     results = ["results", "--store", str(tmp_path / "a.db"), "--format"]
     assert _status([*results, "markdown"]) == 0
-    head, _, *rows = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    head, _, *rows = captured.out.splitlines()
     columns = [word.strip() for word in head.strip("|").split("|")]
-    assert {"similarity", "seed", r"alignment\_accuracy"} <= set(columns)
-    assert not {"task", "attnlab_version", r"run\_id"} & set(columns)
+    assert columns == ["similarity", "seed", r"gold\_mass", r"weight\_entropy"]
     assert len(rows) == len(frame)
+    assert (
+        captured.err
+        == f"attnlab: {len(frame.columns) - 4} columns are left out, to fit on paper; --format csv has all\n"
+    )
     assert _status([*results, "latex", "-o", str(tmp_path / "t.tex")]) == 0
     written = (tmp_path / "t.tex").read_text()
     assert written.startswith(r"\begin{tabular}")

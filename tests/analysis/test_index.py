@@ -11,8 +11,10 @@ import attnlab
 from attnlab.analysis.index import stored_experiments
 from attnlab.analysis.weights import kept_example
 from attnlab.cli import _status
+from attnlab.plugins import configure
 from attnlab.sweeps.execute import splits_of
 from attnlab.sweeps.experiment import read
+from attnlab.sweeps.store import Store
 
 HUBS = """\
 attnlab: 1
@@ -27,6 +29,23 @@ claims:
   - {say: dot is better, metric: alignment_accuracy, better: {similarity: dot}, than: {similarity: cosine}, why: It prefers long keys.}
   - {say: dot is better by far, metric: alignment_accuracy, better: {similarity: dot}, than: {similarity: cosine}, by: 0.1}
   - {say: nothing is known, metric: alignment_accuracy, at_least: 0.5, where: {test: n=9}}
+"""
+HALVED = """\
+import attnlab
+
+
+class Halved(attnlab.Similarity):
+    \"\"\"Half the dot product.\"\"\"
+
+    name = "halved"
+
+    def score(self, Q, K):
+        return 0.5 * Q @ attnlab.namespace(Q, K).swapaxes(K, -1, -2)
+
+
+@attnlab.hookimpl
+def attnlab_similarities():
+    return [Halved]
 """
 SILENT = """\
 attnlab: 1
@@ -82,9 +101,71 @@ def test_claims_of_files_and_of_the_store_are_the_same(swept, attnlab_command):
 
 
 def test_a_stored_experiment_is_the_one_that_was_swept(swept):
-    hubs, silent = stored_experiments("results/attnlab.db")
+    (hubs, silent), unreadable = stored_experiments("results/attnlab.db")
+    assert unreadable == {}
     assert hubs.claims == read("experiments/hubs.yaml").claims
     assert (hubs.name, silent.name) == ("hubs", "silent")
+
+
+@pytest.fixture
+def with_a_plugin(swept, attnlab_command, tmp_path):
+    """The store, with an experiment that needs a plugin, which is not loaded."""
+    (tmp_path / "halved.py").write_text(HALVED)
+    (tmp_path / "experiments" / "own.yaml").write_text(HUBS.replace("dot, cosine]", "dot, cosine, halved]"))
+    status, _, err = attnlab_command(
+        "sweep", "experiments/own.yaml", "--executor", "serial", "-q", "--plugin", "halved.py"
+    )
+    assert status == 0, err
+    configure()
+    yield
+    configure()
+
+
+def test_claims_that_cannot_be_read_hide_no_others(with_a_plugin, attnlab_command):
+    status, out, err = attnlab_command("claims")
+    assert status == 1
+    assert "hubs: Do long keys" in out
+    assert "no claims" in out  # of the silent one
+    first, *lines = err.splitlines()
+    assert first.startswith("attnlab: own: its claims were not judged")
+    assert first.endswith("give FILE.yaml or --plugin FILE.py")
+    assert any("no similarity 'halved'" in line for line in lines)
+    status, out, _ = attnlab_command("claims", "--format", "json")
+    assert (status, {row["experiment"] for row in json.loads(out)}) == (1, {"hubs"})
+    status, out, err = attnlab_command("claims", "--experiment", "own")
+    assert (status, out) == (1, "")
+    assert err.startswith("attnlab: own: ")
+    status, out, err = attnlab_command("claims", "--plugin", "halved.py")
+    assert status == 0, err
+    assert "own: Do long keys" in out
+
+
+def test_a_store_without_experiments_has_no_claims_and_says_so(tmp_path, attnlab_command):
+    with Store(tmp_path / "empty.db"):
+        pass
+    for form in ("table", "csv", "json"):
+        status, out, err = attnlab_command("claims", "--store", tmp_path / "empty.db", "--format", form)
+        assert status == 0
+        assert "empty.db: no experiment is in this store" in err
+    assert json.loads(out) == []
+
+
+def test_claims_as_a_paper_takes_them(swept, attnlab_command, tmp_path):
+    (tmp_path / "experiments" / "more.yaml").write_text(HUBS.replace("sigma: 1.5", "sigma: 1.0"))
+    assert attnlab_command("sweep", "experiments/more.yaml", "--executor", "serial", "-q")[0] == 0
+    _, text, err = attnlab_command("claims", "--experiment", "hubs", "--format", "markdown")
+    head, _, *rows = text.splitlines()
+    columns = [cell.strip() for cell in head.strip("|").split("|")]
+    assert columns == ["claim", "metric", "claimed", "effect", "95% interval", "n", "verdict"]
+    assert [row.split("|")[-2].strip() for row in rows] == ["supported", "refuted", "refuted", "undecided"]
+    assert "&gt; 0.100" in rows[2]
+    assert "reasons are left out" in err
+    _, text, _ = attnlab_command("claims", "--format", "latex")
+    lines = text.splitlines()
+    assert lines[2].startswith("experiment & claim & metric")
+    assert [line.split(" & ")[0] for line in lines[4:-2]] == ["hubs"] * 4 + ["more"] * 4
+    assert r"$\geq$ 0.500" in lines[7]
+    assert r"\textgreater{} 0.100" in lines[6]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from attnlab.analysis.statistics import (
     fewest_pairs,
     holm,
     interquartile_mean,
+    mean,
     mean_interval,
+    rescaled,
     seeds_needed,
     signed_rank,
     tasks_needed,
@@ -217,6 +219,44 @@ def test_interval_of_too_little():
     assert np.isnan(mean_interval([1.0])).all()
     assert np.isnan(mean_interval([1.0, math.inf, 2.0])).all()
     assert mean_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
+
+
+# -- numbers of any size ----------------------------------------------------------------------------------------------
+sizes = st.sampled_from([-900, -600, 600, 900])  # powers of two whose squares, or cubes, no float can hold
+several = st.lists(st.integers(-50, 50), min_size=6, max_size=20)
+
+
+@given(several, sizes)
+def test_intervals_and_means_do_not_depend_on_the_unit(d, power):
+    d = np.array(d, dtype=float)
+    far = np.ldexp(d, power)
+    assert np.ldexp(mean_interval(far), -power) == pytest.approx(np.array(mean_interval(d)), rel=1e-12)
+    assert np.ldexp(interquartile_mean(far), -power) == pytest.approx(interquartile_mean(d))
+    assert np.ldexp(mean(far), -power) == mean(d)
+
+
+@given(several, sizes)
+def test_a_number_of_tasks_or_seeds_has_no_unit(d, power):
+    d = np.array(d, dtype=float)
+    assert tasks_needed(np.ldexp(d, power), 0.05) == tasks_needed(d, 0.05)
+    assert seeds_needed(rescaled(np.ldexp(d, power))[0], 0.01, 3, 0.05) == seeds_needed(rescaled(d)[0], 0.01, 3, 0.05)
+
+
+def test_the_largest_numbers_there_are():
+    d = np.array([1.0, 1.5, 1.2, 1.7, 1.1, 1.6]) * 1e308
+    assert mean(d) == pytest.approx(1.35e308)
+    assert mean_interval(d)[0] == pytest.approx(mean_interval(d / 1e308)[0] * 1e308)
+    assert mean_interval(d * [1, 1, 1, 1, 1, -1])[1] < math.inf
+    assert mean_interval(np.array([1.7, 1.7, 1.7, -1.7, 1.7, 1.7]) * 1e308)[0] == -math.inf  # said, and not raised
+    assert differences(1e308, -1e308) == math.inf
+    assert bayesian_signed_rank(d, 0.0, n_resamples=1000) == pytest.approx((1, 0, 0), abs=0.02)
+    assert math.isnan(mean([math.inf, -math.inf]))
+
+
+def test_a_mean_that_is_almost_nothing_takes_infinitely_many():
+    d = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 0.0, 1e-300]
+    assert tasks_needed(d, 0.05) == math.inf
+    assert seeds_needed([1e-160] * 8, 1.0, 3, 0.05) == math.inf
 
 
 # -- the Bayesian test ------------------------------------------------------------------------------------------------

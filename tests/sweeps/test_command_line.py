@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import attnlab
+from attnlab.sweeps.store import Store
 
 HERE = Path(__file__).parent
 FAULTY = HERE / "faulty.py"
@@ -65,6 +66,27 @@ def test_a_second_sweep_runs_nothing_and_prints_the_same(tmp_path):
     assert "Does a tiny sweep work?" in first.stdout
     assert (done_by(first), done_by(second)) == (4, 0)
     assert (tmp_path / "results" / "attnlab.db").exists()
+
+
+def test_an_empty_store_has_no_run_that_could_have_failed(tmp_path):
+    Store(tmp_path / "empty.db").close()
+    assert "no run is in this store" in attnlab_command("errors", "--store", "empty.db", cwd=tmp_path).stderr
+    write(tmp_path / "one.yaml", similarities="dot", seeds=1)
+    attnlab_command("sweep", "one.yaml", "--store", "one.db", cwd=tmp_path)
+    assert "every run succeeded" in attnlab_command("errors", "--store", "one.db", cwd=tmp_path).stderr
+
+
+def test_outputs_that_cannot_be_are_the_users_to_mend(tmp_path):
+    write(tmp_path / "one.yaml", similarities="dot", seeds=1)
+    attnlab_command("sweep", "one.yaml", cwd=tmp_path)
+    for form in ("csv", "parquet", "latex"):
+        made = attnlab_command("results", "--format", form, "-o", f"none/x.{form}", cwd=tmp_path)
+        assert made.returncode == 2, form
+        assert "there is no folder none; make it first" in made.stderr, form
+        assert "bug in attnlab" not in made.stderr, form
+    over = attnlab_command("results", "--store", ".", cwd=tmp_path)
+    assert over.returncode in (2, 6)
+    assert "Traceback" not in over.stderr
 
 
 def test_only_what_is_new_is_run(tmp_path):
