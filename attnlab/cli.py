@@ -307,7 +307,8 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
 @format_option("table", "csv", "json", "parquet", "latex", "markdown")
 def results(store: str, experiment: str | None, tidy: bool, output: str | None, form: str) -> int:
     """Print the results, one row a run and test condition."""
-    from attnlab.analysis.exports import print_paper
+    from attnlab.analysis.exports import print_paper, telling
+    from attnlab.analysis.index import shown_metrics
     from attnlab.sweeps.frame import load_results
     from attnlab.tables import print_frame
 
@@ -315,7 +316,8 @@ def results(store: str, experiment: str | None, tidy: bool, output: str | None, 
     if form in ("latex", "markdown"):
         print_paper(frame, form, output, store)
     else:
-        print_frame(frame, form, output)
+        first = telling(frame, shown_metrics(store, frame["experiment"].unique())) if form == "table" else ()
+        print_frame(frame, form, output, [*first, "run_id", "status"])
     return 0
 
 

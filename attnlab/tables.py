@@ -68,7 +68,7 @@ def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | N
     if left_out := [str(name) for name in cells if name not in widths]:
         names = ", ".join(left_out[:6]) + (", ..." if len(left_out) > 6 else "")
         what = "column" if len(left_out) == 1 else f"{len(left_out)} columns"
-        print(f"attnlab: no room for the {what} {names}; --format csv has all", file=sys.stderr)
+        print(f"attnlab: no room for the {what} {names}; a pipe shows all (| less -S)", file=sys.stderr)
 
 
 _GAP = 2  # characters between columns
@@ -109,10 +109,11 @@ def _fitting(cells: dict[Any, list[str]], order: list[Any], width: int) -> dict[
     return {name: least[name] for name in kept}
 
 
-def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> None:
+def print_frame(frame: pd.DataFrame, form: str, output: str | None = None, order: Sequence[str] | None = None) -> None:
     """Write a DataFrame as `table`, `csv`, `json` or `parquet`; a file that exists is not overwritten.
 
-    A table, which is for people, leaves out columns that are the same in every row, and says on stderr how many.
+    A table, which is for people, leaves out columns that are the same in every row, and says on stderr how many; where a
+    terminal is too narrow for the others, those that are not in `order`, or late in it, are left out too.
 
     Raises
     ------
@@ -135,7 +136,8 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None) -> No
                 f"--output {output}: a table is for the terminal; say in what form, such as --format csv"
             )
         telling = _telling(frame)
-        print_table(frame[telling])
+        first = [column for column in order or () if column in telling]
+        print_table(frame[telling], order=list(dict.fromkeys([*first, *telling])))
         if left_out := len(frame.columns) - len(telling):
             what = "1 column is" if left_out == 1 else f"{left_out} columns are"
             print(f"attnlab: {what} the same in every row and left out; --format csv has all", file=sys.stderr)

@@ -101,7 +101,7 @@ def test_a_terminal_is_not_overrun_and_no_word_is_broken(width):
         assert all((column in err) is (column not in kept) for column in whole.values())
     if width < 60:
         assert "attnlab: no room for the" in err
-        assert "context_error; --format csv has all" in err
+        assert "context_error; a pipe shows all" in err
 
 
 def test_what_matters_most_is_kept():

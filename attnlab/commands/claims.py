@@ -94,7 +94,8 @@ def print_claims(table: pd.DataFrame) -> None:
     from attnlab.tables import print_table
 
     click.echo()
-    print_table(compact_claims(table), "claims; mean over n seeds and 95 % t interval, low to high")
+    order = ("verdict", "say", "effect", "low", "high", "claimed", "reason", "metric", "n")
+    print_table(compact_claims(table), "claims; mean over n seeds and 95 % t interval, low to high", order)
 
 
 @click.command()

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 MOST_THRESHOLDS = 21  # of a performance profile for people
+LATE = (
+    "won/tied/lost",
+    "mean",
+    "n_tasks",
+    "iqm",
+    "P(improvement)",
+    "rank-biserial",
+)  # what a narrow terminal shows last
 
 
 @click.command()
@@ -109,7 +117,9 @@ def _print(table: pd.DataFrame, form: str) -> None:
     from attnlab.tables import print_frame, print_table
 
     if form == "table":
-        print_table(table)
+        early = [column for column in table.columns if column not in LATE]
+        early.sort(key=lambda column: column.startswith("P("))
+        print_table(table, order=[*early, *(column for column in LATE if column in table.columns)])
     elif form in ("csv", "json"):
         print_frame(table, form)
     else:
