@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Literal
 
 import click
@@ -30,7 +29,7 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     type=click.Choice(["words", "raw", "characters"]),
     default="words",
     show_default=True,
-    help="words: split at white space. raw: also set punctuation apart, and Chinese and Japanese characters. "
+    help="words: split at ASCII white space. raw: also set punctuation apart, and Chinese and Japanese characters. "
     "characters: each by itself.",
 )
 @click.option(
@@ -77,6 +76,10 @@ def align(
     from attnlab.errors import BitextError
     from attnlab.models.word_aligner import WordAligner
 
+    inputs = {"FILE": file, "TARGET_FILE": target_file, "--gold": gold}
+    piped = [name for name, given in inputs.items() if given == "-"]
+    if len(piped) > 1:
+        raise click.UsageError(f"standard input can be one file only; got - for {' and '.join(piped)}")
     pairs = read_pairs(file, target_file, columns, tokens)
     first: Literal[0, 1] | None = None if gold_first == "find-out" else 0 if gold_first == "0" else 1
     known = None if gold is None else read_links(gold, pairs, first)
@@ -88,7 +91,7 @@ def align(
     if empty:
         click.echo(f"attnlab: {empty} of {len(pairs)} pairs have an empty side, and no links", err=True)
     found = WordAligner().fit(pairs).links(pairs, symmetrise)
-    sys.stdout.write(write_links(found))
+    click.echo(write_links(found), nl=False)
     if known is not None:
         aer, precision, recall = error_rate(found, known)
         click.echo(

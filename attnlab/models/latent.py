@@ -26,7 +26,8 @@ D = 32  # features of a word's spelling, for mechanisms that compare contents
 class Alignment:
     """The alignment a of each cell of one direction, as a mechanism gives it, and how the mechanism learns.
 
-    A mechanism that sees no contents gives pairs of the same two lengths the same alignment: it is asked once for each.
+    A mechanism that sees no contents gives pairs of the same two lengths the same alignment: it is asked once for each. It is
+    asked as in training, since what is needed are probabilities, and not the one way that some mechanisms take at prediction.
     """
 
     def __init__(self, mechanism: Any, pairs: Sequence[Pair], cells: Cells, given: int, null: float) -> None:
@@ -42,7 +43,8 @@ class Alignment:
         # patterns of about the same size are padded and compared together
         self.groups: list[tuple[Array, Array, Array, Array]] = []  # Q, K, mask, lengths
         base, width, self.size = np.zeros(len(shapes), dtype=np.intp), np.zeros(len(shapes), dtype=np.intp), 0
-        for members in np.array_split(np.argsort(shapes.prod(axis=1), kind="stable"), min(GROUPS, len(shapes))):
+        order = np.argsort(shapes.prod(axis=1), kind="stable")
+        for members in np.array_split(order, min(GROUPS, len(shapes))) if len(shapes) else ():
             here = shapes[members]
             q, k = here.max(axis=0)
             Q, K = (
@@ -68,7 +70,9 @@ class Alignment:
 
     def probabilities(self, params: Any) -> tuple[Array, Array]:
         """a of each cell, (cells,), and of the null word, (tokens,): (1 - null) times the weights, and what is left."""
-        W = np.concatenate([np.ravel(self._weights(params, group)) for group in self.groups])[self.place]
+        W = np.concatenate([np.zeros(0), *(np.ravel(self._weights(params, group)) for group in self.groups)])[
+            self.place
+        ]
         if not np.all(np.isfinite(W)) or (W < 0).any():
             raise Unsupported("the weights of this mechanism are no probabilities: some are negative or not finite")
         a = (1 - self.null) * W
@@ -100,7 +104,7 @@ class Alignment:
 
     def _weights(self, params: Any, group: tuple[Array, Array, Array, Array]) -> Any:
         Q, K, mask, lengths = group
-        return self.mechanism.weights(params, Q, K, mask, lengths=lengths)
+        return self.mechanism.weights(params, Q, K, mask, lengths=lengths, training=True)
 
 
 def _sees_contents(mechanism: Any) -> bool:
@@ -119,7 +123,7 @@ def _blank(n: int, q: int, k: int) -> tuple[Array, Array]:
 def _vectors(sentences: Sequence[Sequence[str]]) -> Array:
     words = sorted({word for line in sentences for word in line})
     vectors = dict(zip(words, spelling_vectors(words, D), strict=True))
-    X = np.zeros((len(sentences), max(1, *(len(line) for line in sentences)), D))
+    X = np.zeros((len(sentences), max([1, *(len(line) for line in sentences)]), D))
     for row, line in zip(X, sentences, strict=True):
         for place, word in zip(row, line, strict=False):
             place[:] = vectors[word]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections import Counter
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError
-from attnlab.interfaces import MechanismComponent, Model, Source
+from attnlab.interfaces import Model, Source
 from attnlab.kernels.attentive import FastPreviousState
 from attnlab.kernels.gru import FastGru
-from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.mechanisms.recurrent import CurrentState, FixedContext, PreviousState
+from attnlab.models.attending import Attending
 from attnlab.models.decoding import beam_search, greedy
 from attnlab.models.examples import top_gold
 from attnlab.models.network import Network
@@ -31,7 +31,7 @@ from attnlab.settings import checked
 __all__ = ["AttentionSeq2Seq"]
 
 
-class AttentionSeq2Seq(Model, BaseEstimator):
+class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     """An encoder-decoder of sequences, with one attention mechanism between, learned from pairs of sentences.
 
     The encoder gives h_1..h_m, the decoder a state s_t for each output token from the token before and a context c_t, and
@@ -141,6 +141,7 @@ class AttentionSeq2Seq(Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
+    preferred: ClassVar[dict[str, Any]] = {"similarity": "additive", "normaliser": "softmax"}
 
     def __init__(
         self,
@@ -194,13 +195,6 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         self.backend = backend
         self.random_state = random_state
 
-    def set_params(self, **params: Any) -> AttentionSeq2Seq:
-        """Change settings; `mechanism__similarity="dot"` and `mechanism__similarity__hidden=8` reach into the mechanism."""
-        given = params.get("mechanism", self.mechanism)
-        if any(key.startswith("mechanism__") for key in params) and not isinstance(given, MechanismComponent):
-            params["mechanism"] = _mechanism(given)
-        return super().set_params(**params)
-
     # -- learning -----------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None, validation: Any = None) -> AttentionSeq2Seq:
         """Learn from pairs of sentences.
@@ -223,8 +217,8 @@ class AttentionSeq2Seq(Model, BaseEstimator):
             raise ValueError("fit needs at least one pair of sentences; got 0")
         if not any(targets):
             raise ValueError(f"fit needs a target token to learn; all {len(targets)} sentences of y are empty")
-        self.source_vocabulary_ = Vocabulary(sources, self.min_count)
-        self.target_vocabulary_ = Vocabulary(targets, self.min_count)
+        self.source_vocabulary_ = self._vocabulary(sources, "source")
+        self.target_vocabulary_ = self._vocabulary(targets, "target")
         ratios = np.array([(len(t) + 1) / len(s) for s, t in zip(sources, targets, strict=True)])
         self._ratio, self._longest_ratio = float(ratios.mean()), float(ratios.max())
         self._learn_classes(X, targets)
@@ -232,12 +226,14 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         self._check_taught(pairs)
         looked_at = None
         if validation is not None:
-            X, y = validation if isinstance(validation, tuple) and len(validation) == 2 else (validation, None)
+            X, y = _x_and_y(validation)
             looked_at = self._numbered(X, *sentences_of(X, y, "fit's validation data"))
+            if not looked_at.source:
+                raise ValueError("fit's validation data need at least one pair of sentences; got 0")
         if self.early_stopping and looked_at is None:
             pairs, looked_at = pairs.held_out(self.validation_fraction, streams[3])
 
-        self.mechanism_ = _mechanism(self.mechanism)
+        self.mechanism_ = self._attending_with(self.mechanism)
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
         self.backend_ = "fast" if isinstance(decoder, FastPreviousState) or self.context == "fixed" else "reference"
@@ -250,6 +246,15 @@ class AttentionSeq2Seq(Model, BaseEstimator):
             warnings.filterwarnings("ignore", "Output seems independent of input")
             self._learn(pairs, looked_at, streams)
         return self
+
+    def _vocabulary(self, sentences: Any, side: str) -> Vocabulary:
+        known = Vocabulary(sentences, self.min_count)
+        if not known.tokens:
+            most = max(Counter(token for sentence in sentences for token in sentence).values())
+            raise SettingError(
+                f"min_count={self.min_count} leaves no {side} token to learn; the most frequent is seen {most} times"
+            )
+        return known
 
     def _learn(self, pairs: Pairs, validation: Pairs | None, streams: list[Any]) -> None:
         sentences = pairs if self.alignment_weight else pairs._replace(data=None)
@@ -343,6 +348,7 @@ class AttentionSeq2Seq(Model, BaseEstimator):
         return np.eye(nothing + 1)[classes]
 
     def _say(self, sources: Any) -> list[Any]:
+        checked("model", type(self), self.get_params(deep=False))  # beam and max_length may have changed since fit
         numbers = self.source_vocabulary_.numbers(sources)
         step = functools.partial(self._network.step, self.params_)
         said: list[Any] = [None] * len(numbers)
@@ -392,6 +398,8 @@ class AttentionSeq2Seq(Model, BaseEstimator):
     def _said_and_true(self, X: Any, y: Any) -> tuple[list[Any], list[Any]]:
         check_is_fitted(self, "params_")
         sources, targets = sentences_of(X, y, "score")
+        if not sources:
+            raise ValueError("score needs at least one pair of sentences; got 0")
         return self._say(sources), targets
 
     def _numbered(self, X: Any, sources: Any, targets: Any) -> Pairs:
@@ -400,16 +408,9 @@ class AttentionSeq2Seq(Model, BaseEstimator):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-def _mechanism(given: Any) -> Any:
-    if given is None:
-        return Mechanism("additive", "softmax")
-    if isinstance(given, Mapping):
-        checked("mechanism", Mechanism, given)
-        return Mechanism(**given)
-    if isinstance(given, MechanismComponent):
-        return given
-    example = repr(given) if isinstance(given, str) else "'additive'"
-    raise SettingError(
-        f"mechanism must be a Mechanism, such as Mechanism({example}), a mapping such as {{'similarity': {example}}}, "
-        f"or None; got {given!r}"
-    )
+def _x_and_y(validation: Any) -> tuple[Any, Any]:
+    if isinstance(validation, AlignmentData):
+        return validation, None
+    if isinstance(validation, (tuple, list)) and len(validation) == 2:
+        return validation[0], validation[1]
+    raise TypeError(f"validation must be (X, y) or AlignmentData; got {type(validation).__name__}")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from attnlab.bitext import Link, Pair, Symmetrise, symmetrised
+from attnlab.bitext import Link, Pair, Symmetrise, symmetrised, tokenise
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError, ShapeError, Unsupported
-from attnlab.interfaces import MechanismComponent, Model, Source
-from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.interfaces import Model, Source
+from attnlab.models.attending import Attending
 from attnlab.models.latent import Alignment, D
 from attnlab.models.lexicon import BACKWARD, FORWARD, Cells, Direction, Prior
-from attnlab.models.training import count
+from attnlab.models.training import count, seed_sequence
 from attnlab.settings import checked
 
 __all__ = ["WordAligner"]
@@ -25,12 +25,12 @@ __all__ = ["WordAligner"]
 Array = np.ndarray[Any, Any]
 
 
-class WordAligner(Model, BaseEstimator):
+class WordAligner(Attending, Model, BaseEstimator):
     """Words aligned by exact latent alignment: predictions are mixed, not values.
 
     The probability of target word y_i is p(y_i | x) = sum_j a_ij p(y_i | x_j) + a_i0 p(y_i | null): the alignment a_ij comes
     from a mechanism, the table p(y | x) is learned, and the posterior a_ij p(y_i | x_j) / p(y_i | x) is the alignment. That
-    is IBM model 1 with an alignment of one's own; with the position `diagonal` it is FastAlign. Learned by expectation
+    is IBM model 1 with an alignment of one's own; the position `diagonal` is FastAlign's prior. Learned by expectation
     maximisation, in both directions; the mechanism by the gradient of the expected log-likelihood. Gold is never looked at.
     Cost: about 15 sums over the cells (target word, source word) of all pairs, and a second one for the mechanism.
 
@@ -60,7 +60,7 @@ class WordAligner(Model, BaseEstimator):
     variational : bool
         Variational Bayes' probabilities, which discourage rare accidents, instead of the mean of counts and pseudo-counts.
     lowercase : bool
-    random_state : int, numpy.random.Generator, or None
+    random_state : int, numpy.random.Generator or RandomState, or None
         For mechanisms that start at random.
 
     Attributes
@@ -77,12 +77,17 @@ class WordAligner(Model, BaseEstimator):
     Raises
     ------
     Unsupported
-        For AlignmentData without `tokens`, and for mechanisms whose weights sum to more than 1.
+        For AlignmentData without `tokens`, and for mechanisms whose weights sum to more than 1, or are all 0.
 
     Notes
     -----
-    Set `warm_up=0, agreement=False, smoothing=0, spelling=0, stem=0, variational=False` for the plain models, with
-    `mechanism={"similarity": "uniform"}` for IBM model 1 and `null=0.08` for FastAlign's.
+    Set `warm_up=0, agreement=False, smoothing=0, spelling=0, stem=0, variational=False` for plain expectation maximisation:
+    with `mechanism={"similarity": "uniform"}` that is IBM model 1, with the default mechanism and `null=0.08` FastAlign's
+    prior. FastAlign itself differs: its table and its null word start uniform (here the null word starts from how frequent
+    words are), it counts by variational Bayes, and its program keeps the tension at 14 or below (here it has no bound).
+
+    A mechanism is asked as in training, without noise: a `monotonic` normaliser gives the weights expected over all ways, not
+    those of one way.
 
     References
     ----------
@@ -100,6 +105,7 @@ class WordAligner(Model, BaseEstimator):
     source = Source(
         "Hard Non-Monotonic Attention for Character-Level Transduction", "Wu, Shapiro, Cotterell", 2018, "EMNLP"
     )
+    preferred: ClassVar[dict[str, Any]] = {"similarity": "uniform", "position": {"diagonal": {"tension": "learned"}}}
 
     def __init__(
         self,
@@ -145,15 +151,17 @@ class WordAligner(Model, BaseEstimator):
         checked("model", type(self), self.get_params(deep=False))
         if self.variational and not self.smoothing:
             raise SettingError("model 'word_aligner': variational=True needs smoothing above 0; got smoothing=0")
+        rng = np.random.default_rng(seed_sequence(self.random_state))
         pairs = self._pairs(X)
+        if not pairs:
+            raise ValueError("fit needs at least one pair of sentences; there are no pairs")
         if not any(s and t for s, t in pairs):
             raise ValueError(f"fit needs at least one pair with words on both sides; none of {len(pairs)} has")
-        self.mechanism_ = _mechanism(self.mechanism)
+        self.mechanism_ = self._attending_with(self.mechanism)
         self.cells_ = Cells(pairs)
         prior = Prior(self.smoothing, self.spelling, self.stem, self.stem_weight, self.variational)
         self.directions_ = tuple(Direction(self.cells_, given, prior) for given in (FORWARD, BACKWARD))
         alignments = self._alignments(pairs, self.cells_)
-        rng = np.random.default_rng(self.random_state)
         params = [self.mechanism_.init(rng, D, D, D) for _ in alignments]
         self.loss_curve_: list[float] = []
         if self.warm_up:
@@ -176,6 +184,8 @@ class WordAligner(Model, BaseEstimator):
 
     def _step(self, alignments: Sequence[tuple[Array, Array]]) -> list[Array]:
         """One iteration: the mass of each cell that each direction learned from."""
+        if not all(a.any() for a, _ in alignments):
+            raise Unsupported("the weights of this mechanism are 0 for every word: there is no alignment to learn")
         posteriors = [d.posterior(*a) for d, a in zip(self.directions_, alignments, strict=True)]
         mass = [p for p, _, _ in posteriors]
         if self.agreement:
@@ -207,8 +217,7 @@ class WordAligner(Model, BaseEstimator):
         -------
         list of float (target words, source words) for pairs; float (n, q, k) for AlignmentData
         """
-        pairs = self._pairs(X)
-        cells, posteriors, _ = self._posteriors(pairs)
+        cells, posteriors, _ = self._posteriors(self._pairs(X))
         return _like(X, cells.split(posteriors[0][0]))
 
     def links(self, X: Any, symmetrise: Symmetrise = "grow-diag") -> list[list[Link]]:
@@ -219,6 +228,8 @@ class WordAligner(Model, BaseEstimator):
         """
         pairs = self._pairs(X)
         cells, ((forward, unsaid, _), (backward, unsaid_back, _)), _ = self._posteriors(pairs)
+        if not pairs:
+            return []
         nulls = [np.split(u, np.cumsum(cells.lengths[:, side])[:-1]) for u, side in ((unsaid, 1), (unsaid_back, 0))]
         found = []
         for f, b, no_f, no_b in zip(cells.split(forward), cells.split(backward), *nulls, strict=True):
@@ -237,8 +248,11 @@ class WordAligner(Model, BaseEstimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """The log-likelihood of a target word given its source sentence, mean, in nats; up is better."""
-        cells, posteriors, _ = self._posteriors(self._pairs(X))
-        return posteriors[0][2] / max(1, len(cells.tokens[1]))
+        pairs = self._pairs(X)
+        if not any(target for _, target in pairs):
+            raise ValueError(f"score needs at least one target word; none of {len(pairs)} pairs has")
+        cells, posteriors, _ = self._posteriors(pairs)
+        return posteriors[0][2] / len(cells.tokens[1])
 
     def _pairs(self, X: Any) -> list[Pair]:
         pairs = _checked_pairs(X)
@@ -246,21 +260,6 @@ class WordAligner(Model, BaseEstimator):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-def _mechanism(given: Any) -> Any:
-    if given is None:
-        return Mechanism("uniform", "softmax", position={"diagonal": {"tension": "learned"}})
-    if isinstance(given, MechanismComponent):
-        return given
-    try:
-        return Mechanism(**checked("mechanism", Mechanism, dict(given)))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, SettingError):
-            raise
-        raise SettingError(
-            f"mechanism must be a Mechanism, a mapping such as {{'position': 'alibi'}}, or None; got {type(given).__name__}"
-        ) from None
-
-
 def _checked_pairs(X: Any) -> list[Pair]:
     """Pairs of lists of words, or an error saying where what is wrong."""
     if isinstance(X, AlignmentData):
@@ -282,13 +281,11 @@ def _checked_pairs(X: Any) -> list[Pair]:
     for e, pair in enumerate(X):
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise TypeError(f"pair {e} must be (source, target); got {pair!r}")
-        sides = [side.split() if isinstance(side, str) else list(side) for side in pair]
+        sides = [tokenise(side) if isinstance(side, str) else list(side) for side in pair]
         for side in sides:
             if wrong := [w for w in side if not isinstance(w, str)]:
                 raise TypeError(f"pair {e}: words must be strings; got {wrong[0]!r} ({type(wrong[0]).__name__})")
         pairs.append((sides[0], sides[1]))
-    if not pairs:
-        raise ValueError("there are no pairs")
     return pairs
 
 

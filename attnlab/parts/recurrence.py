@@ -33,11 +33,12 @@ class Gru:
 
     Notes
     -----
-    Cho et al. apply r to the state before the matrix, and their z keeps what here 1 - z keeps.
+    All three papers apply r to the state before the matrix. The z of Cho et al. (their equation 7) is the one here; those of
+    Chung et al. and of Bahdanau et al. keep what here 1 - z keeps.
 
     References
     ----------
-    Cho et al. (2014), section 2.3; Chung et al. (2014), section 3.2.
+    Cho et al. (2014), section 2.3; Chung et al. (2014), section 3.2; Bahdanau, Cho, Bengio (2015), appendix A.1.1.
 
     Examples
     --------

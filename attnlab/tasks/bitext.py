@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from attnlab.bitext import Links, read_links, read_pairs, to_alignment_data
 from attnlab.data import Splits
@@ -19,9 +20,10 @@ __all__ = ["Bitext"]
 class Bitext(Task):
     """Your own sentence pairs, with their word alignments where they are known.
 
-    Rows of an alignment are target words, columns source words. Formats: one file of lines `source ||| target`; two files, a side each (`target_path`); one file with tabs and the two
-    `columns`. Gold alignments are lines of Pharaoh links `i-j`, possible ones `ipj` or `i?j`. A mistake is an error with file
-    and line; no line is skipped; a pair may have an empty side, and then has no links.
+    Rows of an alignment are target words, columns source words. Formats: one file of lines `source ||| target`; two files, a
+    side each (`target_path`); one file with tabs and the two `columns`. Gold alignments are lines of Pharaoh links `i-j`,
+    possible ones `ipj` or `i?j`. A mistake is an error with file and line; no line is skipped; a pair may have an empty side,
+    and then has no links.
 
     All pairs are there to learn from, without gold and in an order drawn from `rng`; validation is the same; the condition
     `test` has the pairs again, in the file's order, with gold. Words are aligned by learning from the very text that is to be
@@ -36,7 +38,8 @@ class Bitext(Task):
     Parameters
     ----------
     path : str
-        The file of pairs, or of source sentences, relative to the current directory.
+        The file of pairs, or of source sentences. This and the other files are relative to the experiment file, or in Python
+        to the current directory.
     target_path : str or None
         The file of target sentences.
     columns : two ints, at least 1, or None
@@ -46,11 +49,14 @@ class Bitext(Task):
     gold_first : 0, 1 or None
         The number of the first word in it; None finds out where the file proves it.
     tokens : "words", "raw" or "characters"
-        Split at white space; or also set punctuation apart, and each Chinese or Japanese character; or every character.
+        Split at ASCII white space; or at any, with punctuation apart, and each Chinese or Japanese character; or every
+        character.
     d : int, at least 1
         Features of a query or key.
     limit : int, at least 1, or None
         Only the first so many pairs.
+    share : float in (0, 1]
+        Only so large a part of these, drawn from `rng`: with several seeds, how much a result depends on the sentences.
 
     Raises
     ------
@@ -89,6 +95,7 @@ class Bitext(Task):
         tokens: Literal["words", "raw", "characters"] = "words",
         d: Count = 32,
         limit: Count | None = None,
+        share: Annotated[float, Gt(0), Le(1)] = 1.0,
     ) -> None:
         self.path = path
         self.target_path = target_path
@@ -98,6 +105,7 @@ class Bitext(Task):
         self.tokens = tokens
         self.d = d
         self.limit = limit
+        self.share = share
 
     def _read(self) -> tuple[list[tuple[list[str], list[str]]], list[Links] | None]:
         if self.target_path is not None and self.columns is not None:
@@ -117,5 +125,8 @@ class Bitext(Task):
 
     def make(self, rng: np.random.Generator) -> Splits:
         pairs, links = self._read()
+        if self.share < 1:
+            kept = np.sort(rng.permutation(len(pairs))[: max(1, round(self.share * len(pairs)))])
+            pairs, links = [pairs[i] for i in kept], links and [links[i] for i in kept]
         train = to_alignment_data([pairs[i] for i in rng.permutation(len(pairs))], d=self.d)
         return Splits(train, train, {"test": to_alignment_data(pairs, links, d=self.d)})

@@ -280,8 +280,15 @@ def test_unknown_words_are_alike_and_never_said():
     known = set(model.target_vocabulary_.tokens)
     assert all(token in known for sentence in strange for token in sentence)
     assert model.align([["quux"]], [["W1", "never seen"]])[0].shape == (2, 1)
-    rare = AttentionSeq2Seq(min_count=10_000, **SMALL).fit(X, y)
-    assert rare.predict(X) == [[]] * len(X)  # it knows no word but the stop
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_language_of_which_no_word_is_kept_is_refused(side):
+    rare, often = [[f"w{i}", f"w{i}"] for i in range(8)], [["w"]] * 8
+    X, y = (rare, often) if side == "source" else (often, rare)
+    with pytest.raises(attnlab.SettingError, match=f"min_count=3 leaves no {side} token .* frequent is seen 2 times"):
+        AttentionSeq2Seq(min_count=3, **SMALL).fit(X, y)
+    assert AttentionSeq2Seq(min_count=2, **SMALL).fit(X, y).n_iter_ == SMALL["steps"]
 
 
 def test_a_longer_target_than_any_seen_is_aligned_and_max_length_holds():
@@ -324,6 +331,24 @@ def test_bad_input_is_refused_after_fitting_too():
         model.align(X, y[:1])
     assert model.predict([]) == []
     assert model.align([], []) == []
+    for score in (model.score, model.token_accuracy, model.exact_match):
+        with pytest.raises(ValueError, match="score needs at least one pair of sentences; got 0"):
+            score([], [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beam": 0}, "beam must be int, > 0; got 0"),
+        ({"beam": 1.5}, "beam must be int, > 0; got 1.5"),
+        ({"max_length": -5}, "max_length must be int, > 0 or None; got -5"),
+    ],
+)
+def test_settings_that_are_changed_after_fitting_are_checked(settings, message):
+    X, y = sentences(10)
+    model = AttentionSeq2Seq(**{**SMALL, "steps": 1}).fit(X, y).set_params(**settings)
+    with pytest.raises(attnlab.SettingError, match=message):
+        model.predict(X)
 
 
 def _data(pairs, **more):
@@ -359,6 +384,7 @@ def test_settings_reach_into_the_mechanism():
         ({"encoder": "rn"}, "did you mean rnn"),
         ({"mechanism": 3}, "mechanism must be a Mechanism"),
         ({"mechanism": "dot"}, r"such as Mechanism\('dot'\), a mapping .*got 'dot'"),
+        ({"mechanism": "additve"}, r"such as Mechanism\('additive'\), .*got 'additve' \(did you mean additive"),
     ],
 )
 def test_settings_are_checked(settings, message):
@@ -382,6 +408,12 @@ def test_early_stopping_keeps_the_best():
     assert model.n_iter_ < 400
     given = AttentionSeq2Seq(**{**SMALL, "steps": 20}, validate_every=10).fit(X, y, validation=sentences(12))
     assert [row["step"] for row in given.validation_curve_] == [0, 10, 20]
+    listed = AttentionSeq2Seq(**{**SMALL, "steps": 20}, validate_every=10).fit(X, y, validation=list(sentences(12)))
+    assert listed.validation_curve_ == given.validation_curve_
+    with pytest.raises(TypeError, match=r"validation must be \(X, y\) or AlignmentData; got str"):
+        AttentionSeq2Seq(**SMALL).fit(X, y, validation="X y")
+    with pytest.raises(ValueError, match="validation data need at least one pair of sentences; got 0"):
+        AttentionSeq2Seq(**SMALL).fit(X, y, validation=([], []))
     with pytest.raises(ValueError, match="leaves none to learn from"):
         AttentionSeq2Seq(**SMALL, early_stopping=True).fit(X[:1], y[:1])
 

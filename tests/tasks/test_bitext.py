@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,16 @@ def test_ends_of_lines_and_marks_of_order_are_no_words(tmp_path):
     assert read_pairs(write(tmp_path, "dos", TEXT.replace("\n", "\r\n"))) == PAIRS
     assert read_pairs(write(tmp_path, "bom", b"\xef\xbb\xbf" + TEXT.encode())) == PAIRS
     assert read_pairs(write(tmp_path, "open", TEXT.removesuffix("\n"))) == PAIRS
-    # what other software takes for the end of a line is white space within one
-    assert read_pairs(write(tmp_path, "odd", "a\x0bb\u2028c ||| d\x85e\n")) == [(["a", "b", "c"], ["d", "e"])]
+    # what other software takes for the end of a line is none, and no white space of ASCII either
+    assert read_pairs(write(tmp_path, "odd", "a\x0bb\u2028c ||| d\x85e\n")) == [(["a", "b\u2028c"], ["d\x85e"])]
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u202f", "\u2009", "\u3000"])
+def test_words_are_split_where_other_aligners_split_them(tmp_path, space):
+    """A number may have a no-break space in it; link numbers count the words that it is part of."""
+    text = write(tmp_path, "text", f"it cost\t10{space}000 euros ||| cela  coute 10{space}000 euros\n")
+    assert read_pairs(text) == [(["it", "cost", f"10{space}000", "euros"], ["cela", "coute", f"10{space}000", "euros"])]
+    assert tokenise(f"10{space}000 euros", "raw") == ["10", "000", "euros"]
 
 
 @pytest.mark.parametrize(
@@ -83,18 +92,47 @@ def test_two_files_must_have_as_many_lines_and_be_there(tmp_path):
 
 
 def test_raw_text_is_split_at_punctuation_and_between_chinese_characters():
-    assert tokenise("汤姆 sees 杰瑞, 3.5次。", "raw") == [*"汤姆", "sees", *"杰瑞", ",", "3", ".", "5", "次", "。"]
+    assert tokenise("汤姆 sees 杰瑞, 3.5次。", "raw") == [*"汤姆", "sees", *"杰瑞", ",", "3.5", "次", "。"]
+    assert tokenise("1,000. Or 2, .5 a.b?", "raw") == ["1,000", ".", "Or", "2", ",", ".", "5", "a", ".", "b", "?"]
+    assert tokenise("人々は〆る snake_case", "raw") == [*"人々は〆る", "snake", "_", "case"]
     assert tokenise("l'arbre (vert) — well-known", "raw") == ["l'arbre", "(", "vert", ")", "—", "well-known"]
     assert tokenise("ネコ がs", "characters") == ["ネ", "コ", "が", "s"]
     with pytest.raises(ValueError, match="did you mean words"):
         tokenise("a", "word")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["हिन्दी", "नमस्ते"],
+        [unicodedata.normalize("NFD", word) for word in ("café", "élève", "Việt")],
+        ["مَرحَبًا", "كِتَابٌ"],
+        ["می\u200cخواهم", "co\u00adoperate"],
+        ["ภาษาไทยก็"],
+    ],
+    ids=["hindi", "decomposed", "arabic", "joined", "thai"],
+)
+def test_combining_marks_stay_with_their_letters(words):
+    assert tokenise(" ".join(words) + "!", "raw") == [*words, "!"]
+    for character in tokenise(" ".join(words), "characters"):
+        assert not unicodedata.category(character[0]).startswith("M")
+    kana = unicodedata.normalize("NFD", "がぎ")
+    assert tokenise(kana, "raw") == tokenise(kana, "characters") == [kana[:2], kana[2:]]
+
+
 @given(st.text())
 def test_tokens_lose_nothing_but_white_space(text):
     visible = "".join(text.split())
-    assert "".join(tokenise(text, "words")) == visible
+    assert "".join(tokenise(text, "raw")) == visible
     assert "".join(tokenise(text, "characters")) == visible
+    assert "".join(tokenise(text, "words")) == "".join(c for c in text if c not in " \t\n\v\f\r")
+
+
+@given(st.text(st.characters(max_codepoint=0x10FF)), st.sampled_from(["words", "raw", "characters"]))
+def test_a_composed_text_has_the_tokens_of_the_decomposed_one(text, tokens):
+    """Of European letters, whose marks are many; Korean letters are composed of characters that are no marks."""
+    composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert len(tokenise(composed, tokens)) == len(tokenise(decomposed, tokens))
 
 
 # -- alignments ---------------------------------------------------------------------------------------------------------
@@ -120,7 +158,9 @@ def test_grow_diag_adds_what_touches_and_brings_a_new_word():
 def test_where_words_are_counted_from_is_proved_or_asked_for(tmp_path):
     either = write(tmp_path, "either", "1-1\n1-1 2-1\n\n")
     pairs = [(["a", "b", "c"], ["d", "e", "f"]), (["a", "b", "c"], ["d", "e", "f"]), (["a"], ["b"])]
-    with pytest.raises(BitextError, match="not clear whether its words are counted from 0 or from 1"):
+    with pytest.raises(
+        BitextError, match=r"not clear whether .* from 0 or from 1; .*`gold_first` of .*`first` of read"
+    ):
         read_links(either, pairs)
     assert read_links(either, pairs, 1)[0].sure == {(0, 0)}
     assert read_links(either, pairs, 0)[0].sure == {(1, 1)}
@@ -236,6 +276,22 @@ def test_gold_is_in_the_test_condition_and_nowhere_else(written):
     assert len(Bitext(text, limit=7).make(np.random.default_rng(0)).train) == 7
     with pytest.raises(SettingError, match="either target_path or columns"):
         Bitext(text, target_path=text, columns=[1, 2]).make(np.random.default_rng(0))
+
+
+def test_a_share_is_drawn_by_the_seed_and_keeps_pairs_with_their_gold(tmp_path):
+    text = write(tmp_path, "text", "".join(f"w{i} a ||| v{i}\n" for i in range(40)))
+    gold = write(tmp_path, "gold", "".join(f"{1 + i % 2}-1\n" for i in range(40)))
+    make = lambda seed: Bitext(text, gold_path=gold, limit=30, share=0.5).make(np.random.default_rng(seed))  # noqa: E731
+    first, again, other = (make(seed).tests["test"] for seed in (0, 0, 1))
+    words = [int(source[0][1:]) for source, _ in first.tokens]
+    assert len(words) == 15
+    assert words == sorted(set(words))
+    assert max(words) < 30
+    assert [int(g.argmax()) for g in first.gold] == [i % 2 for i in words]
+    assert first.tokens == again.tokens != other.tokens
+    splits = make(0)
+    assert sorted(map(str, splits.train.tokens)) == sorted(map(str, splits.tests["test"].tokens))
+    assert len(Bitext(text, share=0.001).make(np.random.default_rng(0)).train) == 1
 
 
 @pytest.mark.skipif(not HANSARDS.is_file(), reason=f"needs the bitext {HANSARDS.name} of the shared data")
