@@ -21,6 +21,7 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import getval, isbox
 
 from attnlab import gradients
+from attnlab.shapes import as_array
 
 __all__ = ["as_float", "detach", "namespace", "to_numpy"]
 
@@ -308,6 +309,8 @@ def as_float(x: Any, name: str) -> Any:
     ------
     TypeError
         When it is no array, or holds anything but real numbers.
+    ShapeError
+        When lists in it differ in length.
     """
     if hasattr(x, "to_numpy"):
         x = x.to_numpy()
@@ -317,7 +320,7 @@ def as_float(x: Any, name: str) -> Any:
         if not hasattr(x, "shape"):
             raise TypeError(f"{name} must be an array, or lists of real numbers; got {type(x).__name__}")
         return x
-    array = np.asarray(x)
+    array = as_array(x, name)
     if array.dtype.kind in "biu":
         return array.astype(np.float64)
     if array.dtype.kind != "f":

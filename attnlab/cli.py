@@ -8,6 +8,7 @@ Imports stand inside the commands, so that `attnlab --help` loads nothing that i
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -72,11 +73,9 @@ def _status(args: Sequence[str] | None) -> int:
         located = isinstance(error, ExperimentError)  # begins with file:line:column, as editors want it
         print(error if located else f"attnlab: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        print(f"attnlab: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+    except OSError as error:  # a file that may not be opened, a full disk
+        sys.stdout = io.StringIO()  # what could not be written is not tried again at exit
+        print(f"attnlab: {error.filename or 'writing or reading'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except Exception:
         import traceback
@@ -87,7 +86,17 @@ def _status(args: Sequence[str] | None) -> int:
 
 
 class Group(click.Group):
-    """A group that knows what was meant."""
+    """A group that knows what was meant, and that a closed pipe is no failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:  # it is where there is no standard output
+                sys.stdout.flush()
+            return result
+        except BrokenPipeError:  # `| head` has what it wants; click would exit with 1
+            sys.stdout = io.StringIO()  # what could not be written is not tried again at exit
+            return 0
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
@@ -118,13 +127,17 @@ def cli() -> None:
     "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes; one a processor if left out."
 )
 @store_option
-@click.option("--executor", default="local", show_default=True, help="Where runs happen: local, serial, or a plugin's.")
+@click.option("--executor", metavar="NAME", help="Where runs happen: local (the default), serial, dask, or a plugin's.")
 @rerun_option
 @click.option("--time", "time_limit", metavar="60s", help="The most a run may take.")
 @click.option("--memory", "memory_limit", metavar="2GiB", help="The most memory a run may take.")
 @only_option
 @limit_option
-@click.option("--fail-fast", is_flag=True, help="Stop at the first run that does not succeed.")
+@click.option(
+    "--fail-fast",
+    is_flag=True,
+    help="Stop at the first run that fails; one that is skipped, with its reason, is no failure.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would run and why, and run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @plugin_options
@@ -132,7 +145,7 @@ def sweep(
     files: tuple[str, ...],
     jobs: int | None,
     store: str,
-    executor: str,
+    executor: str | None,
     rerun: str,
     time_limit: str | None,
     memory_limit: str | None,
@@ -148,6 +161,7 @@ def sweep(
     use_plugins(blocked, plugin_files)
     if dry_run:
         return _print_plan(files, store, rerun, only, limit, "table")
+    from attnlab.registry import Own
     from attnlab.sweeps.pipeline import Stopped, distinct
     from attnlab.sweeps.pipeline import sweep as run_sweep
 
@@ -156,7 +170,7 @@ def sweep(
         frame = run_sweep(
             *experiments,
             jobs=jobs,
-            executor=executor,
+            executor=executor or Own("local"),
             store=store,
             rerun=rerun,
             time_limit=time_limit,

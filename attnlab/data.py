@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import ShapeError
-from attnlab.shapes import check_shapes
+from attnlab.shapes import as_array, check_shapes
 
 __all__ = ["AlignmentData", "Splits"]
 
 Array = np.ndarray[Any, Any]
+_ROWS = {"Q": "query", "K": "key", "V": "value", "target": "query"}  # what a row of an array stands for
 _ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible")
 
 
@@ -62,9 +63,7 @@ class AlignmentData:
         possible: Any = None,
         tokens: Any = None,
     ) -> None:
-        self.Q: Array = np.asarray(Q)
-        self.K: Array = np.asarray(K)
-        self.V: Array = np.asarray(V)
+        self.Q, self.K, self.V = as_array(Q, "Q"), as_array(K, "K"), as_array(V, "V")
         for name in ("Q", "K", "V"):
             array = getattr(self, name)
             if array.dtype.kind not in "fiub":
@@ -76,7 +75,7 @@ class AlignmentData:
 
         self.mask: Array | None = None
         if mask is not None:
-            mask = np.asarray(mask)
+            mask = as_array(mask, "mask")
             if mask.dtype != bool:
                 raise TypeError(f"mask must be boolean, True = may attend; got dtype {mask.dtype}")
             try:
@@ -88,7 +87,7 @@ class AlignmentData:
 
         self.target: Array | None = None
         if target is not None:
-            target = np.asarray(target)
+            target = as_array(target, "target")
             if target.dtype.kind in "iu":
                 check_shapes(Q=("n q d", self.Q), target=("n q", target))
             elif target.dtype.kind == "f":
@@ -104,7 +103,7 @@ class AlignmentData:
     def _links(name: str, links: Any, shape: tuple[int, int, int]) -> Array | None:
         if links is None:
             return None
-        array = np.asarray(links)
+        array = as_array(links, name)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must hold numbers or booleans; got dtype {array.dtype}")
         if array.shape != shape:
@@ -208,6 +207,39 @@ class AlignmentData:
     def is_classification(self) -> bool:
         """Whether the target is a class for each query."""
         return self.target is not None and self.target.dtype.kind in "iu"
+
+    def finite(self, *names: str) -> AlignmentData:
+        """The same examples, with zeros for what is NaN or infinite where nobody reads it.
+
+        Nobody reads a query that may attend to nothing, what it should get, and keys and values that no query may attend to.
+
+        Parameters
+        ----------
+        *names : of "Q", "K", "V" and "target", those to look at; by default all
+
+        Raises
+        ------
+        ValueError
+            When a number that is read is NaN or infinite, naming the array, the example and the row.
+        """
+        new = self
+        for name in names or _ROWS:
+            array = getattr(self, name)
+            if array is None or array.dtype.kind != "f" or np.isfinite(array).all():
+                continue
+            read: Array = self.alive if name in ("Q", "target") else np.asarray(self.allowed.any(axis=1))
+            spoilt = np.asarray(~np.isfinite(array).all(axis=-1) & read)
+            if spoilt.any():
+                example, row = (int(i) for i in np.argwhere(spoilt)[0])
+                numbers = array[example, row]
+                raise ValueError(
+                    f"{name} must be finite where it is read: example {example}, {_ROWS[name]} {row} holds "
+                    f"{numbers[~np.isfinite(numbers)][0]} ({int(spoilt.any(axis=-1).sum())} of {len(self)} examples have "
+                    "such); leave these examples out, or forbid the place by the mask"
+                )
+            new = self[:] if new is self else new
+            setattr(new, name, np.where(read[..., None], array, array.dtype.type(0)))
+        return new
 
     def astype(self, dtype: Any) -> AlignmentData:
         """The same examples with floats of another precision."""

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnlab.errors import ComponentError, did_you_mean
-from attnlab.interfaces import EVERY_VERB, INTERFACES, VERBS, settings_of
+from attnlab.interfaces import AXES, EVERY_VERB, FIRST, INTERFACES, LAST, VERBS, names_of, settings_of
 
 __all__ = ["asks_for", "call", "check_class", "check_learned", "needs"]
 
 _INIT = ("rng", "d_query", "d_key", "d_value")
 _LEARNS = ("similarity", "normaliser", "aggregator", "position")
 _CONTEXT = (*_LEARNS, "mask")  # kinds whose verbs may ask for EVERY_VERB
+_FILLED_IN = ("mechanism", "random_state")  # settings that a run gives its model
+_FACTS = ("fit_seconds", "n_parameters", "operations_per_query")  # columns that are metrics as well
+_COLUMNS = (*(c for c in (*FIRST, *AXES, *LAST) if c not in _FACTS), "metric", "value")  # "value": of the tidy table
 
 
 @functools.cache
@@ -111,8 +114,13 @@ def check_class(kind: str, cls: Any) -> None:
     if kind in _LEARNS:
         _check_init(cls)
         _check_state(kind, cls)
-    if kind == "metric" and cls.direction not in ("up", "down", None):  # type: ignore[attr-defined]
-        raise ComponentError(f'{cls.__name__}.direction must be "up", "down" or None; got {cls.direction!r}')  # type: ignore[attr-defined]
+    if kind == "metric":
+        _check_metric(cls, name)
+    if kind == "model" and (lacking := [s for s in _FILLED_IN if s not in settings_of(cls)]):
+        raise ComponentError(
+            f"{_signature(cls, '__init__')}: a model has the settings {' and '.join(_FILLED_IN)}, which a run fills in; "
+            f"here {names_of(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
+        )
 
 
 def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None:
@@ -131,6 +139,22 @@ def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None
                 f"{_signature(cls, verb)}: unknown argument {parameter.name!r}{did_you_mean(parameter.name, allowed)}; "
                 f"{verb} may ask for {', '.join(allowed)}"
                 + (", and for learned arrays if the part has init(rng, ...)" if kind in _LEARNS else "")
+            )
+
+
+def _check_metric(cls: Any, name: str) -> None:
+    """A metric points somewhere, is a column of its own in the results, and needs no setting, since nothing gives it one."""
+    if cls.direction not in ("up", "down", None):
+        raise ComponentError(f'{cls.__name__}.direction must be "up", "down" or None; got {cls.direction!r}')
+    if name in _COLUMNS:
+        raise ComponentError(
+            f"{cls.__name__}.name: {name!r} is a column of the results table already, where each metric has its own; "
+            f"taken are {names_of(_COLUMNS)}"
+        )
+    for setting, parameter in settings_of(cls).items():
+        if parameter.default is inspect.Parameter.empty:
+            raise ComponentError(
+                f"{_signature(cls, '__init__')}: a sweep measures with the defaults; give {setting!r} one"
             )
 
 

@@ -31,8 +31,11 @@ from attnlab.data import Splits
 from attnlab.errors import SettingError, did_you_mean
 
 __all__ = [
+    "AXES",
     "EVERY_VERB",
+    "FIRST",
     "INTERFACES",
+    "LAST",
     "VERBS",
     "Aggregator",
     "Component",
@@ -359,6 +362,26 @@ INTERFACES: Mapping[str, type] = {
     "model": Model,
     "executor": Executor,
 }
+
+
+# The columns of the results table besides the metrics: what a run is, the axes of the grid, what became of it.
+FIRST = ("experiment", "run_id")
+AXES = ("task", "test", "similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model", "seed")
+LAST = (
+    "status",
+    "reason",
+    "notes",
+    "attempts",
+    "fit_seconds",
+    "n_parameters",
+    "operations_per_query",
+    "n_tuned",
+    "backend",
+    "executor",
+    "plugin_versions",
+    "attnlab_version",
+    "started_at",
+)
 
 
 def names_of(items: Iterable[str]) -> str:

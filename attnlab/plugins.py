@@ -23,7 +23,7 @@ import pluggy
 from attnlab import hookspecs
 from attnlab.errors import AttnlabError, did_you_mean
 
-__all__ = ["HOOK_OF_KIND", "Plugin", "Plugins", "active_options", "configure", "plugins"]
+__all__ = ["BUILTIN", "HOOK_OF_KIND", "Plugin", "Plugins", "active_options", "configure", "plugins"]
 
 GROUP = "attnlab"
 BUILTIN = "attnlab"

@@ -1,7 +1,8 @@
 """Kind and name -> class. Strings become objects here; below, nobody looks anything up.
 
 A name may be qualified by its distribution, `distribution:name`, which always resolves. A bare name that two
-distributions registered is an error naming both.
+distributions registered is an error naming both, unless it is `Own`: the defaults of attnlab's signatures, and the names
+in a run, mean attnlab's own.
 """
 
 from __future__ import annotations
@@ -14,16 +15,35 @@ from typing import TYPE_CHECKING, Any
 from attnlab.errors import AmbiguousName, ComponentError, SettingError, UnknownName, did_you_mean
 from attnlab.injection import check_class
 from attnlab.interfaces import INTERFACES, settings_of
-from attnlab.plugins import HOOK_OF_KIND, Plugin, plugins
+from attnlab.plugins import BUILTIN, HOOK_OF_KIND, Plugin, plugins
 from attnlab.settings import checked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KINDS", "Entry", "build", "components", "entries", "entry", "get", "names", "register", "resolve"]
+__all__ = [
+    "KINDS",
+    "Entry",
+    "Own",
+    "build",
+    "components",
+    "entries",
+    "entry",
+    "get",
+    "may_have_it",
+    "names",
+    "register",
+    "resolve",
+]
 
 KINDS: tuple[str, ...] = tuple(INTERFACES)
 NOTEBOOK = "this-process"
+
+
+class Own(str):
+    """A name that means attnlab's own component where a plugin gives one of the same name; else a name like any other."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,12 @@ class Entry:
     @property
     def qualified(self) -> str:
         return f"{self.distribution}:{self.name}"
+
+    @property
+    def shown(self) -> str:
+        """The name that tells it from all others of its kind, bare if it can be: of a metric, its column."""
+        alone = self.distribution == BUILTIN or len(entries(self.kind)[self.name]) == 1
+        return self.name if alone else self.qualified
 
 
 _by_kind: dict[str, dict[str, list[Entry]]] = {}
@@ -119,6 +145,8 @@ def entry(kind: str, name: str) -> Entry:
         raise UnknownName(f"no {kind} {name!r}{did_you_mean(name, qualified)}")
     if not found:
         raise UnknownName(_unknown(kind, name, list(known)))
+    if len(found) > 1 and isinstance(name, Own) and (own := [e for e in found if e.distribution == BUILTIN]):
+        return own[0]
     if len(found) > 1:
         sides = " and ".join(e.distribution for e in found)
         choices = " or ".join(repr(e.qualified) for e in found)
@@ -131,6 +159,12 @@ def _unknown(kind: str, name: str, known: list[str]) -> str:
     elsewhere = [k for k in KINDS if k != kind and k in _by_kind and name in _by_kind[k]]
     if elsewhere:
         message += f". {name!r} is a {elsewhere[0]}"
+    return message + may_have_it()
+
+
+def may_have_it() -> str:
+    """What to say of a name that is not there: the plugins that are broken or left out, or are not installed."""
+    message = ""
     broken = [p for p in plugins().records if p.status == "broken"]
     if broken:
         message += ". Broken plugins, which may have it: " + "; ".join(

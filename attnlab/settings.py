@@ -27,11 +27,13 @@ _DESCRIBED = {
     "greater_than_equal",
     "int_from_float",
     "int_type",
+    "is_instance_of",
     "less_than",
     "less_than_equal",
     "list_type",
     "literal_error",
     "multiple_of",
+    "sequence_str",
     "string_type",
     "tuple_type",
 }

@@ -13,9 +13,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from attnlab.errors import ShapeError
 
-__all__ = ["broadcast_leading", "check_shapes"]
+__all__ = ["as_array", "broadcast_leading", "check_shapes"]
+
+
+def as_array(x: Any, name: str) -> np.ndarray[Any, Any]:
+    """`x` as a NumPy array, for an argument of that name.
+
+    Raises
+    ------
+    ShapeError
+        When lists in it differ in length.
+    """
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        if not isinstance(x, (list, tuple)):
+            raise
+        raise ShapeError(
+            f"{name} must be an array, or lists of lists of the same length; here they differ in length or depth: "
+            "pad the shorter ones, and forbid the padding by a mask"
+        ) from error
 
 
 def _written(axes: str, shape: tuple[int, ...]) -> str:
@@ -32,10 +53,16 @@ def check_shapes(**arrays: tuple[str, Any]) -> dict[str, int]:
     ------
     ShapeError
         Naming the axis, both arrays and their whole shapes.
+    TypeError
+        When one is no array.
     """
     sizes: dict[str, tuple[int, str]] = {}
     leading: list[tuple[str, tuple[int, ...], str]] = []
     for name, (axes, array) in arrays.items():
+        if not hasattr(array, "shape"):
+            raise TypeError(
+                f"{name} must be an array; got a {type(array).__name__}: convert it with numpy.asarray first"
+            )
         shape = tuple(array.shape)
         letters = axes.split()
         open_ended = letters[0] == "..."

@@ -177,7 +177,7 @@ def describe_component(name: str) -> str:
     import inspect
 
     from attnlab.interfaces import settings_of
-    from attnlab.registry import KINDS, entries, entry
+    from attnlab.registry import KINDS, entries, entry, may_have_it
     from attnlab.settings import describe
 
     head, colon, rest = name.partition(":")
@@ -194,7 +194,8 @@ def describe_component(name: str) -> str:
         from attnlab.errors import did_you_mean
 
         known = [n for kind in KINDS for n in entries(kind)]
-        raise UnknownName(f"no component {name!r}{did_you_mean(name, known)}; `attnlab list` prints them all")
+        near = did_you_mean(name, known)
+        raise UnknownName(f"no component {name!r}{near}; `attnlab list` prints them all{may_have_it()}")
     blocks = []
     for e in found:
         cls: Any = e.cls

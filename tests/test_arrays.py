@@ -10,7 +10,7 @@ import pytest
 from autograd.test_util import check_grads
 from scipy import special
 
-from attnlab import detach, namespace
+from attnlab import ShapeError, detach, namespace
 from attnlab.arrays import as_float, to_numpy
 
 NP = namespace(np.zeros(1))
@@ -325,3 +325,8 @@ def test_torch_additions_are_differentiable_and_safe(torch):
         assert torch.isfinite(g).all(), name
         np.testing.assert_allclose(to_numpy(y), getattr(NP, name)(to_numpy(x)), rtol=1e-14, atol=1e-300, err_msg=name)
     assert not detach(x).requires_grad
+
+
+def test_as_float_refuses_ragged_lists_by_name():
+    with pytest.raises(ShapeError, match="V must be an array, or lists of lists of the same length"):
+        as_float([[1.0], [2.0, 3.0]], "V")

@@ -83,6 +83,10 @@ def test_scikit_learn_takes_it():
         ({"Q": np.ones((N + 1, Q, D))}, ShapeError, "axis 'n' disagrees: Q has 7, K has 6"),
         ({"Q": np.ones((N, D))}, ShapeError, r"Q must have 3 axes, \(n, q, d\)"),
         ({"Q": np.full((N, Q, D), "x")}, TypeError, "Q must hold real numbers; got dtype <U1"),
+        ({"K": [[[1.0, 2.0], [3.0]]]}, ShapeError, "^K must be an array, or lists of lists of the same length"),
+        ({"mask": [[True], [True, False]]}, ShapeError, "^mask must be an array, or lists of lists of the same length"),
+        ({"gold": [[[1.0]], [[1.0, 0.0]]]}, ShapeError, "^gold must be an array, or lists of lists of the same length"),
+        ({"target": [[1], [1, 0]]}, ShapeError, "^target must be an array, or lists of lists of the same length"),
         ({"mask": np.ones((N, Q, K))}, TypeError, "mask must be boolean, True = may attend; got dtype float64"),
         ({"mask": np.ones((N, Q, K + 1), dtype=bool)}, ShapeError, r"does not broadcast to \(n, q, k\) = \(6, 3, 4\)"),
         ({"gold": np.ones((N, Q))}, ShapeError, r"gold must be \(n, q, k\) = \(6, 3, 4\); got shape \(6, 3\)"),
@@ -109,6 +113,29 @@ def test_masks_broadcast_and_dead_rows_are_not_alive():
     mask = np.ones((N, Q, K), dtype=bool)
     mask[2, 1] = False
     assert (~example(mask=mask).alive).nonzero() == (2, 1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("name", "row"), [("Q", "query"), ("K", "key"), ("V", "value"), ("target", "query")])
+def test_what_is_read_must_be_finite_and_the_rest_is_zero(name, row, bad):
+    mask = np.ones((N, Q, K), dtype=bool)
+    mask[2, 1] = mask[3, :, 2] = False  # query 1 of example 2 and key 2 of example 3 are padding
+    data = example(mask=mask).astype(np.float32)
+    assert data.finite() is data
+    at = (2, 1) if row == "query" else (3, 2)
+    getattr(data, name)[at] = bad
+    clean = data.finite()
+    assert (getattr(clean, name)[at] == 0).all()
+    assert getattr(clean, name).dtype == np.float32
+    assert not np.isfinite(getattr(data, name)).all()  # the examples themselves stay as they are
+    others = ~np.isfinite(getattr(data, name))
+    np.testing.assert_array_equal(getattr(clean, name)[~others], getattr(data, name)[~others])
+    getattr(data, name)[[4, 5], 0, 1] = bad
+    said = rf"^{name} must be finite where it is read: example 4, {row} 0 holds {bad} \(2 of 6 examples have such\)"
+    with pytest.raises(ValueError, match=said):
+        data.finite()
+    (other,) = {"Q", "K"} - {name} if name in "QK" else {"Q"}
+    assert data.finite(other) is data
 
 
 def test_integers_become_floats_and_float32_stays():

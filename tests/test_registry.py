@@ -266,6 +266,35 @@ def test_a_metrics_direction_is_checked(notebook):
         attnlab.register(type("Mine", (attnlab.Metric,), body))
 
 
+@pytest.mark.parametrize("name", ["seed", "similarity", "status", "run_id", "plugin_versions", "metric", "value"])
+def test_a_metric_may_not_be_called_as_another_column(notebook, name):
+    body = {"name": name, "measure": lambda self, data, W: 7.0}
+    with pytest.raises(ComponentError, match=rf"Mine\.name: '{name}' is a column of the results table"):
+        attnlab.register(type("Mine", (attnlab.Metric,), body))
+
+
+def test_a_metric_needs_no_setting(notebook):
+    def init(self, top):
+        self.top = top
+
+    body = {"name": "mine", "__init__": init, "measure": lambda self, data, W: 0.0}
+    with pytest.raises(
+        ComponentError, match=r"init__\(self, top\): a sweep measures with the defaults; give 'top' one"
+    ):
+        attnlab.register(type("Mine", (attnlab.Metric,), body))
+
+
+def test_a_model_has_the_settings_that_a_run_fills_in(notebook):
+    def init(self, steps=3, random_state=None):
+        self.steps, self.random_state = steps, random_state
+
+    body = dict.fromkeys(("fit", "predict", "align", "score"), lambda self, data: None)
+    with pytest.raises(
+        ComponentError, match=r"mechanism and random_state, which a run fills in; here mechanism is miss"
+    ):
+        attnlab.register(type("Mine", (attnlab.Model,), {"name": "mine", "__init__": init, **body}))
+
+
 def test_what_is_refused_is_an_attnlab_error():
     for call in (
         lambda: attnlab.get("similarity", "x"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnlab import ShapeError, check_shapes
-from attnlab.shapes import broadcast_leading
+from attnlab.shapes import as_array, broadcast_leading
 
 
 def test_sizes_by_letter():
@@ -60,3 +60,17 @@ def test_leading_axes_broadcast_just_as_numpys(a, b, c):
 def test_leading_axes_are_checked_among_all():
     with pytest.raises(ShapeError, match=r"leading axes do not broadcast: Q has \(2,\), K has \(3,\)"):
         check_shapes(Q=("... q d", np.ones((2, 5, 4))), K=("... k d", np.ones((3, 6, 4))))
+
+
+def test_what_is_no_array_is_refused():
+    with pytest.raises(TypeError, match=r"Q must be an array; got a list: convert it with numpy\.asarray first"):
+        check_shapes(Q=("q d", [[1]]))
+
+
+def test_ragged_lists_are_refused_by_name():
+    np.testing.assert_array_equal(as_array([[1, 2], [3, 4]], "K"), [[1, 2], [3, 4]])
+    for ragged in ([[1, 2], [3]], [[1, [2]], [3, 4]], [np.ones((2, 3)), np.ones((3, 3))]):
+        with pytest.raises(
+            ShapeError, match=r"^K must be an array, or lists of lists of the same length; .*pad the shorter"
+        ):
+            as_array(ragged, "K")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attnlab.errors import UnknownName
-from attnlab.registry import entry
+from attnlab.errors import AmbiguousName, UnknownName
+from attnlab.registry import Own, entry
 from attnlab.sweeps.frame import AXES, FIRST, LAST, metric_columns
 
 __all__ = ["direction_of", "summarise", "t_interval"]
@@ -38,8 +38,8 @@ def t_interval(values: Any, level: float = 0.95) -> tuple[float, float, float, i
 def direction_of(metric: str) -> str | None:
     """Which way is better: "up", "down" or None; None too for a metric that is not installed here."""
     try:
-        direction: str | None = entry("metric", metric).cls.direction  # type: ignore[attr-defined]
-    except UnknownName:
+        direction: str | None = entry("metric", Own(metric)).cls.direction  # type: ignore[attr-defined]
+    except (UnknownName, AmbiguousName):
         return None
     return direction
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from attnlab.commands.options import plugin_options, use_plugins
+
 __all__ = ["cite", "new", "references", "template"]
 
 PROJECT = """\
@@ -115,8 +117,10 @@ def references(experiment: Any) -> dict[str, Iterable[str]]:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def cite(files: tuple[str, ...]) -> int:
+@plugin_options
+def cite(files: tuple[str, ...], plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Print the sources of everything that the experiments of FILE... use."""
+    use_plugins(blocked, plugin_files)
     from attnlab.sweeps.experiment import read
 
     merged: dict[str, dict[str, None]] = {}

@@ -1,7 +1,8 @@
 """The engine under `Mechanism`: one pass of compare, normalise, sum up, with masks, blocks of queries and state.
 
 What it promises to parts: shapes are checked, masks are one boolean array, scores that may not be attended to are -inf, a
-query that may attend to nothing is shown zeros and struck out after, and no part is called without keys and queries.
+query that may attend to nothing is shown zeros and struck out after, what nobody may read is finite, and no part is called
+without keys and queries.
 """
 
 from __future__ import annotations
@@ -97,6 +98,11 @@ def context_of(
     arrays = {"Q": ("... q d", Q), "K": (f"... k {dims}", K)}
     sizes = check_shapes(**arrays) if V is None else check_shapes(**arrays, V=("... k v", V))
     q, k = sizes["q"], sizes["k"]
+    if 0 in (Q.shape[-1], K.shape[-1]) and similarity.content_free is not True:
+        raise ShapeError(
+            f"the similarity {similarity.name!r} compares features, and there are none: Q is (..., q, d) = "
+            f"{tuple(Q.shape)}, K is (..., k, {dims}) = {tuple(K.shape)}"
+        )
     lead = broadcast_leading(("Q", tuple(Q.shape[:-2])), ("K", tuple(K.shape[:-2])))
     q_index, k_index = _index("q", q_index, q), _index("k", k_index, k)
     if lengths is None:
@@ -211,6 +217,7 @@ def weigh(
         alive = xp.any(M, axis=-1, keepdims=True)
         shown = M | ~alive
         n_allowed = xp.sum(xp.astype(shown, Q.dtype), axis=-1, keepdims=True)
+        Q, K = _legible(Q, alive), _legible(K, xp.any(M, axis=-2)[..., None])
     available = {**context.given, "mask": shown, "n_allowed": n_allowed}
     dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": K.shape[-1]}
 
@@ -231,6 +238,20 @@ def weigh(
     if places.reweigh is not Position.reweigh:
         W = _whole(parts.position, "reweigh", do("position", "reweigh", W=W, Q=Q, K=K), shape)
     return W if M is None else xp.where(M, W, xp.zeros_like(detach(W)))
+
+
+def _legible(X: Any, read: Any) -> Any:
+    """Queries or keys X, zeros where nobody may read them if some hold NaN or infinity: in gradients 0 * NaN is NaN."""
+    return X if _all_finite(X) else namespace(X).where(read, X, namespace(X).zeros_like(detach(X)))
+
+
+def _all_finite(X: Any) -> bool:
+    """Whether all is finite. JAX's arrays, whose numbers cannot be asked for while they are traced, are taken to be."""
+    plain = detach(X)
+    if type(plain).__module__.startswith("jax"):
+        return True
+    xp = np if isinstance(plain, np.ndarray) else namespace(plain)
+    return bool(xp.all(xp.isfinite(plain)))
 
 
 def _done(part: Any, verb: str, learned: Mapping[str, Any], dims: Mapping[str, int], **nouns: Any) -> Any:
@@ -269,18 +290,34 @@ def _whole(part: Any, verb: str, X: Any, shape: tuple[int, ...]) -> Any:
 
 
 def aggregate(parts: Parts, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
-    """Y (..., q, v). With no key at all it is zero."""
+    """Y (..., q, v). With no key at all it is zero. What a forbidden value holds changes nothing, NaN neither."""
     xp = namespace(W, V)
     if W.shape[-1] == 0:
         lead = broadcast_leading(("W", tuple(W.shape[:-2])), ("V", tuple(V.shape[:-2])))
         return xp.zeros((*lead, W.shape[-2], V.shape[-1]), dtype=V.dtype)
-    available = {**context.given, "W": W, "V": V, "Q": Q, "K": K}
+    available = {**context.given, "W": W, "Q": Q, "K": K}
     dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}
     if not asks_for(parts.aggregator, "aggregate").isdisjoint(("mask", "n_allowed")):
         M = xp.ones((1, 1), dtype=xp.bool) if context.M is None else context.M
         counted = xp.astype(xp.broadcast_to(M, W.shape), W.dtype)
         available |= {"mask": M, "n_allowed": xp.sum(counted, axis=-1, keepdims=True)}
-    return _done(parts.aggregator, "aggregate", params["aggregator"], dims, **available)
+
+    def summed(V: Any) -> Any:
+        return _done(parts.aggregator, "aggregate", params["aggregator"], dims, V=V, **available)
+
+    if context.M is None or _all_finite(V):
+        return summed(V)
+    plain = detach(V)
+    spoilt, zero = ~xp.isfinite(plain), xp.zeros_like(plain)
+    Y = summed(xp.where(spoilt, zero, V))
+    seen = xp.broadcast_to(context.M, (*context.M.shape[:-2], *W.shape[-2:])) & xp.any(spoilt, axis=-1)[..., None, :]
+    reached = xp.any(
+        seen, axis=-1, keepdims=True
+    )  # (..., q, 1): those that may attend to such a value get what it makes
+    if not xp.any(reached):
+        return Y
+    with np.errstate(invalid="ignore"):
+        return Y + xp.where(reached, detach(summed(plain)) - detach(Y), xp.zeros_like(detach(Y)))
 
 
 def weigh_in_steps(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from attnlab.arrays import as_float
 from attnlab.errors import SettingError
-from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.mechanisms.mechanism import Mechanism, generator
+from attnlab.registry import Own
 
 __all__ = ["attend", "attention_weights"]
 
@@ -17,11 +16,11 @@ def attend(
     Q: Any,
     K: Any,
     V: Any,
-    similarity: Any = "scaled_dot",
-    normaliser: Any = "softmax",
-    aggregator: Any = "weighted_sum",
-    position: Any = "none",
-    mask: Any = "all",
+    similarity: Any = Own("scaled_dot"),
+    normaliser: Any = Own("softmax"),
+    aggregator: Any = Own("weighted_sum"),
+    position: Any = Own("none"),
+    mask: Any = Own("all"),
     params: Any = None,
     rng: Any = None,
 ) -> Any:
@@ -35,8 +34,8 @@ def attend(
     K : array (..., k, d)
     V : array (..., k, v)
     similarity, normaliser, aggregator, position : name, {name: {setting: value}}, or object
-    mask : the same, or a boolean array broadcast to (..., q, k), or a list of these
-        True = may attend.
+    mask : the same, or a boolean array broadcast to (..., q, k), or a list of these, or None
+        True = may attend; None forbids nothing.
     params : dict, what `Mechanism.init` returned, or None
     rng : numpy.random.Generator, int or None
         Starts the arrays to learn of parts that have some, when params is None. Without it attend is deterministic.
@@ -67,10 +66,10 @@ def attend(
 def attention_weights(
     Q: Any,
     K: Any,
-    similarity: Any = "scaled_dot",
-    normaliser: Any = "softmax",
-    position: Any = "none",
-    mask: Any = "all",
+    similarity: Any = Own("scaled_dot"),
+    normaliser: Any = Own("softmax"),
+    position: Any = Own("none"),
+    mask: Any = Own("all"),
     params: Any = None,
     rng: Any = None,
 ) -> Any:
@@ -83,7 +82,7 @@ def attention_weights(
     array([[0.25, 0.25, 0.25, 0.25]])
     """
     Q, K = as_float(Q, "Q"), as_float(K, "K")
-    mechanism = Mechanism(similarity, normaliser, "weighted_sum", position, mask)
+    mechanism = Mechanism(similarity, normaliser, position=position, mask=mask)
     params, rng = _started(mechanism, params, rng, Q, K, K)
     return mechanism.weights(params, Q, K, rng=rng)
 
@@ -93,7 +92,7 @@ def _started(mechanism: Mechanism, params: Any, rng: Any, Q: Any, K: Any, V: Any
         raise SettingError(f"params must be what Mechanism.init returned, a dict by part; got {type(params).__name__}")
     if rng is None:
         return params, None
-    rng = np.random.default_rng(rng)
+    rng = generator(rng)
     if params is None:
         params = mechanism.init(rng, Q.shape[-1], K.shape[-1], V.shape[-1])
         params = {role: {n: _as_like(a, Q) for n, a in learned.items()} for role, learned in params.items()}

@@ -10,8 +10,8 @@ import numpy as np
 
 from attnlab.arrays import as_float, namespace
 from attnlab.errors import NotInitialised, SettingError, ShapeError, did_you_mean
-from attnlab.injection import call, check_learned, needs
-from attnlab.interfaces import Mask, MechanismComponent, Source
+from attnlab.injection import asks_for, call, check_learned, needs
+from attnlab.interfaces import EVERY_VERB, VERBS, Mask, MechanismComponent, Source, names_of, settings_of
 from attnlab.mechanisms.engine import (
     Params,
     Parts,
@@ -23,10 +23,11 @@ from attnlab.mechanisms.engine import (
     weigh,
     weigh_in_steps,
 )
-from attnlab.registry import build
-from attnlab.settings import checked
+from attnlab.parts.masks import AllKeys
+from attnlab.registry import Own, build
+from attnlab.settings import checked, checked_one
 
-__all__ = ["Mechanism"]
+__all__ = ["Mechanism", "generator"]
 
 LEARNING = ("similarity", "normaliser", "aggregator", "position")
 ROLES = (*LEARNING, "mask")
@@ -41,8 +42,8 @@ class Mechanism(MechanismComponent):
     Parameters
     ----------
     similarity, normaliser, aggregator, position : name, {name: {setting: value}}, or object
-    mask : the same, or a boolean array broadcast to (..., q, k), or a list of these, which combine by "and"
-        True = may attend.
+    mask : the same, or a boolean array broadcast to (..., q, k), or a list of these, which combine by "and", or None
+        True = may attend; None forbids nothing.
 
     Notes
     -----
@@ -68,11 +69,11 @@ class Mechanism(MechanismComponent):
 
     def __init__(
         self,
-        similarity: Any = "scaled_dot",
-        normaliser: Any = "softmax",
-        aggregator: Any = "weighted_sum",
-        position: Any = "none",
-        mask: Any = "all",
+        similarity: Any = Own("scaled_dot"),
+        normaliser: Any = Own("softmax"),
+        aggregator: Any = Own("weighted_sum"),
+        position: Any = Own("none"),
+        mask: Any = Own("all"),
     ) -> None:
         self.similarity = similarity
         self.normaliser = normaliser
@@ -87,13 +88,13 @@ class Mechanism(MechanismComponent):
 
     # -- settings -----------------------------------------------------------------------------------------------
     def parts(self) -> Parts:
-        """The parts as objects, names looked up."""
+        """The parts as objects, names looked up, settings of objects in their ranges."""
         masks = self.mask if isinstance(self.mask, (list, tuple)) else [self.mask]
         return Parts(
-            build("similarity", self.similarity),
-            build("normaliser", self.normaliser),
-            build("aggregator", self.aggregator),
-            build("position", self.position),
+            _built("similarity", self.similarity),
+            _built("normaliser", self.normaliser),
+            _built("aggregator", self.aggregator),
+            _built("position", self.position),
             tuple(_as_mask(m) for m in masks),
         )
 
@@ -134,8 +135,11 @@ class Mechanism(MechanismComponent):
     # -- learning -----------------------------------------------------------------------------------------------
     def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> Params:
         """Arrays to learn, by part: {"similarity": {...}, "normaliser": {...}, "aggregator": {...}, "position": {...}}."""
-        rng = np.random.default_rng(rng)
+        rng = generator(rng)
         dims = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
+        for name, size in dims.items():
+            if not isinstance(size, (int, np.integer)) or size < 0:
+                raise ShapeError(f"{name} must be a number of features, an integer from 0; got {size!r}")
         parts = self.parts()
         return {role: _init_part(getattr(parts, role), rng, dims) for role in LEARNING}
 
@@ -265,9 +269,30 @@ class Mechanism(MechanismComponent):
 # --------------------------------------------------------------------------------------------------------------------
 # settings and params
 # --------------------------------------------------------------------------------------------------------------------
+def generator(rng: Any) -> np.random.Generator:
+    """A random generator from what a user may give for one."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"rng must be a numpy.random.Generator, an integer from 0, or None; got {rng!r}") from error
+
+
+def _built(kind: str, given: Any) -> Any:
+    """A part as an object. Names have their settings checked on the way; those of an object are checked here."""
+    part = build(kind, given)
+    if part is given:
+        for setting, parameter in settings_of(type(part)).items():
+            value = getattr(part, setting, parameter.default)
+            if value is not parameter.default:
+                checked_one(kind, type(part), setting, value)
+    return part
+
+
 def _as_mask(mask: Any) -> Any:
+    if mask is None:
+        return AllKeys()
     if isinstance(mask, (str, Mapping, Mask)):
-        return build("mask", mask)
+        return _built("mask", mask)
     if not hasattr(mask, "dtype"):
         raise SettingError(
             f"a mask is a name, a {{name: {{setting: value}}}} mapping, an object, a boolean array, or a list of these; "
@@ -310,6 +335,13 @@ def _completed(parts: Parts, params: Params | None, Q: Any, K: Any, V: Any) -> P
                     f"params has {', '.join(learned)} for the {role} {part.name!r}, which has nothing to learn"
                 )
             continue
+        asked = frozenset().union(*(asks_for(part, verb) - set(nouns) for verb, nouns in VERBS[role].items()))
+        if unknown := set(learned) - (known := asked - set(EVERY_VERB)):
+            first = sorted(unknown)[0]
+            raise SettingError(
+                f"params has an unknown array {first!r} for the {role} {part.name!r}{did_you_mean(first, known)}; "
+                f"it has {names_of(sorted(known))}"
+            )
         missing = needs(part) - set(learned)
         if given is None and not missing:  # whether it learns is a matter of its settings
             dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}

@@ -162,15 +162,20 @@ class AttentionAligner(Model, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            When a number to learn from is NaN or infinite; where nothing may be read, by the mask, anything may stand.
         """
         checked("model", type(self), self.get_params(deep=False))
-        X = self._needed(alignment_data(X, y), "fit")
+        X = self._learnable(alignment_data(X, y), "fit")
         seeds = seed_sequence(self.random_state).spawn(4)
         streams = [np.random.default_rng(s) for s in seeds]
         if self.early_stopping and validation is None:
             X, validation = held_out(X, self.validation_fraction, streams[3])
         if validation is not None:
-            validation = self._needed(alignment_data(validation), "fit's validation data")
+            validation = self._learnable(alignment_data(validation), "fit's validation data")
 
         self.mechanism_ = _mechanism(self.mechanism)
         start = cast(self._init(streams[0], X), X.Q.dtype)
@@ -339,6 +344,14 @@ class AttentionAligner(Model, BaseEstimator):
         error = float(((Y[alive] - target) ** 2).mean())
         return 1 - error / spread if spread > 0 else (1.0 if error == 0 else 0.0)
 
+    def _learnable(self, X: AlignmentData, verb: str) -> AlignmentData:
+        """Examples with all that is needed, finite where it is read."""
+        X = self._needed(X, verb)
+        try:
+            return X.finite("Q", "K", *(("V", "target") if self.objective == "values" else ()))
+        except ValueError as error:
+            raise ValueError(f"{verb}: {error}") from None
+
     def _needed(self, X: AlignmentData, verb: str) -> AlignmentData:
         needed = "gold" if self.objective == "alignment" else "target"
         if self.mix == "predictions" and (
@@ -349,8 +362,11 @@ class AttentionAligner(Model, BaseEstimator):
                 + ('objective="alignment"' if self.objective == "alignment" else "float targets")
             )
         if getattr(X, needed) is None:
+            other = {"gold": "values", "target": "alignment"}[needed]
+            has = "target" if needed == "gold" else "gold"
+            instead = "" if getattr(X, has) is None else f'; it has {has}, to learn from with objective="{other}"'
             raise SettingError(
-                f'{verb} with objective="{self.objective}" needs AlignmentData with {needed}; it has none'
+                f'{verb} with objective="{self.objective}" needs AlignmentData with {needed}; it has none{instead}'
             )
         if needed == "target" and X.is_classification and X.target is not None and X.target.size:
             low, high = int(X.target.min()), int(X.target.max())

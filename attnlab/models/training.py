@@ -26,6 +26,8 @@ __all__ = [
     "seed_sequence",
 ]
 
+AT_FIRST = "before anything was learned: look at the data, at their scale and for NaN in them, and at the mechanism"
+
 Tree = Any  # nested dicts of arrays
 Loss = Callable[[Tree, Any], Any]  # (params, examples' indices or None for all) -> scalar
 
@@ -193,10 +195,12 @@ def minimise_adam(
     for step in range(1, steps + 1):
         value, gradients = gradient(arrays, next(batches))
         curve.append(float(value))
-        _finite(curve[-1], step, steps, hint)
+        _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
         arrays = adam.step(arrays, clipped(gradients, clip_norm))
         if not all(np.isfinite(a).all() for a in arrays):
-            raise Diverged(f"a learned array is not finite after step {step} of {steps} ({hint})", step)
+            steep = step == 1 and not all(np.isfinite(g).all() for g in gradients)
+            why = f"its gradient is not, {AT_FIRST}" if steep else hint
+            raise Diverged(f"a learned array is not finite after step {step} of {steps} ({why})", step)
         if (
             watch is not None
             and (step % watch.every == 0 or step == steps)
@@ -233,7 +237,8 @@ def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = N
 
     def value_and_gradient(x: Any) -> tuple[float, Any]:
         value, gradients = gradient(unravel(x))
-        _finite(float(value), len(curve) + 1, steps, "L-BFGS-B: scale the inputs, or use Adam")
+        hint = "L-BFGS-B: scale the inputs, or use Adam"
+        _finite(float(value), len(curve) + 1, steps, AT_FIRST if np.array_equal(x, start) else hint)
         return float(value), np.concatenate([np.ravel(g).astype(np.float64) for g in gradients])
 
     def after(intermediate_result: Any) -> None:

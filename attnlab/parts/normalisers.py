@@ -185,7 +185,8 @@ class Sparsemax(Normaliser):
         rank = xp.astype(xp.arange(1, S.shape[-1] + 1), S.dtype)
         inside = 1 + rank * descending > xp.cumulative_sum(descending, axis=-1)
         least = xp.min(xp.where(inside, descending, xp.zeros_like(descending)), axis=-1, keepdims=True)
-        support = detach(Z) >= least  # with all that equal the least one, so that rounding cannot part them
+        # with all that equal the least one, so that rounding cannot part them; NaN is among them, and stays NaN
+        support = ~(detach(Z) < least)
         size = xp.sum(xp.astype(support, S.dtype), axis=-1, keepdims=True)
         zero = xp.zeros_like(detach(Z))
         tau = (xp.sum(xp.where(support, Z, zero), axis=-1, keepdims=True) - 1) / size
@@ -208,8 +209,10 @@ class Entmax(Normaliser):
 
     Notes
     -----
-    tau is found by bisection on scores without gradient and then moved by one Newton step with gradient, which gives the
-    gradient of the implicit function. One key gets all the weight once its score leads by 1 / (alpha - 1).
+    What is bisected is the weight m of the best key, tau = -m^(alpha-1): it lies between 1/k and 1, so that tau is found to
+    full relative precision however small it is. The weights at both ends of the last bracket are then mixed, so that they sum
+    to one; the true ones lie between, key by key. The gradient is that of the implicit function, proposition 2 of the paper.
+    One key gets all the weight once its score leads by 1 / (alpha - 1).
 
     References
     ----------
@@ -236,42 +239,48 @@ class Entmax(Normaliser):
         xp = namespace(S)
         if self.alpha == 1:
             return xp.softmax(S, axis=-1)
-        Z = (self.alpha - 1) * (S - xp.max(detach(S), axis=-1, keepdims=True))  # the largest is 0
-        tau = self._bisect(xp, detach(Z))
-        p = self._weights(xp, Z, tau)
-        # Newton: tau - f / f', f = sum p - 1 with its gradient, f' without
-        q = detach(self._slope(xp, detach(Z), tau))
-        tau = tau + (xp.sum(p, axis=-1, keepdims=True) - 1) / xp.sum(q, axis=-1, keepdims=True)
-        p = self._weights(xp, Z, tau)
-        return p / xp.sum(p, axis=-1, keepdims=True)
+        plain = detach(S)
+        W = self._solve(xp, (self.alpha - 1) * (xp.max(plain, axis=-1, keepdims=True) - plain))
+        return W + self._change(xp, W, S)
 
-    def _weights(self, xp: Any, Z: Any, tau: Any) -> Any:
-        return _positive_power(xp, Z - tau, 1 / (self.alpha - 1))
+    def _solve(self, xp: Any, gap: Any) -> Any:
+        """W of scores that lie gap / (alpha - 1) below the best of their row."""
+        one, zero = xp.ones_like(gap[..., :1]), xp.zeros_like(gap[..., :1])
+        gap = xp.minimum(gap, one)  # from a gap of 1 on a key has no weight, whatever the others
+        low, high = one / gap.shape[-1], one
+        for _ in range(60 if "64" in str(gap.dtype) else 30):
+            middle = (low + high) / 2
+            enough = xp.sum(self._weights(xp, gap, middle), axis=-1, keepdims=True) >= 1
+            low, high = xp.where(enough, low, middle), xp.where(enough, middle, high)
+        less, more = self._weights(xp, gap, low), self._weights(xp, gap, high)
+        short = 1 - xp.sum(less, axis=-1, keepdims=True)
+        width = xp.sum(more, axis=-1, keepdims=True) - 1 + short
+        share = xp.where(width > 0, xp.maximum(short, zero) / xp.where(width > 0, width, one), one)
+        W = (1 - share) * less + share * more
+        return W / xp.sum(W, axis=-1, keepdims=True)
 
-    def _slope(self, xp: Any, Z: Any, tau: Any) -> Any:
-        """-dp/dtau."""
-        exponent = 1 / (self.alpha - 1)
-        return exponent * _positive_power(xp, Z - tau, exponent - 1)
+    def _weights(self, xp: Any, gap: Any, best: Any) -> Any:
+        """(best^(alpha-1) - gap)^(1/(alpha-1)), or 0: the weights when the best key has weight `best`. NaN stays NaN."""
+        most = math.log(float(xp.finfo(gap.dtype).max)) - 1
+        ratio = gap * xp.exp(xp.minimum(-(self.alpha - 1) * xp.log(best), xp.ones_like(best) * most))
+        inside, zero = ~(ratio >= 1), xp.zeros_like(gap)
+        ratio = xp.where(inside, ratio, zero)
+        return xp.where(inside, best * xp.exp(xp.log1p(-ratio) / (self.alpha - 1)), zero)
 
-    def _bisect(self, xp: Any, Z: Any) -> Any:
-        low = xp.max(Z, axis=-1, keepdims=True) - 1  # there sum p >= 1
-        width = xp.ones_like(low)
-        for _ in range(60 if "64" in str(Z.dtype) else 30):
-            width = width / 2
-            middle = low + width
-            total = xp.sum(self._weights(xp, Z, middle), axis=-1, keepdims=True)
-            low = xp.where(total >= 1, middle, low)
-        return low
+    def _change(self, xp: Any, W: Any, S: Any) -> Any:
+        """0, with the gradient of W: u (dS - u.dS / sum u), u = W^(2-alpha) where there is weight."""
+        inside, zero = ~(W <= 0), xp.zeros_like(W)
+        base = xp.where(inside, W, xp.ones_like(W))
+        if self.alpha > 2:  # the root of the largest number is the largest u
+            base = xp.maximum(base, zero + float(xp.finfo(W.dtype).max) ** (-0.5 / (self.alpha - 2)))
+        u = xp.where(inside, base ** (2 - self.alpha), zero)
+        dS = xp.where(inside, S, zero)
+        dS = dS - detach(dS)
+        dS = dS - xp.take_along_axis(dS, xp.argmax(u, axis=-1)[..., None], axis=-1)  # else the largest u cancels itself
+        return u * (dS - xp.sum(u * dS, axis=-1, keepdims=True) / xp.sum(u, axis=-1, keepdims=True))
 
     def operations(self, n_keys: int) -> float:
         return 100.0 * n_keys if self.alpha != 1 else 3.0 * n_keys
-
-
-def _positive_power(xp: Any, X: Any, exponent: float) -> Any:
-    """max(X, 0) ** exponent, with gradient 0 where X <= 0."""
-    positive = detach(X) > 0
-    one = xp.ones_like(detach(X))
-    return xp.where(positive, xp.where(positive, X, one) ** exponent, xp.zeros_like(one))
 
 
 class Sigmoid(Normaliser):

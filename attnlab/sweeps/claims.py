@@ -13,7 +13,7 @@ from attnlab.registry import entry
 from attnlab.sweeps.columns import as_cell
 from attnlab.sweeps.located import At, Document, short
 
-__all__ = ["FORMS", "Claim", "Table", "check_claims", "check_metric"]
+__all__ = ["FORMS", "Claim", "Table", "check_selections", "column_of_metric", "with_columns"]
 
 FORMS = ("better", "equal", "at_least", "at_most", "correlation")
 Selection = Annotated[dict[str, Any], Len(1)]
@@ -91,12 +91,27 @@ class Claim(BaseModel):
         return [(("equal", i), chosen) for i, chosen in enumerate(self.equal or [])]
 
 
-def check_metric(document: Document, name: str, at: At) -> None:
-    """Note a metric that is not registered."""
+def column_of_metric(document: Document, name: str, at: At) -> str:
+    """The column that a metric, named bare or `distribution:name`, has in the results; one that is not there is noted."""
     try:
-        entry("metric", name)
+        return entry("metric", name).shown
     except (UnknownName, AmbiguousName) as error:
         document.problem(at, str(error))
+        return name
+
+
+def with_columns(document: Document, claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """The claims, each metric called as its column in the results; those that are not there are noted."""
+    named = []
+    for i, claim in enumerate(claims):
+        at: At = ("claims", i)
+        if claim.correlation is not None:
+            pair = [column_of_metric(document, m, (*at, "correlation", j)) for j, m in enumerate(claim.correlation)]
+            named.append(claim.model_copy(update={"correlation": pair}))
+        else:
+            column = column_of_metric(document, str(claim.metric), (*at, "metric"))
+            named.append(claim.model_copy(update={"metric": column}))
+    return tuple(named)
 
 
 class Table:
@@ -140,12 +155,10 @@ def _key(value: Any) -> tuple[bool, Any]:
     return isinstance(value, bool), value  # True is not 1
 
 
-def check_claims(document: Document, claims: Sequence[Claim], table: Table) -> None:
+def check_selections(document: Document, claims: Sequence[Claim], table: Table) -> None:
     """Note every key that is no column of the plan, and every selection that no planned run fits."""
     for i, claim in enumerate(claims):
         at: At = ("claims", i)
-        for j, metric in enumerate(claim.metrics):
-            check_metric(document, metric, (*at, "correlation", j) if claim.correlation else (*at, "metric"))
         good = _check_selection(document, claim.where, (*at, "where"), {}, table)
         for within, chosen in claim.selections():
             place = (*at, *within)

@@ -1,4 +1,8 @@
-"""The dotted columns of a run: what it is made of, under the names that the frame, `--only` and claims use."""
+"""The dotted columns of a run: what it is made of, under the names that the frame, `--only` and claims use.
+
+Masks that are combined are one mapping of several names in a run, `{"causal": {}, "window": {"width": 2}}`; the column
+`mask` is then `causal+window`, with the settings `mask.window.width`.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,47 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attnlab.errors import SettingError, did_you_mean
+from attnlab.registry import Own, entries
 from attnlab.sweeps.grid import PARTS, holds, prefix_of
 from attnlab.sweeps.runs import Run
 
-__all__ = ["ROLES", "columns", "columns_of", "components_of", "only", "with_chosen"]
+__all__ = ["ROLES", "buildable", "columns", "columns_of", "components_of", "only", "with_chosen"]
 
 ROLES = ("task", "mechanism", "model")
+_WORDS = {"True": "true", "False": "false", "None": "null"}  # as Python, and the table, write them
 
 
 def components_of(role: str, spec: Mapping[str, Any]) -> Iterable[tuple[str, str, str, dict[str, Any]]]:
-    """(column, kind, name, settings) of a component and of those among its settings, outermost first."""
-    return _walk(role, role, spec, frozenset())
+    """(column, kind, name, settings) of a component and of those among its settings, outermost first.
+
+    A name without its distribution is attnlab's own.
+    """
+    for _, column, kind, name, settings in _walk(role, role, spec, frozenset()):
+        yield column, kind, Own(name), settings
 
 
 def _walk(
-    column: str, kind: str, spec: Mapping[str, Any], taken: frozenset[str]
-) -> Iterable[tuple[str, str, str, dict[str, Any]]]:
-    ((name, settings),) = spec.items()
-    yield column, kind, name, settings
-    inner_taken = taken | {s for s in settings if s in PARTS} if kind == "mechanism" else frozenset()
-    for setting, value in settings.items():
-        if _is_component(kind, setting, value):
-            yield from _walk(prefix_of(column, setting, taken), setting, value, inner_taken)
+    shown_in: str, kind: str, spec: Mapping[str, Any], taken: frozenset[str]
+) -> Iterable[tuple[str, str, str, str, dict[str, Any]]]:
+    """The same, after the column that shows the name: of masks that are combined one column shows all names."""
+    for name, settings in spec.items():
+        column = shown_in if len(spec) == 1 else f"{shown_in}.{_bare(name)}"
+        yield shown_in, column, kind, name, settings
+        inner_taken = taken | {s for s in settings if s in PARTS} if kind == "mechanism" else frozenset()
+        for setting, value in settings.items():
+            if _is_component(kind, setting, value):
+                yield from _walk(prefix_of(column, setting, taken), setting, value, inner_taken)
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _shown(kind: str, name: str) -> str:
+    """The bare name, unless another distribution gives it as well: two components are never one value."""
+    distribution, qualified, bare = name.rpartition(":")
+    clashes = qualified and any(e.distribution != distribution for e in entries(kind).get(bare, []))
+    return name if clashes else bare
 
 
 def _is_component(kind: str, setting: str, value: Any) -> bool:
@@ -37,14 +60,17 @@ def _is_component(kind: str, setting: str, value: Any) -> bool:
 
 
 def columns_of(role: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a task, a mechanism or a model; names are bare, and a list or mapping is its JSON text.
+    """The columns of a task, a mechanism or a model; names are bare where that is clear, and a list or mapping is its JSON text.
 
     The parts come first, in the order in which attention uses them, then the mechanism they are parts of.
     """
     row: dict[str, Any] = {}
-    found = sorted(components_of(role, spec), key=lambda c: PARTS.index(c[0]) if c[0] in PARTS else len(PARTS))
-    for column, kind, name, settings in found:
-        row[column] = name.rpartition(":")[2]
+    found = sorted(
+        _walk(role, role, spec, frozenset()), key=lambda c: PARTS.index(c[0]) if c[0] in PARTS else len(PARTS)
+    )
+    for shown_in, column, kind, name, settings in found:
+        shown = _shown(kind, name)
+        row[shown_in] = f"{row[shown_in]}+{shown}" if shown_in in row else shown
         row |= {f"{column}.{s}": as_cell(v) for s, v in settings.items() if not _is_component(kind, s, v)}
     return row
 
@@ -77,6 +103,15 @@ def with_chosen(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
+def buildable(kind: str, spec: Mapping[str, Any]) -> Any:
+    """A component of a run as `build` takes it: names without distribution are attnlab's own, combined masks a list."""
+    built = [
+        {Own(name): {s: buildable(s, v) if _is_component(kind, s, v) else v for s, v in settings.items()}}
+        for name, settings in spec.items()
+    ]
+    return built[0] if len(built) == 1 else built
+
+
 def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:
     """The runs that a filter leaves: `similarity=dot,task.d=16`.
 
@@ -106,10 +141,11 @@ def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:
 
 
 def _fits(value: Any, wanted: str) -> bool:
-    shown = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-    if fnmatch.fnmatchcase(shown, wanted):
+    if value is None or isinstance(value, bool):
+        return fnmatch.fnmatchcase(json.dumps(value), _WORDS.get(wanted, wanted))
+    if fnmatch.fnmatchcase(str(value), wanted):
         return True
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)):
         try:
             return float(wanted) == value
         except ValueError:

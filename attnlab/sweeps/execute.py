@@ -6,6 +6,7 @@ So mechanisms are compared on the same examples, seed by seed.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import io
@@ -26,14 +27,14 @@ import attnlab
 from attnlab.data import AlignmentData, Splits
 from attnlab.errors import Diverged, InvalidResult, Unsupported
 from attnlab.injection import asks_for, call
-from attnlab.registry import build, entries, entry
-from attnlab.sweeps.columns import ROLES, components_of, with_chosen
+from attnlab.registry import Own, build, entries, entry
+from attnlab.sweeps.columns import ROLES, buildable, components_of, with_chosen
 from attnlab.sweeps.runs import Result, Run
 
 __all__ = ["data_rng", "execute", "measure", "splits_of", "versions_of"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
-NOTES_KEPT = 10  # sentences: what warned, which metric raised
+NOTES_KEPT = 10  # sentences: what warned, which metric has no number
 ARRAY_LIMIT = 2**16  # numbers: larger arrays are not kept
 
 
@@ -91,11 +92,14 @@ def data_rng(task: Mapping[str, Any], seed: int) -> np.random.Generator:
 
 def splits_of(run: Run) -> Splits:
     """The examples of a run."""
-    task = build("task", run.spec["task"])
+    task = build("task", buildable("task", run.spec["task"]))
     splits = task.make(data_rng(run.spec["task"], run.seed))
     if not isinstance(splits, Splits):
         raise TypeError(f"{type(task).__name__}.make must return Splits; got {type(splits).__name__}")
-    return splits
+    if empty := [condition for condition, data in splits.tests.items() if not len(data)]:
+        raise ValueError(f"{type(task).__name__}.make gives no examples to test on: {', '.join(empty)} has 0")
+    tests = {condition: _guarded(data) for condition, data in splits.tests.items()}
+    return Splits(_guarded(splits.train), _guarded(splits.validation), tests)
 
 
 def _carry_out(run: Run) -> dict[str, Any]:
@@ -169,7 +173,8 @@ def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
     """The run's model, unfitted, with the chosen candidates among its settings."""
     spec = with_chosen(run, chosen)
     ((name, settings),) = spec["model"].items()
-    return entry("model", name).cls(**settings, mechanism=build("mechanism", spec["mechanism"]), random_state=run.seed)
+    mechanism = build("mechanism", buildable("mechanism", spec["mechanism"]))
+    return entry("model", Own(name)).cls(**settings, mechanism=mechanism, random_state=run.seed)
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:
@@ -185,22 +190,39 @@ def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:
 
 
 def measure(data: AlignmentData, W: Any, Y: Any, model: Any, fit_seconds: float) -> tuple[dict[str, float], list[str]]:
-    """Every metric that applies; one that raises is NaN and is named in the second list."""
+    """Every metric that applies, by its column; one that raises is NaN, and what is no number is told in the second list.
+
+    All see the same arrays, which cannot be written to: one that tries raises, and the others measure what there is.
+    """
+    W, Y = _read_only(np.array(W)), _read_only(np.array(Y))
+    available = {"data": _guarded(data), "W": W, "Y": Y, "model": model, "fit_seconds": fit_seconds}
     values: dict[str, float] = {}
-    failures = []
-    for name, found in entries("metric").items():
-        for e in found:
-            shown = name if len(found) == 1 or e.distribution == "attnlab" else e.qualified
-            try:
-                metric = e.cls()
-                if metric.applies(data):
-                    values[shown] = float(
-                        call(metric, "measure", data=data, W=W, Y=Y, model=model, fit_seconds=fit_seconds)
-                    )
-            except Exception as error:
-                values[shown] = float("nan")
-                failures.append(f"metric {shown} raised {type(error).__name__}: {error}")
-    return values, failures
+    notes = []
+    for e in [e for found in entries("metric").values() for e in found]:
+        try:
+            metric = e.cls()
+            if metric.applies(available["data"]):
+                values[e.shown] = value = float(call(metric, "measure", **available))
+                if np.isinf(value):
+                    notes.append(f"metric {e.shown} is infinite, and counts as no value")
+        except Exception as error:
+            values[e.shown] = float("nan")
+            notes.append(f"metric {e.shown} raised {type(error).__name__}: {error}")
+    return values, notes
+
+
+def _read_only(array: Any) -> Any:
+    array.setflags(write=False)
+    return array
+
+
+def _guarded(data: AlignmentData) -> AlignmentData:
+    """The same examples, as views that cannot be written to."""
+    guarded = copy.copy(data)
+    for name, array in vars(data).items():
+        if isinstance(array, np.ndarray):
+            setattr(guarded, name, _read_only(array.view()))
+    return guarded
 
 
 # -- looking back -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 
 from attnlab.errors import SettingError, did_you_mean
-from attnlab.sweeps.claims import Claim, Table, check_claims, check_metric
+from attnlab.registry import Own
+from attnlab.sweeps.claims import Claim, Table, check_selections, column_of_metric, with_columns
 from attnlab.sweeps.columns import ROLES, columns_of
 from attnlab.sweeps.grid import Choice, GridReader
 from attnlab.sweeps.inputs import Inputs
@@ -167,6 +168,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
     layout = _layout(document)
     inputs = Inputs(document.path.parent if document.path else Path())
     written = {key: field.default for key, field in Layout.model_fields.items() if not field.is_required()}
+    written["model"] = Own(written["model"])  # a default means attnlab's own
     written |= document.value
     reader = GridReader(document, _mapping(written["tune"]), inputs)
     roles = [role for role in ROLES if role in written]
@@ -176,19 +178,14 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
     if layout is None:
         document.refuse()
         raise AssertionError("a layout that pydantic refuses has a problem noted")
-    metrics = tuple(dict.fromkeys(layout.metrics))
-    for i, metric in enumerate(layout.metrics):
-        check_metric(document, metric, ("metrics", i))
-    document.refuse()
-    n_runs = math.prod(_count(choices) for choices in grid.values()) * len(seeds)
-    if n_runs > layout.limits.runs:
-        numbers = " x ".join([*(f"{_count(c)} {role}" for role, c in grid.items()), f"{len(seeds)} seeds"])
-        message = f"{n_runs} runs ({numbers}) are more than {layout.limits.runs}; raise `limits: {{runs: N}}` or narrow the grid"
-        document.problem(("limits", "runs"), message)
-        document.refuse()
-    if layout.claims:
+    expandable = document.sound and _check_count(document, grid, seeds, layout.limits.runs)
+    metrics = tuple(
+        dict.fromkeys(column_of_metric(document, metric, ("metrics", i)) for i, metric in enumerate(layout.metrics))
+    )
+    claims = with_columns(document, layout.claims)
+    if expandable and claims:
         rows = {role: [columns_of(role, p.spec) for c in choices for p in c.points()] for role, choices in grid.items()}
-        check_claims(document, layout.claims, Table({**rows, "seed": [{"seed": s} for s in seeds]}, tuple(layout.tune)))
+        check_selections(document, claims, Table({**rows, "seed": [{"seed": s} for s in seeds]}, tuple(layout.tune)))
     document.refuse()
     return Experiment(
         name=layout.name or (document.path.stem if document.path else "experiment"),
@@ -200,12 +197,24 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
         models=grid["model"],
         seeds=seeds,
         metrics=metrics,
-        claims=tuple(layout.claims),
+        claims=claims,
         tune=layout.tune,
         limits=layout.limits,
         inputs=inputs.hashes,
         text=document.text,
     )
+
+
+def _check_count(
+    document: Document, grid: Mapping[str, tuple[Choice, ...]], seeds: tuple[int, ...], limit: int
+) -> bool:
+    """Note a grid of more runs than allowed, before anything is expanded; whether it may be."""
+    n_runs = math.prod(_count(choices) for choices in grid.values()) * len(seeds)
+    if n_runs > limit:
+        numbers = " x ".join([*(f"{_count(c)} {role}" for role, c in grid.items()), f"{len(seeds)} seeds"])
+        message = f"{n_runs} runs ({numbers}) are more than {limit}; raise `limits: {{runs: N}}` or narrow the grid"
+        document.problem(("limits", "runs"), message)
+    return n_runs <= limit
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Of attnlab's own components the class is hashed, of all others the whole module: its syntax tree, without docstrings (and
 comments), so that formatting and documenting change nothing. Where no source can be had, the bytecode. Metrics are no part
-of it. Fields of the tree that are empty are left out: later versions of Python add such fields, and results stay good.
+of a run; those that are not attnlab's own have fingerprints beside its own, and count where they are shown. Fields of the tree that are empty are left out: later versions of Python add such fields, and results stay good.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import inspect
 import linecache
 import sys
 import textwrap
+from collections.abc import Collection
 from types import CodeType
 
-from attnlab.registry import entry
+from attnlab.plugins import BUILTIN
+from attnlab.registry import Entry, entries, entry
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.runs import Run
 
-__all__ = ["fingerprint", "fingerprints"]
+__all__ = ["METRIC", "fingerprint", "fingerprints", "fingerprints_of_metrics"]
+
+METRIC = "metric "  # how the role of a metric's fingerprint begins
 
 
 def fingerprints(run: Run) -> dict[str, str]:
@@ -32,15 +36,24 @@ def fingerprints(run: Run) -> dict[str, str]:
         When a component is not installed any more.
     """
     return {
-        column: f"{name.rpartition(':')[2]}:{_of_name(kind, name)}"
+        column: _of_entry(entry(kind, name))
         for role in ROLES
         for column, kind, name, _ in components_of(role, run.spec[role])
     }
 
 
-def _of_name(kind: str, name: str) -> str:
-    found = entry(kind, name)
-    return fingerprint(found.cls, whole_module=found.distribution != "attnlab")
+def fingerprints_of_metrics(columns: Collection[str]) -> dict[str, str]:
+    """`{"metric <column>": "name:hash"}` for those of the metrics that are installed and not attnlab's own."""
+    return {
+        METRIC + e.shown: _of_entry(e)
+        for found in entries("metric").values()
+        for e in found
+        if e.shown in columns and e.distribution != BUILTIN
+    }
+
+
+def _of_entry(found: Entry) -> str:
+    return f"{found.name}:{fingerprint(found.cls, whole_module=found.distribution != BUILTIN)}"
 
 
 @functools.cache

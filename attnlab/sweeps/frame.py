@@ -10,32 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnlab.interfaces import AXES, FIRST, LAST
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.runs import Result, Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["StoredRun", "frame_of", "load_results", "load_run"]
+__all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "load_run"]
 
 DEFAULT_STORE = "results/attnlab.db"
-FIRST = ("experiment", "run_id")
-AXES = ("task", "test", "similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model", "seed")
-LAST = (
-    "status",
-    "reason",
-    "notes",
-    "attempts",
-    "fit_seconds",
-    "n_parameters",
-    "operations_per_query",
-    "n_tuned",
-    "backend",
-    "executor",
-    "plugin_versions",
-    "attnlab_version",
-    "started_at",
-)
 
 
 def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]:
@@ -59,7 +43,8 @@ def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]
     own = {name: version for name, version in versions.items() if name not in ("python", "numpy")}
     after["plugin_versions"] = " ".join(f"{name}={version}" for name, version in sorted(own.items()))
     for test, metrics in (result.metrics or {"test": {}}).items():
-        yield {**about, "test": test, **{m: v for m, v in metrics.items() if m not in after}, **after}
+        mine = {**about, "test": test}
+        yield {**mine, **{m: v for m, v in metrics.items() if m not in mine and m not in after}, **after}
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
@@ -98,6 +83,8 @@ def frame_of(records: Iterable[tuple[str, Run, Result]], tidy: bool = False) -> 
         return frame
     metrics = metric_columns(frame)
     keys = [c for c in frame.columns if c not in metrics]
+    if not metrics:  # of runs of which none was measured: each is a row all the same
+        return frame.assign(metric="", value=np.nan)
     return frame.melt(id_vars=keys, value_vars=metrics, var_name="metric", value_name="value")
 
 
@@ -153,7 +140,9 @@ def load_run(run_id: str, store: str | os.PathLike[str] = DEFAULT_STORE) -> Stor
     Raises
     ------
     StoreError
-        When there is no such run, or more than one.
+        When there is no such store, or it cannot be read.
+    UnknownName, AmbiguousName
+        When no run, or more than one, has an id that begins so.
     """
     from attnlab.sweeps.store import Store
 

@@ -4,6 +4,7 @@
     normaliser: {entmax: {alpha: 1.5}}                     a name with settings
     normaliser: [softmax, {entmax: {alpha: [1.2, 1.5]}}]   an axis of three
     lengths: {value: [10, 20]}                             a setting that is itself a list or a mapping
+    mask: {value: [causal, window]}                        masks that combine by "and"; in an axis [[causal, window], all]
 
 A setting named for a kind holds a component (`mechanism: {multi_head: {mechanism: {similarity: dot}}}`). `GridReader`
 checks all of it against what the components declare; a `Choice` is the result: counted by multiplication, expanded late.
@@ -22,15 +23,15 @@ from typing import Any
 
 from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
 from attnlab.interfaces import Component, names_of, settings_of
-from attnlab.registry import Entry, entry, names
+from attnlab.registry import Entry, Own, entries, entry, names
 from attnlab.settings import checked_one, describe
 from attnlab.sweeps.inputs import Inputs
 from attnlab.sweeps.located import At, Document, short
 
-__all__ = ["COMPOSED", "FILLED_IN", "PARTS", "Choice", "GridReader", "Point", "prefix_of"]
+__all__ = ["COMPOSED", "FILLED_IN", "PARTS", "Choice", "Combined", "GridReader", "Point", "prefix_of"]
 
 PARTS = ("similarity", "normaliser", "aggregator", "position", "mask")
-COMPOSED = "single_head"  # the mechanism that a mapping of parts stands for
+COMPOSED = Own("single_head")  # the mechanism that a mapping of parts stands for
 FILLED_IN = {"model": ("mechanism", "random_state")}  # settings that the run gives, by kind
 _HOLDS = (*PARTS, "mechanism", "encoder")  # kinds whose components may be settings
 _PLAIN_KINDS = ("task", "metric")  # kinds whose settings are never components
@@ -53,7 +54,7 @@ def prefix_of(prefix: str, setting: str, taken: frozenset[str]) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """One component with one value for each setting, and the candidates of those that are tuned, by column."""
+    """One component (or several masks) with one value for each setting, and the candidates of the tuned, by column."""
 
     spec: dict[str, dict[str, Any]]
     tune: dict[str, tuple[Any, ...]]
@@ -71,7 +72,9 @@ class Choice:
     @property
     def count(self) -> int:
         """How many points there are, without making any."""
-        return math.prod(sum(o.count if isinstance(o, Choice) else 1 for o in options) for _, options in self.settings)
+        return math.prod(
+            sum(o.count if isinstance(o, (Choice, Combined)) else 1 for o in options) for _, options in self.settings
+        )
 
     def points(self) -> Iterator[Point]:
         """Every combination of options, the last setting changing fastest."""
@@ -79,7 +82,7 @@ class Choice:
         for _, options in self.settings:
             axis: list[tuple[Any, Mapping[str, tuple[Any, ...]]]] = []
             for option in options:
-                if isinstance(option, Choice):
+                if isinstance(option, (Choice, Combined)):
                     axis += [(p.spec, p.tune) for p in option.points()]
                 else:
                     axis.append((option, {}))
@@ -89,6 +92,24 @@ class Choice:
             for _, inner in values:
                 tune |= inner
             yield Point({self.name: {s: v for (s, _), (v, _) in zip(self.settings, values, strict=True)}}, tune)
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Several masks as one, by "and": in a run one mapping of several names."""
+
+    masks: tuple[Choice, ...]  # by name, since their order means nothing
+
+    @property
+    def count(self) -> int:
+        """How many points there are, without making any."""
+        return math.prod(mask.count for mask in self.masks)
+
+    def points(self) -> Iterator[Point]:
+        """Every combination of the masks' points."""
+        for points in itertools.product(*(mask.points() for mask in self.masks)):
+            spec = {name: settings for point in points for name, settings in point.spec.items()}
+            yield Point(spec, {column: values for point in points for column, values in point.tune.items()})
 
 
 class GridReader:
@@ -110,19 +131,37 @@ class GridReader:
         self.tuned: set[str] = set()
         self.tunable: set[str] = set()
         self.incomplete = False  # whether some component could not be read
-        self._entries: dict[tuple[str, str], Entry] = {}
 
     # -- components ---------------------------------------------------------------------------------------------
-    def axis(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str] = frozenset()) -> list[Choice]:
+    def axis(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str] = frozenset()) -> list[Any]:
         """A component, or a list of them."""
-        if not isinstance(value, list):
-            found = [self.one(kind, value, at, prefix, taken)]
-        else:
-            found = [self.one(kind, inner, (*at, i), prefix, taken) for i, inner in enumerate(value)]
-            if not value:
-                self.document.problem(at, f"an empty list: give at least one {kind}")
+        items, places = (value, [(*at, i) for i in range(len(value))]) if isinstance(value, list) else ([value], [at])
+        if not items:
+            self.document.problem(at, f"an empty list: give at least one {kind}")
+        read = self._mask if kind == "mask" else self.one
+        found = [read(kind, item, place, prefix, taken) for item, place in zip(items, places, strict=True)]
         self.incomplete |= not found or None in found
         return [choice for choice in found if choice is not None]
+
+    def _mask(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str]) -> Choice | Combined | None:
+        """A mask, or masks that combine: a list within an axis, or {value: [...]}."""
+        if isinstance(value, dict) and list(value) == ["value"]:
+            value, at = value["value"], (*at, "value")
+        if not isinstance(value, list):
+            return self.one(kind, value, at, prefix, taken)
+        if not value:
+            self.document.problem(at, "an empty list combines no masks: give at least one")
+            return None
+        found: dict[str, Choice] = {}
+        for i, item in enumerate(value):
+            name = str(next(iter(item), "") if isinstance(item, dict) else item)
+            column = f"{prefix}.{name.rpartition(':')[2]}" if len(value) > 1 else prefix
+            choice = self.one(kind, item, (*at, i), column, taken)
+            if choice is None:
+                return None
+            if found.setdefault(choice.name.rpartition(":")[2], choice) is not choice:
+                self.document.problem((*at, i), f"the mask {short(item)} stands twice in one combination")
+        return Combined(tuple(found[name] for name in sorted(found))) if len(found) > 1 else next(iter(found.values()))
 
     def one(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str]) -> Choice | None:
         """A component: a name, `{name: {setting: value}}`, or, for a mechanism, a mapping of parts."""
@@ -184,11 +223,10 @@ class GridReader:
     ) -> Choice | None:
         """A named component with the settings given at `at`; the defaults of the others are written out."""
         try:
-            found = self._entries.get((kind, name)) or entry(kind, name)
+            found = entry(kind, name)
         except (UnknownName, AmbiguousName) as error:
             self.document.problem(at, str(error), key=at != named_at)
             return None
-        self._entries[kind, name] = found
         known = settings_of(found.cls)
         filled = FILLED_IN.get(kind, ())
         for setting in given:
@@ -214,13 +252,14 @@ class GridReader:
             if holds(kind, setting):
                 inner_prefix = prefix_of(prefix, setting, taken)
                 value = given.get(setting, parameter.default)
-                if value is None:
+                if value is None and parameter.default is None:
                     settings.append((setting, (None,)))
                 elif value is inspect.Parameter.empty:
                     self._missing(found, setting, at)
                 else:
                     inner_at = where if setting in given else at
-                    choices = self.axis(setting, _as_spec(value), inner_at, inner_prefix, inner_taken)
+                    spec = value if setting in given else _as_spec(setting, value)
+                    choices = self.axis(setting, spec, inner_at, inner_prefix, inner_taken)
                     settings.append((setting, tuple(choices)))
                 continue
             self.tunable.add(column)
@@ -244,21 +283,35 @@ class GridReader:
     def _options(self, found: Entry, setting: str, value: Any, at: At) -> tuple[Any, ...]:
         """The values of a setting: one, or a list of them."""
         if not isinstance(value, list):
-            return self._unique([self._value(found, setting, value, at)])
+            return (self._value(found, setting, value, at),)
         if not value:
             self.document.problem(at, "an empty list is no axis; a setting that is a list is written {value: []}")
-        options = []
+        if self._is_itself_a_list(found, setting, value):
+            message = f"{setting} of {found.kind} {found.name!r} is a list itself, and a list is an axis: write {{value: {short(value)}}}"
+            self.document.problem(at, message)
+            return ()
+        options: dict[str, Any] = {}  # those that mean the same count once
         for i, inner in enumerate(value):
             if isinstance(inner, list):
                 message = f"a list in a list: a setting that is a list is written {{value: {short(inner)}}}"
                 self.document.problem((*at, i), message)
-            else:
-                options.append(self._value(found, setting, inner, (*at, i)))
-        return self._unique(options)
+                continue
+            option = self._value(found, setting, inner, (*at, i))
+            options[json.dumps(option, sort_keys=True)] = option
+        return tuple(options.values())
 
     @staticmethod
-    def _unique(options: list[Any]) -> tuple[Any, ...]:
-        return tuple({json.dumps(o, sort_keys=True): o for o in options}.values())
+    def _is_itself_a_list(found: Entry, setting: str, value: list[Any]) -> bool:
+        """Whether the whole list is a value of a setting, of which no element is one."""
+
+        def fits(given: Any) -> bool:
+            try:
+                checked_one(found.kind, found.cls, setting, given)
+            except SettingError:
+                return False
+            return True
+
+        return bool(value) and fits(value) and not any(map(fits, value))
 
     def _value(self, found: Entry, setting: str, value: Any, at: At) -> Any:
         """One value, checked, in its declared type, as JSON has it. After a problem: None."""
@@ -308,11 +361,16 @@ def _a(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _as_spec(value: Any) -> Any:
-    """A default that is a component object, as it would be written."""
-    if isinstance(value, Component):
-        return {value.name: value.get_params(deep=False)}
-    return list(value) if isinstance(value, tuple) else value
+def _as_spec(kind: str, default: Any) -> Any:
+    """A default, as it would be written: of an object its own class's name, whatever else has that name."""
+    if isinstance(default, Component):
+        same = [e.qualified for e in entries(kind).get(default.name, []) if e.cls is type(default)]
+        return {next(iter(same), default.name): default.get_params(deep=False)}
+    if isinstance(default, str):
+        return Own(default)
+    if isinstance(default, (list, tuple)):
+        return {"value": list(default)} if kind == "mask" else list(default)
+    return default
 
 
 def canonical(value: Any) -> Any:

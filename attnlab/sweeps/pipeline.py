@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnlab.errors import SettingError
+from attnlab.interfaces import settings_of
 from attnlab.plugins import plugins
-from attnlab.registry import build, entry
+from attnlab.registry import Own, build, entry
 from attnlab.settings import checked
 from attnlab.sweeps import execute as _execute  # noqa: F401  loaded before workers are forked
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.experiment import Experiment, parse_memory, parse_time, read
-from attnlab.sweeps.fingerprint import fingerprints
+from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
 from attnlab.sweeps.plan import Planned, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
@@ -27,16 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["Stopped", "distinct", "plan_with_reasons", "sweep"]
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Experiment
+OPTIONS = {"jobs": "--jobs", "time_limit": "--time", "memory_limit": "--memory"}
 
 
 class Stopped(Exception):
-    """`fail_fast` ended the sweep at the first run that did not succeed."""
+    """`fail_fast` ended the sweep at the first run that failed."""
 
 
 def sweep(
     *sources: Source,
     jobs: int | None = None,
-    executor: str | Mapping[str, Mapping[str, Any]] = "local",
+    executor: str | Mapping[str, Mapping[str, Any]] = Own("local"),
     store: str | os.PathLike[str] = DEFAULT_STORE,
     rerun: str = "missing,failed,stale",
     time_limit: float | str | None = None,
@@ -67,7 +70,7 @@ def sweep(
     limit : int or None
         At most this many runs of each experiment.
     fail_fast : bool
-        Stop at the first run that does not succeed (`Stopped`).
+        Stop at the first run that is neither ok nor skipped (`Stopped`).
     quiet : bool
         No progress on stderr.
 
@@ -82,11 +85,12 @@ def sweep(
         Before anything is run.
     """
     experiments = distinct(sources)
-    limits, words = _limits(time_limit, memory_limit), parse_rerun(rerun)
-    entry("executor", _name_of(executor))
+    words = parse_rerun(rerun)
+    asked = {"jobs": jobs, **_limits(time_limit, memory_limit)}
+    executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only, limit)
     with Store(store) as opened:
-        for experiment, runs in chosen:
+        for (experiment, runs), spec in zip(chosen, executors, strict=True):
             opened.add_experiment(
                 experiment.name,
                 experiment.question,
@@ -94,16 +98,17 @@ def sweep(
                 _ids(plan(experiment)),
                 str(experiment.path or ""),
             )
-            todo = [p.run for p in _decided(opened, runs, words) if p.action == "run"]
+            todo = [p.run for p in _decided(opened, experiment, runs, words) if p.action == "run"]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             with (
-                _executor(executor, jobs, experiment, limits) as workers,
+                contextlib.closing(build("executor", spec)) as workers,
                 Progress(experiment.name, len(todo), quiet) as progress,
             ):
                 for run in todo:
                     workers.submit(run)
                 for run, result in workers.as_completed():
-                    opened.append(run, result, fingerprints(run))
+                    measured = {metric for values in result.metrics.values() for metric in values}
+                    opened.append(run, result, {**fingerprints(run), **fingerprints_of_metrics(measured)})
                     progress.finished(run, result)
                     _report("attnlab_run_finished", run=run, result=result)
                     if fail_fast and result.status not in ("ok", "skipped"):
@@ -125,11 +130,12 @@ def plan_with_reasons(
     if not os.path.exists(store):
         return [(experiment, decide(runs, {}, fingerprints, words)) for experiment, runs in chosen]
     with Store(store, create=False) as opened:
-        return [(experiment, _decided(opened, runs, words)) for experiment, runs in chosen]
+        return [(experiment, _decided(opened, experiment, runs, words)) for experiment, runs in chosen]
 
 
-def _decided(opened: Store, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
-    return decide(runs, opened.known(_ids(runs)), fingerprints, words)
+def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
+    shown = fingerprints_of_metrics({*experiment.metrics, *(m for claim in experiment.claims for m in claim.metrics)})
+    return decide(runs, opened.known(_ids(runs)), lambda run: {**fingerprints(run), **shown}, words)
 
 
 def _ids(runs: Sequence[Run]) -> list[str]:
@@ -195,26 +201,40 @@ def _limits(time_limit: float | str | None, memory_limit: int | str | None) -> d
     return limits
 
 
-def _name_of(executor: str | Mapping[str, Any]) -> str:
-    return executor if isinstance(executor, str) else next(iter(executor), "")
-
-
 def _executor(
-    executor: str | Mapping[str, Any], jobs: int | None, experiment: Experiment, limits: Mapping[str, Any]
-) -> Any:
-    """The executor by name, with those of jobs and limits that it has as settings.
+    executor: str | Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any], experiment: Experiment
+) -> dict[str, dict[str, Any]]:
+    """The executor of one experiment, `{name: {setting: value}}`, with the jobs and limits that are asked for.
+
+    The experiment's own limits that it does not keep are left out, which is said.
 
     Raises
     ------
     SettingError
-        When a limit is asked for that this executor cannot keep.
+        When a limit that the user asks for is none that this executor keeps, or a setting is mistaken.
     """
+    if not isinstance(executor, (str, Mapping)) or (isinstance(executor, Mapping) and len(executor) != 1):
+        raise SettingError(f"executor must be a name, or {{name: {{setting: value}}}} with one name; got {executor!r}")
+    name, given = (executor, None) if isinstance(executor, str) else next(iter(executor.items()))
+    cls = entry("executor", name).cls
+    known = settings_of(cls)
     own = {"time_limit": experiment.limits.time, "memory_limit": experiment.limits.memory}
-    wanted = {"jobs": jobs, **own, **limits}
-    name = _name_of(executor)
-    given = {} if isinstance(executor, str) else dict(executor[name] or {})
-    settings = given | {setting: value for setting, value in wanted.items() if value is not None}
-    return build("executor", {name: checked("executor", entry("executor", name).cls, settings)})
+    wanted = {setting: value for setting, value in asked.items() if value is not None}
+    for setting in wanted:
+        if setting not in known:
+            raise SettingError(
+                f"the executor {name!r} has no {setting} to set, so {OPTIONS[setting]} says nothing to it: "
+                f"leave it out, or use the executor 'local'"
+            )
+    left_out = [key for key in own if own[key] is not None and key not in known and key not in wanted]
+    if left_out:
+        print(
+            f"attnlab: {experiment.name}: the executor {name!r} does not keep limits: {', '.join(left_out)} of the file "
+            f"{'is' if len(left_out) == 1 else 'are'} left out",
+            file=sys.stderr,
+        )
+    kept = {key: value for key, value in own.items() if value is not None and key in known}
+    return {name: checked("executor", cls, {**(given or {}), **kept, **wanted})}
 
 
 def _report(event: str, **facts: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.experiment import Experiment
+from attnlab.sweeps.fingerprint import METRIC
 from attnlab.sweeps.inputs import Inputs
 from attnlab.sweeps.runs import Run
 
@@ -75,7 +76,7 @@ def decide(
     known : mapping of run_id to (status, fingerprints at that time)
         What the store holds.
     fingerprints : callable, Run -> {role: "name:hash"}
-        What the code is now; asked only for runs that are known.
+        What the code is now; asked only for runs that are known. A metric counts where both have a fingerprint of it.
     rerun : collection of str
         Of `missing`, `failed`, `stale`, `all`, `none`. `ok`, `skipped` and `invalid` are results and count as done.
     """
@@ -109,9 +110,11 @@ def _decide(
 
 
 def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The roles that changed, each with its component. A metric not shown, or measured for the first time, did not."""
     roles = [*now, *(role for role in before if role not in now)]
+    changed = [role for role in roles if now.get(role) != before.get(role)]
     return [
-        f"{role} {now.get(role, before.get(role, '')).partition(':')[0]}"
-        for role in roles
-        if now.get(role) != before.get(role)
+        role if role.startswith(METRIC) else f"{role} {now.get(role, before.get(role, '')).partition(':')[0]}"
+        for role in changed
+        if not role.startswith(METRIC) or (role in now and role in before)
     ]

@@ -58,7 +58,7 @@ class Run:
         ((mechanism, parts),) = spec["mechanism"].items()
         order = ("similarity", "normaliser", "aggregator", "position", "mask")
         named = [parts[role] for role in order if isinstance(parts.get(role), dict)]
-        shown = [next(iter(part)) for part in named if len(part) == 1]
+        shown = ["+".join(part) for part in named]
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
         return f"{task} · {' '.join(shown) or mechanism} · {model} · seed {spec['seed']}"
 

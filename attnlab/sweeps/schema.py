@@ -25,7 +25,8 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     for kind in (*_ROLES, *PARTS, "encoder"):
         definitions[kind] = _component(kind, definitions)
-        definitions[f"{kind} axis"] = _axis({"$ref": f"#/$defs/{kind}"})
+        one: dict[str, Any] = {"$ref": f"#/$defs/{kind}"}
+        definitions[f"{kind} axis"] = _mask_axis(one) if kind == "mask" else _axis(one)
     for role in _ROLES:
         described = {k: v for k, v in schema["properties"][role].items() if k in ("description", "default")}
         schema["properties"][role] = {"$ref": f"#/$defs/{role} axis", **described}
@@ -55,6 +56,14 @@ def _names(kind: str) -> list[str]:
 
 def _axis(item: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+def _mask_axis(mask: dict[str, Any]) -> dict[str, Any]:
+    """A mask, or masks that combine, `{value: [...]}` or a list within the list of an axis."""
+    several = {"type": "array", "items": mask, "minItems": 1}
+    written = {"type": "object", "properties": {"value": several}, "required": ["value"], "additionalProperties": False}
+    items = {"anyOf": [mask, several, written]}
+    return {"anyOf": [mask, written, {"type": "array", "items": items, "minItems": 1}]}
 
 
 def _component(kind: str, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Arrays(Task):
     Raises
     ------
     FileNotFoundError, ValueError, ShapeError
-        When a file is not there, is not such an .npz, or its arrays disagree.
+        When a file is not there, is not such an .npz, its arrays disagree, or a number that is read is not finite.
     SettingError
         When a split would be empty, the shares leave nothing, only one path is given, or the files disagree in their
         features or in which arrays they have.
@@ -98,10 +98,10 @@ class Arrays(Task):
     def make(self, rng: np.random.Generator) -> Splits:
         if (self.validation_path is None) != (self.test_path is None):
             raise SettingError("task 'arrays': give both validation_path and test_path, or neither to split one file")
-        whole = AlignmentData.from_npz(self.path)
+        whole = _read(self.path)
         if self.validation_path is None or self.test_path is None:
             return self._split(whole, rng)
-        others = [AlignmentData.from_npz(path) for path in (self.validation_path, self.test_path)]
+        others = [_read(path) for path in (self.validation_path, self.test_path)]
         for path, data in zip((self.path, self.validation_path, self.test_path), (whole, *others), strict=True):
             if not len(data):
                 raise SettingError(f"task 'arrays': {path} holds no examples")
@@ -129,6 +129,15 @@ class Arrays(Task):
             )
         validation, test, train = np.split(rng.permutation(n), [n_validation, n_validation + n_test])
         return Splits(whole[train], whole[validation], {"test": whole[test]})
+
+
+def _read(path: str) -> AlignmentData:
+    """The examples of a file, finite where they are read."""
+    data = AlignmentData.from_npz(path)
+    try:
+        return data.finite()
+    except ValueError as error:
+        raise ValueError(f"task 'arrays': {path}: {error}") from None
 
 
 def _features(data: AlignmentData) -> dict[str, object]:

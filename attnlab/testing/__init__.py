@@ -8,7 +8,7 @@
         check(component)
 
 Each check has a stable code: C0xx every component, S1xx similarities, N2xx normalisers, A3xx aggregators, P4xx positions,
-M5xx masks, T6xx tasks, E7xx metrics, D8xx models.
+M5xx masks, T6xx tasks, E7xx metrics, D8xx models, X9xx executors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from attnlab.errors import UnknownName, did_you_mean
-from attnlab.testing import every, kinds, metrics, models, parts, tasks  # noqa: F401 - each brings its checks
+from attnlab.testing import every, executors, kinds, metrics, models, parts, tasks  # noqa: F401 - each brings its checks
 from attnlab.testing.checks import CHECKS, Check, checks_for
 from attnlab.testing.report import ContractBroken, Outcome, Report
 from attnlab.testing.subject import Subject

@@ -125,6 +125,26 @@ def plain_scores_are_weighed(s: Subject) -> None:
                 finite(g, f"the gradient of weights with respect to {name}")
 
 
+@check("N206", "normaliser")
+def nan_stays_nan(s: Subject) -> None:
+    """NaN in an allowed score gives NaN weights in that row and in no row before; where the mask forbids it, it does nothing."""
+    for draw, params, _ in _weighed(s, "N206", 1.0):
+        spoilt, M = draw.replace(K=draw.K.copy()), np.ones_like(draw.M)
+        spoilt.K[..., -1, :] = np.nan
+        M[..., 0, -1] = False
+        found, whole = (s.output("W", params, now, M) for now in (spoilt, draw))
+        if not np.isnan(found[..., 1:, :]).any(axis=-1).all():
+            raise Failed("a row with NaN among the scores that may be attended to has weights without NaN")
+        if not s.couples_rows:
+            same(found[..., :1, :], whole[..., :1, :], "weights of a row in which the mask forbids a NaN", 0)
+        M[..., -1] = False
+        same(
+            s.output("W", params, spoilt, M), s.output("W", params, draw, M), "weights where the mask forbids a NaN", 0
+        )
+        for name, g in s.gradients("W", params, spoilt, M).items():
+            finite(g, f"the gradient of weights with respect to {name}, where the mask forbids a NaN")
+
+
 # -- aggregators ----------------------------------------------------------------------------------------------------------
 @check("A301", "aggregator")
 def no_weight_no_context(s: Subject) -> None:

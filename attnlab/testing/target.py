@@ -12,7 +12,7 @@ from types import ModuleType
 from attnlab.errors import AttnlabError, UnknownName, did_you_mean
 from attnlab.interfaces import INTERFACES
 from attnlab.plugins import plugins
-from attnlab.registry import KINDS, Entry, entries
+from attnlab.registry import KINDS, Entry, entries, entry, may_have_it
 
 __all__ = ["resolve_target"]
 
@@ -30,6 +30,8 @@ def resolve_target(target: str) -> list[type]:
     ------
     UnknownName
         When there is none, with the nearest names.
+    AmbiguousName
+        When two distributions give a component of that kind and name.
     AttnlabError
         When a plugin is broken or a file or module cannot be loaded, with the reason.
     """
@@ -44,8 +46,8 @@ def resolve_target(target: str) -> list[type]:
         if head in KINDS or head in {e.distribution for e in known}:
             raise UnknownName(f"no component {target!r}{_meant(target, known)}")
         return _of_module(_import(head), name, head)
-    if found := [e.cls for e in known if e.name == target]:
-        return found
+    if kinds := dict.fromkeys(e.kind for e in known if e.name == target):
+        return [entry(kind, target).cls for kind in kinds]
     records = [r for r in plugins().records if target in (r.name, r.distribution)]
     for record in records:
         if record.status != "ok":
@@ -54,7 +56,7 @@ def resolve_target(target: str) -> list[type]:
         return found
     if records:
         raise UnknownName(f"the plugin {target!r} gives no component")
-    raise UnknownName(f"no component, plugin or file {target!r}{_meant(target, known)}")
+    raise UnknownName(f"no component, plugin or file {target!r}{_meant(target, known)}{may_have_it()}")
 
 
 def _meant(target: str, known: list[Entry]) -> str:

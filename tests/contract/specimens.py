@@ -16,6 +16,7 @@ import attnlab
 from attnlab import (
     Aggregator,
     AlignmentData,
+    Executor,
     Mask,
     Mechanism,
     MechanismComponent,
@@ -30,6 +31,7 @@ from attnlab import (
     namespace,
 )
 from attnlab.parts.similarities import Dot
+from attnlab.sweeps.execute import execute
 
 SPECIMENS: list[tuple[str, Any, frozenset[str]]] = []
 
@@ -351,7 +353,7 @@ class LogarithmOfNothing(Aggregator):
         return W @ V * xp.where(total > 0, xp.exp(power * xp.log(total)), xp.ones_like(total))
 
 
-@rejected_by("C022", "C023", "C026", "C027", "N205")
+@rejected_by("C022", "C023", "C026", "C027", "N205", "N206")
 class ScalesMinusInfinity(Normaliser):
     """A learned number times scores that are -inf: its gradient is 0 * inf."""
 
@@ -592,6 +594,18 @@ class Standardises(Normaliser):
         return softmax(xp.where(mask, away / (spread + S.dtype.type(1e-3)), zero - xp.inf))
 
 
+@rejected_by("N206")
+class HidesNan(Normaliser):
+    """A comparison with NaN is false: what is no number becomes a weight of 0."""
+
+    name = "hides_nan"
+    nonnegative = sparse = True
+
+    def normalise(self, S):
+        xp = namespace(S)
+        return xp.where(S > 0, xp.where(S > 0, S, xp.zeros_like(S)), xp.zeros_like(S))
+
+
 # -- aggregators, positions, masks ----------------------------------------------------------------------------------
 @rejected_by("A301", "C022", "C025")
 class SomethingFromNothing(Aggregator):
@@ -806,7 +820,8 @@ class _Untrained(Model, BaseEstimator):
 
     name = "untrained"
 
-    def __init__(self, random_state=None):
+    def __init__(self, mechanism=None, random_state=None):
+        self.mechanism = mechanism
         self.random_state = random_state
 
     def fit(self, data, y=None):
@@ -851,6 +866,73 @@ class LearnsWithoutUnderscore(_Untrained):
     def fit(self, data, y=None):
         self.n_seen = len(data)
         return super().fit(data, y)
+
+
+# -- executors --------------------------------------------------------------------------------------------------------
+class _OneByOne(Executor):
+    """In this process, in order."""
+
+    name = "one_by_one"
+
+    def __init__(self):
+        self.waiting = []
+
+    def submit(self, run):
+        self.waiting.append(run)
+
+    def as_completed(self):
+        while self.waiting:
+            run = self.waiting.pop(0)
+            yield run, execute(run)
+
+    def cancel(self, run):
+        self.waiting.remove(run)
+
+    def close(self):
+        self.waiting.clear()
+
+
+@rejected_by("X901")
+class RaisesWhatRunsRaise(_OneByOne):
+    """A run that fails ends the sweep."""
+
+    def as_completed(self):
+        while self.waiting:
+            run = self.waiting.pop(0)
+            yield run, execute(run, raise_errors=True)
+
+
+@rejected_by("X901", "X902")
+class GivesResultsAlone(_OneByOne):
+    """It does not say of which run."""
+
+    def as_completed(self):
+        while self.waiting:
+            yield execute(self.waiting.pop(0))
+
+
+@rejected_by("X901")
+class LosesFailures(_OneByOne):
+    """Runs that fail are gone."""
+
+    def as_completed(self):
+        return ((run, result) for run, result in super().as_completed() if result.status == "ok")
+
+
+@rejected_by("X902")
+class DoesNotCancel(_OneByOne):
+    """A run that was cancelled is carried out."""
+
+    def cancel(self, run):
+        pass
+
+
+@rejected_by("X902")
+class ClosesOnce(_OneByOne):
+    """Closing again is an error."""
+
+    def close(self):
+        del self.waiting
 
 
 # -- sound ones, which no check may reject --------------------------------------------------------------------------
@@ -913,4 +995,4 @@ class RefusesMasks(Similarity):
         return dot(Q, K)
 
 
-SOUND = [Coverage, CountsRows, Averaged, RefusesMasks, _Same, _Untrained]
+SOUND = [Coverage, CountsRows, Averaged, RefusesMasks, _Same, _Untrained, _OneByOne]

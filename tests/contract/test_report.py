@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import attnlab
-from attnlab.errors import AttnlabError, ComponentError, UnknownName
+from attnlab.errors import AmbiguousName, AttnlabError, ComponentError, UnknownName
 from attnlab.parts.normalisers import Softmax, Sparsemax
 from attnlab.parts.similarities import Dot, General
+from attnlab.plugins import configure
 from attnlab.tasks.recall import Lookup
 from attnlab.testing import CHECKS, ContractBroken, Report, check_component, checks_for, resolve_target
 from attnlab.testing.subject import Subject
@@ -131,7 +132,7 @@ def test_frame_has_a_row_a_check():
 
 def test_codes_and_statements():
     letters = {"similarity": "S1", "normaliser": "N2", "aggregator": "A3", "position": "P4", "mask": "M5"}
-    letters |= {"task": "T6", "metric": "E7", "model": "D8"}
+    letters |= {"task": "T6", "metric": "E7", "model": "D8", "executor": "X9"}
     for code, check in CHECKS.items():
         assert code == check.code
         assert check.statement.endswith("."), code
@@ -213,6 +214,21 @@ def test_targets(tmp_path):
     assert [c.__name__ for c in resolve_target(str(file))] == ["A", "B"]
     assert [c.__name__ for c in resolve_target(f"{file}:B")] == ["B"]
     assert {Dot, Softmax, Lookup} <= set(resolve_target("attnlab"))
+
+
+def test_a_name_that_clashes_is_no_target(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from attnlab import Similarity, hookimpl\n"
+        "class B(Similarity):\n    name = 'dot'\n    def score(self, Q, K): ...\n"
+        "@hookimpl\ndef attnlab_similarities():\n    return [B]\n"
+    )
+    configure(files=[str(tmp_path / "mine.py")])
+    try:
+        assert resolve_target("attnlab:dot") == [Dot]
+        with pytest.raises(AmbiguousName, match="'attnlab:dot'"):
+            resolve_target("dot")
+    finally:
+        configure()
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,28 @@ def test_scores_are_real_floats(dtype):
 
     with pytest.raises(ComponentError, match=rf"Odd\.score must return real floats; got dtype {dtype.__name__}"):
         attend(*drawn(), similarity=Odd())
+
+
+def test_no_mask_forbids_nothing():
+    Q, K = np.eye(2), np.ones((3, 2))
+    Y = attend(Q, K, np.eye(3), mask=None)
+    np.testing.assert_array_equal(Y, attend(Q, K, np.eye(3)))
+    np.testing.assert_array_equal(
+        attention_weights(Q, K, mask=[None, "causal"]), attention_weights(Q, K, mask="causal")
+    )
+
+
+@pytest.mark.parametrize("name", ["Q", "K", "V"])
+def test_ragged_lists_are_refused_by_name(name):
+    given = {"Q": np.ones((1, 2)), "K": np.ones((2, 2)), "V": np.ones((2, 1)), name: [[1.0, 2.0], [3.0]]}
+    with pytest.raises(
+        ShapeError, match=rf"^{name} must be an array, or lists of lists of the same length; here they differ"
+    ):
+        attend(**given)
+
+
+def test_rng_is_a_generator_or_a_number():
+    with pytest.raises(
+        SettingError, match=r"rng must be a numpy\.random\.Generator, an integer from 0, or None; got 'x'"
+    ):
+        attend(np.ones((1, 2)), np.ones((2, 2)), np.ones((2, 1)), similarity="general", rng="x")

@@ -12,7 +12,7 @@ from sklearn.base import clone
 import attnlab
 from attnlab import ComponentError, Mechanism, NotInitialised, SettingError, ShapeError, UnknownName, namespace
 from attnlab.mechanisms import engine
-from attnlab.parts.masks import Causal
+from attnlab.parts.masks import Causal, Window
 from attnlab.parts.normalisers import Softmax
 from attnlab.parts.similarities import Additive, Dot, NegL2
 
@@ -55,6 +55,15 @@ def shy():
     from attnlab import registry
 
     registry._registered.pop(("similarity", "shy_specimen"))
+
+
+class Wandering(attnlab.Aggregator):
+    """A weighted sum whose features lie elsewhere."""
+
+    name = "wandering_specimen"
+
+    def aggregate(self, W, V):
+        return namespace(W, V).flip(W @ V, axis=-1)
 
 
 # -- the formula -----------------------------------------------------------------------------------------------------
@@ -151,6 +160,44 @@ def test_a_row_with_one_key_and_padding(normaliser):
     np.testing.assert_allclose(
         mechanism.attend(None, Q, *padded, mask), mechanism.attend(None, Q, K, V), rtol=1e-9, atol=1e-12
     )
+
+
+@given(
+    normaliser=st.sampled_from(NORMALISERS),
+    aggregator=st.sampled_from(["weighted_sum", "gather", Wandering()]),
+    seed=st.integers(0, 999),
+    bad=st.sampled_from([np.nan, np.inf, -np.inf]),
+)
+def test_what_a_forbidden_place_holds_changes_nothing(normaliser, aggregator, seed, bad):
+    """NaN and infinity neither: not the contexts of those that may not see it, nor any gradient."""
+    Q, K, V = drawn(seed, 2)
+    rng = np.random.default_rng(seed)
+    mask = rng.random((2, 4, 6)) < 0.6
+    mask[:, 1:, 3] = False  # query 0 may see key 3, the others may not
+    mask[:, 0, 3] = True
+    mask[:, :, 5] = False  # nobody may see key 5
+    mask[0, 2] = False  # and query 2 of the first example nobody
+    spoilt = [a.copy() for a in (Q, K, V)]
+    spoilt[0][0, 2], spoilt[1][:, 5], spoilt[2][:, 5] = bad, bad, bad
+    mechanism = Mechanism("general", normaliser, aggregator)
+    params = started(mechanism, seed)
+    weight = rng.normal(size=(2, 4, 3))
+
+    def loss(params, Q, K, V):
+        return (mechanism.attend(params, Q, K, V, mask) * weight).sum()
+
+    np.testing.assert_array_equal(mechanism.weights(params, *spoilt[:2], mask), mechanism.weights(params, Q, K, mask))
+    np.testing.assert_array_equal(mechanism.attend(params, *spoilt, mask), mechanism.attend(params, Q, K, V, mask))
+    for found, expected in zip(
+        *(autograd.grad(loss, argnum=(0, 1, 2, 3))(params, *arrays) for arrays in (spoilt, (Q, K, V))), strict=True
+    ):
+        found, expected = (a["similarity"]["W"] if isinstance(a, dict) else a for a in (found, expected))
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+    spoilt[2][:, 3] = bad  # seen by query 0 alone
+    Y = mechanism.attend(params, *spoilt, mask)
+    np.testing.assert_allclose(Y[:, 1:], mechanism.attend(params, Q, K, V, mask)[:, 1:], rtol=1e-12)
+    assert not np.isfinite(Y[:, 0]).any()
 
 
 def test_no_keys_no_queries_no_examples():
@@ -403,7 +450,7 @@ def test_context_that_does_not_fit(context, error, message):
         ({"mask": np.ones(6)}, TypeError, "a mask array must be boolean, True = may attend; got dtype float64"),
         ({"mask": [[True, False]]}, SettingError, r"a mask is a name.*write an array as numpy\.array"),
         ({"mask": [True] * 6}, SettingError, "a mask is a name"),
-        ({"mask": None}, SettingError, "a mask is a name"),
+        ({"mask": 3}, SettingError, "a mask is a name"),
     ],
 )
 def test_parts_that_are_none(parts, error, message):
@@ -425,12 +472,60 @@ def test_params_that_do_not_fit():
         mechanism.weights(params, Q, K)
     with pytest.raises(SettingError, match=r"unknown entry 'similarty' \(did you mean similarity\?\)"):
         mechanism.attend({"similarty": {}}, Q, K, V)
+    params = {"similarity": {"log_temperature": np.zeros(()), "log_temprature": 1}}
+    meant = r"unknown array 'log_temprature' for the similarity 'cosine' \(did you mean log_temperature\?\); it has log_temp"
+    with pytest.raises(SettingError, match=meant):
+        Mechanism("cosine").attend(params, Q, K, V)
+    with pytest.raises(SettingError, match=r"unknown array 'X' for the similarity 'general'; it has W$"):
+        Mechanism("general").attend({"similarity": {"W": np.eye(5), "X": 1}}, Q, K, V)
     with pytest.raises(SettingError, match="params has W for the similarity 'dot', which has nothing to learn"):
         Mechanism("dot").weights({"similarity": {"W": np.eye(5)}}, Q, K)
     with pytest.raises(SettingError, match=r"Mechanism has no part 'simlarity' \(did you mean similarity\?\)"):
         mechanism.set_params(simlarity="dot")
     with pytest.raises(SettingError, match="has no setting 'width'"):
         mechanism.set_params(similarity__width=3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"similarity": NegL2(sigma=0)}, "similarity 'neg_l2': sigma must be float, > 0; got 0"),
+        ({"normaliser": Softmax(temperature=np.nan)}, "normaliser 'softmax': temperature must be float, > 0; got nan"),
+        ({"similarity": Additive(hidden=0.5)}, r"similarity 'additive': hidden must be int, > 0; got 0\.5"),
+        ({"mask": [Causal(), Window(width=-1)]}, "mask 'window': width must be int, >= 0; got -1"),
+    ],
+)
+def test_objects_keep_to_the_ranges_of_their_settings(parts, message):
+    mechanism, (Q, K, V) = Mechanism(**parts), drawn(21)
+    for use in (
+        lambda: mechanism.weights(None, Q, K),
+        lambda: mechanism.attend(None, Q, K, V),
+        lambda: mechanism.init(0, 5, 5, 3),
+    ):
+        with pytest.raises(SettingError, match=message):
+            use()
+    assert Mechanism(NegL2(sigma=np.float32(2)), Softmax(temperature=1)).weights(None, Q, K).shape == (4, 6)
+
+
+def test_init_takes_numbers_of_features_and_chance():
+    mechanism = Mechanism("general")
+    with pytest.raises(ShapeError, match="d_query must be a number of features, an integer from 0; got -1"):
+        mechanism.init(0, -1, 8, 3)
+    with pytest.raises(ShapeError, match=r"d_value must be a number of features, an integer from 0; got 2\.5"):
+        mechanism.init(0, 8, 8, 2.5)
+    for rng in ("x", -1, 0.5):
+        with pytest.raises(
+            SettingError, match=r"rng must be a numpy\.random\.Generator, an integer from 0, or None; got"
+        ):
+            mechanism.init(rng, 8, 8, 3)
+
+
+@pytest.mark.parametrize("similarity", [s for s in SIMILARITIES if s != "uniform"])
+def test_without_features_there_is_nothing_to_compare(similarity):
+    nothing = np.ones((2, 0)), np.ones((3, 0))
+    with pytest.raises(ShapeError, match=rf"{similarity}' compares features, and there are none: Q is .* = \(2, 0\)"):
+        attnlab.attention_weights(*nothing, similarity=similarity, rng=0)
+    np.testing.assert_allclose(attnlab.attention_weights(*nothing, similarity="uniform"), 1 / 3)
 
 
 class Wide(attnlab.Normaliser):

@@ -82,6 +82,30 @@ def test_no_keys_dead_rows_and_rng():
     np.testing.assert_allclose(Y.numpy(), attend(*(a.numpy() for a in (Q, K, V)), similarity="additive", rng=0))
 
 
+@pytest.mark.parametrize(
+    "normaliser", ["softmax", "sparsemax", "entmax", {"entmax": {"alpha": 8.0}}, "hardmax"], ids=str
+)
+def test_what_nobody_may_read_changes_nothing_and_nan_stays(normaliser):
+    Q, K, V, _ = (torch.tensor(a) for a in drawn())
+    mask = torch.ones(Q.shape[-2], K.shape[-2], dtype=torch.bool)
+    mask[:, 0] = False
+    mask[1:, 1] = False
+    K2, V2 = K.clone(), V.clone()
+    K2[:, 0], V2[:, 0] = torch.nan, torch.inf
+    found = [a.clone().requires_grad_() for a in (Q, K2, V2)]
+    expected = [a.clone().requires_grad_() for a in (Q, K, V)]
+    for arrays in (found, expected):
+        attend(*arrays, mask=mask, normaliser=normaliser).square().sum().backward()
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    V2[:, 1] = torch.nan
+    seen = attend(Q, K2, V2, mask=mask, normaliser=normaliser)
+    assert seen[:, 0].isnan().all()
+    torch.testing.assert_close(seen[:, 1:], attend(Q, K, V, mask=mask, normaliser=normaliser)[:, 1:])
+    K2[:, 1] = torch.nan
+    assert attention_weights(Q, K2, mask=mask, normaliser=normaliser)[:, 0].isnan().any(dim=-1).all()
+
+
 def test_libraries_do_not_mix():
     Q, K, V, mask = drawn()
     with pytest.raises(TypeError, match="arrays of different libraries are mixed: numpy, torch"):

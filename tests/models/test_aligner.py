@@ -85,8 +85,11 @@ def test_it_learns_from_alignments(lookup, normaliser):
     test = lookup.tests["test"]
     assert model.score(test) == pytest.approx(accuracy(model, test))
     assert model.score(test) > 0.85
-    with pytest.raises(SettingError, match=r'fit with objective="values" needs AlignmentData with target; it has none'):
+    needs = r'fit with objective="values" needs AlignmentData with target; it has none'
+    with pytest.raises(SettingError, match=needs + r'; it has gold, to learn from with objective="alignment"'):
         aligner().fit(train)
+    with pytest.raises(SettingError, match=needs + "$"):
+        aligner().fit(AlignmentData(train.Q, train.K, train.V))
 
 
 def test_lbfgs_goes_down_at_every_iteration(lookup):
@@ -291,15 +294,72 @@ def test_inside_a_pipeline(lookup):
 
 # -- errors ------------------------------------------------------------------------------------------------------------
 def test_divergence_says_its_step(lookup):
-    train = lookup.train[:]
-    train.target = train.target.copy()
-    train.target[200] = np.nan
-    with pytest.raises(Diverged, match=r"the loss became nan at step \d+ of 40 \(learning_rate=0\.03") as error:
-        aligner().fit(train)
-    assert 1 <= error.value.step <= 8  # the first epoch has eight batches
+    far = np.array(lookup.train.target)
+    far[200] = 1e200  # its square is infinite
+    train = AlignmentData(lookup.train.Q, lookup.train.K, lookup.train.V, target=far)
+    first = None
+    for seed in range(20):
+        with pytest.raises(Diverged, match=r"the loss became inf at step \d+ of 40") as error:
+            aligner(random_state=seed).fit(train)
+        assert 1 <= error.value.step <= 8  # the first epoch has eight batches
+        said = (
+            "before anything was learned: look at the data" if error.value.step == 1 else r"learning_rate=0\.03: a low"
+        )
+        error.match(said)
+        first = first or error.value.step == 1
+    assert first
     huge = AlignmentData(1e200 * train.Q, 1e200 * train.K, train.V, target=lookup.train.target)
     with pytest.raises(Diverged):
         aligner("general", optimizer="lbfgs").fit(huge)
+
+
+@pytest.mark.parametrize("normaliser", ["softmax", "sparsemax", "entmax"])
+def test_a_rate_beyond_range_is_divergence_with_every_normaliser(lookup, normaliser):
+    model = AttentionAligner(Mechanism("dot", normaliser), projection=8, learning_rate=1e200, steps=9, random_state=0)
+    with pytest.raises(Diverged, match=r"at step 2 of 9 \(learning_rate=1e\+200: a lower one may help"):
+        model.fit(lookup.train)
+
+
+@pytest.mark.parametrize(("objective", "names"), [("values", ("Q", "K", "V", "target")), ("alignment", ("Q", "K"))])
+def test_data_that_are_not_finite_are_named(lookup, objective, names):
+    for name in names:
+        spoilt = lookup.train[:]
+        array = np.array(getattr(spoilt, name))
+        array[200, 0, 3] = np.nan
+        setattr(spoilt, name, array)
+        model = aligner(objective=objective, steps=2)
+        with pytest.raises(
+            ValueError, match=rf"^fit: {name} must be finite where it is read: example 200, .* 0 holds nan"
+        ):
+            model.fit(spoilt)
+        with pytest.raises(ValueError, match=rf"^fit's validation data: {name} must be finite"):
+            model.fit(lookup.train, validation=spoilt)
+
+
+@pytest.mark.parametrize("objective", ["values", "alignment"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_anything_may_stand_where_the_mask_forbids(lookup, objective, optimizer):
+    """Training, weights, predictions and score are those of the same examples with numbers there."""
+    plain = AlignmentData(**{n: np.array(getattr(lookup.train, n)) for n in ("Q", "K", "V", "gold", "target")})
+    plain.mask = np.ones((len(plain), plain.n_queries, plain.n_keys), dtype=bool)
+    worst = plain.gold.sum(axis=1).argmin(axis=-1)
+    plain.mask[np.arange(len(plain)), :, worst] = False  # one key of each example is padding
+    plain.mask[7, 0] = False  # and a query
+    spoilt = plain[:]
+    for name in ("Q", "K", "V", "target"):
+        setattr(spoilt, name, np.array(getattr(plain, name)))
+    for name in ("K", "V"):
+        getattr(spoilt, name)[np.arange(len(plain)), worst] = np.nan
+    spoilt.Q[7, 0], spoilt.target[7, 0] = np.inf, np.nan
+    models = [
+        aligner("dot", projection=4, steps=5, objective=objective, optimizer=optimizer).fit(data, validation=data)
+        for data in (plain, spoilt)
+    ]
+    assert models[0].loss_curve_ == models[1].loss_curve_
+    assert models[0].validation_curve_ == models[1].validation_curve_
+    np.testing.assert_array_equal(models[0].align(plain), models[1].align(spoilt))
+    np.testing.assert_array_equal(models[0].predict(plain), models[1].predict(spoilt))
+    assert models[0].score(plain) == models[1].score(spoilt)
 
 
 def test_nothing_to_learn_is_said_where_fit_was_called(lookup):

@@ -115,12 +115,19 @@ def test_divergence_says_its_step():
     assert error.value.step == 4
     with (
         np.errstate(all="ignore"),
-        pytest.raises(Diverged, match=r"a learned array is not finite after step 1 of 9") as error,
+        pytest.raises(
+            Diverged, match=r"not finite after step 1 of 9 \(its gradient is not, .* look at the data"
+        ) as error,
     ):
         minimise_adam(lambda p, b: anp.sum(anp.sqrt(p["w"]["x"])), START, everything(), 9, 0.03)
     assert error.value.step == 1
-    with pytest.raises(Diverged, match=r"the loss became nan at step 1 of 9 \(L-BFGS-B"):
+    at_first = r"the loss became nan at step 1 of 9 \(before anything was learned: look at the data"
+    with pytest.raises(Diverged, match=at_first):
         minimise_lbfgs(lambda p, b: anp.sum(p["w"]["x"]) * np.nan, START, 9)
+    with pytest.raises(Diverged, match=at_first):
+        minimise_adam(lambda p, b: anp.sum(p["w"]["x"]) * np.nan, START, everything(), 9, 0.03)
+    with pytest.raises(Diverged, match=r"the loss became -inf at step \d of 9 \(L-BFGS-B: scale the inputs"):
+        minimise_lbfgs(cliff, START, 9)
 
 
 def test_adam_takes_single_numbers_and_leaves_what_it_is_given():

@@ -124,6 +124,67 @@ def test_entmax_is_the_root_of_its_threshold_equation(s, alpha):
     np.testing.assert_allclose(weights(s, "entmax", alpha=alpha), w(tau) / w(tau).sum(), atol=1e-7)
 
 
+def by_bisection(s, alpha):
+    """tau by plain bisection of the paper's equation, in float64: slow, and good for alpha up to 2, where tau is not tiny."""
+    z = (alpha - 1) * (s.astype(np.float64) - s.max())
+    low, high = -1.0, 0.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        enough = (np.maximum(z - middle, 0) ** (1 / (alpha - 1))).sum() >= 1
+        low, high = (middle, high) if enough else (low, middle)
+    w = np.maximum(z - low, 0) ** (1 / (alpha - 1))
+    return w / w.sum()
+
+
+@given(
+    alpha=st.one_of(st.floats(1, 50), st.sampled_from([1.0001, 1.5, 2, 3, 4, 5, 8, 20, 50])),
+    n=st.one_of(st.integers(1, 40), st.sampled_from([1024, 4096])),
+    levels=st.lists(st.one_of(st.floats(-3, 3, width=32), st.sampled_from([0.0, 1e-6, -1e-5])), min_size=1, max_size=5),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 99),
+)
+def test_entmax_of_ties_and_near_ties(alpha, n, levels, dtype, seed):
+    """Any allowed alpha: finite, a distribution, in order, and a solution of the paper's equation."""
+    s = np.random.default_rng(seed).choice(np.array(levels, dtype=dtype), size=n)
+    part = get("normaliser", "entmax", alpha=alpha)
+    w = part.normalise(s)
+    g = autograd.grad(lambda s: (part.normalise(s) ** 2).sum())(s)
+    assert w.dtype == g.dtype == dtype
+    assert np.isfinite(w).all()
+    assert np.isfinite(g).all()
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(w.sum(dtype=np.float64), 1, rtol=40 * eps)
+    assert (np.diff(w[np.argsort(s, kind="stable")]) >= 0).all()
+    if alpha == 1:
+        return
+    w, tolerance = w.astype(np.float64), 500 * eps  # w^(alpha-1) = m^(alpha-1) - gap where there is weight, else <= 0
+    unit = w.max() ** (alpha - 1)
+    gap = (alpha - 1) * (s.max().astype(np.float64) - s)
+    np.testing.assert_allclose(w ** (alpha - 1) / unit * (w > 0), np.maximum(1 - gap / unit, 0), atol=tolerance)
+    if 1.001 < alpha <= 2:
+        np.testing.assert_allclose(w, by_bisection(s, alpha), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha", [1.01, 1.5, 2.0, 4.0, 8.0, 50.0])
+def test_entmax_of_equal_scores_is_uniform(alpha, dtype):
+    for n in (1, 2, 32, 1024, 4096):
+        w = get("normaliser", "entmax", alpha=alpha).normalise(np.full((2, n), 0.25, dtype=dtype))
+        np.testing.assert_allclose(w, np.full((2, n), 1 / n), rtol=1e-4 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("alpha", [2.5, 6.0, 8.0])
+def test_the_gradient_of_entmax_next_to_a_tiny_weight(alpha):
+    """Two keys, the second nearly out: dw_1 = -dw_2 = (ds_1 - ds_2) u_1 u_2 / (u_1 + u_2), although u_2 is enormous."""
+    small = 1e-3
+    gap = ((1 - small) ** (alpha - 1) - small ** (alpha - 1)) / (alpha - 1)
+    s = np.array([gap, 0.0])
+    W, J = weights(s, "entmax", alpha=alpha), autograd.jacobian(lambda s: weights(s, "entmax", alpha=alpha))(s)
+    np.testing.assert_allclose(W, [1 - small, small], rtol=1e-9)
+    steep = 1 / (W[0] ** (alpha - 2) + W[1] ** (alpha - 2))
+    np.testing.assert_allclose(J, steep * np.array([[1, -1], [-1, 1]]), rtol=1e-6)
+
+
 @given(scores)
 def test_entmax_at_one_and_two_is_softmax_and_sparsemax(s):
     np.testing.assert_allclose(weights(s, "entmax", alpha=1.0), weights(s, "softmax"), atol=1e-14)
@@ -281,6 +342,49 @@ def test_scores_of_ten_thousand(name, settings, dtype):
     assert np.isfinite(g).all()
     if get("normaliser", name, **settings).rows_sum_to_one:
         np.testing.assert_allclose(W.sum(axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("name", "settings"), [*EACH, ("entmax", {"alpha": 8.0}), ("monotonic", {})], ids=lambda v: str(v)
+)
+def test_nan_stays_nan_and_a_forbidden_one_does_nothing(name, settings, dtype):
+    """NaN in an allowed score is NaN in its row; where the mask forbids it, in part or wholly, it is as if it were not."""
+    part, K = {name: settings}, np.eye(6, dtype=dtype)
+    S = np.random.default_rng(3).normal(size=(3, 6)).astype(dtype)
+    everything = attention_weights(np.full((2, 6), np.nan, dtype=dtype), K, similarity="dot", normaliser=part)
+    assert np.isnan(everything).any(axis=-1).all()
+
+    spoilt, mask = S.copy(), np.ones((3, 6), dtype=bool)
+    spoilt[-1, 2] = np.nan
+    W = attention_weights(spoilt, K, similarity=Table(spoilt), normaliser=part)
+    assert np.isnan(W[-1]).any()
+    np.testing.assert_array_equal(W[:-1], attention_weights(S, K, similarity=Table(S), normaliser=part)[:-1])
+
+    mask[-1, 2] = False
+    hidden = attention_weights(spoilt, K, similarity=Table(spoilt), normaliser=part, mask=mask)
+    np.testing.assert_array_equal(hidden, attention_weights(S, K, similarity=Table(S), normaliser=part, mask=mask))
+    mask[-1] = False
+    assert (attention_weights(spoilt, K, similarity=Table(spoilt), normaliser=part, mask=mask)[-1] == 0).all()
+
+
+class Table(attnlab.Similarity):
+    """Scores as they are given, for these queries."""
+
+    name = "table"
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def score(self, Q, K, q_index):
+        return self.scores[q_index]
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmax_n", "logn_softmax", "sparsemax", "entmax", "hardmax"])
+def test_an_infinite_score_has_no_weights(name):
+    """inf - inf, for all that sum to one, as softmax has it."""
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(weights([0.0, np.inf, 1.0], name)).any()
 
 
 @each

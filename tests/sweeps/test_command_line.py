@@ -524,6 +524,28 @@ def test_what_was_left_out_or_broken_is_said(tmp_path):
     assert "ATTNLAB_PLUGINS names raisez, which is not installed" in process.stderr
 
 
+def test_a_part_whose_plugin_was_left_out_is_shown_to_be(tmp_path):
+    for command in ("show", "check"):
+        process = attnlab_command(command, "raises", "--plugin", FAULTY, cwd=tmp_path)
+        assert process.returncode < 2, process.stderr
+        process = attnlab_command(command, "raises", "-p", "no:faulty", "--plugin", FAULTY, cwd=tmp_path)
+        assert process.returncode == 2
+        assert "no such plugin" in process.stderr
+        env = {**os.environ, "ATTNLAB_PLUGINS": "raisez"}
+        asked = [sys.executable, "-m", "attnlab", command, "raises"]
+        process = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert process.returncode == 2
+        assert "ATTNLAB_PLUGINS names raisez, which is not installed" in process.stderr
+
+
+def test_what_a_plugins_parts_cite_is_told(tmp_path):
+    write(tmp_path / "one.yaml", similarities="raises, additive")
+    assert attnlab_command("cite", "one.yaml", cwd=tmp_path).returncode == 2
+    process = attnlab_command("cite", "one.yaml", "--plugin", FAULTY, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "Bahdanau" in process.stdout
+
+
 def test_a_run_whose_plugin_is_gone_says_so(tmp_path):
     write(tmp_path / "one.yaml", similarities="raises", seeds=1)
     attnlab_command("sweep", "one.yaml", "--plugin", FAULTY, cwd=tmp_path)

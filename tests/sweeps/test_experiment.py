@@ -284,6 +284,15 @@ MISTAKES = [
     ("a: " + "[" * 100, r"x.yaml:1:28: nested deeper than 24 levels"),
     ("a: &a [1,2,3,4,5,6,7,8]\n" + "".join(f"b{i}: &{'bcdefghij'[i]} [{','.join(['*' + 'abcdefghij'[i]] * 9)}]\n" for i in range(9)), r"x.yaml:\d:\d+: more than 10000 values"),
     ("#" * (located.MAX_BYTES + 1), r"x.yaml:1:1: is larger than 64 KiB"),
+    # nothing where a part should be, masks that combine, settings that are lists
+    (SMALL + "task: lookup\nmechanism:\n  normaliser:\n", r"x.yaml:\d:\d+: a normaliser is a name, or .*; got None"),
+    (SMALL + "task: lookup\nmechanism: {similarity: [dot, null]}\n", r"x.yaml:6:31: a similarity is a name, or .*; got None"),
+    (SMALL + "task: lookup\nmechanism: {mask: {value: []}}\n", r"x.yaml:6:\d+: an empty list combines no masks"),
+    (SMALL + "task: lookup\nmechanism: {mask: [[causal, causl]]}\n", r"x.yaml:6:29: no mask 'causl' \(did you mean causal"),
+    (SMALL + "task: lookup\nmechanism: {mask: {value: [causal, causal]}}\n", r"x.yaml:6:36: the mask 'causal' stands twice"),
+    (SMALL + "task: lookup\nmechanism: {mask: [[causal, [window]]]}\n", r"x.yaml:6:29: a mask is a name, or .*; got \['window'\]"),
+    (SMALL + "task: {max_retrieval: {longer: [64, 128]}}\n", r"x.yaml:5:32: longer of task 'max_retrieval' is a list itself, and a list is an axis: write \{value: \[64, 128\]\}$"),
+    (SMALL + "task: {max_retrieval: {longer: 64}}\n", r"x.yaml:5:32: task 'max_retrieval': longer must be a list of int, >= 1; got 64$"),
     # too many runs
     (SMALL + "task: {lookup: {d: [1, 2, 3]}}\nlimits: {runs: 5}\n", r"x.yaml:6:16: 6 runs \(3 task x 1 mechanism x 1 model x 2 seeds\) are more than 5"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: 10001\n", r"x.yaml:1:1: 10001 runs .* are more than 10000"),
@@ -360,6 +369,15 @@ def test_all_problems_at_once_in_order(tmp_path: Path) -> None:
         "attnlab: 1\nquestin: q\ntask: lokup\nmechanism: {similarity: dott, normaliser: softmax}\nseeds: -1\nmetrics: [nix]\n",
     )
     assert [re.match(r"x\.yaml:(\d+):", line)[1] for line in found] == ["1", "2", "3", "4", "5"]  # type: ignore[index]
+
+
+def test_the_problems_of_claims_stand_among_all_others(tmp_path: Path) -> None:
+    claim = "claims: [{say: s, metric: nix, at_least: 0, where: {similarty: dot}}]\n"
+    whole = problems(tmp_path, "attnlab: 1\nquestion: q\ntask: lookup\nmetrics: [nix]\n" + claim)
+    assert [re.match(r"x\.yaml:(\d+):", line)[1] for line in whole] == ["4", "5", "5"]  # type: ignore[index]
+    assert "unknown key 'similarty' (did you mean similarity" in whole[2]
+    broken = problems(tmp_path, "attnlab: 1\nquestion: q\ntask: lokup\n" + claim)
+    assert [line.split(": ")[1][:12] for line in broken] == ["no task 'lok", "no metric 'n"], "no plan, no selections"
 
 
 def test_an_endless_list_of_problems_is_cut(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from attnlab import registry
 from attnlab.errors import ExperimentError, SettingError
 from attnlab.sweeps.columns import columns, only, with_chosen
 from attnlab.sweeps.experiment import read
+from attnlab.sweeps.fingerprint import fingerprints
 from attnlab.sweeps.plan import Planned, decide, parse_rerun, plan
 from attnlab.sweeps.runs import Run
 
@@ -104,6 +105,24 @@ def test_every_list_is_an_axis() -> None:
         ("stretched", "all"),
         ("cosine", "causal"),
     }
+
+
+def test_masks_combine() -> None:
+    window = {"window": {"width": [1, 2]}}
+    (one,) = planned(mechanism={"mask": {"value": ["causal", {"window": {"width": 2}}]}})
+    assert one.spec["mechanism"]["single_head"]["mask"] == {"causal": {}, "window": {"width": 2}}
+    row = columns(one)
+    assert (row["mask"], row["mask.window.width"]) == ("causal+window", 2)
+    assert "causal+window" in one.label()
+    assert planned(mechanism={"mask": [[{"window": {"width": 2}}, "causal"]]}) == (one,), "their order means nothing"
+    assert planned(mechanism={"mask": {"value": ["causal"]}}) == planned(mechanism={"mask": "causal"})
+    five = planned(mechanism={"mask": ["all", "causal", {"value": [window, "causal"]}, [window]]})
+    assert [columns(run)["mask"] for run in five] == ["all", "causal", *["causal+window"] * 2, *["window"] * 2]
+    assert len(only(five, "mask=causal+window,mask.window.width=2")) == 1
+    tuned = planned(mechanism={"mask": [["causal", "window"]]}, tune={"mask.window.width": [1, 2]})
+    assert tuned[0].spec["tune"] == {"mask.window.width": [1, 2]}
+    assert with_chosen(tuned[0], {"mask.window.width": 2})["mechanism"] == one.spec["mechanism"]
+    assert {"mask.causal", "mask.window"} < set(fingerprints(one))
 
 
 def test_a_list_setting_is_written_as_a_value() -> None:
@@ -244,6 +263,8 @@ RUNS_OF_ONLY = {
         ("similarity.scale=1", 8),
         ("task.min_keys=null", 24),
         ("model.early_stopping=false", 24),
+        ("model.early_stopping=False", 24),
+        ("task.min_keys=None", 24),
         ("model.early_stopping=0", 0),
         ("task.d=17", 0),
     ],

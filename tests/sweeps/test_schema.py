@@ -22,6 +22,8 @@ GOOD: list[dict[str, Any]] = [
     {"task": "lookup", "model": {"aligner": {"projection": [None, 8], "steps": 3}}, "tune": {"model.learning_rate": [0.1, 1]}},
     {"task": "lookup", "limits": {"time": "3s", "memory": 10**9}, "seeds": [1, 2], "metrics": ["aer"]},
     {"task": "lookup", "claims": [{"say": "s", "metric": "aer", "at_least": 0, "where": {"seed": 1}}]},
+    {"task": "lookup", "mechanism": {"mask": {"value": ["causal", {"window": {"width": [1, 2]}}]}}},
+    {"task": "lookup", "mechanism": {"mask": ["all", ["causal", "window"], {"value": ["window"]}]}},
 ]  # fmt: skip
 BAD: list[dict[str, Any]] = [
     {},
@@ -38,6 +40,9 @@ BAD: list[dict[str, Any]] = [
     {"task": "lookup", "limits": {"tme": 3}},
     {"task": "lookup", "claims": [{"say": "s", "metric": "nix", "at_least": 0}]},
     {"task": "lookup", "questin": "q"},
+    {"task": "lookup", "mechanism": {"normaliser": None}},
+    {"task": "lookup", "mechanism": {"mask": {"value": []}}},
+    {"task": "lookup", "mechanism": {"mask": [["causl"]]}},
 ]
 
 

@@ -189,3 +189,21 @@ def test_arrays_refuses_what_cannot_be_split_and_says_why(tmp_path):
     with pytest.raises(ShapeError):
         Arrays(write(tmp_path / "bent.npz", V=np.zeros((10, 4, 2)))).make(rng)
     assert np.isnan(Arrays(bare).chance)
+
+
+def test_arrays_refuses_nan_where_it_is_read(tmp_path):
+    rng = np.random.default_rng(0)
+    path = write(tmp_path / "mine.npz")
+    whole = dict(np.load(path))
+    whole["K"][4, 1, 0] = np.nan
+    np.savez(path, **whole)
+    with pytest.raises(
+        ValueError, match=r"task 'arrays': .*mine.npz: K must be finite where it is read: example 4, key 1"
+    ):
+        Arrays(path).make(rng)
+    n, q, k = whole["gold"].shape
+    whole["mask"] = np.broadcast_to(np.arange(k) != 1, (n, q, k))
+    np.savez(path, **whole)
+    splits = Arrays(path).make(rng)
+    for data in (splits.train, splits.validation, *splits.tests.values()):
+        assert np.isfinite(data.K).all()
