@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
-from attnlab.interfaces import MechanismComponent, Model, Source
-from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.interfaces import Model, Source
+from attnlab.models.attending import Attending
 from attnlab.models.examples import alignment_data, chunks, held_out, rows_to_one, top_gold, true_lengths, vectors
 from attnlab.models.training import Watch, cast, count, minibatches, minimise_adam, minimise_lbfgs, seed_sequence
 from attnlab.settings import checked
@@ -26,7 +25,7 @@ __all__ = ["AttentionAligner"]
 LEAST = 1e-12  # added to a probability before its logarithm
 
 
-class AttentionAligner(Model, BaseEstimator):
+class AttentionAligner(Attending, Model, BaseEstimator):
     """One attention mechanism, learned from targets (the alignment stays latent) or from gold alignments.
 
     Minimises the squared error of the contexts, mean over queries and features of (Y - target)^2, or with
@@ -139,14 +138,6 @@ class AttentionAligner(Model, BaseEstimator):
         self.tol = tol
         self.random_state = random_state
 
-    def set_params(self, **params: Any) -> AttentionAligner:
-        """Change settings; `mechanism__similarity="dot"` and `mechanism__similarity__sigma=2.0` reach into the mechanism."""
-        if any(key.startswith("mechanism__") for key in params) and not isinstance(
-            params.get("mechanism", self.mechanism), MechanismComponent
-        ):
-            params["mechanism"] = _mechanism(params.get("mechanism", self.mechanism))
-        return super().set_params(**params)
-
     # -- learning -----------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None, validation: AlignmentData | None = None) -> AttentionAligner:
         """Learn from examples.
@@ -177,7 +168,7 @@ class AttentionAligner(Model, BaseEstimator):
         if validation is not None:
             validation = self._learnable(alignment_data(validation), "fit's validation data")
 
-        self.mechanism_ = _mechanism(self.mechanism)
+        self.mechanism_ = self._attending_with(self.mechanism)
         start = cast(self._init(streams[0], X), X.Q.dtype)
         self.params_ = start
         self.n_parameters_ = count(start)
@@ -396,20 +387,5 @@ class AttentionAligner(Model, BaseEstimator):
 
 
 # --------------------------------------------------------------------------------------------------------------------
-def _mechanism(given: Any) -> Any:
-    if given is None:
-        return Mechanism()
-    if isinstance(given, Mapping):
-        checked("mechanism", Mechanism, given)
-        return Mechanism(**given)
-    if isinstance(given, MechanismComponent):
-        return given
-    example = repr(given) if isinstance(given, str) else "'dot'"
-    raise SettingError(
-        f"mechanism must be a Mechanism, such as Mechanism({example}), a mapping such as {{'similarity': {example}}}, "
-        f"or None; got {given!r}"
-    )
-
-
 def _sum(x: Any, axis: Any = None) -> Any:
     return namespace(x).sum(x, axis=axis)
