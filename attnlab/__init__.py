@@ -48,10 +48,10 @@ _WHERE = {
     "components": "attnlab.registry",
     # estimators
     "AttentionAligner": "attnlab.models.aligner",
-    "AttentionClassifier": "attnlab.models.memory",
-    "AttentionRegressor": "attnlab.models.memory",
-    "AttentionSeq2Seq": "attnlab.models.seq2seq",
-    "WordAligner": "attnlab.models.word_aligner",
+    "AttentionClassifier": "attnlab.models.tabular.estimator",
+    "AttentionRegressor": "attnlab.models.tabular.estimator",
+    "AttentionSeq2Seq": "attnlab.models.seq2seq.estimator",
+    "WordAligner": "attnlab.models.words.estimator",
     # sweeps
     "sweep": "attnlab.sweeps.pipeline",
     "load_results": "attnlab.sweeps.frame",
@@ -128,10 +128,10 @@ if TYPE_CHECKING:
     from attnlab.mechanisms.functional import attention_weights as attention_weights
     from attnlab.mechanisms.mechanism import Mechanism as Mechanism
     from attnlab.models.aligner import AttentionAligner as AttentionAligner
-    from attnlab.models.memory import AttentionClassifier as AttentionClassifier
-    from attnlab.models.memory import AttentionRegressor as AttentionRegressor
-    from attnlab.models.seq2seq import AttentionSeq2Seq as AttentionSeq2Seq
-    from attnlab.models.word_aligner import WordAligner as WordAligner
+    from attnlab.models.seq2seq.estimator import AttentionSeq2Seq as AttentionSeq2Seq
+    from attnlab.models.tabular.estimator import AttentionClassifier as AttentionClassifier
+    from attnlab.models.tabular.estimator import AttentionRegressor as AttentionRegressor
+    from attnlab.models.words.estimator import WordAligner as WordAligner
     from attnlab.registry import components as components
     from attnlab.registry import get as get
     from attnlab.registry import names as names

@@ -52,14 +52,14 @@ def attnlab_mechanisms() -> list[type]:
 
 @hookimpl
 def attnlab_encoders() -> list[type]:
-    from attnlab.models import encoders as e
+    from attnlab.models.seq2seq import encoders as e
 
     return [e.Embedding, e.Rnn, e.BiRnn]
 
 
 @hookimpl
 def attnlab_kernels() -> list[type]:
-    from attnlab.kernels.attentive import FastPreviousState
+    from attnlab.kernels.decoder import FastPreviousState
     from attnlab.kernels.gru import FastGru
 
     return [FastGru, FastPreviousState]
@@ -68,8 +68,8 @@ def attnlab_kernels() -> list[type]:
 @hookimpl
 def attnlab_models() -> list[type]:
     from attnlab.models.aligner import AttentionAligner
-    from attnlab.models.seq2seq import AttentionSeq2Seq
-    from attnlab.models.word_aligner import WordAligner
+    from attnlab.models.seq2seq.estimator import AttentionSeq2Seq
+    from attnlab.models.words.estimator import WordAligner
 
     return [AttentionAligner, AttentionSeq2Seq, WordAligner]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.serial import SerialExecutor
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.fingerprint import fingerprints
 from attnlab.sweeps.frame import frame_of
 from attnlab.sweeps.plan import decide, plan
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
 
 

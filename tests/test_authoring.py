@@ -8,7 +8,7 @@ import pytest
 
 from attnlab.commands.authoring import references, template
 from attnlab.plugins import HOOK_OF_KIND
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 
 
 @pytest.mark.parametrize("kind", HOOK_OF_KIND)

@@ -60,7 +60,7 @@ def test_readme_python_runs(tmp_path):
 def test_readme_experiment_reads_and_plans():
     from ruamel.yaml import YAML
 
-    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.experiment.read import read
     from attnlab.sweeps.plan import plan
 
     (text,) = blocks(README, "yaml")

@@ -10,7 +10,7 @@ import pytest
 
 import attnlab
 from attnlab.registry import build, entry
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
 
 FOLDER = Path(__file__).parents[1] / "experiments"

@@ -48,7 +48,7 @@ def test_the_python_of_a_page_runs(page, tmp_path):
 def test_the_experiments_of_a_page_read_and_plan(page):
     from ruamel.yaml import YAML
 
-    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.experiment.read import read
     from attnlab.sweeps.plan import plan
 
     for text in blocks(page, "yaml"):

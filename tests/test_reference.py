@@ -15,7 +15,7 @@ from attnlab import cli, hookspecs
 from attnlab.plugins import HOOK_OF_KIND
 from attnlab.sweeps.frame import AXES, FIRST, LAST
 from attnlab.sweeps.plan import RERUN
-from attnlab.sweeps.runs import STATUSES
+from attnlab.sweeps.run import STATUSES
 
 PAGE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
 PACKAGE = Path(attnlab.__file__).parent
@@ -110,7 +110,7 @@ def test_every_status():
 
 def test_which_statuses_are_tried_again():
     from attnlab.sweeps.plan import DEFAULT_RERUN, decide
-    from attnlab.sweeps.runs import Run
+    from attnlab.sweeps.run import Run
 
     run = Run.of({"seed": 0})
     for status in STATUSES:

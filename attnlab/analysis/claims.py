@@ -21,9 +21,9 @@ import numpy as np
 from attnlab.analysis.summary import direction_of
 from attnlab.analysis.verdicts import Decision, Region, decide
 from attnlab.errors import SettingError
-from attnlab.sweeps.claims import Claim, Table
 from attnlab.sweeps.columns import columns
-from attnlab.sweeps.experiment import Experiment, read
+from attnlab.sweeps.experiment.claims import Claim, Table
+from attnlab.sweeps.experiment.read import Experiment, read
 from attnlab.sweeps.plan import plan
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def check_claims(
 
 def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """The table of `check_claims`."""
-    from attnlab.analysis.compact import ClaimTable
+    from attnlab.analysis.presentation import ClaimTable
 
     rows = []
     for judged in judgements:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attnlab.analysis.compact import Comparison
 from attnlab.analysis.conclusion import conclude_against, conclude_order, conclude_pairs
+from attnlab.analysis.presentation import Comparison
+from attnlab.analysis.replicates import Scores, score_table
 from attnlab.analysis.statistics import (
     bayesian_signed_rank,
     differences,
@@ -25,7 +26,6 @@ from attnlab.analysis.statistics import (
     tasks_needed,
     wilson,
 )
-from attnlab.analysis.units import Scores, score_table
 from attnlab.errors import SettingError
 
 __all__ = ["compare", "pairwise", "performance_profile"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from attnlab.analysis.replicates import Scores
 from attnlab.analysis.statistics import fewest_pairs
-from attnlab.analysis.units import Scores
 
 __all__ = ["conclude_against", "conclude_order", "conclude_pairs", "percent"]
 

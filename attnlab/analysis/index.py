@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.analysis.claims import Judgement, judge, table_of
 from attnlab.errors import ExperimentError, SettingError, UnknownName
-from attnlab.sweeps.experiment import Experiment, Layout, read
+from attnlab.sweeps.experiment.read import Experiment, Layout, read
 from attnlab.sweeps.frame import frame_of
 from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Linked, Store

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attnlab.analysis.claims import Judgement
-    from attnlab.sweeps.claims import Claim
-    from attnlab.sweeps.experiment import Experiment
+    from attnlab.sweeps.experiment.claims import Claim
+    from attnlab.sweeps.experiment.read import Experiment
 
 __all__ = ["alignment_figure", "claims_figure", "new_picture", "plot_alignment", "plot_claim", "save"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnlab.analysis.summary import t_interval
-from attnlab.sweeps.claims import Claim
+from attnlab.sweeps.experiment.claims import Claim
 
 __all__ = ["Decision", "Region", "decide", "seeds_to_decide"]
 

@@ -74,7 +74,7 @@ def align(
     """
     from attnlab.bitext import error_rate, read_links, read_pairs, write_links
     from attnlab.errors import BitextError
-    from attnlab.models.word_aligner import WordAligner
+    from attnlab.models.words.estimator import WordAligner
 
     inputs = {"FILE": file, "TARGET_FILE": target_file, "--gold": gold}
     piped = [name for name, given in inputs.items() if given == "-"]

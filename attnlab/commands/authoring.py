@@ -121,7 +121,7 @@ def references(experiment: Any) -> dict[str, Iterable[str]]:
 def cite(files: tuple[str, ...], plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Print the sources of everything that the experiments of FILE... use."""
     use_plugins(blocked, plugin_files)
-    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.experiment.read import read
 
     merged: dict[str, dict[str, None]] = {}
     for file in files:

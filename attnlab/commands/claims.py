@@ -14,7 +14,7 @@ from attnlab.commands.options import experiment_option, format_option, plugin_op
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnlab.sweeps.experiment import Experiment
+    from attnlab.sweeps.experiment.read import Experiment
 
 __all__ = ["claims", "index", "plot"]
 
@@ -37,7 +37,7 @@ def claims(
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.claims import check_claims
     from attnlab.analysis.index import results_of, stored_experiments
-    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.experiment.read import read
 
     if files and experiment is not None:
         raise click.UsageError("give FILE... or --experiment NAME, not both")
@@ -78,8 +78,8 @@ def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> 
     if form in ("csv", "json"):
         print_frame(whole, form)
         return
-    from attnlab.analysis.compact import paper_claims
     from attnlab.analysis.exports import paper_table
+    from attnlab.analysis.presentation import paper_claims
 
     short = paper_claims(whole)
     if len(named) > 1:
@@ -90,7 +90,7 @@ def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> 
 
 def print_claims(table: pd.DataFrame) -> None:
     """Print a table of `check_claims` for people."""
-    from attnlab.analysis.compact import compact_claims
+    from attnlab.analysis.presentation import compact_claims
     from attnlab.tables import print_table
 
     click.echo()
@@ -111,7 +111,7 @@ def index(
     """Write the index of experiments: question, claims with their verdicts, and a picture of each experiment."""
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.index import results_of, write_index
-    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.experiment.read import read
 
     for note in write_index(results_of([read(file) for file in files], store), output):
         print(f"attnlab: {note}", file=sys.stderr)
@@ -170,7 +170,7 @@ def claim(
     from attnlab.analysis.claims import judge
     from attnlab.analysis.index import results_of
     from attnlab.analysis.plots import claims_figure, new_picture, save
-    from attnlab.sweeps.experiment import read
+    from attnlab.sweeps.experiment.read import read
 
     new_picture(output)
     ((experiment, frame),) = results_of([read(file)], store)

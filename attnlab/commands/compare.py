@@ -87,9 +87,9 @@ def compare(
     if profile and (pairs or baseline is not None or rope is not None):
         raise click.UsageError("--profile tests nothing: leave --pairs, --baseline and --rope out")
     use_plugins(blocked, plugin_files)
-    from attnlab.analysis.compact import compact
     from attnlab.analysis.compare import compare as compared
     from attnlab.analysis.compare import pairwise, performance_profile
+    from attnlab.analysis.presentation import compact
     from attnlab.sweeps.frame import load_results
 
     frame = load_results(store, experiment=experiment)

@@ -110,7 +110,7 @@ def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     use_plugins(blocked, plugin_files)
     import json
 
-    from attnlab.sweeps.schema import json_schema
+    from attnlab.sweeps.experiment.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return 0

@@ -14,7 +14,7 @@ from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import getval
 
 from attnlab.interfaces import Kernel, Source
-from attnlab.parts.recurrence import Gru
+from attnlab.models.seq2seq.recurrence import Gru
 
 __all__ = ["FastGru", "backward_step", "flattened", "forward_step", "halved", "n_first", "n_last"]
 

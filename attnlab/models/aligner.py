@@ -15,8 +15,8 @@ from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
-from attnlab.models.attending import Attending
-from attnlab.models.examples import alignment_data, chunks, held_out, rows_to_one, top_gold, true_lengths, vectors
+from attnlab.models.batches import alignment_data, chunks, held_out, rows_to_one, top_gold, true_lengths, vectors
+from attnlab.models.mechanism_setting import Attending
 from attnlab.models.training import Watch, cast, count, minibatches, minimise_adam, minimise_lbfgs, seed_sequence
 from attnlab.settings import checked
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import Own, entries
-from attnlab.sweeps.grid import PARTS, holds, prefix_of
-from attnlab.sweeps.runs import Run
+from attnlab.sweeps.experiment.grid import PARTS, holds, prefix_of
+from attnlab.sweeps.run import Run
 
 __all__ = ["ROLES", "buildable", "columns", "columns_of", "components_of", "only", "with_chosen"]
 

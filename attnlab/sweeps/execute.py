@@ -29,7 +29,7 @@ from attnlab.errors import Diverged, InvalidResult, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.registry import Own, build, entries, entry
 from attnlab.sweeps.columns import ROLES, buildable, components_of, with_chosen
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 
 __all__ = ["data_rng", "execute", "measure", "splits_of", "versions_of"]
 

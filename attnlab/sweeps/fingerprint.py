@@ -20,7 +20,7 @@ from types import CodeType
 from attnlab.plugins import BUILTIN
 from attnlab.registry import Entry, entries, entry
 from attnlab.sweeps.columns import ROLES, components_of
-from attnlab.sweeps.runs import Run
+from attnlab.sweeps.run import Run
 
 __all__ = ["METRIC", "fingerprint", "fingerprints", "fingerprints_of_metrics"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from attnlab.interfaces import AXES, FIRST, LAST
 from attnlab.sweeps.columns import columns
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,12 +15,12 @@ from attnlab.registry import Own, build, entry
 from attnlab.settings import checked
 from attnlab.sweeps import execute as _execute  # noqa: F401  loaded before workers are forked
 from attnlab.sweeps.columns import only as filtered
-from attnlab.sweeps.experiment import Experiment, parse_memory, parse_time, read
+from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
 from attnlab.sweeps.plan import Planned, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
 
 if TYPE_CHECKING:

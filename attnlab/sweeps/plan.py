@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnlab.errors import SettingError, did_you_mean
-from attnlab.sweeps.experiment import Experiment
+from attnlab.sweeps.experiment.inputs import Inputs
+from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.fingerprint import METRIC
-from attnlab.sweeps.inputs import Inputs
-from attnlab.sweeps.runs import Run
+from attnlab.sweeps.run import Run
 
 __all__ = ["RERUN", "Planned", "decide", "parse_rerun", "plan"]
 

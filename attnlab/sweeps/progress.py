@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 
 __all__ = ["Progress"]
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
 from attnlab.sweeps.database import Database
-from attnlab.sweeps.runs import Result, Run
-from attnlab.sweeps.wire import to_json
+from attnlab.sweeps.executors.messages import to_json
+from attnlab.sweeps.run import Result, Run
 
 __all__ = ["Attempt", "Known", "Linked", "Store"]
 
@@ -76,7 +76,7 @@ class Store:
     Examples
     --------
     >>> import tempfile
-    >>> from attnlab.sweeps.runs import Result, Run
+    >>> from attnlab.sweeps.run import Result, Run
     >>> run = Run.of({"seed": 0})
     >>> with tempfile.TemporaryDirectory() as folder, Store(f"{folder}/attnlab.db") as store:
     ...     store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})

@@ -6,9 +6,9 @@ import contextlib
 from typing import Any
 
 from attnlab.errors import SettingError
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 from attnlab.testing.checks import check
 from attnlab.testing.report import Failed, Skipped
 from attnlab.testing.subject import Subject

@@ -14,7 +14,7 @@ from attnlab.analysis.claims import judge
 from attnlab.analysis.verdicts import Region, decide, seeds_to_decide
 from attnlab.errors import ExperimentError, SettingError
 from attnlab.sweeps.columns import columns
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
 
 DOT, COSINE = {"similarity": "dot"}, {"similarity": "cosine"}

@@ -13,7 +13,7 @@ from attnlab.analysis.weights import kept_example
 from attnlab.cli import _status
 from attnlab.plugins import configure
 from attnlab.sweeps.execute import splits_of
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.store import Store
 
 HUBS = """\

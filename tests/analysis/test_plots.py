@@ -14,7 +14,7 @@ from attnlab.analysis import fonts
 from attnlab.analysis.claims import judge
 from attnlab.analysis.plots import alignment_figure, claims_figure, new_picture, plot_alignment, plot_claim, save
 from attnlab.errors import SettingError, ShapeError
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 
 plt = pytest.importorskip("matplotlib.pyplot")
 plt.switch_backend("agg")

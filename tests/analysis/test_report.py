@@ -22,11 +22,11 @@ from hypothesis.extra.numpy import arrays
 import attnlab
 from attnlab.analysis.compare import pairwise
 from attnlab.analysis.report import Book, collect, page, write_report
-from attnlab.analysis.report.encode import halves, plain, script_json, table
-from attnlab.analysis.report.lookback import Budget, look_back
+from attnlab.analysis.report.curves_and_weights import Budget, look_back
+from attnlab.analysis.report.small_json import halves, plain, script_json, table
 from attnlab.cli import _status
 from attnlab.plugins import configure
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
 
 EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}\u2028\U0001f600"

@@ -16,10 +16,10 @@ import pytest
 import attnlab
 from attnlab.analysis.compare import pairwise
 from attnlab.analysis.report import Book, Chapter, collect, write_report
-from attnlab.analysis.report.lookback import Lookback
-from attnlab.sweeps.experiment import read
+from attnlab.analysis.report.curves_and_weights import Lookback
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install 'attnlab[test]'")

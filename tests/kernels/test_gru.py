@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.kernels.gru import FastGru
-from attnlab.parts.recurrence import Gru
+from attnlab.models.seq2seq.recurrence import Gru
 
 NAMES = ("Wi", "Wh", "bi", "bh")
 

@@ -23,7 +23,7 @@ from attnlab import (
     Splits,
     UnknownName,
 )
-from attnlab.models.examples import held_out
+from attnlab.models.batches import held_out
 from attnlab.models.training import leaves
 
 
@@ -134,7 +134,7 @@ def test_examples_may_come_in_chunks(lookup, monkeypatch):
     test = lookup.tests["test"]
     model = aligner(steps=3).fit(lookup.train, validation=lookup.validation)
     whole = model.align(test), model.predict(test), model.validation_curve_
-    monkeypatch.setattr("attnlab.models.examples.CHUNK", 7 * test.n_queries * test.n_keys)
+    monkeypatch.setattr("attnlab.models.batches.CHUNK", 7 * test.n_queries * test.n_keys)
     np.testing.assert_allclose(model.align(test), whole[0], rtol=1e-12)
     np.testing.assert_allclose(model.predict(test), whole[1], rtol=1e-12)
     again = aligner(steps=3).fit(lookup.train, validation=lookup.validation)

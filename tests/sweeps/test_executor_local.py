@@ -19,7 +19,7 @@ import pytest
 from attnlab.errors import SettingError
 from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.serial import SerialExecutor
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 
 MIB = 2**20
 LINUX = sys.platform == "linux"
@@ -353,7 +353,7 @@ def test_an_interrupt_while_waiting_comes_through_and_what_was_running_is_not_lo
 COORDINATOR = """
     import os, sys, time
     from attnlab.sweeps.executors.local import LocalExecutor
-    from attnlab.sweeps.runs import Result, Run
+    from attnlab.sweeps.run import Result, Run
 
     def busy(run):
         os.write(report, f"{os.getpid()}\\n".encode())

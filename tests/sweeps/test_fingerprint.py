@@ -13,7 +13,7 @@ import pytest
 import attnlab
 from attnlab import registry
 from attnlab.parts.similarities import Dot, ScaledDot
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.fingerprint import _written, fingerprint, fingerprints
 from attnlab.sweeps.plan import plan
 

@@ -15,10 +15,10 @@ import attnlab
 from attnlab import registry
 from attnlab.errors import ExperimentError, SettingError
 from attnlab.sweeps.columns import columns, only, with_chosen
-from attnlab.sweeps.experiment import read
+from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.fingerprint import fingerprints
 from attnlab.sweeps.plan import Planned, decide, parse_rerun, plan
-from attnlab.sweeps.runs import Run
+from attnlab.sweeps.run import Run
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
-from attnlab.sweeps.runs import STATUSES, Result, Run
+from attnlab.sweeps.run import STATUSES, Result, Run
 from attnlab.sweeps.store import Known, Store
 
 FINGERPRINTS = {"similarity": "f00d"}
@@ -269,7 +269,7 @@ def test_a_store_that_another_process_keeps_locked_is_given_up_after_the_timeout
 FULL_DISK = """
     import resource, sys
     from attnlab.errors import StoreError
-    from attnlab.sweeps.runs import Result, Run
+    from attnlab.sweeps.run import Result, Run
     from attnlab.sweeps.store import Store
     import random
 
@@ -402,7 +402,7 @@ def test_random_damage_is_a_store_error_or_harmless_and_never_a_wrong_value(tmp_
 # -- many processes, and their deaths ---------------------------------------------------------------------------------
 APPENDS = """
     import sys
-    from attnlab.sweeps.runs import Result, Run
+    from attnlab.sweeps.run import Result, Run
     from attnlab.sweeps.store import Store
 
     first, n = int(sys.argv[2]), int(sys.argv[3])

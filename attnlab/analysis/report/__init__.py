@@ -8,7 +8,7 @@ The page is `page.html.j2`, `style.css` and `script/*.js`, put into one file; it
 
 from __future__ import annotations
 
-from attnlab.analysis.report.collect import Book, Chapter, collect
+from attnlab.analysis.report.book import Book, Chapter, collect
 from attnlab.analysis.report.page import check_output, page, write_report
 
 __all__ = ["Book", "Chapter", "check_output", "collect", "page", "write_report"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from attnlab.analysis.report.encode import plain, script_json, table
+from attnlab.analysis.report.small_json import plain, script_json, table
 from attnlab.analysis.summary import direction_of
 from attnlab.errors import SettingError
 from attnlab.sweeps.frame import AXES, DEFAULT_STORE, FIRST, metric_columns
@@ -23,7 +23,7 @@ from attnlab.tables import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnlab.analysis.report.collect import Book, Chapter, Comparison
+    from attnlab.analysis.report.book import Book, Chapter, Comparison
 
 __all__ = ["check_output", "page", "write_report"]
 

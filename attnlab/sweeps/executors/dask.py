@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from attnlab.errors import SettingError
 from attnlab.interfaces import Executor
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 
 __all__ = ["DaskExecutor"]
 
@@ -125,7 +125,7 @@ class DaskExecutor(Executor):
 
 def _result(future: Any, attempts: int) -> Result:
     """What a future that ended says: the run's own result, or that the cluster lost it."""
-    from attnlab.sweeps.wire import unpack
+    from attnlab.sweeps.executors.messages import unpack
 
     if future.status == "finished":
         return replace(unpack(future.result()), attempts=attempts)

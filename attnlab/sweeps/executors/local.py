@@ -17,10 +17,10 @@ from annotated_types import Ge, Gt
 
 from attnlab.errors import SettingError
 from attnlab.interfaces import Executor
+from attnlab.sweeps.executors.messages import unpack
 from attnlab.sweeps.executors.supervisor import Worker
 from attnlab.sweeps.executors.worker import Execute, now, or_standard, readable_size
-from attnlab.sweeps.runs import Result, Run
-from attnlab.sweeps.wire import unpack
+from attnlab.sweeps.run import Result, Run
 
 __all__ = ["LocalExecutor"]
 
@@ -61,7 +61,7 @@ class LocalExecutor(Executor):
 
     Examples
     --------
-    >>> from attnlab.sweeps.runs import Result, Run
+    >>> from attnlab.sweeps.run import Result, Run
     >>> with LocalExecutor(jobs=2, execute=lambda run: Result("ok", facts={"twice": 2 * run.seed})) as executor:
     ...     for seed in range(3):
     ...         executor.submit(Run.of({"seed": seed}))

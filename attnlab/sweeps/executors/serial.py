@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 
 from attnlab.interfaces import Executor
+from attnlab.sweeps.executors.messages import unpack
 from attnlab.sweeps.executors.worker import Execute, attempt, or_standard
-from attnlab.sweeps.runs import Result, Run
-from attnlab.sweeps.wire import unpack
+from attnlab.sweeps.run import Result, Run
 
 __all__ = ["SerialExecutor"]
 
@@ -25,7 +25,7 @@ class SerialExecutor(Executor):
 
     Examples
     --------
-    >>> from attnlab.sweeps.runs import Result, Run
+    >>> from attnlab.sweeps.run import Result, Run
     >>> executor = SerialExecutor(execute=lambda run: Result("ok", facts={"seed": run.seed}))
     >>> executor.submit(Run.of({"seed": 7}))
     >>> [(result.status, result.facts["seed"]) for run, result in executor.as_completed()]

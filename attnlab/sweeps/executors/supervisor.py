@@ -18,7 +18,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from attnlab.sweeps.executors.worker import Execute, frame, now, serve
-from attnlab.sweeps.runs import Run
+from attnlab.sweeps.run import Run
 
 __all__ = ["Worker"]
 

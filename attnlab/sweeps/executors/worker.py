@@ -22,8 +22,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from attnlab.sweeps.runs import Result, Run
-from attnlab.sweeps.wire import pack
+from attnlab.sweeps.executors.messages import pack
+from attnlab.sweeps.run import Result, Run
 
 __all__ = ["LARGEST_RESULT", "Execute", "attempt", "frame", "now", "or_standard", "readable_size", "serve"]
 

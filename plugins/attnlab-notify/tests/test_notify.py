@@ -61,7 +61,7 @@ def test_a_second_sweep_is_appended(listening, tmp_path):
 
 
 def test_what_json_has_no_word_for_is_null(listening):
-    from attnlab.sweeps.runs import Result, Run
+    from attnlab.sweeps.run import Result, Run
 
     parts = {"task": {"t": {}}, "mechanism": {"m": {}}, "model": {"a": {}}, "seed": 0}
     metrics = {"test": {"a": float("nan"), "b": float("inf"), "c": 0.5}}

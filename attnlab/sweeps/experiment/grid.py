@@ -25,8 +25,8 @@ from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mea
 from attnlab.interfaces import Component, names_of, settings_of
 from attnlab.registry import Entry, Own, entries, entry, names
 from attnlab.settings import checked_one, describe
-from attnlab.sweeps.inputs import Inputs
-from attnlab.sweeps.located import At, Document, short
+from attnlab.sweeps.experiment.inputs import Inputs
+from attnlab.sweeps.experiment.source import At, Document, short
 
 __all__ = ["COMPOSED", "FILLED_IN", "PARTS", "Choice", "Combined", "GridReader", "Point", "prefix_of"]
 

@@ -11,8 +11,8 @@ from sklearn.base import clone
 
 import attnlab
 from attnlab import AlignmentData, AttentionSeq2Seq, Mechanism
-from attnlab.models.decoding import beam_search, greedy
-from attnlab.models.vocabulary import START, STOP, UNKNOWN, Vocabulary, bucketed
+from attnlab.models.seq2seq.decoding import beam_search, greedy
+from attnlab.models.seq2seq.vocabulary import START, STOP, UNKNOWN, Vocabulary, bucketed
 
 SMALL = {"embedding_dim": 8, "hidden_dim": 8, "steps": 8, "batch_size": 8, "random_state": 0}
 MECHANISMS = [

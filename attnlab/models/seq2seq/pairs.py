@@ -9,7 +9,7 @@ import numpy as np
 
 from attnlab.data import AlignmentData
 from attnlab.errors import ShapeError, Unsupported
-from attnlab.models.vocabulary import checked_sentences
+from attnlab.models.seq2seq.vocabulary import checked_sentences
 
 __all__ = ["Numbers", "Pairs", "in_chunks", "ragged_to", "sentences_of", "sources_of"]
 

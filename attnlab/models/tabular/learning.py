@@ -15,7 +15,7 @@ from scipy.special import entr
 from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 
 from attnlab.arrays import detach, namespace
-from attnlab.kernels.distances import FastNegL2
+from attnlab.kernels.similarities import FastNegL2
 from attnlab.mechanisms.engine import Parts, aggregate, context_of, weigh
 from attnlab.models.training import Fitted, Watch, cast, minibatches, minimise_adam
 

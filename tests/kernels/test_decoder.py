@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab
-from attnlab.kernels.attentive import FastPreviousState
-from attnlab.mechanisms.recurrent import Memory, PreviousState
+from attnlab.kernels.decoder import FastPreviousState
+from attnlab.models.seq2seq.decoders import Memory, PreviousState
 from attnlab.models.training import leaves, rebuild
 
 SIMILARITIES = ["dot", "scaled_dot", "general", {"additive": {"hidden": 3}}]

@@ -14,10 +14,10 @@ from attnlab.bitext import Link, Pair, Symmetrise, symmetrised, tokenise
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
-from attnlab.models.attending import Attending
-from attnlab.models.latent import Alignment, D
-from attnlab.models.lexicon import BACKWARD, FORWARD, Cells, Direction, Prior
+from attnlab.models.mechanism_setting import Attending
 from attnlab.models.training import count, seed_sequence
+from attnlab.models.words.lexicon import BACKWARD, FORWARD, Cells, Direction, Prior
+from attnlab.models.words.prior import Alignment, D
 from attnlab.settings import checked
 
 __all__ = ["WordAligner"]

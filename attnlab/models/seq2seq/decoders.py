@@ -1,7 +1,7 @@
 """Decoders: a recurrent state that looks at the encoder's states H, before each step, after it, or once for all.
 
 The reference, on `Mechanism.step` and `Mechanism.attend`; the fast twin of `PreviousState` for the usual mechanisms is
-`attnlab.kernels.attentive.FastPreviousState`.
+`attnlab.kernels.decoder.FastPreviousState`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.arrays import namespace
-from attnlab.parts.recurrence import Gru
+from attnlab.models.seq2seq.recurrence import Gru
 
 __all__ = ["CurrentState", "FixedContext", "Memory", "PreviousState"]
 

@@ -15,16 +15,16 @@ from sklearn.utils.validation import check_is_fitted
 from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError
 from attnlab.interfaces import Model, Source
-from attnlab.kernels.attentive import FastPreviousState
+from attnlab.kernels.decoder import FastPreviousState
 from attnlab.kernels.gru import FastGru
-from attnlab.mechanisms.recurrent import CurrentState, FixedContext, PreviousState
-from attnlab.models.attending import Attending
-from attnlab.models.decoding import beam_search, greedy
-from attnlab.models.examples import top_gold
-from attnlab.models.network import Network
-from attnlab.models.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
+from attnlab.models.batches import top_gold
+from attnlab.models.mechanism_setting import Attending
+from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, PreviousState
+from attnlab.models.seq2seq.decoding import beam_search, greedy
+from attnlab.models.seq2seq.network import Network
+from attnlab.models.seq2seq.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
+from attnlab.models.seq2seq.vocabulary import Vocabulary, bucketed
 from attnlab.models.training import Watch, cast, count, minimise_adam, seed_sequence
-from attnlab.models.vocabulary import Vocabulary, bucketed
 from attnlab.registry import build
 from attnlab.settings import checked
 

@@ -19,11 +19,11 @@ from pydantic.config import JsonDict
 
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import Own
-from attnlab.sweeps.claims import Claim, Table, check_selections, column_of_metric, with_columns
 from attnlab.sweeps.columns import ROLES, columns_of
-from attnlab.sweeps.grid import Choice, GridReader
-from attnlab.sweeps.inputs import Inputs
-from attnlab.sweeps.located import At, Document, short
+from attnlab.sweeps.experiment.claims import Claim, Table, check_selections, column_of_metric, with_columns
+from attnlab.sweeps.experiment.grid import Choice, GridReader
+from attnlab.sweeps.experiment.inputs import Inputs
+from attnlab.sweeps.experiment.source import At, Document, short
 
 __all__ = ["Experiment", "Layout", "Limits", "parse_memory", "parse_time", "read"]
 

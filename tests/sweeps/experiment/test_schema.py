@@ -10,9 +10,9 @@ import pytest
 
 from attnlab import registry
 from attnlab.errors import ExperimentError
-from attnlab.sweeps.experiment import read
-from attnlab.sweeps.located import Document
-from attnlab.sweeps.schema import json_schema
+from attnlab.sweeps.experiment.read import read
+from attnlab.sweeps.experiment.schema import json_schema
+from attnlab.sweeps.experiment.source import Document
 
 GOOD: list[dict[str, Any]] = [
     {"task": "lookup"},
@@ -93,6 +93,6 @@ def test_it_agrees_with_the_reader() -> None:
         assert validator.is_valid({"attnlab": 1, "question": "q", **keys}), keys
     for keys in BAD:
         assert not validator.is_valid({"attnlab": 1, "question": "q", **keys}), keys
-    for path in sorted(Path(__file__).parents[2].glob("experiments/**/*.yaml")):
+    for path in sorted(Path(__file__).parents[3].glob("experiments/**/*.yaml")):
         problems = [e.message for e in validator.iter_errors(Document(path).value)]
         assert not problems, path

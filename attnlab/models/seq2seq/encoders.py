@@ -13,7 +13,7 @@ import numpy as np
 from attnlab.arrays import namespace
 from attnlab.interfaces import Encoder, Source
 from attnlab.kernels.gru import FastGru
-from attnlab.parts.recurrence import Gru
+from attnlab.models.seq2seq.recurrence import Gru
 
 __all__ = ["BiRnn", "Embedding", "Rnn"]
 

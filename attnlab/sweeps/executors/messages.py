@@ -10,7 +10,7 @@ import dataclasses
 import json
 from typing import Any
 
-from attnlab.sweeps.runs import Result
+from attnlab.sweeps.run import Result
 
 __all__ = ["pack", "to_json", "unpack"]
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import attnlab
 from attnlab import registry
 from attnlab.errors import ExperimentError
-from attnlab.sweeps import located
-from attnlab.sweeps.experiment import parse_memory, parse_time, read
+from attnlab.sweeps.experiment import source as located
+from attnlab.sweeps.experiment.read import parse_memory, parse_time, read
 from attnlab.sweeps.plan import plan
 
 DIMENSION = """\

@@ -26,7 +26,7 @@ from attnlab.kernels.gru import (
 )
 from attnlab.kernels.layers import dense
 from attnlab.mechanisms.mechanism import Mechanism
-from attnlab.mechanisms.recurrent import Memory, PreviousState
+from attnlab.models.seq2seq.decoders import Memory, PreviousState
 from attnlab.parts.aggregators import WeightedSum
 from attnlab.parts.masks import AllKeys
 from attnlab.parts.normalisers import Softmax

@@ -12,9 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from attnlab.errors import AttnlabError, SettingError, Unsupported
-from attnlab.kernels.distances import fast_similarity
+from attnlab.kernels.similarities import fast_similarity
 from attnlab.mechanisms.mechanism import Mechanism
-from attnlab.models.memory_training import Memory, bandwidth, deviation, learn, project, start_projection
+from attnlab.models.tabular.learning import Memory, bandwidth, deviation, learn, project, start_projection
 from attnlab.models.training import cast, count
 from attnlab.registry import build
 from attnlab.settings import checked

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnlab.analysis.report.encode import halves, plain
+from attnlab.analysis.report.small_json import halves, plain
 from attnlab.sweeps.store import Store
 
 if TYPE_CHECKING:

@@ -17,15 +17,15 @@ import attnlab
 from attnlab.errors import AttnlabError
 from attnlab.plugins import active_options
 from attnlab.sweeps.columns import ROLES, components_of
-from attnlab.sweeps.experiment import Experiment, read
+from attnlab.sweeps.experiment.read import Experiment, read
 from attnlab.sweeps.frame import frame_of, metric_columns
-from attnlab.sweeps.runs import Result, Run
+from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Linked, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnlab.analysis.report.lookback import Lookback
+    from attnlab.analysis.report.curves_and_weights import Lookback
 
 __all__ = ["Book", "Chapter", "Comparison", "Failure", "collect"]
 
@@ -117,7 +117,7 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
     StoreError, UnknownName
         When there is no such store or experiment, or a row is damaged.
     """
-    from attnlab.analysis.report.lookback import Budget
+    from attnlab.analysis.report.curves_and_weights import Budget
 
     with Store(store, create=False) as opened:
         linked = {entry.key: entry for entry in opened.experiments()}
@@ -141,7 +141,7 @@ def _chapter(
     budget: Any,
     given: Sequence[str],
 ) -> Chapter:
-    from attnlab.analysis.report.lookback import look_back
+    from attnlab.analysis.report.curves_and_weights import look_back
     from attnlab.analysis.summary import summarise, varied
 
     frame = frame_of(records)

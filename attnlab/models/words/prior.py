@@ -12,8 +12,8 @@ from attnlab.bitext import Pair, spelling_vectors
 from attnlab.errors import Unsupported
 from attnlab.injection import asks_for
 from attnlab.mechanisms.mechanism import Mechanism
-from attnlab.models.lexicon import Cells
 from attnlab.models.training import count, minimise_lbfgs
+from attnlab.models.words.lexicon import Cells
 
 __all__ = ["Alignment", "D"]
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from attnlab.errors import AmbiguousName, UnknownName, did_you_mean
 from attnlab.registry import entry
 from attnlab.sweeps.columns import as_cell
-from attnlab.sweeps.located import At, Document, short
+from attnlab.sweeps.experiment.source import At, Document, short
 
 __all__ = ["FORMS", "Claim", "Table", "check_selections", "column_of_metric", "with_columns"]
 

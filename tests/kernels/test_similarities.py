@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab import namespace
-from attnlab.kernels.distances import FastNegL2, fast_similarity
+from attnlab.kernels.similarities import FastNegL2, fast_similarity
 from attnlab.parts.similarities import Dot, NegL2
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from attnlab.arrays import namespace, to_numpy
 from attnlab.injection import call
 from attnlab.kernels.layers import cross_entropy, dense, embed
-from attnlab.mechanisms.recurrent import Memory
-from attnlab.models.examples import rows_to_one
-from attnlab.models.pairs import Numbers, Pairs, in_chunks
-from attnlab.models.vocabulary import PAD, START, STOP, UNKNOWN, padded
+from attnlab.models.batches import rows_to_one
+from attnlab.models.seq2seq.decoders import Memory
+from attnlab.models.seq2seq.pairs import Numbers, Pairs, in_chunks
+from attnlab.models.seq2seq.vocabulary import PAD, START, STOP, UNKNOWN, padded
 
 __all__ = ["Network"]
 

@@ -23,13 +23,13 @@ from attnlab.commands.align import align as align_command
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError, ShapeError, Unsupported
 from attnlab.metrics.alignment import Aer, AlignmentAccuracy
-from attnlab.models.lexicon import Cells, spelled_alike
-from attnlab.models.word_aligner import WordAligner
+from attnlab.models.words.estimator import WordAligner
+from attnlab.models.words.lexicon import Cells, spelled_alike
 from attnlab.tasks.fertility import Fertility
 from attnlab.tasks.translation import BlockReorder, ToyTranslation
 from attnlab.testing import check_component
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "bitext"
+SHARED = Path(__file__).parents[3].parent / "shared" / "data" / "bitext"
 HANSARDS = SHARED / "hansards.en-fr"
 real = pytest.mark.skipif(not HANSARDS.is_file(), reason=f"needs the bitext {HANSARDS.name} of the shared data")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.models.vocabulary import PAD, START, STOP, UNKNOWN
+from attnlab.models.seq2seq.vocabulary import PAD, START, STOP, UNKNOWN
 
 __all__ = ["beam_search", "greedy"]
 

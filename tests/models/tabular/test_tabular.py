@@ -25,7 +25,7 @@ from sklearn.utils import estimator_html_repr
 
 import attnlab
 from attnlab import AttentionClassifier, AttentionRegressor, Similarity, Source, namespace
-from attnlab.models import memory_training
+from attnlab.models.tabular import learning as memory_training
 from attnlab.parts.similarities import Dot, NegL2
 
 PLAIN = {"n_neighbors": None, "standardise": False}
@@ -582,7 +582,7 @@ def test_many_rows():
 
 
 def test_the_page_runs():
-    page = (Path(__file__).parents[2] / "docs" / "tabular.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "tabular.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert code
     exec("\n".join(code), {})

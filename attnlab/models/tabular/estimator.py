@@ -10,8 +10,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from attnlab.interfaces import Source
-from attnlab.models.memory_base import AttentionOverRows
-from attnlab.models.memory_training import Memory
+from attnlab.models.tabular.learning import Memory
+from attnlab.models.tabular.rows import AttentionOverRows
 
 __all__ = ["AttentionClassifier", "AttentionRegressor"]
 

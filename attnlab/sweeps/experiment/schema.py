@@ -11,8 +11,8 @@ from typing import Any
 from attnlab.interfaces import settings_of
 from attnlab.registry import Entry, entry, names
 from attnlab.settings import describe, field_schema
-from attnlab.sweeps.experiment import Layout
-from attnlab.sweeps.grid import COMPOSED, FILLED_IN, PARTS, holds
+from attnlab.sweeps.experiment.grid import COMPOSED, FILLED_IN, PARTS, holds
+from attnlab.sweeps.experiment.read import Layout
 
 __all__ = ["json_schema"]
 
