@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnlab.errors import ComponentError, did_you_mean
-from attnlab.interfaces import AXES, EVERY_VERB, FIRST, INTERFACES, LAST, VERBS, names_of, settings_of
+from attnlab.interfaces import EVERY_VERB, names_of, settings_of
+from attnlab.kinds import INTERFACES, KINDS, LEARNING, PARTS, VERBS
+from attnlab.results import TAKEN
 
 __all__ = ["asks_for", "call", "check_class", "check_learned", "needs"]
 
+RESERVED = ("part", "wants")  # what kernels ask for besides: no learned array may be called so
 _INIT = ("rng", "d_query", "d_key", "d_value")
-_LEARNS = ("similarity", "normaliser", "aggregator", "position")
-_CONTEXT = (*_LEARNS, "mask")  # kinds whose verbs may ask for EVERY_VERB
 _FILLED_IN = ("mechanism", "random_state")  # settings that a run gives its model
-_FACTS = ("fit_seconds", "n_parameters", "operations_per_query")  # columns that are metrics as well
-_COLUMNS = (*(c for c in (*FIRST, *AXES, *LAST) if c not in _FACTS), "metric", "value")  # "value": of the tidy table
 
 
 @functools.cache
@@ -107,11 +106,11 @@ def check_class(kind: str, cls: Any) -> None:
             )
     for verb, nouns in VERBS[kind].items():
         method = getattr(cls, verb, None)
-        if method is None or (kind != "position" and method is getattr(interface, verb, None)):
+        if method is None or (not KINDS[kind].verbs[verb].optional and method is getattr(interface, verb, None)):
             raise ComponentError(f"{cls.__name__} must define {verb}({', '.join(nouns)}); it is a {kind}")
-        if kind in _CONTEXT or kind == "metric":
+        if kind in PARTS or kind == "metric":
             _check_verb(kind, cls, verb, nouns)
-    if kind in _LEARNS:
+    if kind in LEARNING:
         _check_init(cls)
         _check_state(kind, cls)
     if kind == "metric":
@@ -124,8 +123,8 @@ def check_class(kind: str, cls: Any) -> None:
 
 
 def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None:
-    allowed = (*nouns, *EVERY_VERB) if kind in _CONTEXT else nouns
-    learns = kind in _LEARNS and getattr(cls, "init", None) is not None
+    allowed = (*nouns, *EVERY_VERB) if kind in PARTS else nouns
+    learns = kind in LEARNING and getattr(cls, "init", None) is not None
     for parameter in list(inspect.signature(getattr(cls, verb)).parameters.values())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ComponentError(
@@ -138,7 +137,7 @@ def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None
             raise ComponentError(
                 f"{_signature(cls, verb)}: unknown argument {parameter.name!r}{did_you_mean(parameter.name, allowed)}; "
                 f"{verb} may ask for {', '.join(allowed)}"
-                + (", and for learned arrays if the part has init(rng, ...)" if kind in _LEARNS else "")
+                + (", and for learned arrays if the part has init(rng, ...)" if kind in LEARNING else "")
             )
 
 
@@ -146,10 +145,10 @@ def _check_metric(cls: Any, name: str) -> None:
     """A metric points somewhere, is a column of its own in the results, and needs no setting, since nothing gives it one."""
     if cls.direction not in ("up", "down", None):
         raise ComponentError(f'{cls.__name__}.direction must be "up", "down" or None; got {cls.direction!r}')
-    if name in _COLUMNS:
+    if name in TAKEN:
         raise ComponentError(
             f"{cls.__name__}.name: {name!r} is a column of the results table already, where each metric has its own; "
-            f"taken are {names_of(_COLUMNS)}"
+            f"taken are {names_of(TAKEN)}"
         )
     for setting, parameter in settings_of(cls).items():
         if parameter.default is inspect.Parameter.empty:
@@ -202,6 +201,6 @@ def check_learned(part: Any, learned: Any) -> dict[str, Any]:
         raise ComponentError(
             f"{cls.__name__}.init returns {', '.join(sorted(idle))}, which no verb asks for ({', '.join(verbs)})"
         )
-    if clash := set(learned) & (set(EVERY_VERB) | {n for nouns in verbs.values() for n in nouns}):
+    if clash := set(learned) & {*EVERY_VERB, *RESERVED, *(n for nouns in verbs.values() for n in nouns)}:
         raise ComponentError(f"{cls.__name__}.init returns the reserved name {sorted(clash)[0]!r}; choose another")
     return dict(learned)

@@ -11,7 +11,7 @@ A component is a class with a `name`, a docstring whose first line says what it 
     Task.make(rng) -> Splits;   Metric.measure(data, W, Y) -> float;   Encoder.encode(X, mask) -> H
     Executor.submit(run), .as_completed(), .cancel(run), .close();     Model: a scikit-learn estimator
 
-A verb takes, by name, what it needs of `RESERVED` and of its own learned arrays (see `attnlab.call`). A part with
+A verb takes, by name, what it needs of its nouns, of `EVERY_VERB` and of its own learned arrays (see `attnlab.call`). A part with
 something to learn has `init(rng, d_query, d_key, d_value)`, of these what it needs, which returns its arrays by name.
 A part that asks for `state` has `initial_state(...)` and `update(state, W)`.
 
@@ -27,16 +27,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attnlab.data import Splits
 from attnlab.errors import SettingError, did_you_mean
 
+if TYPE_CHECKING:
+    from attnlab.data import Splits
+
 __all__ = [
-    "AXES",
     "EVERY_VERB",
-    "FIRST",
-    "INTERFACES",
-    "LAST",
-    "VERBS",
     "Aggregator",
     "Component",
     "Encoder",
@@ -136,7 +133,7 @@ class Component:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-# What every verb of a part may ask for, besides its own nouns and its learned arrays.
+# What every verb of a part may ask for, besides its own nouns and its learned arrays. No learned array may be called so.
 EVERY_VERB: Mapping[str, str] = {
     "mask": "bool, broadcast to (..., q, k): True = may attend",
     "q_index": "int (q,): the position of each query, so that a decoder can ask for step t alone",
@@ -146,22 +143,6 @@ EVERY_VERB: Mapping[str, str] = {
     "state": "what initial_state and update returned: a part that asks for it is stateful",
     "rng": "numpy.random.Generator, or None: without it a part must be deterministic",
     "training": "bool: whether the model is being fitted",
-}
-
-# What each verb may ask for on top of that.
-VERBS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "similarity": {"score": ("Q", "K")},
-    "normaliser": {"normalise": ("S",)},
-    "aggregator": {"aggregate": ("W", "V", "Q", "K")},
-    "position": {"place": ("Q", "K"), "bias": ("S", "Q", "K"), "reweigh": ("W", "Q", "K")},
-    "mask": {"allow": ("n_queries", "n_keys")},
-    "mechanism": {},
-    "encoder": {"encode": ("X", "mask")},
-    "task": {"make": ("rng",)},
-    "metric": {"measure": ("data", "W", "Y", "model", "fit_seconds")},
-    "model": {"fit": (), "predict": (), "align": (), "score": ()},
-    "executor": {"submit": ("run",), "as_completed": (), "cancel": ("run",), "close": ()},
-    "kernel": {},
 }
 
 
@@ -346,42 +327,6 @@ class Executor(Component):
 
     def close(self) -> None:
         raise NotImplementedError
-
-
-INTERFACES: Mapping[str, type] = {
-    "similarity": Similarity,
-    "normaliser": Normaliser,
-    "aggregator": Aggregator,
-    "position": Position,
-    "mask": Mask,
-    "mechanism": MechanismComponent,
-    "encoder": Encoder,
-    "kernel": Kernel,
-    "task": Task,
-    "metric": Metric,
-    "model": Model,
-    "executor": Executor,
-}
-
-
-# The columns of the results table besides the metrics: what a run is, the axes of the grid, what became of it.
-FIRST = ("experiment", "run_id")
-AXES = ("task", "test", "similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model", "seed")
-LAST = (
-    "status",
-    "reason",
-    "notes",
-    "attempts",
-    "fit_seconds",
-    "n_parameters",
-    "operations_per_query",
-    "n_tuned",
-    "backend",
-    "executor",
-    "plugin_versions",
-    "attnlab_version",
-    "started_at",
-)
 
 
 def names_of(items: Iterable[str]) -> str:

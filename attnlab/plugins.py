@@ -7,13 +7,14 @@ Distributions announce a plugin by an entry point in the group `attnlab`. `ATTNL
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -22,26 +23,27 @@ import pluggy
 
 from attnlab import hookspecs
 from attnlab.errors import AttnlabError, did_you_mean
+from attnlab.kinds import HOOKS
+from attnlab.version import __version__
 
-__all__ = ["BUILTIN", "HOOK_OF_KIND", "Plugin", "Plugins", "active_options", "configure", "plugins"]
+__all__ = ["BUILTIN", "Plugin", "Plugins", "active_options", "configure", "plugins"]
 
 GROUP = "attnlab"
 BUILTIN = "attnlab"
 
-HOOK_OF_KIND = {
-    "similarity": "attnlab_similarities",
-    "normaliser": "attnlab_normalisers",
-    "aggregator": "attnlab_aggregators",
-    "position": "attnlab_positions",
-    "mask": "attnlab_masks",
-    "mechanism": "attnlab_mechanisms",
-    "encoder": "attnlab_encoders",
-    "kernel": "attnlab_kernels",
-    "task": "attnlab_tasks",
-    "metric": "attnlab_metrics",
-    "model": "attnlab_models",
-    "executor": "attnlab_executors",
-}
+OWN = "attnlab.builtins"  # the module that attnlab's own entry point names
+
+
+def _is_own(point: importlib.metadata.EntryPoint) -> bool:
+    return point.name == BUILTIN and point.value == OWN
+
+
+def _installed() -> bool:
+    try:
+        importlib.metadata.version(BUILTIN)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @dataclass
@@ -97,13 +99,12 @@ class Plugins:
         self.records: list[Plugin] = []
         self.notes: list[str] = []
         self.left_out: list[str] = []  # by ATTNLAB_PLUGINS
-        from attnlab import builtins
-
-        version = importlib.metadata.version("attnlab")
-        self._admit(Plugin(BUILTIN, "attnlab", version, "attnlab.builtins", module=builtins))
-        found: set[str] = set()
         points = importlib.metadata.entry_points(group=GROUP)
+        self._load_own(points)
+        found: set[str] = set()
         for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name)):
+            if _is_own(point):
+                continue
             distribution = point.dist.name if point.dist else "?"
             plugin = Plugin(point.name, distribution, point.dist.version if point.dist else "?", point.value)
             aliases = {point.name, distribution}
@@ -132,6 +133,17 @@ class Plugins:
             self.notes.append(
                 f"ATTNLAB_PLUGINS names {', '.join(missing)}, which is not installed{did_you_mean(missing[0], found)}"
             )
+
+    def _load_own(self, points: Iterable[importlib.metadata.EntryPoint]) -> None:
+        """attnlab's own parts, by attnlab's own entry point; in a source tree without one, from where they lie."""
+        point = next(filter(_is_own, points), None)
+        if not _installed():
+            self.notes.append(
+                "attnlab runs from a source tree that is not installed: it knows its own parts, --plugin files, and the "
+                "plugins of other distributions that are installed"
+            )
+        where = OWN if point is None else point.value
+        self._admit(Plugin(BUILTIN, BUILTIN, __version__, where, module=importlib.import_module(where)))
 
     def _load(self, plugin: Plugin, load: Any) -> None:
         try:
@@ -184,7 +196,7 @@ class Plugins:
 
     def gives(self, kind: str) -> Iterator[tuple[Plugin, list[type]]]:
         """What each plugin gives of a kind; a hook that raises makes its plugin broken and gives nothing."""
-        hook = getattr(self.manager.hook, HOOK_OF_KIND[kind])
+        hook = getattr(self.manager.hook, HOOKS[kind])
         by_module = {id(p.module): p for p in self.records if p.module is not None}
         for impl in reversed(hook.get_hookimpls()):
             plugin = by_module[id(impl.plugin)]
@@ -193,7 +205,7 @@ class Plugins:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                plugin.broken(f"{HOOK_OF_KIND[kind]}: {_explain(error)}")
+                plugin.broken(f"{HOOKS[kind]}: {_explain(error)}")
                 continue
             yield plugin, given
 
@@ -217,9 +229,6 @@ def configure(blocked: Sequence[str] = (), files: Sequence[str] = ()) -> None:
     global _active
     _options.update(blocked=tuple(blocked), files=tuple(files))
     _active = None
-    from attnlab import registry
-
-    registry.reset()
 
 
 def active_options() -> dict[str, Any]:

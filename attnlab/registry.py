@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.errors import AmbiguousName, ComponentError, SettingError, UnknownName, did_you_mean
 from attnlab.injection import check_class
-from attnlab.interfaces import INTERFACES, settings_of
-from attnlab.plugins import BUILTIN, HOOK_OF_KIND, Plugin, plugins
+from attnlab.interfaces import settings_of
+from attnlab.kinds import FLAGS, HOOKS, INTERFACES
+from attnlab.kinds import KINDS as _KINDS
+from attnlab.plugins import BUILTIN, Plugin, Plugins, plugins
 from attnlab.settings import checked
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ __all__ = [
     "resolve",
 ]
 
-KINDS: tuple[str, ...] = tuple(INTERFACES)
+KINDS: tuple[str, ...] = tuple(_KINDS)
 NOTEBOOK = "this-process"
 
 
@@ -68,13 +70,18 @@ class Entry:
         return self.name if alone else self.qualified
 
 
-_by_kind: dict[str, dict[str, list[Entry]]] = {}
+_by_kind: dict[str, dict[str, list[Entry]]] = {}  # what the plugins of `_asked` gave
+_asked: Plugins | None = None
 _registered: dict[tuple[str, str], Entry] = {}  # by attnlab.register, this process only
 
 
-def reset() -> None:
-    """Forget what plugins gave; the next look-up asks them again."""
-    _by_kind.clear()
+def _given() -> dict[str, dict[str, list[Entry]]]:
+    """What the plugins of this process gave, by kind, as far as they were asked; empty after they changed."""
+    global _asked
+    if _asked is not (now := plugins()):
+        _by_kind.clear()
+        _asked = now
+    return _by_kind
 
 
 def _check_kind(kind: str) -> None:
@@ -85,19 +92,20 @@ def _check_kind(kind: str) -> None:
 def entries(kind: str) -> dict[str, list[Entry]]:
     """All components of a kind by bare name; a name with more than one entry is ambiguous."""
     _check_kind(kind)
-    if kind not in _by_kind:
+    given = _given()
+    if kind not in given:
         found: dict[str, list[Entry]] = {}
         for plugin, classes in plugins().gives(kind):
             for cls in classes:
                 try:
                     check_class(kind, cls)
                 except ComponentError as error:
-                    plugin.broken(f"{HOOK_OF_KIND[kind]}: {error}")
+                    plugin.broken(f"{HOOKS[kind]}: {error}")
                     continue
                 name = cls.name  # type: ignore[attr-defined]
                 _add(found, Entry(kind, name, cls, plugin.name, plugin.distribution, plugin.version), plugin)
-        _by_kind[kind] = found
-    merged = dict(_by_kind[kind])
+        given[kind] = found
+    merged = dict(given[kind])
     for (k, name), e in _registered.items():
         if k == kind:
             merged[name] = [*merged.get(name, []), e]
@@ -253,18 +261,6 @@ def register(cls: type) -> type:
     return cls
 
 
-_FLAGS = (
-    "rows_sum_to_one",
-    "nonnegative",
-    "sparse",
-    "shift_invariant",
-    "symmetric",
-    "content_free",
-    "permutation_equivariant",
-    "differentiable",
-)
-
-
 def components() -> pd.DataFrame:
     """Every component: kind, name, summary, plugin, version, source, and the flags it declares (NA: not of its kind)."""
     import pandas as pd
@@ -281,9 +277,9 @@ def components() -> pd.DataFrame:
                     "version": e.version,
                     "source": str(e.cls.source) if e.cls.source else "",  # type: ignore[attr-defined]
                 }
-                row |= {flag: getattr(e.cls, flag, None) for flag in _FLAGS}
+                row |= {flag: getattr(e.cls, flag, None) for flag in FLAGS}
                 rows.append(row)
-    frame = pd.DataFrame(rows, columns=["kind", "name", "summary", "plugin", "version", "source", *_FLAGS])
-    for flag in _FLAGS:
+    frame = pd.DataFrame(rows, columns=["kind", "name", "summary", "plugin", "version", "source", *FLAGS])
+    for flag in FLAGS:
         frame[flag] = frame[flag].astype("boolean")
     return frame

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from attnlab.commands.authoring import references, template
-from attnlab.plugins import HOOK_OF_KIND
+from attnlab.kinds import HOOKS
 from attnlab.sweeps.experiment.read import read
 
 
-@pytest.mark.parametrize("kind", HOOK_OF_KIND)
+@pytest.mark.parametrize("kind", HOOKS)
 def test_every_template_can_be_imported(kind):
     files = template(kind, "my_own")
     given = {}
@@ -20,7 +20,7 @@ def test_every_template_can_be_imported(kind):
             exec(compile(text, path, "exec"), given)
         elif path.endswith(".py"):
             compile(text, path, "exec")
-    (cls,) = given[HOOK_OF_KIND[kind]]()
+    (cls,) = given[HOOKS[kind]]()
     assert (cls.kind, cls.name) == (kind, "my_own")
 
 

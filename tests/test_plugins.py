@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 import textwrap
+import tomllib
 import types
+from pathlib import Path
 
+import numpy
 import pluggy
 import pytest
 
@@ -15,13 +19,13 @@ import attnlab
 from attnlab import hookspecs, registry
 from attnlab.errors import AttnlabError
 from attnlab.injection import check_class
-from attnlab.interfaces import INTERFACES
-from attnlab.plugins import HOOK_OF_KIND, Plugin, Plugins, configure, plugins
+from attnlab.kinds import HOOKS, INTERFACES
+from attnlab.plugins import Plugin, Plugins, configure, plugins
 from attnlab.testing import check_component
 
-HOOKS = {n: f for n, f in vars(hookspecs).items() if n.startswith("attnlab_")}
+SPECS = {n: f for n, f in vars(hookspecs).items() if n.startswith("attnlab_")}
 EVENTS = ["attnlab_run_finished", "attnlab_sweep_finished", "attnlab_sweep_started"]
-KIND_OF_HOOK = {hook: kind for kind, hook in HOOK_OF_KIND.items()}
+KIND_OF_HOOK = {hook: kind for kind, hook in HOOKS.items()}
 
 FINE = '''
 from attnlab import Mask, hookimpl
@@ -61,14 +65,14 @@ def files(tmp_path, monkeypatch):
 
 # -- the page of hooks ------------------------------------------------------------------------------------------------
 def test_every_kind_has_a_hook_and_every_other_hook_is_an_event():
-    assert list(HOOK_OF_KIND) == list(INTERFACES) == list(registry.KINDS)
-    assert sorted(set(HOOKS) - set(KIND_OF_HOOK)) == EVENTS
+    assert list(HOOKS) == list(INTERFACES) == list(registry.KINDS)
+    assert sorted(set(SPECS) - set(KIND_OF_HOOK)) == EVENTS
     for hook in KIND_OF_HOOK:
-        assert not inspect.signature(HOOKS[hook]).parameters, "nouns give, and take nothing"
+        assert not inspect.signature(SPECS[hook]).parameters, "nouns give, and take nothing"
 
 
 def example(hook):
-    doc = inspect.cleandoc(HOOKS[hook].__doc__ or "")
+    doc = inspect.cleandoc(SPECS[hook].__doc__ or "")
     assert re.match(r"\w.*[.?]", doc.splitlines()[0]), "a first line that says what it is for"
     return textwrap.dedent(doc.partition("Example::")[2])
 
@@ -84,7 +88,7 @@ def run_example(hook, monkeypatch):
     return module
 
 
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("hook", SPECS)
 def test_the_example_is_a_plugin(hook, monkeypatch):
     module = run_example(hook, monkeypatch)
     manager = pluggy.PluginManager("attnlab")
@@ -114,7 +118,7 @@ def test_builtins_come_in_by_the_same_door():
     own = plugins().records[0]
     assert (own.name, own.distribution, own.version, own.status) == ("attnlab", "attnlab", attnlab.__version__, "ok")
     given = {name for name in dir(own.module) if name.startswith("attnlab_")}
-    assert given <= set(HOOKS)
+    assert given <= set(SPECS)
     assert {"attnlab_similarities", "attnlab_normalisers", "attnlab_tasks", "attnlab_metrics"} <= given
 
 
@@ -213,3 +217,31 @@ def test_nothing_but_its_own_when_pinned_to_nothing():
 
 def test_a_pin_to_what_is_not_there_is_noted():
     assert Plugins(only=["nowhere"]).notes == ["ATTNLAB_PLUGINS names nowhere, which is not installed"]
+
+
+# -- a source tree that is not installed ------------------------------------------------------------------------------
+def test_a_source_tree_that_is_not_installed_works_and_says_what_it_cannot_know(tmp_path):
+    """A fresh interpreter that has everything but attnlab's metadata."""
+    source = Path(attnlab.__file__).parents[1]
+    for entry in Path(numpy.__file__).parents[1].iterdir():
+        if "attnlab" not in entry.name:
+            (tmp_path / entry.name).symlink_to(entry)
+    code = f"""
+import sys
+sys.path[:0] = [{str(source)!r}, {str(tmp_path)!r}]
+import attnlab, importlib.metadata
+assert "attnlab" not in {{d.name for d in importlib.metadata.distributions()}}
+print(attnlab.attend([[1.0]], [[1.0]], [[2.0]]))
+from attnlab.cli import main
+main(["plugins"])"""
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.startswith("[[2.]]"), done.stderr
+    assert "is not installed" in done.stdout + done.stderr
+    assert attnlab.__version__ in done.stdout
+
+
+def test_attnlab_comes_in_by_its_own_entry_point():
+    """Declared in pyproject.toml as any plugin's is."""
+    project = tomllib.loads((Path(attnlab.__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["attnlab"] == {"attnlab": "attnlab.builtins"}
+    assert plugins().records[0].where == "attnlab.builtins"

@@ -12,7 +12,7 @@ import pytest
 
 import attnlab
 from attnlab import cli, hookspecs
-from attnlab.plugins import HOOK_OF_KIND
+from attnlab.kinds import HOOKS
 from attnlab.sweeps.frame import AXES, FIRST, LAST
 from attnlab.sweeps.plan import RERUN
 from attnlab.sweeps.run import STATUSES
@@ -46,7 +46,7 @@ def commands(command=cli.cli, path=()):
 
 def test_every_hook():
     hooks = {name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("attnlab_")}
-    assert set(HOOK_OF_KIND.values()) < hooks
+    assert set(HOOKS.values()) < hooks
     assert first_cells(section("Hooks")) == hooks
 
 

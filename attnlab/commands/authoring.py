@@ -49,9 +49,9 @@ def test_contract(component, check):
 def template(kind: str, name: str) -> dict[str, str]:
     """The files of a new plugin package by path: the example of the kind's hook, under its new name."""
     from attnlab import hookspecs
-    from attnlab.plugins import HOOK_OF_KIND
+    from attnlab.kinds import HOOKS
 
-    hook = HOOK_OF_KIND[kind]
+    hook = HOOKS[kind]
     doc = inspect.cleandoc(getattr(hookspecs, hook).__doc__)
     code = textwrap.dedent(doc.partition("Example::\n")[2]).strip() + "\n"
     old_class = re.search(r"^class (\w+)\(", code, re.MULTILINE)
@@ -76,11 +76,11 @@ def template(kind: str, name: str) -> dict[str, str]:
 def new(kind: str, name: str) -> int:
     """Start a plugin: a package here with one component of KIND, called NAME, that passes its own test."""
     from attnlab.errors import SettingError, did_you_mean
-    from attnlab.plugins import HOOK_OF_KIND
+    from attnlab.kinds import HOOKS
     from attnlab.registry import entries
 
-    if kind not in HOOK_OF_KIND:
-        raise SettingError(f"no kind {kind!r}{did_you_mean(kind, HOOK_OF_KIND)}; there are {', '.join(HOOK_OF_KIND)}")
+    if kind not in HOOKS:
+        raise SettingError(f"no kind {kind!r}{did_you_mean(kind, HOOKS)}; there are {', '.join(HOOKS)}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise SettingError(f"a name is small letters, digits and underscores, such as my_{kind}; got {name!r}")
     if name in entries(kind):

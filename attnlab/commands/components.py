@@ -8,27 +8,13 @@ from typing import Any
 import click
 
 from attnlab.commands.options import format_option, plugin_options, use_plugins
+from attnlab.kinds import KINDS
 
 __all__ = ["check", "list_", "plugins", "schema", "show"]
 
-KINDS = [
-    "similarity",
-    "normaliser",
-    "aggregator",
-    "position",
-    "mask",
-    "mechanism",
-    "encoder",
-    "kernel",
-    "task",
-    "metric",
-    "model",
-    "executor",
-]
-
 
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.argument("kind", required=False, type=click.Choice(list(KINDS)))
 @format_option("table", "csv", "json")
 @plugin_options
 def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
@@ -68,16 +54,15 @@ def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     import pandas as pd
 
     from attnlab.plugins import plugins as all_plugins
-    from attnlab.registry import KINDS as kinds
     from attnlab.registry import entries
     from attnlab.tables import print_frame, print_table
 
-    found = {kind: entries(kind) for kind in kinds}  # asks every hook, so that every fault is known
+    found = {kind: entries(kind) for kind in KINDS}  # asks every hook, so that every fault is known
     rows = []
     for plugin in all_plugins().records:
         gives = [
             f"{kind} {name}"
-            for kind in kinds
+            for kind in KINDS
             for name, es in found[kind].items()
             for e in es
             if e.plugin == plugin.name and e.distribution == plugin.distribution

@@ -11,7 +11,8 @@ import numpy as np
 from attnlab.arrays import as_float, namespace
 from attnlab.errors import NotInitialised, SettingError, ShapeError, did_you_mean
 from attnlab.injection import asks_for, call, check_learned, needs
-from attnlab.interfaces import EVERY_VERB, VERBS, Mask, MechanismComponent, Source, names_of, settings_of
+from attnlab.interfaces import EVERY_VERB, Mask, MechanismComponent, Source, names_of, settings_of
+from attnlab.kinds import LEARNING, PARTS, VERBS
 from attnlab.mechanisms.engine import (
     Params,
     Parts,
@@ -28,9 +29,6 @@ from attnlab.registry import Own, build
 from attnlab.settings import checked, checked_one
 
 __all__ = ["Mechanism", "generator"]
-
-LEARNING = ("similarity", "normaliser", "aggregator", "position")
-ROLES = (*LEARNING, "mask")
 
 
 class Mechanism(MechanismComponent):
@@ -100,9 +98,9 @@ class Mechanism(MechanismComponent):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parts as they were given; with `deep`, each part's settings as `part__setting`, also for names."""
-        params: dict[str, Any] = {role: getattr(self, role) for role in ROLES}
+        params: dict[str, Any] = {role: getattr(self, role) for role in PARTS}
         if deep:
-            for role in ROLES:
+            for role in PARTS:
                 if isinstance(params[role], (str, Mapping)):
                     part = build(role, params[role])
                 else:
@@ -116,9 +114,9 @@ class Mechanism(MechanismComponent):
         nested: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             role, _, rest = key.partition("__")
-            if role not in ROLES:
+            if role not in PARTS:
                 raise SettingError(
-                    f"Mechanism has no part {role!r}{did_you_mean(role, ROLES)}; it has {', '.join(ROLES)}"
+                    f"Mechanism has no part {role!r}{did_you_mean(role, PARTS)}; it has {', '.join(PARTS)}"
                 )
             if rest:
                 nested.setdefault(role, {})[rest] = value
@@ -321,7 +319,7 @@ def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
 def _completed(parts: Parts, params: Params | None, Q: Any, K: Any, V: Any) -> Params:
     """Params with an entry for each part, or an error saying which part has arrays to learn."""
     params = dict(params or {})
-    if unknown := set(params) - set(ROLES):
+    if unknown := set(params) - set(PARTS):
         first = sorted(unknown)[0]
         raise SettingError(
             f"params has an unknown entry {first!r}{did_you_mean(first, LEARNING)}; it may have {', '.join(LEARNING)}"

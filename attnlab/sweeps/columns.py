@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attnlab.errors import SettingError, did_you_mean
+from attnlab.kinds import PARTS
 from attnlab.registry import Own, entries
-from attnlab.sweeps.experiment.grid import PARTS, holds, prefix_of
+from attnlab.sweeps.experiment.grid import holds, prefix_of
 from attnlab.sweeps.run import Run
 
 __all__ = ["ROLES", "buildable", "columns", "columns_of", "components_of", "only", "with_chosen"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnlab.interfaces import AXES, FIRST, LAST
+from attnlab.results import AXES, FIRST, LAST
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.run import Result, Run
 

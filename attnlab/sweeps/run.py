@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from attnlab.kinds import PARTS
+
 __all__ = ["STATUSES", "Result", "Run"]
 
 STATUSES = ("ok", "failed", "timeout", "crashed", "oom", "invalid", "skipped")
@@ -56,8 +58,7 @@ class Run:
         """A short line for people: task, mechanism and seed."""
         spec = self.spec
         ((mechanism, parts),) = spec["mechanism"].items()
-        order = ("similarity", "normaliser", "aggregator", "position", "mask")
-        named = [parts[role] for role in order if isinstance(parts.get(role), dict)]
+        named = [parts[role] for role in PARTS if isinstance(parts.get(role), dict)]
         shown = ["+".join(part) for part in named]
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
         return f"{task} · {' '.join(shown) or mechanism} · {model} · seed {spec['seed']}"

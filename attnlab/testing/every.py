@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 from attnlab.injection import check_class
-from attnlab.interfaces import INTERFACES, Source, settings_of
+from attnlab.interfaces import Source, settings_of
+from attnlab.kinds import INTERFACES
 from attnlab.settings import checked
 from attnlab.testing.checks import check
 from attnlab.testing.report import Failed, Skipped, Warned

@@ -8,17 +8,17 @@ import numpy as np
 
 from attnlab.arrays import to_numpy
 from attnlab.injection import asks_for, call, check_learned
+from attnlab.kinds import LEARNING
 from attnlab.testing.checks import check, declared, finite, global_chance, same, untouched
 from attnlab.testing.report import Failed, Skipped
 from attnlab.testing.subject import Draw, Subject, flat
 
-PARTS = ("similarity", "normaliser", "aggregator", "position")
-ENGINE = (*PARTS, "mechanism")
+ENGINE = (*LEARNING, "mechanism")
 STEP = 1e-6  # of central differences, float64
 
 
 # -- what is learned ----------------------------------------------------------------------------------------------------
-@check("C010", *PARTS)
+@check("C010", *LEARNING)
 def init_gives_what_verbs_ask(s: Subject) -> None:
     """`init` gives finite arrays of floats, just those that the verbs ask for by name."""
     _learns(s)
@@ -74,7 +74,7 @@ def nothing_but_rng_is_random(s: Subject) -> None:
         raise Failed("numpy's global random state was drawn on; ask for rng instead")
 
 
-@check("C013", *PARTS)
+@check("C013", *LEARNING)
 def inputs_stay(s: Subject) -> None:
     """Inputs, learned arrays and the component itself are as they were after a verb has run."""
     s = s.renewed()
@@ -169,7 +169,7 @@ def blocks_are_the_whole(s: Subject) -> None:
                 same(found, whole[..., here, :], f"{view} of a block of queries")
 
 
-@check("C019", *PARTS)
+@check("C019", *LEARNING)
 def keys_may_be_permuted(s: Subject) -> None:
     """Permuting keys, with values and mask, permutes the weights and nothing else: if, and only if, that is declared."""
     away = 0.0

@@ -17,7 +17,8 @@ from attnlab.arrays import namespace
 from attnlab.data import AlignmentData, Splits
 from attnlab.errors import ComponentError
 from attnlab.injection import asks_for, call
-from attnlab.interfaces import INTERFACES, VERBS, Normaliser, settings_of
+from attnlab.interfaces import Normaliser, settings_of
+from attnlab.kinds import INTERFACES, VERBS
 from attnlab.mechanisms import Mechanism
 from attnlab.parts.aggregators import WeightedSum
 from attnlab.parts.masks import AllKeys

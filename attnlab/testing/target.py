@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 
 from attnlab.errors import AttnlabError, UnknownName, did_you_mean
-from attnlab.interfaces import INTERFACES
+from attnlab.kinds import INTERFACES
 from attnlab.plugins import plugins
 from attnlab.registry import KINDS, Entry, entries, entry, may_have_it
 

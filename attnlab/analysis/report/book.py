@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attnlab
 from attnlab.errors import AttnlabError
+from attnlab.kinds import PARTS
 from attnlab.plugins import active_options
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.experiment.read import Experiment, read
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Book", "Chapter", "Comparison", "Failure", "collect"]
 
-COMPARED = ("similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model")
+COMPARED = (*PARTS, "mechanism", "model")
 TRACEBACK_LIMIT = 20_000  # characters
 RUNS_NAMED = 12  # of a kind of failure
 PAIRS_OF = 40  # competitors, the most whose pairs are listed

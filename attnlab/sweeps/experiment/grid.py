@@ -23,17 +23,17 @@ from typing import Any
 
 from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
 from attnlab.interfaces import Component, names_of, settings_of
+from attnlab.kinds import KINDS, PARTS
 from attnlab.registry import Entry, Own, entries, entry, names
 from attnlab.settings import checked_one, describe
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.source import At, Document, short
 
-__all__ = ["COMPOSED", "FILLED_IN", "PARTS", "Choice", "Combined", "GridReader", "Point", "prefix_of"]
+__all__ = ["COMPOSED", "FILLED_IN", "Choice", "Combined", "GridReader", "Point", "prefix_of"]
 
-PARTS = ("similarity", "normaliser", "aggregator", "position", "mask")
 COMPOSED = Own("single_head")  # the mechanism that a mapping of parts stands for
 FILLED_IN = {"model": ("mechanism", "random_state")}  # settings that the run gives, by kind
-_HOLDS = (*PARTS, "mechanism", "encoder")  # kinds whose components may be settings
+_HOLDS = tuple(kind.name for kind in KINDS.values() if kind.composes)  # kinds whose components may be settings
 _PLAIN_KINDS = ("task", "metric")  # kinds whose settings are never components
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from attnlab.interfaces import settings_of
+from attnlab.kinds import PARTS
 from attnlab.registry import Entry, entry, names
 from attnlab.settings import describe, field_schema
-from attnlab.sweeps.experiment.grid import COMPOSED, FILLED_IN, PARTS, holds
+from attnlab.sweeps.experiment.grid import COMPOSED, FILLED_IN, holds
 from attnlab.sweeps.experiment.read import Layout
 
 __all__ = ["json_schema"]
