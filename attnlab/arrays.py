@@ -18,12 +18,14 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import getval, isbox
+from autograd.tracer import Box, getval, isbox
 
 from attnlab import gradients
 from attnlab.shapes import as_array
 
 __all__ = ["as_float", "detach", "namespace", "to_numpy"]
+
+_BOXES = Box.types  # the classes of boxes, by which `isbox` goes
 
 if not hasattr(ArrayBox, "mT"):  # NumPy's arrays have .mT; so have autograd's from here on
     ArrayBox.mT = property(lambda self: anp.swapaxes(self, -1, -2))
@@ -81,7 +83,7 @@ class _NumpyNamespace:
     atan2 = staticmethod(anp.arctan2)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(anp, name)
+        value = _untraced(getattr(anp, name))
         setattr(self, name, value)
         return value
 
@@ -168,7 +170,26 @@ class _NumpyNamespace:
         return anp.matmul(x[..., None, :], y)[..., 0, :]
 
 
+def _untraced(function: Any) -> Any:
+    """The same function, without autograd's bookkeeping when no argument is one of its boxes."""
+    plain = getattr(function, "fun", None)  # of autograd's primitives
+    if plain is None:
+        return function
+
+    @functools.wraps(plain, updated=())
+    def called(*args: Any, **kwargs: Any) -> Any:
+        for arg in args:
+            if type(arg) in _BOXES:
+                return function(*args, **kwargs)
+        return plain(*args, **kwargs)
+
+    return called
+
+
 _NUMPY = _NumpyNamespace()
+for _name in [name for name in dir(_NumpyNamespace) if not name.startswith("_")]:
+    if hasattr(getattr(_NUMPY, _name), "fun"):
+        setattr(_NUMPY, _name, _untraced(getattr(_NUMPY, _name)))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -252,6 +273,11 @@ def namespace(*arrays: Any) -> Any:
     TypeError
         When arrays of different libraries are mixed, or an argument is not an array.
     """
+    for array in arrays:
+        if type(array) is not np.ndarray:
+            break
+    else:
+        return _NUMPY
     others: dict[str, Any] = {}
     numpy_seen = False
     for array in arrays:
@@ -279,7 +305,7 @@ def namespace(*arrays: Any) -> Any:
 
 def detach(x: Any) -> Any:
     """`x` without its gradient, in any namespace."""
-    if isinstance(x, (np.ndarray, np.generic, bool, int, float)):
+    if type(x) is np.ndarray or isinstance(x, (np.ndarray, np.generic, bool, int, float)):
         return x
     if isbox(x):
         while isbox(x):
@@ -312,6 +338,8 @@ def as_float(x: Any, name: str) -> Any:
     ShapeError
         When lists in it differ in length.
     """
+    if type(x) is np.ndarray and x.dtype.kind == "f":
+        return x
     if hasattr(x, "to_numpy"):
         x = x.to_numpy()
     if isbox(x):

@@ -32,13 +32,14 @@ class Verb:
     """What a kind does: the nouns that it reads and those that it writes.
 
     `order` is the verb's place in one pass of a mechanism; None outside it. `optional`: the interface has a default, which
-    does nothing.
+    does nothing. `raw`: it reads queries and keys as they were given, not as a position placed them.
     """
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     order: int | None = None
     optional: bool = False
+    raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ TABLE: tuple[Kind, ...] = (
         "aggregator",
         "aggregators",
         i.Aggregator,
-        {"aggregate": Verb(("W", "V", "Q", "K"), ("Y",), order=90)},
+        {"aggregate": Verb(("W", "V", "Q", "K"), ("Y",), order=90, raw=True)},
         learns=True,
         in_mechanism=True,
         axis=True,

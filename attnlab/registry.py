@@ -91,8 +91,8 @@ def _check_kind(kind: str) -> None:
 
 def entries(kind: str) -> dict[str, list[Entry]]:
     """All components of a kind by bare name; a name with more than one entry is ambiguous."""
-    _check_kind(kind)
     given = _given()
+    _check_kind(kind)
     if kind not in given:
         found: dict[str, list[Entry]] = {}
         for plugin, classes in plugins().gives(kind):
@@ -105,6 +105,8 @@ def entries(kind: str) -> dict[str, list[Entry]]:
                 name = cls.name  # type: ignore[attr-defined]
                 _add(found, Entry(kind, name, cls, plugin.name, plugin.distribution, plugin.version), plugin)
         given[kind] = found
+    if not any(k == kind for k, _ in _registered):
+        return given[kind]
     merged = dict(given[kind])
     for (k, name), e in _registered.items():
         if k == kind:

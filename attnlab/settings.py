@@ -94,6 +94,12 @@ def _words(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint)) if origin is None else str(hint).replace("typing.", "")
 
 
+@functools.cache
+def required(cls: Any) -> tuple[str, ...]:
+    """The settings without a default."""
+    return tuple(s for s, p in settings_of(cls).items() if p.default is inspect.Parameter.empty)
+
+
 def checked(kind: str, cls: type, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, each checked and in its declared type.
 
@@ -103,6 +109,8 @@ def checked(kind: str, cls: type, settings: Mapping[str, Any]) -> dict[str, Any]
         Naming the component, the setting, what was given and what is allowed. Its `setting` attribute is the name.
     """
     known = settings_of(cls)
+    if not settings and not required(cls):
+        return {}
     name = getattr(cls, "name", cls.__name__)
     result = {}
     for setting, value in settings.items():

@@ -8,22 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.arrays import as_float, namespace
+from attnlab.arrays import as_float, detach, namespace
 from attnlab.errors import NotInitialised, SettingError, ShapeError, did_you_mean
 from attnlab.injection import asks_for, call, check_learned, needs
 from attnlab.interfaces import EVERY_VERB, Mask, MechanismComponent, Source, names_of, settings_of
 from attnlab.kinds import LEARNING, PARTS, VERBS
-from attnlab.mechanisms.engine import (
-    Params,
-    Parts,
-    aggregate,
-    blocks,
-    context_of,
-    rows_of,
-    stateful,
-    weigh,
-    weigh_in_steps,
-)
+from attnlab.mechanisms.bound import BoundMechanism, Params, Parts
+from attnlab.mechanisms.context import Context
 from attnlab.parts.masks import AllKeys
 from attnlab.registry import Own, build
 from attnlab.settings import checked, checked_one
@@ -96,6 +87,10 @@ class Mechanism(MechanismComponent):
             tuple(_as_mask(m) for m in masks),
         )
 
+    def bind(self, backend: str = "auto") -> BoundMechanism:
+        """The mechanism with its parts built, for many calls; `BoundMechanism` says what it asks of its caller."""
+        return BoundMechanism(self.parts(), backend)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parts as they were given; with `deep`, each part's settings as `part__setting`, also for names."""
         params: dict[str, Any] = {role: getattr(self, role) for role in PARTS}
@@ -131,20 +126,19 @@ class Mechanism(MechanismComponent):
         return self
 
     # -- learning -----------------------------------------------------------------------------------------------
-    def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> Params:
+    def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
         """Arrays to learn, by part: {"similarity": {...}, "normaliser": {...}, "aggregator": {...}, "position": {...}}."""
         rng = generator(rng)
         dims = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
         for name, size in dims.items():
             if not isinstance(size, (int, np.integer)) or size < 0:
                 raise ShapeError(f"{name} must be a number of features, an integer from 0; got {size!r}")
-        parts = self.parts()
-        return {role: _init_part(getattr(parts, role), rng, dims) for role in LEARNING}
+        return {role: _init_part(part, rng, dims) for (role,), part in self.parts().learning()}
 
     @property
     def is_stateful(self) -> bool:
         """Whether a part needs the weights of the step before."""
-        return bool(stateful(self.parts()))
+        return bool(self.bind().stateful)
 
     # -- attending ----------------------------------------------------------------------------------------------
     def weights(
@@ -182,12 +176,15 @@ class Mechanism(MechanismComponent):
             When a part has arrays to learn and params is None.
         """
         Q, K = as_float(Q, "Q"), as_float(K, "K")
-        parts = self.parts()
-        context = context_of(parts, Q, K, None, mask, q_index, k_index, lengths, rng, training)
-        params = _completed(parts, params, Q, K, K)
-        if stateful(parts):
-            return weigh_in_steps(parts, params, Q, K, context, state)[0]
-        return weigh(parts, params, Q, K, context)
+        bound = self.bind()
+        context = bound.context(
+            Q, K, None, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
+        )
+        params = _completed(bound.parts, params, Q, K, K)
+        Q, K = _legible(Q, K, context)
+        if bound.stateful:
+            return bound.in_steps(params, Q, K, context, state)[0]
+        return bound.weights(params, Q, K, context)
 
     def attend(
         self,
@@ -206,18 +203,16 @@ class Mechanism(MechanismComponent):
     ) -> Any:
         """The contexts, Y (..., q, v): the values V (..., k, v) summed up by `weights`, which see for the arguments."""
         Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
-        parts = self.parts()
-        context = context_of(parts, Q, K, V, mask, q_index, k_index, lengths, rng, training)
-        params = _completed(parts, params, Q, K, V)
-        if stateful(parts):
-            W = weigh_in_steps(parts, params, Q, K, context, state)[0]
-            return aggregate(parts, params, W, V, Q, K, context)
-        done = []
-        for here in blocks(parts, Q, K, context):
-            Q_here, inner = Q[..., here, :], rows_of(context, here)
-            W = weigh(parts, params, Q_here, K, inner)
-            done.append(aggregate(parts, params, W, V, Q_here, K, inner))
-        return done[0] if len(done) == 1 else namespace(done[0]).concat(done, axis=-2)
+        bound = self.bind()
+        context = bound.context(
+            Q, K, V, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
+        )
+        params = _completed(bound.parts, params, Q, K, V)
+        Q, K = _legible(Q, K, context)
+        if state is None and (context.M is None or all_finite(V)):
+            return bound.attend(params, Q, K, V, context)
+        W = bound.in_steps(params, Q, K, context, state)[0] if bound.stateful else bound.weights(params, Q, K, context)
+        return _summed(bound, params, W, V, Q, K, context)
 
     def step(
         self,
@@ -247,19 +242,24 @@ class Mechanism(MechanismComponent):
         if Q.shape[-2] != 1:
             raise ShapeError(f"step takes one query, Q (..., 1, d); got {tuple(Q.shape)}")
         parts = self.parts()
-        parts = parts._replace(masks=tuple(_row(m, t) for m in parts.masks))
-        context = context_of(parts, Q, K, V, mask, np.asarray([t]), k_index, lengths, rng, training)
-        params = _completed(parts, params, Q, K, V)
-        W, state = weigh_in_steps(parts, params, Q, K, context, state)
-        return aggregate(parts, params, W, V, Q, K, context), W, state
+        bound = BoundMechanism(parts._replace(masks=tuple(_row(m, t) for m in parts.masks)))
+        context = bound.context(
+            Q, K, V, mask, q_index=np.asarray([t]), k_index=k_index, lengths=lengths, rng=rng, training=training
+        )
+        params = _completed(bound.parts, params, Q, K, V)
+        Q, K = _legible(Q, K, context)
+        if bound.stateful:
+            W, state = bound.in_steps(params, Q, K, context, state)
+        else:
+            W, state = bound.weights(params, Q, K, context), dict(state or {})
+        return _summed(bound, params, W, V, Q, K, context), W, state
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
         """Floating-point operations for one query, as the parts declare them; NaN when a part does not."""
         dims = {"n_keys": n_keys, "d_query": d_query, "d_key": d_key, "d_value": d_value}
         total = 0.0
         parts = self.parts()
-        for role in LEARNING:
-            part = getattr(parts, role)
+        for _, part in parts.learning():
             total += call(part, "operations", **dims) if hasattr(part, "operations") else float("nan")
         return total
 
@@ -310,6 +310,46 @@ def _row(mask: Any, t: int) -> Any:
     return mask[..., t : t + 1, :]
 
 
+def all_finite(X: Any) -> bool:
+    """Whether all is finite. JAX's arrays, whose numbers cannot be asked for while they are traced, are taken to be."""
+    plain = detach(X)
+    if type(plain).__module__.startswith("jax"):
+        return True
+    xp = np if isinstance(plain, np.ndarray) else namespace(plain)
+    return bool(xp.all(xp.isfinite(plain)))
+
+
+def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
+    """Queries and keys, zeros where nobody may read them if some hold NaN or infinity: in gradients 0 * NaN is NaN."""
+    M, alive = context.M, context.alive
+    if M is None or 0 in context.shape:
+        return Q, K
+    xp = namespace(Q, K)
+    if alive is not None and not all_finite(Q):
+        Q = xp.where(alive, Q, xp.zeros_like(detach(Q)))
+    if not all_finite(K):
+        K = xp.where(xp.any(M, axis=-2)[..., None], K, xp.zeros_like(detach(K)))
+    return Q, K
+
+
+def _summed(bound: BoundMechanism, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
+    """Y (..., q, v). What a forbidden value holds changes nothing, NaN neither."""
+    if context.M is None or W.shape[-1] == 0 or all_finite(V):
+        return bound.aggregate(params, W, V, Q, K, context)
+    xp, plain = namespace(W, V), detach(V)
+    spoilt, zero = ~xp.isfinite(plain), xp.zeros_like(plain)
+    Y = bound.aggregate(params, W, xp.where(spoilt, zero, V), Q, K, context)
+    seen = xp.broadcast_to(context.M, (*context.M.shape[:-2], *W.shape[-2:])) & xp.any(spoilt, axis=-1)[..., None, :]
+    reached = xp.any(
+        seen, axis=-1, keepdims=True
+    )  # (..., q, 1): those that may attend to such a value get what it makes
+    if not xp.any(reached):
+        return Y
+    with np.errstate(invalid="ignore"):
+        made = detach(bound.aggregate(params, W, plain, Q, K, context))
+        return Y + xp.where(reached, made - detach(Y), xp.zeros_like(detach(Y)))
+
+
 def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
     if part.init is None:
         return {}
@@ -318,6 +358,8 @@ def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
 
 def _completed(parts: Parts, params: Params | None, Q: Any, K: Any, V: Any) -> Params:
     """Params with an entry for each part, or an error saying which part has arrays to learn."""
+    if not params and all(part.init is None for _, part in parts.learning()):
+        return {path[0]: {} for path, _ in parts.learning()}
     params = dict(params or {})
     if unknown := set(params) - set(PARTS):
         first = sorted(unknown)[0]
@@ -328,6 +370,8 @@ def _completed(parts: Parts, params: Params | None, Q: Any, K: Any, V: Any) -> P
         part, given = getattr(parts, role), params.get(role)
         params[role] = learned = dict(given or {})
         if part.init is None:
+            if not learned:
+                continue
             if learned:
                 raise SettingError(
                     f"params has {', '.join(learned)} for the {role} {part.name!r}, which has nothing to learn"

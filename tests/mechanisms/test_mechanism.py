@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 import attnlab
 from attnlab import ComponentError, Mechanism, NotInitialised, SettingError, ShapeError, UnknownName, namespace
-from attnlab.mechanisms import engine
+from attnlab.mechanisms import bound as engine
 from attnlab.parts.masks import Causal, Window
 from attnlab.parts.normalisers import Softmax
 from attnlab.parts.similarities import Additive, Dot, NegL2

@@ -16,7 +16,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 
 from attnlab.arrays import detach, namespace
 from attnlab.kernels.similarities import FastNegL2
-from attnlab.mechanisms.engine import Parts, aggregate, context_of, weigh
+from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.models.training import Fitted, Watch, cast, minibatches, minimise_adam
 
 __all__ = ["BLOCK", "Memory", "bandwidth", "deviation", "learn", "project", "start_projection"]
@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 class Memory:
     """Rows X (n, d) with values V (n, v), measured from their mean, and sample weights w (n,), or None for ones."""
 
-    parts: Parts
+    bound: BoundMechanism
     X: Array
     V: Array
     w: Array | None
@@ -49,24 +49,22 @@ class Memory:
         Sample weights multiply the weights of a row, which keeps its sum; a row whose weights sum to more than one is
         scaled to one.
         """
-        context = context_of(
-            self.parts, Q, K, None, mask, None, None, None, given.get("rng"), given.get("training", False)
-        )
-        W = weigh(self.parts, params, Q, K, context)
+        context = self.bound.context(Q, K, None, mask, rng=given.get("rng"), training=given.get("training", False))
+        W = self.bound.weights(params, Q, K, context)
         xp = namespace(W)
         if w is not None:
             total, W = xp.sum(W, axis=-1, keepdims=True), W * w
             weighted = xp.sum(W, axis=-1, keepdims=True)
             some = detach(weighted) > 0
             W = W * xp.where(some, total / xp.where(some, weighted, xp.ones_like(detach(weighted))), total)
-        if not self.parts.normaliser.rows_sum_to_one:
+        if not self.bound.parts.normaliser.rows_sum_to_one:
             W = W / xp.maximum(xp.sum(W, axis=-1, keepdims=True), xp.ones_like(detach(W)[..., :1]))
         return W, context
 
     def answer(self, params: Any, Q: Any, K: Any, V: Any, w: Any, mask: Any = None, **given: Any) -> Any:
         """Y (q, v), measured from the mean of the values: what the weights leave of one goes to that mean."""
         W, context = self.weights(params, Q, K, w, mask, **given)
-        return aggregate(self.parts, params, W, V, Q, K, context)
+        return self.bound.aggregate(params, W, V, Q, K, context)
 
     def blocks(self, n_queries: int, n_keys: int, width: int) -> Iterator[slice]:
         """The queries a few at a time, so that memory does not grow with q k (nor with q k d where the similarity forms it)."""
@@ -75,7 +73,7 @@ class Memory:
 
     def numbers(self, width: int) -> int:
         """The numbers that the similarity may form for each pair: d, unless it is known to need only one."""
-        return 1 if isinstance(self.parts.similarity, FastNegL2) else max(1, width)
+        return 1 if isinstance(self.bound.parts.similarity, FastNegL2) else max(1, width)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from attnlab.errors import AttnlabError, SettingError, Unsupported
 from attnlab.kernels.similarities import fast_similarity
+from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.models.tabular.learning import Memory, bandwidth, deviation, learn, project, start_projection
 from attnlab.models.training import cast, count
@@ -139,7 +140,8 @@ class AttentionOverRows(BaseEstimator):
             spread = deviation(X, self.offset_, w)
             self.unit_ = np.where(spread > 10 * np.finfo(X.dtype).eps * abs(self.offset_), spread, 1).astype(X.dtype)
         self.centre_ = np.average(V, axis=0, weights=w).astype(X.dtype)
-        memory = Memory(parts, self._placed(X), V - self.centre_, w)
+        bound = BoundMechanism(parts)
+        memory = Memory(bound, self._placed(X), V - self.centre_, w)
 
         learned = start_projection(self.projection, memory)
         width = learned["W"].shape[1] if "W" in learned else X.shape[1]
@@ -149,7 +151,7 @@ class AttentionOverRows(BaseEstimator):
         if self.n_neighbors is not None:
             self.bandwidth_ = bandwidth(memory, params, self.n_neighbors)
             self.unit_ = (self.unit_ * self.bandwidth_).astype(X.dtype)
-            memory = Memory(parts, self._placed(X), memory.V, w)
+            memory = Memory(bound, self._placed(X), memory.V, w)
         self.n_parameters_, self.n_iter_ = count(params), 0
         self.loss_curve_: list[float] = []
         self.validation_curve_: list[dict[str, float]] = []
@@ -157,7 +159,7 @@ class AttentionOverRows(BaseEstimator):
             params = self._learned(memory, params, rng)
 
         self.params_ = params
-        self._memory = Memory(parts, project(params["projection"], memory.X), memory.V, w)
+        self._memory = Memory(bound, project(params["projection"], memory.X), memory.V, w)
         self.training_labels_, self.training_target_ = labels, target
         return self
 

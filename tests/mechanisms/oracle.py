@@ -1,4 +1,4 @@
-"""The engine under `Mechanism`: one pass of compare, normalise, sum up, with masks, blocks of queries and state.
+"""The first engine under `Mechanism`, kept as an oracle of the bound one: one pass of compare, normalise, sum up, with masks, blocks of queries and state.
 
 What it promises to parts: shapes are checked, masks are one boolean array, scores that may not be attended to are -inf, a
 query that may attend to nothing is shown zeros and struck out after, what nobody may read is finite, and no part is called
