@@ -25,6 +25,7 @@ _WHERE = {
     "MechanismComponent": "attnlab.interfaces",
     "Metric": "attnlab.interfaces",
     "Model": "attnlab.interfaces",
+    "Modifier": "attnlab.interfaces",
     "Normaliser": "attnlab.interfaces",
     "Position": "attnlab.interfaces",
     "Similarity": "attnlab.interfaces",
@@ -42,6 +43,7 @@ _WHERE = {
     # attention
     "attend": "attnlab.mechanisms.functional",
     "attention_weights": "attnlab.mechanisms.functional",
+    "normalise": "attnlab.mechanisms.functional",
     "Mechanism": "attnlab.mechanisms.mechanism",
     "get": "attnlab.registry",
     "names": "attnlab.registry",
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from attnlab.interfaces import MechanismComponent as MechanismComponent
     from attnlab.interfaces import Metric as Metric
     from attnlab.interfaces import Model as Model
+    from attnlab.interfaces import Modifier as Modifier
     from attnlab.interfaces import Normaliser as Normaliser
     from attnlab.interfaces import Position as Position
     from attnlab.interfaces import Similarity as Similarity
@@ -126,6 +129,7 @@ if TYPE_CHECKING:
     from attnlab.interfaces import Task as Task
     from attnlab.mechanisms.functional import attend as attend
     from attnlab.mechanisms.functional import attention_weights as attention_weights
+    from attnlab.mechanisms.functional import normalise as normalise
     from attnlab.mechanisms.mechanism import Mechanism as Mechanism
     from attnlab.models.aligner import AttentionAligner as AttentionAligner
     from attnlab.models.seq2seq.estimator import AttentionSeq2Seq as AttentionSeq2Seq

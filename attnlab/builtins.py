@@ -44,6 +44,13 @@ def attnlab_masks() -> list[type]:
 
 
 @hookimpl
+def attnlab_modifiers() -> list[type]:
+    from attnlab.parts import modifiers as m
+
+    return [m.NoModifier, m.Softcap, m.Bias]
+
+
+@hookimpl
 def attnlab_mechanisms() -> list[type]:
     from attnlab.mechanisms import Mechanism
 

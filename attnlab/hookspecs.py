@@ -149,6 +149,32 @@ def attnlab_masks() -> Iterable[type[interfaces.Mask]]:
 
 
 @hookspec
+def attnlab_modifiers() -> Iterable[type[interfaces.Modifier]]:
+    """Change scores by content or by a rule, between the position's bias and the mask.
+
+    Example::
+
+        from attnlab import Modifier, hookimpl, namespace
+
+        class Clipped(Modifier):
+            \"\"\"Scores no further from zero than a limit.\"\"\"
+            name = "clipped"
+            elementwise = True
+
+            def __init__(self, limit=5.0):
+                self.limit = limit
+
+            def modify(self, S):                      # S (..., q, k), not masked yet -> S (..., q, k)
+                return namespace(S).clip(S, -self.limit, self.limit)
+
+        @hookimpl
+        def attnlab_modifiers():
+            return [Clipped]
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def attnlab_mechanisms() -> Iterable[type[interfaces.MechanismComponent]]:
     """Compositions of parts or of mechanisms.
 

@@ -8,6 +8,7 @@ A component is a class with a `name`, a docstring whose first line says what it 
     Aggregator.aggregate(W, V) -> Y             (..., q, k), (..., k, v) -> (..., q, v)
     Position.place(Q, K) -> (Q, K), .bias(S) -> S, .reweigh(W) -> W          each the identity unless overridden
     Mask.allow(n_queries, n_keys) -> bool (q, k)                             True = may attend
+    Modifier.modify(S) -> S                     (..., q, k) -> (..., q, k), between the position's bias and the mask
     Task.make(rng) -> Splits;   Metric.measure(data, W, Y) -> float;   Encoder.encode(X, mask) -> H
     Executor.submit(run), .as_completed(), .cancel(run), .close();     Model: a scikit-learn estimator
 
@@ -43,6 +44,7 @@ __all__ = [
     "MechanismComponent",
     "Metric",
     "Model",
+    "Modifier",
     "Normaliser",
     "Part",
     "Position",
@@ -147,7 +149,7 @@ EVERY_VERB: Mapping[str, str] = {
 
 
 class Part(Component):
-    """A similarity, normaliser, aggregator or position: what a mechanism is composed of."""
+    """A similarity, normaliser, aggregator, position or modifier: what a mechanism is composed of."""
 
     # True when the gradient of the output with respect to every input and learned array is the true one.
     differentiable: ClassVar[bool] = True
@@ -232,6 +234,28 @@ class Mask(Component):
     kind = "mask"
 
     def allow(self, n_queries: int, n_keys: int) -> Any:
+        raise NotImplementedError
+
+
+class Modifier(Part):
+    """Change scores by content or by a rule.   modify(S (..., q, k)) -> S, between the position's bias and the mask.
+
+    Masked scores reach it as they are, and become -inf after it. It may ask for the queries and keys that were compared. For
+    finite scores it gives finite scores.
+    """
+
+    kind = "modifier"
+    # a score depends on that score alone (and its place): it may run on any block of queries and keys
+    elementwise: ClassVar[bool] = False
+    # a score depends on the scores of other queries: the engine never splits queries, and decoders refuse it
+    couples_rows: ClassVar[bool] = False
+    # a score depends on what other keys hold, so that a masked key may change something
+    mixes_keys: ClassVar[bool] = False
+
+    # A modifier that forbids keys defines:  def allowed(self) -> bool array that broadcasts to (..., q, k), or None
+    allowed: ClassVar[Callable[..., Any] | None] = None
+
+    def modify(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
 

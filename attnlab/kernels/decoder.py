@@ -242,6 +242,7 @@ class FastPreviousState(Kernel):
             and type(parts.aggregator) is WeightedSum
             and type(parts.position) is NoPosition
             and all(type(mask) is AllKeys for mask in parts.masks)
+            and not parts.modifiers
         )
 
     def _compared(self, learned: Any, H: Any, s: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnlab.mechanisms.functional import attend, attention_weights
+from attnlab.mechanisms.functional import attend, attention_weights, normalise
 from attnlab.mechanisms.mechanism import Mechanism
 
-__all__ = ["Mechanism", "attend", "attention_weights"]
+__all__ = ["Mechanism", "attend", "attention_weights", "normalise"]

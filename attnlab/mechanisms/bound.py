@@ -17,10 +17,10 @@ from attnlab.arrays import detach, namespace
 from attnlab.errors import ComponentError, ShapeError
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import Aggregator, Normaliser, Position, Similarity
-from attnlab.kinds import LEARNING
+from attnlab.kinds import COMBINES, KINDS, LEARNING
 from attnlab.mechanisms.context import Context, context_of
 from attnlab.mechanisms.program import Program, Step, gradients_through, program_of
-from attnlab.mechanisms.pullback import add, pulled, unbroadcast
+from attnlab.mechanisms.pullback import leaves, pulled, pulled_verb, rebuilt, unbroadcast, way_back
 from attnlab.shapes import broadcast_leading
 
 __all__ = ["BLOCK", "BoundMechanism", "Params", "Parts"]
@@ -38,11 +38,16 @@ class Parts(NamedTuple):
     aggregator: Aggregator
     position: Position
     masks: tuple[Any, ...] = ()  # Mask objects and boolean arrays
+    modifiers: tuple[Any, ...] = ()  # in the order in which they act
 
     def learning(self) -> Iterator[tuple[tuple[str, ...], Any]]:
-        """(path in params, part) of each part that may have something to learn."""
+        """(path in params, part) of each part that may have something to learn; several of one kind are told by name."""
         for role in LEARNING:
-            yield (role,), getattr(self, role)
+            if role in COMBINES:
+                for part in getattr(self, KINDS[role].plural):
+                    yield (role, part.name), part
+            else:
+                yield (role,), getattr(self, role)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,7 @@ class BoundMechanism:
         similarity = self.parts.similarity
         mixes = similarity.init is not None and {"d_query", "d_key"} <= asks_for(similarity, "init")
         return context_of(
-            (*self.parts.masks, mask),
+            (*self.parts.masks, *(m.allowed() for m in self.parts.modifiers if m.allowed is not None), mask),
             Q,
             K,
             V,
@@ -199,7 +204,7 @@ class BoundMechanism:
         verbs, end = (self._verbs[:-1], self.program.W) if V is None else (self._verbs, self.program.Y)
         tape: list[Any] = []
         value = self._run(verbs, params, slots, context, tape, wants)[end]
-        return value, lambda g: _back(tape, slots, params, {end: g}, wants)
+        return value, lambda g: way_back(tape, slots, params, {end: g}, wants)
 
     def pull_step(
         self,
@@ -223,18 +228,18 @@ class BoundMechanism:
         tape: list[Any] = []
         self._run(self._verbs[:-1] if V is None else self._verbs, params, slots, context, tape, wants)
         outs = {name: slots[slot] for name, slot in ends.items()}
-        return outs, lambda g: _back(tape, slots, params, {ends[name]: one for name, one in g.items()}, wants)
+        return outs, lambda g: way_back(tape, slots, params, {ends[name]: one for name, one in g.items()}, wants)
 
     def _pull_whole(
         self, params: Params, Q: Any, K: Any, V: Any, context: Context, wants: frozenset[str]
     ) -> tuple[Any, Any]:
         """By autograd over the whole: query by query, and where there is nothing to weigh."""
         nouns = {"Q": Q, "K": K} if V is None else {"Q": Q, "K": K, "V": V}
-        leaves = dict(_leaves(params)) if "params" in wants else {}
-        arrays = {name: a for name, a in nouns.items() if name in wants} | {".".join(p): a for p, a in leaves.items()}
+        learned = dict(leaves(params)) if "params" in wants else {}
+        arrays = {name: a for name, a in nouns.items() if name in wants} | {".".join(p): a for p, a in learned.items()}
 
         def whole(**now: Any) -> Any:
-            mine = _rebuilt(params, {path: now[".".join(path)] for path in leaves})
+            mine = rebuilt(params, {path: now[".".join(path)] for path in learned})
             q, k = now.get("Q", Q), now.get("K", K)
             if V is None:
                 return self.weights(mine, q, k, context)
@@ -246,8 +251,8 @@ class BoundMechanism:
             found = pulled_back(g)
             gradients = {n: found.get(n, np.zeros_like(a)) for n, a in nouns.items() if n in wants}
             if "params" in wants:
-                zeros = {path: found.get(".".join(path), np.zeros_like(a)) for path, a in leaves.items()}
-                gradients["params"] = _rebuilt(params, zeros)
+                zeros = {path: found.get(".".join(path), np.zeros_like(a)) for path, a in learned.items()}
+                gradients["params"] = rebuilt(params, zeros)
             return gradients
 
         return value, back
@@ -295,7 +300,7 @@ class BoundMechanism:
                         known = given if not step.counts else _true(given, context, slots[self.program.W])
                         arguments.update((name, known[name]) for name in step.asks)
                     if tape is not None and (through[n][0] or through[n][1]):
-                        out, back = _pulled_verb(verb, arguments, learned, *through[n])
+                        out, back = pulled_verb(verb, arguments, learned, *through[n])
                     else:
                         out = verb(**arguments, **learned)
                     if step.gives and not (type(out) is np.ndarray and out.shape == shape and out.dtype.kind == "f"):
@@ -360,30 +365,6 @@ def _at(params: Params, path: tuple[str, ...]) -> Mapping[str, Any]:
     return found
 
 
-def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, (*path, name))
-        else:
-            yield (*path, name), value
-
-
-def _rebuilt(tree: Any, arrays: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
-    """The tree, with those of its arrays replaced whose paths are given."""
-    if isinstance(tree, Mapping):
-        return {name: _rebuilt(value, arrays, (*path, name)) for name, value in tree.items()}
-    return arrays.get(path, tree)
-
-
-def _pulled_verb(
-    verb: Any, arguments: Mapping[str, Any], learned: Mapping[str, Any], through: frozenset[str], learns: bool
-) -> tuple[Any, Any]:
-    """A verb and its way back by autograd, for those of the arguments, and the learned arrays, that have gradients."""
-    live = {name: arguments[name] for name in through} | (dict(learned) if learns else {})
-    still = {name: value for name, value in {**arguments, **learned}.items() if name not in live}
-    return pulled(lambda **now: verb(**still, **now), live)
-
-
 def _whole(verb: Any, X: Any, shape: tuple[int, ...], back: Any) -> tuple[Any, Any]:
     """What a verb returned, as real floats in the shape (..., q, k) of the call: leading axes may be missing or one."""
     who = f"{type(verb.__self__).__name__}.{verb.__name__}"
@@ -419,32 +400,3 @@ def _explain(step: Step, verb: Any, learned: Mapping[str, Any], slots: Mapping[s
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-
-
-def _back(
-    tape: list[Any], slots: Mapping[str, Any], params: Params, g: dict[str, Any], wants: frozenset[str]
-) -> dict[str, Any]:
-    """Gradients from the end to the start: those in `wants`, each in the shape and dtype of its array."""
-    g = dict(g)
-    learned_g: dict[tuple[str, ...], Any] = {}
-    for step, back, learned in reversed(tape):
-        given: Any = tuple(g.pop(slot, None) for slot in step.writes)
-        if all(one is None for one in given):
-            continue
-        if len(step.writes) == 1:
-            (given,) = given
-        for name, one in back(given).items():
-            slot = step.reads.get(name)
-            if slot is not None:
-                add(g, slot, unbroadcast(one, slots[slot]))
-            elif name in learned:
-                add(learned_g, (*step.path, name), unbroadcast(one, learned[name]))
-    gradients = {}
-    for name in wants:
-        if name != "params":
-            found = g.get(name)
-            gradients[name] = np.zeros_like(slots[name]) if found is None else found
-    if "params" in wants:
-        zeros = {path: np.zeros_like(array) for path, array in _leaves(params)}
-        gradients["params"] = _rebuilt(params, {**zeros, **learned_g})
-    return gradients

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from attnlab.arrays import as_float
-from attnlab.errors import SettingError
+from attnlab.arrays import as_float, namespace
+from attnlab.errors import SettingError, ShapeError
+from attnlab.interfaces import Similarity
 from attnlab.mechanisms.mechanism import Mechanism, generator
 from attnlab.registry import Own
 
-__all__ = ["attend", "attention_weights"]
+__all__ = ["attend", "attention_weights", "normalise"]
 
 
 def attend(
@@ -23,6 +24,8 @@ def attend(
     mask: Any = Own("all"),
     params: Any = None,
     rng: Any = None,
+    *,
+    modifier: Any = Own("none"),
 ) -> Any:
     """Attention: compare queries with keys, normalise, sum up values.
 
@@ -39,6 +42,8 @@ def attend(
     params : dict, what `Mechanism.init` returned, or None
     rng : numpy.random.Generator, int or None
         Starts the arrays to learn of parts that have some, when params is None. Without it attend is deterministic.
+    modifier : name, {name: {setting: value}}, or object, or a list of these, which act in their order
+        Changes scores between the position's bias and the mask; `bias` adds an array to them.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def attend(
     array([[3.]])
     """
     Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
-    mechanism = Mechanism(similarity, normaliser, aggregator, position, mask)
+    mechanism = Mechanism(similarity, normaliser, aggregator, position, mask, modifier=modifier)
     params, rng = _started(mechanism, params, rng, Q, K, V)
     return mechanism.attend(params, Q, K, V, rng=rng)
 
@@ -72,6 +77,8 @@ def attention_weights(
     mask: Any = Own("all"),
     params: Any = None,
     rng: Any = None,
+    *,
+    modifier: Any = Own("none"),
 ) -> Any:
     """The weights of queries over keys, W (..., q, k); for the arguments see `attend`.
 
@@ -82,7 +89,7 @@ def attention_weights(
     array([[0.25, 0.25, 0.25, 0.25]])
     """
     Q, K = as_float(Q, "Q"), as_float(K, "K")
-    mechanism = Mechanism(similarity, normaliser, position=position, mask=mask)
+    mechanism = Mechanism(similarity, normaliser, position=position, mask=mask, modifier=modifier)
     params, rng = _started(mechanism, params, rng, Q, K, K)
     return mechanism.weights(params, Q, K, rng=rng)
 
@@ -95,13 +102,62 @@ def _started(mechanism: Mechanism, params: Any, rng: Any, Q: Any, K: Any, V: Any
     rng = generator(rng)
     if params is None:
         params = mechanism.init(rng, Q.shape[-1], K.shape[-1], V.shape[-1])
-        params = {role: {n: _as_like(a, Q) for n, a in learned.items()} for role, learned in params.items()}
+        params = _as_like(params, Q)
     return params, rng
 
 
 def _as_like(array: Any, Q: Any) -> Any:
-    """A learned array in the dtype, and the library, of the queries."""
-    from attnlab.arrays import namespace
-
+    """Learned arrays, however nested, in the dtype, and the library, of the queries."""
+    if isinstance(array, dict):
+        return {name: _as_like(inner, Q) for name, inner in array.items()}
     xp = namespace(Q)
     return xp.astype(xp.asarray(array), Q.dtype)
+
+
+class _Given(Similarity):
+    """Scores that are there already, handed in as queries."""
+
+    name = "given"
+    content_free = True
+
+    def score(self, Q: Any) -> Any:
+        return Q
+
+
+def normalise(S: Any, normaliser: Any = Own("softmax"), mask: Any = None, params: Any = None, rng: Any = None) -> Any:
+    """One normaliser on scores: scores to weights, W (..., q, k).
+
+    Parameters
+    ----------
+    S : array (..., q, k)
+    normaliser : name, {name: {setting: value}}, or object
+    mask : bool array that broadcasts to (..., q, k), or None
+        True = may attend. A forbidden weight is exactly 0; a query that may attend to nothing gets zeros.
+    params : dict of the normaliser's own arrays by name, as its `init` returns them, or None
+    rng : numpy.random.Generator, int or None
+        Starts the arrays to learn, when params is None.
+
+    Raises
+    ------
+    ShapeError, UnknownName, SettingError
+        With the axis, the nearest names, or what is allowed.
+    NotInitialised
+        When the normaliser has arrays to learn and neither params nor rng is given.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> attnlab.normalise(np.array([[1.0, 2.0, 0.5]]), "sparsemax")
+    array([[0., 1., 0.]])
+    """
+    S = as_float(S, "S")
+    if len(S.shape) < 2:
+        raise ShapeError(f"S must be (..., q, k), scores of queries over keys; got shape {tuple(S.shape)}")
+    if params is not None and not isinstance(params, dict):
+        raise SettingError(
+            f"params must be the normaliser's arrays by name, as its init returns them; got {type(params).__name__}"
+        )
+    keys = namespace(S).ones((S.shape[-1], 1), dtype=S.dtype)
+    mechanism = Mechanism(_Given(), normaliser)
+    own, rng = _started(mechanism, None if params is None else {"normaliser": params}, rng, S, keys, keys)
+    return mechanism.weights(own, S, keys, mask, rng=rng)

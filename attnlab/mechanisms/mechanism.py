@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from attnlab.arrays import as_float, detach, namespace
-from attnlab.errors import NotInitialised, SettingError, ShapeError, did_you_mean
-from attnlab.injection import asks_for, call, check_learned, needs
-from attnlab.interfaces import EVERY_VERB, Mask, MechanismComponent, Source, names_of, settings_of
-from attnlab.kinds import LEARNING, PARTS, VERBS
+from attnlab.errors import SettingError, ShapeError, Unsupported, did_you_mean
+from attnlab.injection import call
+from attnlab.interfaces import Mask, MechanismComponent, Source, settings_of
+from attnlab.kinds import PARTS
 from attnlab.mechanisms.bound import BoundMechanism, Params, Parts
 from attnlab.mechanisms.context import Context
+from attnlab.mechanisms.params import completed, initial
 from attnlab.parts.masks import AllKeys
+from attnlab.parts.modifiers import NoModifier
 from attnlab.registry import Own, build
 from attnlab.settings import checked, checked_one
 
@@ -23,9 +25,9 @@ __all__ = ["Mechanism", "generator"]
 
 
 class Mechanism(MechanismComponent):
-    """Attention from five parts: compare, normalise, sum up, with positions and a mask.
+    """Attention from six parts: compare, normalise, sum up, with positions, a modifier of scores and a mask.
 
-    S = similarity(position(Q, K)), W = normaliser(S, mask), Y = aggregator(W, V). A weight that the mask forbids is exactly
+    S = modifier(similarity(position(Q, K))), W = normaliser(S, mask), Y = aggregator(W, V). A weight that the mask forbids is exactly
     0; a query that may attend to nothing gets weights and a context of exactly 0.
 
     Parameters
@@ -33,6 +35,8 @@ class Mechanism(MechanismComponent):
     similarity, normaliser, aggregator, position : name, {name: {setting: value}}, or object
     mask : the same, or a boolean array broadcast to (..., q, k), or a list of these, which combine by "and", or None
         True = may attend; None forbids nothing.
+    modifier : name, {name: {setting: value}}, or object, or a list of these, which act in their order
+        Changes scores between the position's bias and the mask.
 
     Notes
     -----
@@ -63,12 +67,15 @@ class Mechanism(MechanismComponent):
         aggregator: Any = Own("weighted_sum"),
         position: Any = Own("none"),
         mask: Any = Own("all"),
+        *,
+        modifier: Any = Own("none"),
     ) -> None:
         self.similarity = similarity
         self.normaliser = normaliser
         self.aggregator = aggregator
         self.position = position
         self.mask = mask
+        self.modifier = modifier
 
     def _repr_html_(self) -> str:
         from attnlab.mechanisms.html import mechanism_html
@@ -85,6 +92,7 @@ class Mechanism(MechanismComponent):
             _built("aggregator", self.aggregator),
             _built("position", self.position),
             tuple(_as_mask(m) for m in masks),
+            _as_modifiers(self.modifier),
         )
 
     def bind(self, backend: str = "auto") -> BoundMechanism:
@@ -127,13 +135,13 @@ class Mechanism(MechanismComponent):
 
     # -- learning -----------------------------------------------------------------------------------------------
     def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
-        """Arrays to learn, by part: {"similarity": {...}, "normaliser": {...}, "aggregator": {...}, "position": {...}}."""
+        """Arrays to learn, by part: {"similarity": {...}, ..., "modifier": {name: {...}}}."""
         rng = generator(rng)
         dims = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
         for name, size in dims.items():
             if not isinstance(size, (int, np.integer)) or size < 0:
                 raise ShapeError(f"{name} must be a number of features, an integer from 0; got {size!r}")
-        return {role: _init_part(part, rng, dims) for (role,), part in self.parts().learning()}
+        return initial(self.parts(), rng, dims)
 
     @property
     def is_stateful(self) -> bool:
@@ -180,7 +188,7 @@ class Mechanism(MechanismComponent):
         context = bound.context(
             Q, K, None, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
-        params = _completed(bound.parts, params, Q, K, K)
+        params = completed(bound.parts, params, Q, K, K)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             return bound.in_steps(params, Q, K, context, state)[0]
@@ -207,7 +215,7 @@ class Mechanism(MechanismComponent):
         context = bound.context(
             Q, K, V, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
-        params = _completed(bound.parts, params, Q, K, V)
+        params = completed(bound.parts, params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if state is None and (context.M is None or all_finite(V)):
             return bound.attend(params, Q, K, V, context)
@@ -242,11 +250,15 @@ class Mechanism(MechanismComponent):
         if Q.shape[-2] != 1:
             raise ShapeError(f"step takes one query, Q (..., 1, d); got {tuple(Q.shape)}")
         parts = self.parts()
+        if coupled := [m.name for m in parts.modifiers if m.couples_rows]:
+            raise Unsupported(
+                f"the modifier {coupled[0]!r} needs the scores of other queries, and a step has one query"
+            )
         bound = BoundMechanism(parts._replace(masks=tuple(_row(m, t) for m in parts.masks)))
         context = bound.context(
             Q, K, V, mask, q_index=np.asarray([t]), k_index=k_index, lengths=lengths, rng=rng, training=training
         )
-        params = _completed(bound.parts, params, Q, K, V)
+        params = completed(bound.parts, params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             W, state = bound.in_steps(params, Q, K, context, state)
@@ -301,6 +313,16 @@ def _as_mask(mask: Any) -> Any:
     return mask
 
 
+def _as_modifiers(given: Any) -> tuple[Any, ...]:
+    """The modifiers that do something, in their order."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    built = tuple(m for m in (_built("modifier", one) for one in several) if type(m) is not NoModifier)
+    names = [modifier.name for modifier in built]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise SettingError(f"the modifier {twice[0]!r} is given twice; each may act once in a mechanism")
+    return built
+
+
 def _row(mask: Any, t: int) -> Any:
     """Row t of a mask array over all queries."""
     if isinstance(mask, Mask) or mask.ndim < 2 or mask.shape[-2] == 1:
@@ -348,49 +370,3 @@ def _summed(bound: BoundMechanism, params: Params, W: Any, V: Any, Q: Any, K: An
     with np.errstate(invalid="ignore"):
         made = detach(bound.aggregate(params, W, plain, Q, K, context))
         return Y + xp.where(reached, made - detach(Y), xp.zeros_like(detach(Y)))
-
-
-def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
-    if part.init is None:
-        return {}
-    return check_learned(part, call(part, "init", rng=rng, **dims))
-
-
-def _completed(parts: Parts, params: Params | None, Q: Any, K: Any, V: Any) -> Params:
-    """Params with an entry for each part, or an error saying which part has arrays to learn."""
-    if not params and all(part.init is None for _, part in parts.learning()):
-        return {path[0]: {} for path, _ in parts.learning()}
-    params = dict(params or {})
-    if unknown := set(params) - set(PARTS):
-        first = sorted(unknown)[0]
-        raise SettingError(
-            f"params has an unknown entry {first!r}{did_you_mean(first, LEARNING)}; it may have {', '.join(LEARNING)}"
-        )
-    for role in LEARNING:
-        part, given = getattr(parts, role), params.get(role)
-        params[role] = learned = dict(given or {})
-        if part.init is None:
-            if not learned:
-                continue
-            if learned:
-                raise SettingError(
-                    f"params has {', '.join(learned)} for the {role} {part.name!r}, which has nothing to learn"
-                )
-            continue
-        asked = frozenset().union(*(asks_for(part, verb) - set(nouns) for verb, nouns in VERBS[role].items()))
-        if unknown := set(learned) - (known := asked - set(EVERY_VERB)):
-            first = sorted(unknown)[0]
-            raise SettingError(
-                f"params has an unknown array {first!r} for the {role} {part.name!r}{did_you_mean(first, known)}; "
-                f"it has {names_of(sorted(known))}"
-            )
-        missing = needs(part) - set(learned)
-        if given is None and not missing:  # whether it learns is a matter of its settings
-            dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}
-            missing = frozenset(_init_part(part, np.random.default_rng(0), dims))
-        if missing:
-            raise NotInitialised(
-                f"the {role} {part.name!r} has arrays to learn ({', '.join(sorted(missing))}), and neither params nor rng "
-                f"gives them: params = mechanism.init(rng, d_query, d_key, d_value), or pass rng to attend at random"
-            )
-    return params

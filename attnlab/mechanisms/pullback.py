@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from autograd.core import VJPNode, add_outgrads
 from autograd.tracer import isbox, new_box, toposort, trace_stack
 
-__all__ = ["add", "pulled", "unbroadcast"]
+__all__ = ["leaves", "pulled", "pulled_verb", "rebuilt", "unbroadcast", "way_back"]
 
 Back = Callable[[Any], dict[str, Any]]
 
@@ -71,6 +71,59 @@ def unbroadcast(g: Any, like: Any) -> Any:
     return g if g.dtype == dtype else g.astype(dtype)
 
 
-def add(sums: dict[Any, Any], name: Any, g: Any) -> None:
+def _add(sums: dict[Any, Any], name: Any, g: Any) -> None:
     """Add a gradient to the others of the same array; no gradient is written into."""
     sums[name] = sums[name] + g if name in sums else g
+
+
+def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def rebuilt(tree: Any, arrays: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
+    """The tree, with those of its arrays replaced whose paths are given."""
+    if isinstance(tree, Mapping):
+        return {name: rebuilt(value, arrays, (*path, name)) for name, value in tree.items()}
+    return arrays.get(path, tree)
+
+
+def pulled_verb(
+    verb: Any, arguments: Mapping[str, Any], learned: Mapping[str, Any], through: frozenset[str], learns: bool
+) -> tuple[Any, Any]:
+    """A verb and its way back by autograd, for those of the arguments, and the learned arrays, that have gradients."""
+    live = {name: arguments[name] for name in through} | (dict(learned) if learns else {})
+    still = {name: value for name, value in {**arguments, **learned}.items() if name not in live}
+    return pulled(lambda **now: verb(**still, **now), live)
+
+
+def way_back(
+    tape: list[Any], slots: Mapping[str, Any], params: Mapping[str, Any], g: dict[str, Any], wants: frozenset[str]
+) -> dict[str, Any]:
+    """Gradients from the end to the start: those in `wants`, each in the shape and dtype of its array."""
+    g = dict(g)
+    learned_g: dict[tuple[str, ...], Any] = {}
+    for step, back, learned in reversed(tape):
+        given: Any = tuple(g.pop(slot, None) for slot in step.writes)
+        if all(one is None for one in given):
+            continue
+        if len(step.writes) == 1:
+            (given,) = given
+        for name, one in back(given).items():
+            slot = step.reads.get(name)
+            if slot is not None:
+                _add(g, slot, unbroadcast(one, slots[slot]))
+            elif name in learned:
+                _add(learned_g, (*step.path, name), unbroadcast(one, learned[name]))
+    gradients = {}
+    for name in wants:
+        if name != "params":
+            found = g.get(name)
+            gradients[name] = np.zeros_like(slots[name]) if found is None else found
+    if "params" in wants:
+        zeros = {path: np.zeros_like(array) for path, array in leaves(params)}
+        gradients["params"] = rebuilt(params, {**zeros, **learned_g})
+    return gradients

@@ -22,6 +22,7 @@ from attnlab.kinds import INTERFACES, VERBS
 from attnlab.mechanisms import Mechanism
 from attnlab.parts.aggregators import WeightedSum
 from attnlab.parts.masks import AllKeys
+from attnlab.parts.modifiers import NoModifier
 from attnlab.parts.normalisers import Softmax
 from attnlab.parts.positions import NoPosition
 from attnlab.parts.similarities import Dot, ScaledDot
@@ -158,10 +159,11 @@ class Subject:
             return self.object
         parts = {
             "similarity": Dot() if self.kind == "normaliser" else ScaledDot(),
-            "normaliser": _AsTheyAre() if self.kind == "similarity" else Softmax(),
+            "normaliser": _AsTheyAre() if self.kind in ("similarity", "modifier") else Softmax(),
             "aggregator": WeightedSum(),
             "position": NoPosition(),
             "mask": AllKeys(),
+            "modifier": NoModifier(),
         }
         return Mechanism(**{**parts, self.kind: self.object})
 

@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 import attnlab
 from attnlab import ComponentError, Mechanism, NotInitialised, SettingError, ShapeError, UnknownName, namespace
+from attnlab.kinds import PARTS
 from attnlab.mechanisms import bound as engine
 from attnlab.parts.masks import Causal, Window
 from attnlab.parts.normalisers import Softmax
@@ -309,7 +310,7 @@ def test_params_by_name_nested_and_cloned():
     assert params["similarity"] == "cosine"
     assert params["similarity__temperature"] == "learned"
     assert params["normaliser__temperature"] == 0.5
-    assert mechanism.get_params(deep=False).keys() == {"similarity", "normaliser", "aggregator", "position", "mask"}
+    assert mechanism.get_params(deep=False).keys() == set(PARTS)
     copied = clone(mechanism)
     assert copied is not mechanism
     assert repr(copied) == repr(mechanism)
@@ -361,6 +362,7 @@ def test_init_is_by_part_by_name_and_by_rng():
         "normaliser": [],
         "aggregator": [],
         "position": [],
+        "modifier": [],
     }
     np.testing.assert_array_equal(params["similarity"]["Wq"], started(mechanism)["similarity"]["Wq"])
     assert not np.array_equal(params["similarity"]["Wq"], started(mechanism, seed=1)["similarity"]["Wq"])

@@ -113,6 +113,7 @@ def _sees_contents(mechanism: Any) -> bool:
     parts = mechanism.parts()
     position = type(parts.position)
     looks = any({"Q", "K"} & asks_for(position, verb) for verb in ("bias", "reweigh"))
+    looks = looks or any({"Q", "K"} & asks_for(modifier, "modify") for modifier in parts.modifiers)
     return parts.similarity.content_free is not True or looks
 
 
