@@ -52,9 +52,10 @@ def attnlab_modifiers() -> list[type]:
 
 @hookimpl
 def attnlab_mechanisms() -> list[type]:
-    from attnlab.mechanisms import Mechanism
+    from attnlab.mechanisms.compositions import Mixture, MultiHead
+    from attnlab.mechanisms.mechanism import Mechanism
 
-    return [Mechanism]
+    return [Mechanism, MultiHead, Mixture]
 
 
 @hookimpl

@@ -23,6 +23,7 @@ are never instantiated, components never subclassed: to tweak one, wrap it.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -264,6 +265,10 @@ class MechanismComponent(Component):
 
     init(rng, d_query, d_key, d_value) -> params;   attend(params, Q, K, V, mask=None, ...) -> Y (..., q, v);
     weights(params, Q, K, mask=None, ...) -> W (..., q, k);   step(params, Q, K, V, state, t, ...) -> (Y, W, state).
+
+    A mechanism made of mechanisms writes `init`, `attend` and `weights`, in which it uses those among its settings; `bind`
+    and `step` follow from these. `attend` and `weights` take, by name, what they need of `mask`, `q_index`, `k_index`,
+    `lengths`, `rng` and `training`, or all of it as `**context`, to hand on. `params` is a dict of arrays, nested to any depth.
     """
 
     kind = "mechanism"
@@ -276,6 +281,22 @@ class MechanismComponent(Component):
 
     def weights(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
+
+    def bind(self, backend: str = "auto") -> Any:
+        """The mechanism with all that is in it built, for many calls: what `attnlab.Mechanism.bind` gives."""
+        return _binding().BoundComposition(self, backend)
+
+    def step(
+        self, params: Any, Q: Any, K: Any, V: Any, state: Any, t: int, mask: Any = None, **context: Any
+    ) -> tuple[Any, Any, Any]:
+        """One query at position t, as `attnlab.Mechanism.step`: (Y (..., 1, v), W (..., 1, k), state)."""
+        found: tuple[Any, Any, Any] = _binding().step_of(self, params, Q, K, V, state, t, mask, **context)
+        return found
+
+
+def _binding() -> Any:
+    """What binds mechanisms made of mechanisms: found when it is used, since it is made of all that lies between."""
+    return importlib.import_module("attnlab.mechanisms.binding")
 
 
 class Encoder(Component):

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.arrays import detach, namespace
-from attnlab.errors import ComponentError, ShapeError
+from attnlab.errors import ComponentError, ShapeError, Unsupported
 from attnlab.injection import asks_for, call
-from attnlab.interfaces import Aggregator, Normaliser, Position, Similarity
+from attnlab.interfaces import Aggregator, Mask, Normaliser, Position, Similarity
 from attnlab.kinds import COMBINES, KINDS, LEARNING
 from attnlab.mechanisms.context import Context, context_of
 from attnlab.mechanisms.program import Program, Step, gradients_through, program_of
-from attnlab.mechanisms.pullback import leaves, pulled, pulled_verb, rebuilt, unbroadcast, way_back
+from attnlab.mechanisms.pullback import pulled_verb, pulled_whole, unbroadcast, way_back
 from attnlab.shapes import broadcast_leading
 
 __all__ = ["BLOCK", "BoundMechanism", "Params", "Parts"]
@@ -157,6 +157,32 @@ class BoundMechanism:
             return namespace(Q, K).zeros(context.shape, dtype=Q.dtype), states
         return (rows[0] if len(rows) == 1 else namespace(rows[0]).concat(rows, axis=-2)), states
 
+    def at_row(self, t: int) -> BoundMechanism:
+        """The mechanism as the query at position t sees it: of a mask array over all queries, row t.
+
+        Raises
+        ------
+        Unsupported
+            When a modifier needs the scores of other queries.
+        """
+        if coupled := [m.name for m in self.parts.modifiers if m.couples_rows]:
+            raise Unsupported(f"the modifier {coupled[0]!r} needs the scores of other queries; a step has one query")
+        if all(isinstance(mask, Mask) for mask in self.parts.masks):
+            return self
+        return BoundMechanism(self.parts._replace(masks=tuple(_row(m, t) for m in self.parts.masks)), self.backend)
+
+    def step(
+        self, params: Params, Q: Any, K: Any, V: Any, state: Any, t: int, mask: Any = None, **given: Any
+    ) -> tuple[Any, Any, Any]:
+        """One query, Q (..., 1, d), at position t: (Y (..., 1, v), W (..., 1, k), the state for step t + 1)."""
+        bound = self.at_row(t)
+        context = bound.context(Q, K, V, mask, q_index=np.asarray([t]), **given)
+        if bound.stateful:
+            W, state = bound.in_steps(params, Q, K, context, state)
+        else:
+            W = bound.weights(params, Q, K, context)
+        return bound.aggregate(params, W, V, Q, K, context), W, state
+
     def initial_states(
         self, params: Params, Q: Any, K: Any, context: Context, states: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -199,7 +225,7 @@ class BoundMechanism:
             `back(g)` gives the gradients by name, those of params as nested as params; it holds until the params change.
         """
         if self.stateful or 0 in context.shape:
-            return self._pull_whole(params, Q, K, V, context, wants)
+            return pulled_whole(self, params, Q, K, V, context, wants)
         slots = {"Q": Q, "K": K} if V is None else {"Q": Q, "K": K, "V": V}
         verbs, end = (self._verbs[:-1], self.program.W) if V is None else (self._verbs, self.program.Y)
         tape: list[Any] = []
@@ -229,33 +255,6 @@ class BoundMechanism:
         self._run(self._verbs[:-1] if V is None else self._verbs, params, slots, context, tape, wants)
         outs = {name: slots[slot] for name, slot in ends.items()}
         return outs, lambda g: way_back(tape, slots, params, {ends[name]: one for name, one in g.items()}, wants)
-
-    def _pull_whole(
-        self, params: Params, Q: Any, K: Any, V: Any, context: Context, wants: frozenset[str]
-    ) -> tuple[Any, Any]:
-        """By autograd over the whole: query by query, and where there is nothing to weigh."""
-        nouns = {"Q": Q, "K": K} if V is None else {"Q": Q, "K": K, "V": V}
-        learned = dict(leaves(params)) if "params" in wants else {}
-        arrays = {name: a for name, a in nouns.items() if name in wants} | {".".join(p): a for p, a in learned.items()}
-
-        def whole(**now: Any) -> Any:
-            mine = rebuilt(params, {path: now[".".join(path)] for path in learned})
-            q, k = now.get("Q", Q), now.get("K", K)
-            if V is None:
-                return self.weights(mine, q, k, context)
-            return self.attend(mine, q, k, now.get("V", V), context)
-
-        value, pulled_back = pulled(whole, arrays)
-
-        def back(g: Any) -> dict[str, Any]:
-            found = pulled_back(g)
-            gradients = {n: found.get(n, np.zeros_like(a)) for n, a in nouns.items() if n in wants}
-            if "params" in wants:
-                zeros = {path: found.get(".".join(path), np.zeros_like(a)) for path, a in learned.items()}
-                gradients["params"] = rebuilt(params, zeros)
-            return gradients
-
-        return value, back
 
     def _through(self, verbs: tuple[tuple[Step, Any], ...], wants: frozenset[str]) -> Any:
         """Where gradients go, found once for each combination of what is wanted."""
@@ -400,3 +399,12 @@ def _explain(step: Step, verb: Any, learned: Mapping[str, Any], slots: Mapping[s
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
+def _row(mask: Any, t: int) -> Any:
+    """Row t of a mask array over all queries."""
+    if isinstance(mask, Mask) or mask.ndim < 2 or mask.shape[-2] == 1:
+        return mask
+    if t >= mask.shape[-2]:
+        raise ShapeError(f"step {t} is outside the mechanism's mask (..., q, k) = {tuple(mask.shape)}")
+    return mask[..., t : t + 1, :]

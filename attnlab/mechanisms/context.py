@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,18 +35,12 @@ class Context:
     given : mapping
         What a verb may ask for by name: `q_index`, `k_index`, `rng`, `training`, and, where a part asks for them, `mask`
         (in which queries that may attend to nothing are shown every key), `n_allowed` and `lengths`.
-    inner : mapping
-        Of a composition: the context of each mechanism in it, by the setting that holds it.
-    asked : mapping
-        Of a composition: mask, lengths and the rest as the caller gave them, for code that names them.
     """
 
     shape: tuple[int, ...]
     M: Any
     alive: Any
     given: Mapping[str, Any]
-    inner: Mapping[str, Context] = field(default_factory=dict)
-    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def pick(self, rows: Any, n: int) -> Context:
         """The context of some of n examples, which are the first axis: `rows` is a slice or an array of indices."""
@@ -58,7 +52,7 @@ class Context:
             return array[rows] if getattr(array, "ndim", 0) == axes and array.shape[0] == n else array
 
         size = len(range(n)[rows]) if isinstance(rows, slice) else len(rows)
-        return self._changed(some, (size, *self.shape[1:]), lambda c: c.pick(rows, n))
+        return self._changed(some, (size, *self.shape[1:]))
 
     def rows(self, here: slice) -> Context:
         """The context of some of the queries."""
@@ -70,10 +64,8 @@ class Context:
             return array[..., here, :] if getattr(array, "ndim", 0) >= 2 and array.shape[-2] == q > 1 else array
 
         shape = (*self.shape[:-2], len(range(q)[here]), self.shape[-1])
-        changed = self._changed(some, shape, lambda c: c.rows(here))
-        index = {"q_index": self.given["q_index"][..., here]}
-        asked = {**changed.asked, **index} if changed.asked else changed.asked
-        return replace(changed, given={**changed.given, **index}, asked=asked)
+        changed = self._changed(some, shape)
+        return replace(changed, given={**changed.given, "q_index": self.given["q_index"][..., here]})
 
     def row(self, t: int) -> Context:
         """The context of query t alone."""
@@ -89,26 +81,14 @@ class Context:
                 return array[..., None, :, :] if own > 2 else array
             return array[..., None, :] if own > 1 else array
 
-        return self._changed(up, (*self.shape[:-2], 1, *self.shape[-2:]), Context.heads)
+        return self._changed(up, (*self.shape[:-2], 1, *self.shape[-2:]))
 
-    def _changed(
-        self, change: Callable[[Any, int], Any], shape: tuple[int, ...], inner: Callable[[Context], Context]
-    ) -> Context:
+    def _changed(self, change: Callable[[Any, int], Any], shape: tuple[int, ...]) -> Context:
         """Every array changed: those with the axes of the weights, and those with one axis less."""
         rank = len(self.shape)
         axes = {"mask": rank, "n_allowed": rank, "q_index": rank - 1, "k_index": rank - 1, "lengths": rank - 1}
-
-        def changed(arrays: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: change(a, axes[name]) if name in axes else a for name, a in arrays.items()}
-
-        return Context(
-            shape,
-            change(self.M, rank),
-            change(self.alive, rank),
-            changed(self.given),
-            {name: inner(one) for name, one in self.inner.items()},
-            changed(self.asked),
-        )
+        given = {name: change(a, axes[name]) if name in axes else a for name, a in self.given.items()}
+        return Context(shape, change(self.M, rank), change(self.alive, rank), given)
 
 
 def context_of(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.arrays import as_float, detach, namespace
-from attnlab.errors import SettingError, ShapeError, Unsupported, did_you_mean
+from attnlab.errors import SettingError, ShapeError, did_you_mean
 from attnlab.injection import call
 from attnlab.interfaces import Mask, MechanismComponent, Source, settings_of
 from attnlab.kinds import PARTS
@@ -222,7 +222,7 @@ class Mechanism(MechanismComponent):
         W = bound.in_steps(params, Q, K, context, state)[0] if bound.stateful else bound.weights(params, Q, K, context)
         return _summed(bound, params, W, V, Q, K, context)
 
-    def step(
+    def step(  # type: ignore[override]
         self,
         params: Params | None,
         Q: Any,
@@ -249,12 +249,7 @@ class Mechanism(MechanismComponent):
         Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
         if Q.shape[-2] != 1:
             raise ShapeError(f"step takes one query, Q (..., 1, d); got {tuple(Q.shape)}")
-        parts = self.parts()
-        if coupled := [m.name for m in parts.modifiers if m.couples_rows]:
-            raise Unsupported(
-                f"the modifier {coupled[0]!r} needs the scores of other queries, and a step has one query"
-            )
-        bound = BoundMechanism(parts._replace(masks=tuple(_row(m, t) for m in parts.masks)))
+        bound = self.bind().at_row(t)
         context = bound.context(
             Q, K, V, mask, q_index=np.asarray([t]), k_index=k_index, lengths=lengths, rng=rng, training=training
         )
@@ -321,15 +316,6 @@ def _as_modifiers(given: Any) -> tuple[Any, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise SettingError(f"the modifier {twice[0]!r} is given twice; each may act once in a mechanism")
     return built
-
-
-def _row(mask: Any, t: int) -> Any:
-    """Row t of a mask array over all queries."""
-    if isinstance(mask, Mask) or mask.ndim < 2 or mask.shape[-2] == 1:
-        return mask
-    if t >= mask.shape[-2]:
-        raise ShapeError(f"step {t} is outside the mechanism's mask (..., q, k) = {tuple(mask.shape)}")
-    return mask[..., t : t + 1, :]
 
 
 def all_finite(X: Any) -> bool:

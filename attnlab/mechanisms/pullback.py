@@ -9,7 +9,7 @@ import numpy as np
 from autograd.core import VJPNode, add_outgrads
 from autograd.tracer import isbox, new_box, toposort, trace_stack
 
-__all__ = ["leaves", "pulled", "pulled_verb", "rebuilt", "unbroadcast", "way_back"]
+__all__ = ["leaves", "pulled", "pulled_verb", "pulled_whole", "rebuilt", "unbroadcast", "way_back"]
 
 Back = Callable[[Any], dict[str, Any]]
 
@@ -127,3 +127,31 @@ def way_back(
         zeros = {path: np.zeros_like(array) for path, array in leaves(params)}
         gradients["params"] = rebuilt(params, {**zeros, **learned_g})
     return gradients
+
+
+def pulled_whole(
+    bound: Any, params: Mapping[str, Any], Q: Any, K: Any, V: Any, context: Any, wants: frozenset[str]
+) -> tuple[Any, Callable[[Any], dict[str, Any]]]:
+    """`pull` of a bound mechanism by autograd over the whole of its `attend`, or of its `weights` where V is None."""
+    nouns = {"Q": Q, "K": K} if V is None else {"Q": Q, "K": K, "V": V}
+    learned = dict(leaves(params)) if "params" in wants else {}
+    arrays = {name: a for name, a in nouns.items() if name in wants} | {".".join(p): a for p, a in learned.items()}
+
+    def whole(**now: Any) -> Any:
+        mine = rebuilt(params, {path: now[".".join(path)] for path in learned})
+        q, k = now.get("Q", Q), now.get("K", K)
+        if V is None:
+            return bound.weights(mine, q, k, context)
+        return bound.attend(mine, q, k, now.get("V", V), context)
+
+    value, pulled_back = pulled(whole, arrays)
+
+    def back(g: Any) -> dict[str, Any]:
+        found = pulled_back(g)
+        gradients = {n: found.get(n, np.zeros_like(a)) for n, a in nouns.items() if n in wants}
+        if "params" in wants:
+            own = {path: found.get(".".join(path), np.zeros_like(a)) for path, a in learned.items()}
+            gradients["params"] = rebuilt(params, own)
+        return gradients
+
+    return value, back

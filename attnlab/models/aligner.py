@@ -15,7 +15,17 @@ from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
-from attnlab.models.batches import alignment_data, chunks, held_out, rows_to_one, top_gold, true_lengths, vectors
+from attnlab.kernels.layers import dense
+from attnlab.models.batches import (
+    Examples,
+    alignment_data,
+    chunks,
+    held_out,
+    rows_to_one,
+    top_gold,
+    true_lengths,
+    vectors,
+)
 from attnlab.models.mechanism_setting import Attending
 from attnlab.models.training import Watch, cast, count, minibatches, minimise_adam, minimise_lbfgs, seed_sequence
 from attnlab.settings import checked
@@ -69,7 +79,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     Attributes
     ----------
     mechanism_ : the mechanism that was learned
-    params_ : dict, the learned arrays: what `Mechanism.init` returns, "projection" and "readout"
+    params_ : dict, the learned arrays: "mechanism", what its `init` returns; "projection"; "readout"
     n_iter_ : int, steps taken
     loss_curve_ : list of float, the loss of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
@@ -180,13 +190,15 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         return self
 
     def _learn(self, X: AlignmentData, start: Any, validation: AlignmentData | None, streams: list[Any]) -> None:
-        rng = streams[2]
+        bound = self.mechanism_.bind()
+        examples = self._examples(bound, start, X, rng=streams[2], training=True)
+        looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
 
         def loss(params: Any, batch: Any) -> Any:
-            return self._loss(params, X if batch is None else X[batch], rng=rng, training=True)
+            return self._loss(bound, params, examples if batch is None else examples.pick(batch))
 
         def look(params: Any) -> dict[str, float]:
-            return self._look(params, validation)
+            return self._look(bound, params, validation, looked_at)
 
         watch = None
         if validation is not None:
@@ -225,7 +237,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             }
             d_query = d_key = width
         readout = {"R": np.zeros((d_value, d_value))} if self.mix == "predictions" else {}
-        return {**self.mechanism_.init(rng, d_query, d_key, d_value), "projection": projection, "readout": readout}
+        learned = self.mechanism_.init(rng, d_query, d_key, d_value)
+        return {"mechanism": learned, "projection": projection, "readout": readout}
 
     def _operations(self, X: AlignmentData) -> float:
         d_query, d_key, d_value = X.Q.shape[2], X.K.shape[2], X.V.shape[2]
@@ -239,55 +252,52 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         return projecting + float(inside)
 
     # -- the mechanism on examples --------------------------------------------------------------------------------
-    def _placed(self, params: Any, X: AlignmentData) -> tuple[Any, Any, Any]:
-        """The mechanism's own params, and queries and keys as it compares them."""
-        inner = {role: learned for role, learned in params.items() if role not in ("projection", "readout")}
-        if not params["projection"]:
-            return inner, X.Q, X.K
-        xp = namespace(X.Q)
-        return inner, xp.matmul(X.Q, params["projection"]["Wq"]), xp.matmul(X.K, params["projection"]["Wk"])
+    def _placed(self, params: Any, X: Any) -> tuple[Any, Any]:
+        """Queries and keys as the mechanism compares them."""
+        own = params["projection"]
+        return (dense(X.Q, own["Wq"], 0), dense(X.K, own["Wk"], 0)) if own else (X.Q, X.K)
 
-    def _values(self, params: Any, X: AlignmentData) -> Any:
+    def _values(self, params: Any, X: Any) -> Any:
         """What is mixed: the values, or what they predict."""
         if not params["readout"]:
             return X.V
         xp = namespace(X.V)
         return xp.softmax(xp.matmul(X.V, params["readout"]["R"]), axis=-1)
 
-    def _loss(self, params: Any, X: AlignmentData, **context: Any) -> Any:
-        inner, Q, K = self._placed(params, X)
-        context["lengths"] = true_lengths(X)
-        alive = X.alive[..., None].astype(X.Q.dtype)
-        n = max(1.0, float(alive.sum()))
-        if self.objective == "alignment":
-            away = self.mechanism_.weights(inner, Q, K, X.mask, **context) - rows_to_one(X.gold, X.Q.dtype)
-            return _sum(away * away * alive) / n
-        target = vectors(X)
-        Y = self.mechanism_.attend(inner, Q, K, self._values(params, X), X.mask, **context)
-        if self.mix == "predictions":
-            return -_sum(namespace(Y).log(_sum(Y * target, axis=-1) + LEAST) * alive[..., 0]) / n
-        away = Y - target
-        return _sum(away * away * alive) / (n * target.shape[-1])
+    def _examples(self, bound: Any, params: Any, X: AlignmentData, **given: Any) -> Examples:
+        """Examples as training goes through them, with all that does not change from step to step."""
+        context = bound.context(*self._placed(params, X), X.V, X.mask, lengths=true_lengths(X), **given)
+        learned_from = rows_to_one(X.gold, X.Q.dtype) if self.objective == "alignment" else vectors(X)
+        return Examples(X.Q, X.K, X.V, learned_from, X.alive[..., None].astype(X.Q.dtype), context)
 
-    def _look(self, params: Any, X: AlignmentData | None) -> dict[str, float]:
+    def _loss(self, bound: Any, params: Any, X: Examples) -> Any:
+        Q, K = self._placed(params, X)
+        n = max(1.0, float(X.alive.sum()))
+        if self.objective == "alignment":
+            away = bound.weights(params["mechanism"], Q, K, X.context) - X.target
+            return _sum(away * away * X.alive) / n
+        Y = bound.attend(params["mechanism"], Q, K, self._values(params, X), X.context)
+        if self.mix == "predictions":
+            return -_sum(namespace(Y).log(_sum(Y * X.target, axis=-1) + LEAST) * X.alive[..., 0]) / n
+        away = Y - X.target
+        return _sum(away * away * X.alive) / (n * X.target.shape[-1])
+
+    def _look(self, bound: Any, params: Any, X: AlignmentData | None, parts: list[Examples]) -> dict[str, float]:
         if X is None:
             return {}
-        parts = list(chunks(X))
         alive = [max(1.0, float(p.alive.sum())) for p in parts]
-        seen = {"loss": float(np.average([float(self._loss(params, p)) for p in parts], weights=alive))}
+        seen = {"loss": float(np.average([float(self._loss(bound, params, p)) for p in parts], weights=alive))}
         if X.gold is not None:
-            seen["alignment_accuracy"] = top_gold(self._align(params, X), X)
+            W = [bound.weights(params["mechanism"], *self._placed(params, p), p.context) for p in parts]
+            seen["alignment_accuracy"] = top_gold(np.concatenate(W), X)
         return seen
 
     def _align(self, params: Any, X: AlignmentData) -> Any:
         rows = []
         for part in chunks(X):
-            inner, Q, K = self._placed(params, part)
-            rows.append(
-                np.broadcast_to(
-                    self.mechanism_.weights(inner, Q, K, part.mask, lengths=true_lengths(part)), part.allowed.shape
-                )
-            )
+            Q, K = self._placed(params, part)
+            W = self.mechanism_.weights(params["mechanism"], Q, K, part.mask, lengths=true_lengths(part))
+            rows.append(np.broadcast_to(W, part.allowed.shape))
         return np.concatenate(rows)
 
     # -- using it -------------------------------------------------------------------------------------------------
@@ -304,9 +314,11 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         rows = []
         with np.errstate(all="ignore"):
             for part in chunks(X):
-                inner, Q, K = self._placed(self.params_, part)
+                Q, K = self._placed(self.params_, part)
                 V = self._values(self.params_, part)
-                rows.append(self.mechanism_.attend(inner, Q, K, V, part.mask, lengths=true_lengths(part)))
+                rows.append(
+                    self.mechanism_.attend(self.params_["mechanism"], Q, K, V, part.mask, lengths=true_lengths(part))
+                )
         return np.concatenate(rows)
 
     def posterior(self, X: Any) -> Any:

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from attnlab.data import AlignmentData
 
-__all__ = ["alignment_data", "chunks", "held_out", "rows_to_one", "top_gold", "true_lengths", "vectors"]
+__all__ = ["Examples", "alignment_data", "chunks", "held_out", "rows_to_one", "top_gold", "true_lengths", "vectors"]
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Examples as training goes through them: what does not change from step to step is made once, and taken by batch.
+
+    Attributes
+    ----------
+    Q, K, V : arrays (n, q, d), (n, k, d), (n, k, v)
+    target : array (n, q, v) of vectors, or (n, q, k) of gold rows that sum to one
+    alive : float array (n, q, 1), 1 where a query may attend to something
+    context : Context
+    """
+
+    Q: Any
+    K: Any
+    V: Any
+    target: Any
+    alive: Any
+    context: Any
+
+    def pick(self, rows: Any) -> Examples:
+        """Some of the examples, by index."""
+        Q, K, V, target, alive = (a.take(rows, axis=0) for a in (self.Q, self.K, self.V, self.target, self.alive))
+        return Examples(Q, K, V, target, alive, self.context.pick(rows, len(self.Q)))
+
 
 CHUNK = 2**21  # weights: align and predict go through the examples in chunks of at most this many
 

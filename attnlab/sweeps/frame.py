@@ -134,7 +134,7 @@ class StoredRun:
 def load_run(run_id: str, store: str | os.PathLike[str] = DEFAULT_STORE) -> StoredRun:
     """One run by its id, or by the beginning of it.
 
-    `arrays` has "loss_curve", "params.similarity.Wq", "test.<condition>.W", "test.<condition>.gold", ... as far as they
+    `arrays` has "loss_curve", "params.mechanism.similarity.Wq", "test.<condition>.W", "test.<condition>.gold", ... as far as they
     were kept.
 
     Raises

@@ -23,7 +23,7 @@ from attnlab import (
     Splits,
     UnknownName,
 )
-from attnlab.models.batches import held_out
+from attnlab.models.batches import held_out, vectors
 from attnlab.models.training import leaves
 
 
@@ -149,8 +149,10 @@ def test_early_stopping_keeps_the_best(lookup):
     losses = [row["loss"] for row in model.validation_curve_]
     assert model.n_iter_ < 2000
     assert np.argmin(losses) == len(losses) - 4
-    look = model._look(model.params_, lookup.validation)
-    assert look["loss"] == pytest.approx(min(losses))
+    before = aligner(steps=0).fit(lookup.train[:64], validation=lookup.validation)
+    assert model.score(lookup.validation) > before.score(lookup.validation)
+    target = vectors(lookup.validation)
+    assert np.mean((model.predict(lookup.validation) - target) ** 2) == pytest.approx(min(losses))
 
 
 def test_early_stopping_holds_out_a_part(lookup):
@@ -207,9 +209,9 @@ def test_params_are_nested_cloned_and_untouched(lookup):
     fitted = model.fit(lookup.train)
     assert fitted is model
     assert [".".join(path) for path, _ in leaves(model.params_)] == [
+        *(f"mechanism.similarity.{n}" for n in ("Wk", "Wq", "b", "v")),
         "projection.Wk",
         "projection.Wq",
-        *(f"similarity.{n}" for n in ("Wk", "Wq", "b", "v")),
     ]
     assert model.n_parameters_ == 2 * 16 * 3 + 2 * 3 * 5 + 5 + 5
     copied = clone(model)

@@ -49,6 +49,7 @@ class PreviousState:
 
     def __init__(self, mechanism: Any, gru: Any = None) -> None:
         self.mechanism = mechanism
+        self.bound = mechanism.bind()
         self.gru = Gru() if gru is None else gru
 
     def init(self, rng: np.random.Generator, d_input: int, d_hidden: int, d: int) -> Params:
@@ -63,7 +64,7 @@ class PreviousState:
     ) -> tuple[Any, Any, Any, Memory]:
         """One step from input e (n, d_input) and state s (n, h): (the new state, the context (n, d), W (n, m), memory)."""
         xp = namespace(e, s, memory.H)
-        c, W, memory = _look(self.mechanism, params, s, memory, t, context)
+        c, W, memory = _look(self.bound, params, s, memory, t, context)
         return self.gru.step(xp.concat([e, c], axis=-1), s, **params["gru"]), c, W, memory
 
     def run(self, params: Params, E: Any, start: Any, memory: Memory, **context: Any) -> tuple[Any, Any]:
@@ -85,6 +86,7 @@ class CurrentState:
 
     def __init__(self, mechanism: Any, gru: Any = None, weigh: bool = False) -> None:
         self.mechanism = mechanism
+        self.bound = mechanism.bind()
         self.gru = Gru() if gru is None else gru
         self.weigh = weigh
 
@@ -95,7 +97,7 @@ class CurrentState:
         self, params: Params, e: Any, s: Any, memory: Memory, t: int, **context: Any
     ) -> tuple[Any, Any, Any, Memory]:
         s = self.gru.step(e, s, **params["gru"])
-        c, W, memory = _look(self.mechanism, params, s, memory, t, context)
+        c, W, memory = _look(self.bound, params, s, memory, t, context)
         return s, c, W, memory
 
     def run(self, params: Params, E: Any, start: Any, memory: Memory, **context: Any) -> tuple[Any, Any]:
@@ -108,14 +110,15 @@ class CurrentState:
             contexts, weights, state = [], [], memory.state
             for t in range(E.shape[1]):
                 q = S[:, t : t + 1]
-                c, W, state = self.mechanism.step(learned, q, memory.H, memory.H, state, t, mask, **context)
+                c, W, state = self.bound.step(learned, q, memory.H, memory.H, state, t, mask, **context)
                 contexts.append(c)
                 weights.append(W)
             return xp.concat([S, xp.concat(contexts, axis=1)], axis=-1), xp.concat(weights, axis=1)
-        C = self.mechanism.attend(learned, S, memory.H, memory.H, mask, **context)
+        here = self.bound.context(S, memory.H, memory.H, mask, **context)
+        C = self.bound.attend(learned, S, memory.H, memory.H, here)
         if context.get("training") and not self.weigh:
             return xp.concat([S, C], axis=-1), None
-        return xp.concat([S, C], axis=-1), self.mechanism.weights(learned, S, memory.H, mask, **context)
+        return xp.concat([S, C], axis=-1), self.bound.weights(learned, S, memory.H, here)
 
 
 class FixedContext:
@@ -151,17 +154,12 @@ class FixedContext:
         return xp.concat([S, C], axis=-1), np.broadcast_to(W[:, None, :], (n, T, W.shape[-1]))
 
 
-def _look(mechanism: Any, params: Params, s: Any, memory: Memory, t: int, context: Any) -> tuple[Any, Any, Memory]:
-    """The mechanism's step t with the one query s (n, h)."""
+def _look(bound: Any, params: Params, s: Any, memory: Memory, t: int, context: Any) -> tuple[Any, Any, Memory]:
+    """The bound mechanism's step t with the one query s (n, h)."""
     mask = None if memory.mask is None else memory.mask[:, None, :]
     H, learned, Q = memory.H, params["mechanism"], s[:, None, :]
-    context = {"lengths": memory.lengths, **context}
-    if hasattr(mechanism, "step"):
-        c, W, state = mechanism.step(learned, Q, H, H, memory.state, t, mask, **context)
-        return c[:, 0], W[:, 0], memory._replace(state=state)
-    context["q_index"] = np.array([t])  # a mechanism without steps remembers nothing
-    c, W = mechanism.attend(learned, Q, H, H, mask, **context), mechanism.weights(learned, Q, H, mask, **context)
-    return c[:, 0], W[:, 0], memory
+    c, W, state = bound.step(learned, Q, H, H, memory.state, t, mask, **{"lengths": memory.lengths, **context})
+    return c[:, 0], W[:, 0], memory._replace(state=state)
 
 
 def _unroll(decoder: Any, params: Params, E: Any, s: Any, memory: Memory, context: Any) -> tuple[Any, Any]:

@@ -50,7 +50,7 @@ class Memory:
         scaled to one.
         """
         context = self.bound.context(Q, K, None, mask, rng=given.get("rng"), training=given.get("training", False))
-        W = self.bound.weights(params, Q, K, context)
+        W = self.bound.weights(params["mechanism"], Q, K, context)
         xp = namespace(W)
         if w is not None:
             total, W = xp.sum(W, axis=-1, keepdims=True), W * w
@@ -64,7 +64,7 @@ class Memory:
     def answer(self, params: Any, Q: Any, K: Any, V: Any, w: Any, mask: Any = None, **given: Any) -> Any:
         """Y (q, v), measured from the mean of the values: what the weights leave of one goes to that mean."""
         W, context = self.weights(params, Q, K, w, mask, **given)
-        return self.bound.aggregate(params, W, V, Q, K, context)
+        return self.bound.aggregate(params["mechanism"], W, V, Q, K, context)
 
     def blocks(self, n_queries: int, n_keys: int, width: int) -> Iterator[slice]:
         """The queries a few at a time, so that memory does not grow with q k (nor with q k d where the similarity forms it)."""

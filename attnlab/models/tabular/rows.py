@@ -145,7 +145,7 @@ class AttentionOverRows(BaseEstimator):
 
         learned = start_projection(self.projection, memory)
         width = learned["W"].shape[1] if "W" in learned else X.shape[1]
-        params = {**mechanism.init(rng, width, width, V.shape[1]), "projection": learned}
+        params = {"mechanism": mechanism.init(rng, width, width, V.shape[1]), "projection": learned}
         params = cast(params, X.dtype)
         self.bandwidth_ = 1.0
         if self.n_neighbors is not None:

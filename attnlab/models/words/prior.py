@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,8 @@ class Alignment:
     """
 
     def __init__(self, mechanism: Any, pairs: Sequence[Pair], cells: Cells, given: int, null: float) -> None:
-        self.mechanism, self.null, self.token = mechanism, null, cells.token[1 - given]
+        self.null, self.token = null, cells.token[1 - given]
+        self.bound = mechanism.bind()
         self.n_tokens = len(cells.tokens[1 - given])
         lengths = cells.lengths[:, [1 - given, given]]  # (queries, keys) of each pair
         if _sees_contents(mechanism):
@@ -41,7 +43,7 @@ class Alignment:
             shapes, pattern = np.unique(lengths, axis=0, return_inverse=True)
             pattern, vectors = pattern.reshape(-1), []
         # patterns of about the same size are padded and compared together
-        self.groups: list[tuple[Array, Array, Array, Array]] = []  # Q, K, mask, lengths
+        self.groups: list[tuple[Array, Array, Any]] = []  # Q, K, context
         base, width, self.size = np.zeros(len(shapes), dtype=np.intp), np.zeros(len(shapes), dtype=np.intp), 0
         order = np.argsort(shapes.prod(axis=1), kind="stable")
         for members in np.array_split(order, min(GROUPS, len(shapes))) if len(shapes) else ():
@@ -53,7 +55,8 @@ class Alignment:
                 else _blank(len(here), q, k)
             )
             mask = (np.arange(q) < here[:, :1])[:, :, None] & (np.arange(k) < here[:, 1:])[:, None, :]
-            self.groups.append((Q, K, mask, here))
+            context = self.bound.context(Q, K, None, mask, lengths=here, training=True)
+            self.groups.append((Q, K, context))
             base[members], width[members] = self.size + np.arange(len(here)) * q * k, k
             self.size += mask.size
         # where each cell stands in the mechanism's weights
@@ -88,7 +91,7 @@ class Alignment:
         if not count(params):
             return params
         expected = np.bincount(self.place, mass, self.size)
-        ends = np.cumsum([mask.size for _, _, mask, _ in self.groups])[:-1]
+        ends = np.cumsum([math.prod(context.shape) for _, _, context in self.groups])[:-1]
         masses = [m.reshape(g[2].shape) for m, g in zip(np.split(expected, ends), self.groups, strict=True)]
         total = max(1.0, float(mass.sum()))
 
@@ -102,9 +105,8 @@ class Alignment:
 
         return minimise_lbfgs(loss, params, steps).params
 
-    def _weights(self, params: Any, group: tuple[Array, Array, Array, Array]) -> Any:
-        Q, K, mask, lengths = group
-        return self.mechanism.weights(params, Q, K, mask, lengths=lengths, training=True)
+    def _weights(self, params: Any, group: tuple[Array, Array, Any]) -> Any:
+        return self.bound.weights(params, *group)
 
 
 def _sees_contents(mechanism: Any) -> bool:

@@ -1,0 +1,172 @@
+"""How mechanisms made of mechanisms are bound.
+
+The author of one writes forward code only, `init`, `attend` and `weights` over the mechanisms among its settings. When it is
+bound, each of these is replaced by a bound one, so that names are looked up once; gradients are autograd's over that code.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attnlab.errors import Unsupported
+from attnlab.interfaces import MechanismComponent, settings_of
+from attnlab.mechanisms.context import Context, context_of
+from attnlab.mechanisms.pullback import pulled_whole
+
+__all__ = ["BoundComposition", "step_of", "with_heads"]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# binding
+# --------------------------------------------------------------------------------------------------------------------
+@functools.cache
+def _asks(cls: type, verb: str) -> frozenset[str] | None:
+    """What a mechanism's verb takes by name; None: all that there is."""
+    parameters = inspect.signature(getattr(cls, verb)).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters)
+
+
+def _handed(cls: type, verb: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    asks = _asks(cls, verb)
+    return dict(context) if asks is None else {name: value for name, value in context.items() if name in asks}
+
+
+class _Inner:
+    """A bound mechanism as the author of a composition sees it: called as the mechanism that it was made of."""
+
+    def __init__(self, mechanism: MechanismComponent, backend: str) -> None:
+        self.mechanism = mechanism
+        self.bound = mechanism.bind(backend)
+
+    def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
+        return self.bound.attend(params, Q, K, V, self.bound.context(Q, K, V, mask, **context))
+
+    def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
+        return self.bound.weights(params, Q, K, self.bound.context(Q, K, None, mask, **context))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.mechanism, name)
+
+
+def _inner_of(mechanism: MechanismComponent) -> dict[str, Any]:
+    """The settings that are mechanisms, or lists of them."""
+    found = {}
+    for setting in settings_of(type(mechanism)):
+        value = getattr(mechanism, setting, None)
+        several = value if isinstance(value, (list, tuple)) else [value]
+        if several and all(isinstance(one, MechanismComponent) for one in several):
+            found[setting] = value
+    return found
+
+
+class BoundComposition:
+    """A mechanism made of mechanisms, bound: what `BoundMechanism` is to `Mechanism`.
+
+    Parameters
+    ----------
+    mechanism : MechanismComponent
+    backend : str
+        Whose kernels may answer in the mechanisms inside.
+    """
+
+    stateful: tuple[Any, ...] = ()
+
+    def __init__(self, mechanism: MechanismComponent, backend: str = "auto") -> None:
+        self.mechanism = mechanism
+        self.forward: Any = copy.copy(mechanism)
+        self.inner: dict[str, _Inner] = {}
+        for setting, value in _inner_of(mechanism).items():
+            if isinstance(value, (list, tuple)):
+                several = [_Inner(one, backend) for one in value]
+                setattr(self.forward, setting, several)
+                self.inner |= {f"{setting}.{i}": one for i, one in enumerate(several)}
+            else:
+                self.inner[setting] = _Inner(value, backend)
+                setattr(self.forward, setting, self.inner[setting])
+
+    def context(self, Q: Any, K: Any, V: Any = None, mask: Any = None, *, lengths: Any = None, **given: Any) -> Context:
+        """The mask and all else that is handed on; what each mechanism inside makes of it, it finds when it is called."""
+        asks = frozenset() if lengths is None else frozenset({"lengths"})
+        return context_of((mask,), Q, K, V, features="free", asks=asks, lengths=lengths, **given)
+
+    def kernels(self, dtype: Any = None) -> dict[str, str]:
+        """What answers each verb of the mechanisms inside, by dotted path."""
+        return {f"{path}.{v}": k for path, one in self.inner.items() for v, k in one.bound.kernels(dtype).items()}
+
+    def attend(self, params: Any, Q: Any, K: Any, V: Any, context: Context) -> Any:
+        """Y (..., q, v)."""
+        given = _handed(type(self.mechanism), "attend", {"mask": context.M, **context.given})
+        return self.forward.attend(params, Q, K, V, **given)
+
+    def weights(self, params: Any, Q: Any, K: Any, context: Context) -> Any:
+        """W (..., q, k)."""
+        given = _handed(type(self.mechanism), "weights", {"mask": context.M, **context.given})
+        return self.forward.weights(params, Q, K, **given)
+
+    def step(
+        self, params: Any, Q: Any, K: Any, V: Any, state: Any, t: int, mask: Any = None, **given: Any
+    ) -> tuple[Any, Any, Any]:
+        """One query at position t; see `MechanismComponent.step`."""
+        found: tuple[Any, Any, Any] = self.forward.step(params, Q, K, V, state, t, mask, **given)
+        return found
+
+    def pull(self, params: Any, Q: Any, K: Any, V: Any, context: Context, wants: frozenset[str]) -> tuple[Any, Any]:
+        """Values and their way back; see `BoundMechanism.pull`."""
+        return pulled_whole(self, params, Q, K, V, context, wants)
+
+
+def step_of(
+    mechanism: MechanismComponent,
+    params: Any,
+    Q: Any,
+    K: Any,
+    V: Any,
+    state: Any,
+    t: int,
+    mask: Any = None,
+    **context: Any,
+) -> tuple[Any, Any, Any]:
+    """One query of a mechanism that says nothing of steps: it attends with that query at its position.
+
+    Raises
+    ------
+    Unsupported
+        When a mechanism inside remembers the steps before.
+    """
+    for setting, value in _inner_of(mechanism).items():
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if getattr(one, "is_stateful", False):
+                raise Unsupported(
+                    f"{mechanism.name!r} has no steps of its own, and its setting {setting!r} remembers the steps before; "
+                    "attend to all queries at once, or define step"
+                )
+    given = {"mask": mask, "q_index": np.asarray([t]), **context}
+    cls: Any = type(mechanism)
+    Y = mechanism.attend(params, Q, K, V, **_handed(cls, "attend", given))
+    return Y, mechanism.weights(params, Q, K, **_handed(cls, "weights", given)), state
+
+
+def with_heads(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What `attend` was handed, `mask` included, for queries and keys with an axis of heads before their last two.
+
+    Parameters
+    ----------
+    context : mapping with any of mask, q_index, k_index and lengths, and whatever else is handed on
+    """
+
+    def up(name: str, array: Any) -> Any:
+        if name == "mask":
+            return array[..., None, :, :] if getattr(array, "ndim", 0) > 2 else array
+        if name in ("q_index", "k_index", "lengths"):
+            return array[..., None, :] if getattr(array, "ndim", 0) > 1 else array
+        return array
+
+    return {name: up(name, array) for name, array in context.items()}

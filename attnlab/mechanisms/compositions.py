@@ -1,0 +1,263 @@
+"""Mechanisms made of mechanisms: several heads, and a mixture of two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Gt
+
+from attnlab.arrays import as_float, namespace
+from attnlab.errors import NotInitialised, SettingError
+from attnlab.interfaces import MechanismComponent, Source
+from attnlab.mechanisms.binding import with_heads
+from attnlab.registry import Own, build
+
+__all__ = ["Mixture", "MultiHead"]
+
+
+def _mechanism(given: Any) -> Any:
+    """A mechanism as an object; a mapping of parts is a `Mechanism`."""
+    return build("mechanism", given)
+
+
+def _own(mechanism: MechanismComponent, params: Any) -> Any:
+    if not isinstance(params, Mapping):
+        raise NotInitialised(
+            f"the mechanism {mechanism.name!r} has arrays to learn: params = mechanism.init(rng, d_query, d_key, d_value)"
+        )
+    return params
+
+
+class MultiHead(MechanismComponent):
+    """Several heads, each with learned projections of its own, side by side.
+
+    y = concat_h(A_h(Q Wq_h, K Wk_h, V Wv_h)) Wo. Learned: Wq (d_query, heads e), Wk (d_key, kv_heads e),
+    Wv (d_value, kv_heads e), Wo (heads e, d_value), each started at N(0, 1/rows), and those of the mechanism inside. The
+    weights are the mean over heads. Cost: that of the mechanism for each head, and 2 e operations a vector for each column.
+
+    Parameters
+    ----------
+    mechanism : mechanism, or a list of one for each head
+        One mechanism, whose own arrays all heads share; or one for each head.
+    heads : int > 0
+    head_dim : int > 0 or None, features
+        Width e of a head; None: d_query / heads, at least 1.
+    kv_heads : int > 0 or None
+        Heads of keys and values, each shared by heads / kv_heads heads of queries (grouped queries); None: `heads`.
+
+    Raises
+    ------
+    SettingError
+        When kv_heads does not divide heads, or the list has not one mechanism for each head.
+
+    Notes
+    -----
+    The mask, the positions and the modifier are those of the mechanism inside, and act in each head. Other software calls
+    kv_heads = 1 multi-query attention. There are no biases.
+
+    References
+    ----------
+    Vaswani et al. (2017), section 3.2.2; Ainslie et al. (2023), section 2.2, for grouped queries.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> heads = attnlab.get("mechanism", "multi_head", heads=2, head_dim=3)
+    >>> params = heads.init(np.random.default_rng(0), d_query=4, d_key=4, d_value=5)
+    >>> heads.attend(params, np.ones((2, 4)), np.ones((6, 4)), np.ones((6, 5))).shape
+    (2, 5)
+    >>> heads.weights(params, np.ones((2, 4)), np.ones((6, 4)), heads=True).shape
+    (2, 2, 6)
+    """
+
+    name = "multi_head"
+    source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
+
+    def __init__(
+        self,
+        mechanism: MechanismComponent | list[MechanismComponent] = Own("single_head"),  # type: ignore[assignment]
+        heads: Annotated[int, Gt(0)] = 4,
+        head_dim: Annotated[int, Gt(0)] | None = None,
+        kv_heads: Annotated[int, Gt(0)] | None = None,
+    ) -> None:
+        self.mechanism = mechanism
+        self.heads = heads
+        self.head_dim = head_dim
+        self.kv_heads = kv_heads
+
+    def _sizes(self, d_query: int) -> tuple[int, int, int]:
+        """(heads, heads of keys, width of a head)."""
+        kv = self.heads if self.kv_heads is None else self.kv_heads
+        if self.heads % kv:
+            raise SettingError(f"multi_head: kv_heads must divide heads = {self.heads}; got {kv}")
+        return self.heads, kv, max(1, d_query // self.heads) if self.head_dim is None else self.head_dim
+
+    def _inside(self) -> Any:
+        """The shared mechanism, or a list of one for each head."""
+        if not isinstance(self.mechanism, (list, tuple)):
+            return self.mechanism if hasattr(self.mechanism, "attend") else _mechanism(self.mechanism)
+        if len(self.mechanism) != self.heads:
+            raise SettingError(
+                f"multi_head: a list has one mechanism for each of {self.heads} heads; got {len(self.mechanism)}"
+            )
+        return [one if hasattr(one, "attend") else _mechanism(one) for one in self.mechanism]
+
+    @property
+    def is_stateful(self) -> bool:
+        inside = self._inside()
+        return any(getattr(one, "is_stateful", False) for one in (inside if isinstance(inside, list) else [inside]))
+
+    def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
+        heads, kv, e = self._sizes(d_query)
+        inside = self._inside()
+        widths = {
+            "Wq": (d_query, heads * e),
+            "Wk": (d_key, kv * e),
+            "Wv": (d_value, kv * e),
+            "Wo": (heads * e, d_value),
+        }
+        own = {name: rng.normal(size=shape) / math.sqrt(max(1, shape[0])) for name, shape in widths.items()}
+        if isinstance(inside, list):
+            return {**own, "mechanism": {str(i): one.init(rng, e, e, e) for i, one in enumerate(inside)}}
+        return {**own, "mechanism": inside.init(rng, e, e, e)}
+
+    def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
+        Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
+        params, (heads, kv, _) = _own(self, params), self._sizes(Q.shape[-1])
+        inside, given = self._inside(), with_heads({"mask": mask, **context})
+        split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", heads), (K, "Wk", kv), (V, "Wv", kv))]
+        if isinstance(inside, list):
+            rows = [
+                one.attend(params["mechanism"][str(i)], *_head(i, kv, split), mask, **context)
+                for i, one in enumerate(inside)
+            ]
+            joined = namespace(rows[0]).concat(rows, axis=-1)
+        else:
+            Y = inside.attend(params["mechanism"], *_grouped(heads, kv, split), **given)
+            joined = _joined(Y)
+        return namespace(joined, params["Wo"]).matmul(joined, params["Wo"])
+
+    def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, *, heads: bool = False, **context: Any) -> Any:
+        """The mean over heads, W (..., q, k); with heads=True those of each head, (..., h, q, k)."""
+        Q, K = as_float(Q, "Q"), as_float(K, "K")
+        params, (h, kv, _) = _own(self, params), self._sizes(Q.shape[-1])
+        inside, given = self._inside(), with_heads({"mask": mask, **context})
+        split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", h), (K, "Wk", kv))]
+        if isinstance(inside, list):
+            rows = [
+                one.weights(params["mechanism"][str(i)], *_head(i, kv, split), mask, **context)
+                for i, one in enumerate(inside)
+            ]
+            W = namespace(rows[0]).stack(rows, axis=-3)
+        else:
+            W = inside.weights(params["mechanism"], *_grouped(h, kv, split), **given)
+        return W if heads else namespace(W).mean(W, axis=-3)
+
+    def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
+        heads, kv, e = self._sizes(d_query)
+        inside = self._inside()
+        several = inside if isinstance(inside, list) else [inside] * heads
+        own = 2.0 * e * (heads * d_query + kv * n_keys * (d_key + d_value) + heads * d_value)
+        return own + sum(float(one.operations(n_keys, e, e, e)) for one in several)
+
+
+def _split(X: Any, W: Any, heads: int) -> Any:
+    """Projected vectors, (..., heads, n, e)."""
+    xp = namespace(X, W)
+    P = xp.matmul(X, W)
+    P = xp.reshape(P, (*P.shape[:-1], heads, P.shape[-1] // heads))
+    return xp.permute_dims(P, (*range(P.ndim - 3), P.ndim - 2, P.ndim - 3, P.ndim - 1))
+
+
+def _grouped(heads: int, kv: int, split: list[Any]) -> list[Any]:
+    """Queries (..., heads, q, e); keys and values, shared by groups of heads, repeated to as many heads."""
+    if heads == kv:
+        return split
+    index = np.repeat(np.arange(kv), heads // kv)
+    return [split[0], *(namespace(X).take(X, namespace(X).asarray(index), axis=X.ndim - 3) for X in split[1:])]
+
+
+def _head(i: int, kv: int, split: list[Any]) -> list[Any]:
+    """Head i's queries, keys and values, (..., n, e)."""
+    group = split[0].shape[-3] // kv
+    return [split[0][..., i, :, :], *(X[..., i // group, :, :] for X in split[1:])]
+
+
+def _joined(Y: Any) -> Any:
+    """(..., heads, q, e) -> (..., q, heads e)."""
+    xp = namespace(Y)
+    Y = xp.permute_dims(Y, (*range(Y.ndim - 3), Y.ndim - 2, Y.ndim - 3, Y.ndim - 1))
+    return xp.reshape(Y, (*Y.shape[:-2], Y.shape[-2] * Y.shape[-1]))
+
+
+class Mixture(MechanismComponent):
+    """Two mechanisms, mixed in a learned proportion.
+
+    y = g A(Q, K, V) + (1 - g) B(Q, K, V), g = sigmoid(logit), and so are the weights. Learned: logit (), started at 0, which
+    is half and half, and the arrays of both mechanisms. Cost: that of both.
+
+    Parameters
+    ----------
+    first, second : mechanism
+
+    Notes
+    -----
+    The mixture of the two softmaxes of a mixture of softmaxes has proportions that depend on the query; this one does not.
+
+    References
+    ----------
+    Yang et al. (2018), section 2.4, for mixing distributions.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> mixture = attnlab.get("mechanism", "mixture", first=attnlab.Mechanism("dot"), second=attnlab.Mechanism("uniform"))
+    >>> params = mixture.init(np.random.default_rng(0), d_query=2, d_key=2, d_value=1)
+    >>> mixture.weights(params, np.array([[9.0, 0.0]]), np.eye(2)).round(3)
+    array([[0.75, 0.25]])
+    """
+
+    name = "mixture"
+    source = Source("Breaking the Softmax Bottleneck: A High-Rank RNN Language Model", "Yang et al.", 2018, "ICLR")
+
+    def __init__(
+        self,
+        first: MechanismComponent = Own("single_head"),  # type: ignore[assignment]
+        second: MechanismComponent = Own("single_head"),  # type: ignore[assignment]
+    ) -> None:
+        self.first = first
+        self.second = second
+
+    def _both(self) -> tuple[Any, Any]:
+        first, second = (m if hasattr(m, "attend") else _mechanism(m) for m in (self.first, self.second))
+        return first, second
+
+    @property
+    def is_stateful(self) -> bool:
+        return any(getattr(one, "is_stateful", False) for one in self._both())
+
+    def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
+        first, second = self._both()
+        dims = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
+        return {"logit": np.zeros(()), "first": first.init(rng, **dims), "second": second.init(rng, **dims)}
+
+    def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
+        params, (first, second) = _own(self, params), self._both()
+        one = first.attend(params["first"], Q, K, V, mask, **context)
+        return self._mixed(params, one, second.attend(params["second"], Q, K, V, mask, **context))
+
+    def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
+        params, (first, second) = _own(self, params), self._both()
+        one = first.weights(params["first"], Q, K, mask, **context)
+        return self._mixed(params, one, second.weights(params["second"], Q, K, mask, **context))
+
+    @staticmethod
+    def _mixed(params: Any, one: Any, other: Any) -> Any:
+        share = namespace(one, params["logit"]).sigmoid(params["logit"])
+        return share * one + (1 - share) * other
+
+    def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
+        return sum(float(one.operations(n_keys, d_query, d_key, d_value)) for one in self._both()) + 3.0 * d_value
