@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from annotated_types import Gt
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab
@@ -506,12 +506,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return raw
 
 
-@settings(
-    max_examples=500,
-    deadline=2000,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=500)
 @given(raw=mutated())
 def test_a_mutated_file_is_valid_or_refused_with_its_line(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "x.yaml"
