@@ -1,4 +1,4 @@
-"""What holds for every test: no plugin but attnlab's own, one hypothesis profile, and one list of what was skipped."""
+"""What holds for every test: no plugin but attnlab's own, no terminal, one hypothesis profile, one list of what was skipped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 # Whatever is installed beside attnlab, the tests see attnlab alone; processes that they start inherit this. It is set
 # here, before any test is collected, since parameters of tests name components. Tests of plugins pin their own.
 os.environ["ATTNLAB_PLUGINS"] = ""
+for name in ("ATTNLAB_NOTIFY", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)  # what a shell may say of its terminal, which is not that of the tests
 
 # The same examples at every run, and no clock: a machine under load proves nothing about a law.
 settings.register_profile(
