@@ -110,7 +110,7 @@ scores_of_any_size = st.integers(2, 12).flatmap(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(scores_of_any_size, st.randoms(use_true_random=False))
 def test_order_of_rows_labels_and_seeds_does_not_matter(scores, random):
     frame = results(np.array(scores) / 20, seeds=2, spread=0.01)
@@ -127,7 +127,7 @@ def test_order_of_rows_labels_and_seeds_does_not_matter(scores, random):
     )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(scores_of_any_size)
 def test_swapping_competitor_and_baseline_changes_the_sign(scores):
     frame = results(np.array(scores) / 20)

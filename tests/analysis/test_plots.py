@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused(kwargs, message):
         plot_alignment(**kwargs)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.text(min_size=1, max_size=30), min_size=3, max_size=3))
 def test_any_token_can_be_drawn(tokens):
     with warnings.catch_warnings():

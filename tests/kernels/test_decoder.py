@@ -39,7 +39,7 @@ def both(decoder, params, arrays, mask, R):
     return [SC, W, *autograd.grad(lambda a: anp.sum(R * run(a)[0]))(everything)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(SIMILARITIES), st.booleans(), st.integers(1, 5), st.integers(1, 5))
 def test_values_and_gradients_are_those_of_the_reference(seed, similarity, masked, T, m):
     rng = np.random.default_rng(seed)

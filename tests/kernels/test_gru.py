@@ -32,7 +32,7 @@ def gradients(gru, arrays, mask, R):
     return autograd.grad(loss)(arrays)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.integers(1, 5))
 def test_the_fast_gru_has_the_values_and_gradients_of_the_reference(seed, n, m, d, h):
     rng = np.random.default_rng(seed)

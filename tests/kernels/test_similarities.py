@@ -11,7 +11,7 @@ from attnlab.kernels.similarities import FastNegL2, fast_similarity
 from attnlab.parts.similarities import Dot, NegL2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 2**31),
     st.integers(1, 6),

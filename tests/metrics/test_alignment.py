@@ -95,7 +95,7 @@ def test_the_alignment_error_rate_by_hand():
     assert without_possible["aer"] == pytest.approx(1 - 2 / 7)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(problems())
 def test_the_error_rate_is_between_0_and_1_and_0_exactly_for_links_between_sure_and_possible(problem):
     data, W = problem
@@ -109,7 +109,7 @@ def test_the_error_rate_is_between_0_and_1_and_0_exactly_for_links_between_sure_
     assert (aer == 0) == bool((S <= A).all() and (A <= P).all())
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(problems(), st.integers(0, 2**32 - 1))
 def test_permuting_keys_changes_nothing(problem, seed):
     data, W = problem
@@ -118,7 +118,7 @@ def test_permuting_keys_changes_nothing(problem, seed):
     assert measured(shuffled, W[:, :, order]) == pytest.approx(measured(data, W), nan_ok=True, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(problems(), st.integers(0, 2**32 - 1))
 def test_padding_changes_nothing_whatever_its_weights(problem, seed):
     data, W = problem
@@ -131,7 +131,7 @@ def test_padding_changes_nothing_whatever_its_weights(problem, seed):
     assert measured(padded, W_padded) == pytest.approx(measured(data, W), nan_ok=True, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(problems())
 def test_every_value_is_in_its_declared_range_or_nan(problem):
     data, W = problem

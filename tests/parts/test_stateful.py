@@ -71,7 +71,7 @@ def expected_by_enumeration(P):
     return W
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5))
 def test_monotonic_weights_in_training_are_the_chances_of_all_ways(seed, q, k):
     S = 2 * np.random.default_rng(seed).normal(size=(q, k))
@@ -81,7 +81,7 @@ def test_monotonic_weights_in_training_are_the_chances_of_all_ways(seed, q, k):
     assert np.all(W.sum(axis=1) <= 1 + 1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 6))
 def test_monotonic_weights_at_prediction_go_from_left_to_right(seed, q, k):
     S = np.random.default_rng(seed).normal(size=(q, k)) + 0.7

@@ -166,7 +166,7 @@ def test_what_differs_is_another_run() -> None:
     assert len({planned(**keys)[0].run_id for keys in variants}) == len(variants)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     dims=st.lists(st.integers(1, 64), min_size=1, max_size=4),
     similarities=st.lists(st.sampled_from(["dot", "cosine", "neg_l2", "additive"]), min_size=1, max_size=4),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
@@ -63,7 +63,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     result=st.builds(
         Result,
@@ -366,7 +366,7 @@ def sound(tmp_path_factory):
 PLACE = st.integers(0, 2**20)  # of a byte, counted round and round
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 @given(
     flips=st.lists(
         st.tuples(PLACE | st.integers(0, 99) | st.integers(0, 150).map(lambda i: 512 * i), st.integers(0, 255))

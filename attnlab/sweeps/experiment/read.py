@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le, Len
+from annotated_types import Ge, Len
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
@@ -95,7 +95,7 @@ class Limits(BaseModel):
     memory: Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_memory(v))] = Field(
         default=None, description="Of one run: 2GiB, 512MB, or bytes.", json_schema_extra=_SIZE_SCHEMA
     )
-    runs: Annotated[int, Ge(1), Le(50_000)] = Field(default=10_000, description="Of the experiment; more are refused.")
+    runs: Annotated[int, Ge(1)] = Field(default=10_000, description="Of the experiment; more are refused.")
 
 
 class Layout(BaseModel):
@@ -195,7 +195,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
         tasks=grid["task"],
         mechanisms=grid["mechanism"],
         models=grid["model"],
-        seeds=seeds,
+        seeds=tuple(seeds),
         metrics=metrics,
         claims=claims,
         tune=layout.tune,
@@ -205,14 +205,12 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
     )
 
 
-def _check_count(
-    document: Document, grid: Mapping[str, tuple[Choice, ...]], seeds: tuple[int, ...], limit: int
-) -> bool:
+def _check_count(document: Document, grid: Mapping[str, tuple[Choice, ...]], seeds: Sequence[int], limit: int) -> bool:
     """Note a grid of more runs than allowed, before anything is expanded; whether it may be."""
     n_runs = math.prod(_count(choices) for choices in grid.values()) * len(seeds)
     if n_runs > limit:
         numbers = " x ".join([*(f"{_count(c)} {role}" for role, c in grid.items()), f"{len(seeds)} seeds"])
-        message = f"{n_runs} runs ({numbers}) are more than {limit}; raise `limits: {{runs: N}}` or narrow the grid"
+        message = f"{n_runs} runs ({numbers}) are more than {limit}, which limits.runs allows; narrow the grid or write `limits: {{runs: {n_runs}}}`"
         document.problem(("limits", "runs"), message)
     return n_runs <= limit
 
@@ -261,12 +259,12 @@ def _dotted(at: At) -> str:
     return ".".join(str(part) for part in at)
 
 
-def _seeds(document: Document, value: Any) -> tuple[int, ...]:
-    """An int n for 0..n-1, or the list itself."""
+def _seeds(document: Document, value: Any) -> Sequence[int]:
+    """An int n for 0..n-1, not yet written out, or the list itself."""
     if isinstance(value, int) and not isinstance(value, bool):
-        if 1 <= value <= 100_000:
-            return tuple(range(value))
-        document.problem(("seeds",), f"seeds must be between 1 and 100000, or a list of seeds; got {value}")
+        if value >= 1:
+            return range(value)
+        document.problem(("seeds",), f"seeds must be a number n, at least 1, or a list of seeds; got {value}")
         return ()
     if not isinstance(value, list) or not value:
         document.problem(

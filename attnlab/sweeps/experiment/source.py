@@ -1,8 +1,8 @@
 """A YAML file, or a Python mapping, as plain values that know where they stand.
 
-YAML 1.2 by ruamel.yaml, read from its events, so that every bound holds before anything large is built: `MAX_BYTES`,
-`MAX_DEPTH`, and `MAX_NODES` counted after aliases. What cannot be meant in an experiment is refused at its place:
-duplicate keys, tags, merge keys, dates, NaN and infinity, numbers beyond 64 bits, a second document.
+YAML 1.2 by the composer of ruamel.yaml, whose nodes know where they stand. Every bound holds before anything large is
+built: `MAX_BYTES`, `MAX_DEPTH`, and `MAX_NODES` counted after aliases. What cannot be meant in an experiment is refused at
+its place: duplicate keys, tags, merge keys, dates, NaN and infinity, numbers beyond 64 bits, a second document.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.reader import ReaderError
 
 from attnlab.errors import ExperimentError
 
@@ -67,7 +72,7 @@ class Document:
             self.name = " ".join(os.fspath(source).split())
             self.path = Path(source)
             self.text = self._read(self.path)
-            _Builder(self).build()
+            self.value = _Nodes(self).value()
             self.refuse()
         else:
             raise ExperimentError(f"an experiment is a path or a mapping; got {type(source).__name__}: {short(source)}")
@@ -75,11 +80,14 @@ class Document:
     # -- problems -----------------------------------------------------------------------------------------------
     def problem(self, at: At, message: str, *, key: bool = False) -> None:
         """Note what is wrong with the value at `at`, or with the key that leads to it."""
-        if self.path is None:
-            place, where = (0, 0), ".".join(map(str, at))
-        else:
-            place = self._place(at, key)
-            where = f"{place[0]}:{place[1]}"
+        self._add((0, 0) if self.path is None else self._place(at, key), at, message)
+
+    def problem_at(self, mark: Any, message: str) -> None:
+        """Note what is wrong at a place of the file."""
+        self._add((mark.line + 1, mark.column + 1), (), message)
+
+    def _add(self, place: tuple[int, int], at: At, message: str) -> None:
+        where = ".".join(map(str, at)) if self.path is None else f"{place[0]}:{place[1]}"
         self._note(place, where, message)
         if len(self._problems) >= MAX_PROBLEMS:
             self._note(place, where, f"stopped after {MAX_PROBLEMS} problems")
@@ -197,147 +205,111 @@ class Document:
                 self.problem(at, "holds half of a surrogate pair, which is no character")
 
 
-_BASES = {"0x": 16, "0o": 8, "0b": 2}
-
-
-class _Builder:
-    """Events of ruamel.yaml -> the values and places of a document."""
+class _Nodes(Composer):
+    """ruamel's composer, which counts as it goes, and the values of its nodes."""
 
     def __init__(self, document: Document) -> None:
-        from ruamel.yaml import YAML
-
         self.document = document
         self.yaml = YAML(typ="safe", pure=True)
-        self.events = self._parse()
-        self.anchors: dict[str, tuple[Any, int]] = {}  # name -> value and how many nodes it is
-        self.nodes = 0
+        super().__init__(loader=self.yaml)
+        self.warn_double_anchors = False
+        self.sizes: dict[str, int] = {}  # anchor -> how many nodes it is
+        self.nodes = self.level = 0
 
-    def _parse(self) -> Iterator[Any]:
-        """The parser's events; what it refuses is a problem of the file."""
-        from ruamel.yaml.error import MarkedYAMLError
-        from ruamel.yaml.reader import ReaderError
-
-        stop = self.document.stop
+    def value(self) -> Any:
+        """What the document means; what ruamel refuses is a problem of the file."""
+        document = self.document
         try:
-            yield from self.yaml.parse(self.document.text)
+            node = self.yaml.compose(document.text)
+        except ExperimentError:
+            raise
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
             said = ", ".join(filter(None, [error.context, error.problem]))
             if "'\\t'" in said:
                 said += "; YAML is indented by spaces, not tabs"
-            stop(mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, f"not YAML: {said}")
+            self._stop(error.problem_mark or error.context_mark, f"not YAML: {said}")
         except ReaderError as error:
-            before = self.document.text[: error.position]
+            before = document.text[: error.position]
             line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-            stop(line, column, f"not YAML: the character {error.character!r} is not allowed")
+            document.stop(line, column, f"not YAML: the character {error.character!r} is not allowed")
         except Exception as error:  # the parser's own slips on odd input are mistakes in the file, too
-            stop(1, 1, f"not YAML: {type(error).__name__}: {error}")
+            document.stop(1, 1, f"not YAML: {type(error).__name__}: {error}")
+        if node is None:
+            document.stop(1, 1, "the file is empty; an experiment begins with `attnlab: 1` and `question: ...`")
+        return self._value(node, ())
 
-    def build(self) -> None:
-        from ruamel.yaml import events
+    def _stop(self, mark: Any, message: str) -> NoReturn:
+        self.document.stop(mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, message)
 
-        next(self.events)
-        first = next(self.events)
-        if isinstance(first, events.StreamEndEvent):
-            self.document.stop(1, 1, "the file is empty; an experiment begins with `attnlab: 1` and `question: ...`")
-        if first.version or first.tags:
+    # -- bounds, as the nodes are composed ------------------------------------------------------------------------
+    def compose_document(self) -> Any:
+        event = self.parser.peek_event()
+        if event.version or event.tags:
             self.document.stop(1, 1, "leave the % lines out: an experiment is YAML 1.2")
-        self.document.value = self._node(next(self.events), ())
-        next(self.events)
-        second = next(self.events)
-        if isinstance(second, events.DocumentStartEvent):
-            mark = second.start_mark
-            self.document.stop(mark.line + 1, mark.column + 1, "a second document; write one experiment a file")
+        node = super().compose_document()
+        if self.check_node():
+            self._stop(self.parser.peek_event().start_mark, "a second document; write one experiment a file")
+        return node
 
-    def _stop(self, event: Any, message: str) -> NoReturn:
-        self.document.stop(event.start_mark.line + 1, event.start_mark.column + 1, message)
-
-    def _node(self, event: Any, at: At) -> Any:
-        from ruamel.yaml import events
-
-        self.document.mark(at, event.start_mark)
-        anchor, before = getattr(event, "anchor", None), self.nodes
-        self._count(event, 1)
-        if isinstance(event, events.AliasEvent):
-            if event.anchor not in self.anchors:
-                self._stop(event, f"*{event.anchor} refers to nothing above it")
-            value, size = self.anchors[event.anchor]
-            self._count(event, size)
-            return value
-        if len(at) > MAX_DEPTH:
-            self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
-        if event.tag is not None:
-            self.document.problem(at, f"tags such as {event.tag} are not used in experiments; for a string use quotes")
-        if isinstance(event, events.ScalarEvent):
-            value = self._scalar(event, at)
-        elif isinstance(event, events.SequenceStartEvent):
-            value = []
-            while not isinstance(event := next(self.events), events.SequenceEndEvent):
-                value.append(self._node(event, (*at, len(value))))
-        else:
-            value = self._mapping(at)
-        if anchor:
-            self.anchors[anchor] = (value, self.nodes - before)
-        return value
-
-    def _count(self, event: Any, size: int) -> None:
-        self.nodes += size
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event, before = self.parser.peek_event(), self.nodes
+        alias = isinstance(event, AliasEvent)
+        if alias and event.anchor not in self.sizes:
+            self._stop(event.start_mark, f"*{event.anchor} refers to nothing above it")
+        self.nodes += 1 + (self.sizes[event.anchor] if alias else 0)
         if self.nodes > MAX_NODES:
-            self._stop(event, f"more than {MAX_NODES} values (aliases counted), which no experiment needs")
+            self._stop(event.start_mark, f"more than {MAX_NODES} values (aliases counted), which no experiment needs")
+        if self.level > MAX_DEPTH:
+            self._stop(event.start_mark, f"nested deeper than {MAX_DEPTH} levels")
+        if not alias and event.tag is not None:
+            message = f"tags such as {event.tag} are not used in experiments; for a string use quotes"
+            self.document.problem_at(event.start_mark, message)
+            event.ctag = None
+        self.level += 1
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        if event.anchor is not None and not alias:
+            self.sizes[event.anchor] = self.nodes - before
+        return node
 
-    def _mapping(self, at: At) -> dict[str, Any]:
-        from ruamel.yaml import events
-
-        value: dict[str, Any] = {}
+    # -- values ---------------------------------------------------------------------------------------------------
+    def _value(self, node: Any, at: At) -> Any:
         document = self.document
-        while not isinstance(event := next(self.events), events.MappingEndEvent):
-            key = event.value if isinstance(event, events.ScalarEvent) else None
-            odd = (*at, "?")  # where a key that cannot be one stands
-            if key is None:
-                self._node(event, odd)
-                document.problem(odd, "a key must be a word")
-                key = "?"
-            elif key in value:
-                document.mark(odd, event.start_mark)
-                line = document.line_of_key((*at, key))
-                document.problem(odd, f"duplicate key {short(key)}: it stands at line {line} already")
-                self._node(next(self.events), odd)
-                continue
+        document.mark(at, node.start_mark)
+        if node.id == "sequence":
+            return [self._value(inner, (*at, i)) for i, inner in enumerate(node.value)]
+        if node.id == "scalar":
+            return self._scalar(node, at)
+        value: dict[str, Any] = {}
+        for key, inner in node.value:
+            word = key.value if key.id == "scalar" else "?"
+            if key.id != "scalar":
+                self._value(key, (*at, word))
+                document.problem_at(key.start_mark, "a key must be a word")
+            elif word in value:
+                line = document.line_of_key((*at, word))
+                document.problem_at(key.start_mark, f"duplicate key {short(word)}: it stands at line {line} already")
             else:
-                self._count(event, 1)
-                document.mark((*at, key), event.start_mark, key=True)
-                if key == "<<" and event.implicit[0]:
-                    document.problem((*at, key), "merge keys (<<) are not YAML 1.2; write the keys out", key=True)
-            value[key] = self._node(next(self.events), (*at, key))
+                document.mark((*at, word), key.start_mark, key=True)
+            if _kind(key) == "merge":
+                document.problem_at(key.start_mark, "merge keys (<<) are not YAML 1.2; write the keys out")
+            value[word] = self._value(inner, (*at, word))
         return value
 
-    def _scalar(self, event: Any, at: At) -> Any:
-        from ruamel.yaml.nodes import ScalarNode
-
-        text: str = event.value
-        if not event.implicit[0]:
-            self.document.scalar(at, text)
-            return text
-        kind = str(self.yaml.resolver.resolve(ScalarNode, text, (True, False))).rpartition(":")[2]
-        value: Any = text
+    def _scalar(self, node: Any, at: At) -> Any:
+        value, kind = node.value, _kind(node)
         if kind == "timestamp":
-            self.document.problem(at, f"{text} is a date in YAML; for a string write it in quotes")
-        elif kind == "null":
-            value = None
-        elif kind == "bool":
-            value = text.lower() == "true"
-        elif kind in ("int", "float"):
-            value = self._number(text.replace("_", "").lower(), kind, at)
+            self.document.problem(at, f"{value} is a date in YAML; for a string write it in quotes")
+        elif kind in ("null", "bool", "int", "float"):
+            try:
+                value = self.yaml.constructor.construct_object(node)
+            except ValueError:  # -_ counts as a whole number in YAML
+                digits = sum(map(str.isdigit, value))
+                said = f"a number of {digits} digits is too large" if digits > 1 else f"{value} is no number"
+                self.document.problem(at, said)
         self.document.scalar(at, value)
         return value
 
-    def _number(self, text: str, kind: str, at: At) -> Any:
-        sign = -1 if text.startswith("-") else 1
-        digits = text.lstrip("+-")
-        if len(digits) > 400:
-            self.document.problem(at, f"a number of {len(digits)} digits is too large")
-            return 0
-        if kind == "int":
-            base = _BASES.get(digits[:2], 10)
-            return sign * int(digits if base == 10 else digits[2:], base)
-        return sign * float(digits.replace(".inf", "inf").replace(".nan", "nan"))
+
+def _kind(node: Any) -> str:
+    return str(node.tag).rpartition(":")[2]

@@ -71,7 +71,7 @@ def table(seed, n=40, d=3, outputs=None):
 
 
 # -- nothing learned --------------------------------------------------------------------------------------------------
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0.3, 4), st.sampled_from([None, 1, 3]), st.sampled_from(["fast", "reference"]))
 def test_with_nothing_learned_it_is_nadaraya_watson(seed, sigma, outputs, backend):
     X, y, new = table(seed, outputs=outputs)
@@ -98,7 +98,7 @@ def test_equally_probable_classes_give_the_first():
     assert list(model.predict([[0.3]])) == ["a"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(0, 2**31), st.booleans(), st.sampled_from(["softmax", "hardmax"]), st.sampled_from([5.0, 15.0, None])
 )
@@ -414,7 +414,7 @@ def test_what_alpha_adds_to_the_loss():
 
 
 # -- explaining -------------------------------------------------------------------------------------------------------
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**31), st.booleans())
 def test_explain_reproduces_the_prediction(seed, weighted):
     X, y, new = table(seed)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from annotated_types import Gt
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab
@@ -148,6 +148,11 @@ def test_what_may_be_left_out() -> None:
     assert (experiment.limits.time, experiment.limits.memory, experiment.limits.runs) == (None, None, 10_000)
 
 
+def test_the_number_of_runs_is_the_users_own() -> None:
+    many = {"attnlab": 1, "question": "q", "task": "lookup", "seeds": 150_000, "limits": {"runs": 200_000}}
+    assert read(many).count == 150_000
+
+
 def test_yaml_1_2_numbers_and_words(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(
@@ -166,6 +171,17 @@ def test_anchors_and_aliases_are_read(tmp_path: Path) -> None:
         SMALL + "task: lookup\nmechanism:\n  - &a {similarity: &s [dot, cosine]}\n  - {similarity: *s, mask: causal}\n"
     )
     assert read(path).count == 4 * 2
+
+
+def test_an_alias_counts_as_much_as_what_it_repeats(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    for times, fits in ((190, True), (200, False)):
+        path.write_text(f"a: &a [{', '.join(50 * ['1'])}]\nb: [{', '.join(times * ['*a'])}]\n")
+        if fits:
+            assert located.Document(path).value["b"] == times * [50 * [1]]
+        else:
+            with pytest.raises(ExperimentError, match=r":2:\d+: more than 10000 values"):
+                located.Document(path)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +234,7 @@ MISTAKES = [
     ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: [aer, gold_mas]\n", r"x.yaml:4:16: no metric 'gold_mas' \(did you mean gold_mass"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: []\n", r"x.yaml:4:10: metrics must have at least 1 item"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: aer\n", r"x.yaml:4:10: metrics must be a list; got 'aer'"),
-    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: 0\n", r"x.yaml:4:8: seeds must be between 1 .* got 0"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: 0\n", r"x.yaml:4:8: seeds must be a number n, at least 1, .* got 0"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: yes\n", r"x.yaml:4:8: seeds must be a number n"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: [1, 2.5]\n", r"x.yaml:4:12: a seed is a whole number, at least 0; got 2.5"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: [1, 1]\n", r"x.yaml:4:12: seed 1 stands twice"),
@@ -263,6 +279,8 @@ MISTAKES = [
     (SMALL + "task: {lookup: {noise: 1e999}}\n", r"x.yaml:5:24: must be a finite number"),
     (SMALL + "task: {lookup: {d: 99999999999999999999}}\n", r"x.yaml:5:20: the number is too large"),
     (SMALL + "task: {lookup: {d: 1" + "0" * 5000 + "}}\n", r"x.yaml:5:20: a number of 5001 digits is too large"),
+    (SMALL + "task: {lookup: {d: -_}}\n", r"x.yaml:5:20: -_ is no number"),
+    (SMALL + "task: {lookup: {d: [1, 0x_, ._]}}\n", r"x.yaml:5:24: 0x_ is no number"),
     (SMALL + "source: 2020-01-01\ntask: lookup\n", r"x.yaml:5:9: 2020-01-01 is a date in YAML; .*quotes"),
     (SMALL + "task: !!python/object:os.system lookup\n", r"x.yaml:5:7: tags such as .* are not used"),
     (SMALL + "task: lookup\nmodel: {<<: {a: 1}}\n", r"x.yaml:6:9: merge keys"),
@@ -295,7 +313,8 @@ MISTAKES = [
     (SMALL + "task: {max_retrieval: {longer: 64}}\n", r"x.yaml:5:32: task 'max_retrieval': longer must be a list of int, >= 1; got 64$"),
     # too many runs
     (SMALL + "task: {lookup: {d: [1, 2, 3]}}\nlimits: {runs: 5}\n", r"x.yaml:6:16: 6 runs \(3 task x 1 mechanism x 1 model x 2 seeds\) are more than 5"),
-    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: 10001\n", r"x.yaml:1:1: 10001 runs .* are more than 10000"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: 10001\n", r"x.yaml:1:1: 10001 runs .* are more than 10000, which limits.runs allows; .* `limits: {runs: 10001}`"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: 9000000000000000000\n", r"x.yaml:1:1: 9000000000000000000 runs .* are more than 10000"),
 ]  # fmt: skip
 
 
@@ -487,12 +506,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return raw
 
 
-@settings(
-    max_examples=500,
-    deadline=2000,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=500)
 @given(raw=mutated())
 def test_a_mutated_file_is_valid_or_refused_with_its_line(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "x.yaml"

@@ -1,0 +1,37 @@
+"""What holds for every test: no plugin but attnlab's own, no terminal, one hypothesis profile, one list of what was skipped."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Whatever is installed beside attnlab, the tests see attnlab alone; processes that they start inherit this. It is set
+# here, before any test is collected, since parameters of tests name components. Tests of plugins pin their own.
+os.environ["ATTNLAB_PLUGINS"] = ""
+for name in ("ATTNLAB_NOTIFY", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)  # what a shell may say of its terminal, which is not that of the tests
+
+# The same examples at every run, and no clock: a machine under load proves nothing about a law.
+settings.register_profile(
+    "attnlab",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("attnlab")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print each reason for which tests were skipped, once, with their number."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        where = report.longrepr
+        reasons[where[2].removeprefix("Skipped: ") if isinstance(where, tuple | list) else str(where)] += 1
+    if reasons:
+        terminalreporter.section("skipped, by reason")
+        for reason, number in reasons.most_common():
+            terminalreporter.line(f"{number:5}  {reason}")
