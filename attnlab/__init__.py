@@ -63,6 +63,7 @@ _WHERE = {
     "plot_alignment": "attnlab.analysis.plots",
     "plot_claim": "attnlab.analysis.plots",
     "compare": "attnlab.analysis.compare",
+    "summarise": "attnlab.analysis.summary",
     # errors
     "AmbiguousName": "attnlab.errors",
     "AttnlabError": "attnlab.errors",
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from attnlab.analysis.compare import compare as compare
     from attnlab.analysis.plots import plot_alignment as plot_alignment
     from attnlab.analysis.plots import plot_claim as plot_claim
+    from attnlab.analysis.summary import summarise as summarise
     from attnlab.arrays import detach as detach
     from attnlab.arrays import namespace as namespace
     from attnlab.data import AlignmentData as AlignmentData

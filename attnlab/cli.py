@@ -1,9 +1,9 @@
 """The command `attnlab`. Data go to stdout, progress and messages to stderr.
 
-Exit status: 0 all runs ok; 1 finished with runs that did not succeed; 2 a mistake in usage or in a file, nothing ran;
-3 internal error; 6 store unusable; 130 and 143 interrupted.
+Exit status: 0 all runs are ok; 1 some runs did not succeed; 2 a mistake in usage or in a file, and nothing ran;
+3 internal error; 6 the store cannot be used; 130 and 143 interrupted.
 
-Imports stand inside the commands, so that `attnlab --help` loads nothing that it does not need.
+Each command imports what it needs, so that `attnlab --help` loads little.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def _status(args: Sequence[str] | None) -> int:
         print(f"attnlab: {error}", file=sys.stderr)
         return 6
     except (AttnlabError, FileNotFoundError) as error:
-        located = isinstance(error, ExperimentError)  # begins with file:line:column, as editors want it
+        located = isinstance(error, ExperimentError)  # begins with file:line:column, which editors can open
         print(error if located else f"attnlab: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a file that may not be opened, a full disk
-        sys.stdout = io.StringIO()  # what could not be written is not tried again at exit
+        sys.stdout = io.StringIO()  # Python does not try to write the rest at exit
         print(f"attnlab: {error.filename or 'writing or reading'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except Exception:
@@ -86,16 +86,16 @@ def _status(args: Sequence[str] | None) -> int:
 
 
 class Group(click.Group):
-    """A group that knows what was meant, and that a closed pipe is no failure."""
+    """A group that suggests the command that was meant. A closed pipe is no failure."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
-            if sys.stdout is not None:  # it is where there is no standard output
+            if sys.stdout is not None:  # None if the process has no standard output
                 sys.stdout.flush()
             return result
-        except BrokenPipeError:  # `| head` has what it wants; click would exit with 1
-            sys.stdout = io.StringIO()  # what could not be written is not tried again at exit
+        except BrokenPipeError:  # `| head` has read enough; click would exit with 1
+            sys.stdout = io.StringIO()  # Python does not try to write the rest at exit
             return 0
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -116,7 +116,7 @@ def cli() -> None:
     \b
     attnlab sweep experiments/*.yaml     run what is missing, print a table for each
     attnlab results --format csv         all results, for other programs
-    attnlab list similarity              what there is
+    attnlab list similarity              the similarities that are installed
     """
 
 
@@ -124,7 +124,11 @@ def cli() -> None:
 @cli.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes; one a processor if left out."
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Worker processes; one for each processor if left out.",
 )
 @store_option
 @click.option("--executor", metavar="NAME", help="Where runs happen: local (the default), serial, dask, or a plugin's.")
@@ -136,9 +140,9 @@ def cli() -> None:
 @click.option(
     "--fail-fast",
     is_flag=True,
-    help="Stop at the first run that fails; one that is skipped, with its reason, is no failure.",
+    help="Stop at the first run that fails. A skipped run is no failure.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would run and why, and run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print which runs would run and why, and run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @plugin_options
 def sweep(
@@ -157,7 +161,7 @@ def sweep(
     plugin_files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> int:
-    """Run the experiments of FILE..., what is missing of them, and print a table for each."""
+    """Run the missing runs of the experiments in FILE..., and print a table for each."""
     use_plugins(blocked, plugin_files)
     if dry_run:
         return _print_plan(files, store, rerun, only, limit, "table")
@@ -200,7 +204,7 @@ def _how_to_resume() -> None:
     import shlex
 
     print(
-        f"attnlab: stopped; what is done is kept. Resume with: attnlab {shlex.join(sys.argv[1:])}",
+        f"attnlab: stopped; finished runs are kept. Resume with: attnlab {shlex.join(sys.argv[1:])}",
         file=sys.stderr,
     )
 
@@ -254,7 +258,7 @@ def plan(
     plugin_files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> int:
-    """Say which runs `sweep` would run, and why."""
+    """Print which runs `sweep` would run, and why."""
     use_plugins(blocked, plugin_files)
     return _print_plan(files, store, rerun, only, limit, form)
 
@@ -264,7 +268,7 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
 
     from attnlab.sweeps.columns import columns
     from attnlab.sweeps.pipeline import plan_with_reasons
-    from attnlab.tables import print_frame, print_table
+    from attnlab.tables import differs, print_frame, print_table
 
     rows, totals = [], {"run": 0, "keep": 0}
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
@@ -277,7 +281,7 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
         print_frame(frame, form)
     elif len(frame):
         whole = ["experiment", "run_id", "action", "reason"]
-        changing = [c for c in frame.columns if c not in whole and frame[c].dropna().map(repr).nunique() > 1]
+        changing = [c for c in frame.columns if c not in whole and differs(frame[c].dropna())]
         print_table(frame[whole + changing])
     print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep", file=sys.stderr)
     return 0
@@ -288,7 +292,7 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
 @store_option
 @plugin_options
 def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Repeat one run in this process, with its whole traceback; the store is not changed."""
+    """Repeat one run in this process, and print its whole traceback if it fails. The store is not changed."""
     use_plugins(blocked, plugin_files)
     from attnlab.errors import AmbiguousName, UnknownName
     from attnlab.sweeps.execute import execute
@@ -300,7 +304,7 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     try:
         result = execute(stored.run, raise_errors=True)
     except (UnknownName, AmbiguousName) as error:
-        raise UnknownName(f"{error}; if a plugin gave it, install it again or give --plugin FILE.py") from None
+        raise UnknownName(f"{error}; if it came from a plugin, install the plugin or give --plugin FILE.py") from None
     except Exception:
         import traceback
 
@@ -321,27 +325,31 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
 @format_option("table", "csv", "json", "parquet", "latex", "markdown")
 def results(store: str, experiment: str | None, tidy: bool, output: str | None, form: str) -> int:
     """Print the results, one row a run and test condition."""
-    from attnlab.analysis.exports import print_paper, telling
-    from attnlab.analysis.index import shown_metrics
-    from attnlab.sweeps.frame import load_results
+    from attnlab.analysis.presentation import print_paper
+    from attnlab.analysis.summary import shown_metrics, telling
+    from attnlab.sweeps.frame import load_results, metric_columns
     from attnlab.tables import print_frame
 
     frame = load_results(store, tidy=tidy, experiment=experiment)
-    if form in ("latex", "markdown"):
-        print_paper(frame, form, output, store)
+    if form in ("csv", "json", "parquet"):
+        print_frame(frame, form, output)
+        return 0
+    short = telling(frame, [metric for names in shown_metrics(frame) for metric in names])
+    if form == "table":
+        whole = ["experiment", "run_id", "test", "status", "metric", "value", *metric_columns(frame)]
+        print_frame(frame, form, output, [*short, "run_id", "status"], keep=whole)
     else:
-        first = telling(frame, shown_metrics(store, frame["experiment"].unique())) if form == "table" else ()
-        print_frame(frame, form, output, [*first, "run_id", "status"])
+        print_paper(frame, short, form, output)
     return 0
 
 
 @cli.command()
 @store_option
 @experiment_option
-@click.option("--traceback", "whole", is_flag=True, help="With whole tracebacks.")
+@click.option("--traceback", "whole", is_flag=True, help="Print the whole tracebacks too.")
 @format_option("table", "csv", "json")
 def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
-    """List the runs that did not succeed, each with its reason."""
+    """List the runs that did not succeed, with their reasons."""
     import pandas as pd
 
     from attnlab.sweeps.store import Store
@@ -361,7 +369,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
         ]
         empty = not any(linked.run_ids for linked in opened.experiments())
     if not rows:
-        print("attnlab: no run is in this store" if empty else "attnlab: every run succeeded", file=sys.stderr)
+        print("attnlab: this store has no runs" if empty else "attnlab: every run succeeded", file=sys.stderr)
     frame = pd.DataFrame(rows, columns=["experiment", "run_id", "status", "run", "reason", "traceback"])
     if form != "table":
         print_frame(frame, form)
@@ -369,7 +377,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
         print_table(frame.drop(columns="traceback"))
         for row in rows if whole else ():
             click.echo(f"\n{row['run_id']} {row['run']}\n{row['traceback']}")
-        print("attnlab: `attnlab run RUN_ID` repeats one, with its traceback", file=sys.stderr)
+        print("attnlab: `attnlab run RUN_ID` repeats a run and prints its traceback", file=sys.stderr)
     return 0
 
 

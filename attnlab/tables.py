@@ -1,11 +1,11 @@
-"""Tables for people and for other programs: stdout as a table that fits the terminal, CSV, JSON or parquet."""
+"""How values and tables are written: for people as a table that fits the terminal, for programs as CSV, JSON or parquet."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +15,24 @@ from attnlab.errors import SettingError, UnknownName
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_new", "describe_component", "print_frame", "print_table", "shown"]
+__all__ = [
+    "check_new",
+    "describe_component",
+    "differs",
+    "duration",
+    "print_frame",
+    "print_table",
+    "setting_text",
+    "shown",
+]
 
 
 def shown(value: Any) -> str:
-    """A cell for people: three or four significant digits, a dash for what is not there."""
+    """A measured value as people read it: three decimals, or three digits where it is very small; a dash if missing.
+
+    >>> shown(0.12345), shown(123.456), shown(2.0), shown(1e-5), shown(None)
+    ('0.123', '123.5', '2', '1e-05', '–')
+    """
     if value is None or value != value:
         return "–"
     if isinstance(value, (float, np.floating)):
@@ -32,11 +45,42 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | None = None) -> None:
-    """Print to stdout, the caption under it; elsewhere than on a terminal nothing is cut or left out.
+def setting_text(value: Any) -> str:
+    """A setting with all its digits, so that two different settings never look the same; `none` if missing.
 
-    On a terminal cells are wrapped to its width, between words. Columns that would not fit even so are left out, and said
-    so on stderr: first those that are last in `order`, which is that of the frame unless it is given.
+    >>> setting_text(16.0), setting_text(0.12345), setting_text(None)
+    ('16', '0.12345', 'none')
+    """
+    if value is None or value != value:
+        return "none"
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(4.26), duration(200), duration(7500)
+    ('4.3 s', '3 min 20 s', '2 h 5 min')
+    """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def differs(column: pd.Series) -> bool:
+    """Whether a column has more than one value; a missing value counts as one."""
+    return bool(column.map(repr).nunique() > 1)
+
+
+def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | None = None) -> None:
+    """Print a table to stdout, with the caption under it. Into a file or a pipe everything is printed.
+
+    On a terminal cells are wrapped between words. Columns that still do not fit are left out, and stderr names them. The
+    columns at the end of `order` are left out first; `order` is the order of the frame unless it is given.
     """
     from rich.console import Console
     from rich.table import Table
@@ -87,7 +131,7 @@ def _broken(heading: str, width: int) -> str:
 
 
 def _fitting(cells: dict[Any, list[str]], order: list[Any], width: int) -> dict[Any, int]:
-    """The columns that fit, and how wide each is to be: none narrower than its longest word."""
+    """The columns that fit, with their widths; no column is narrower than its longest word."""
     from rich.cells import cell_len
 
     least, whole = {}, {}
@@ -100,31 +144,45 @@ def _fitting(cells: dict[Any, list[str]], order: list[Any], width: int) -> dict[
     while len(kept) > 1 and sum(least[name] + _GAP for name in kept) - _GAP > width:
         kept.pop()
     room = width - sum(least[name] + _GAP for name in kept) + _GAP
-    for i, name in enumerate(
-        sorted(kept, key=lambda name: whole[name] - least[name])
-    ):  # who wants little gets all of it
+    modest = sorted(kept, key=lambda name: whole[name] - least[name])  # a column that needs little more gets all of it
+    for i, name in enumerate(modest):
         more = min(whole[name] - least[name], max(0, room) // (len(kept) - i))
         least[name] += more
         room -= more
     return {name: least[name] for name in kept}
 
 
-def print_frame(frame: pd.DataFrame, form: str, output: str | None = None, order: Sequence[str] | None = None) -> None:
+def print_frame(
+    frame: pd.DataFrame,
+    form: str,
+    output: str | None = None,
+    order: Sequence[str] | None = None,
+    keep: Collection[str] = (),
+) -> None:
     """Write a DataFrame as `table`, `csv`, `json` or `parquet`; a file that exists is not overwritten.
 
-    A table, which is for people, leaves out columns that are the same in every row, and says on stderr how many; where a
-    terminal is too narrow for the others, those that are not in `order`, or late in it, are left out too.
+    Parameters
+    ----------
+    frame : DataFrame
+    form : str
+        A `table` is for people: columns that are the same in every row are left out, and stderr says how many.
+    output : path or None
+        Where to write; None is stdout.
+    order : sequence of str or None
+        The columns of a table that a narrow terminal shows first.
+    keep : collection of str
+        The columns of a table that are printed even if they are the same in every row.
 
     Raises
     ------
     SettingError
-        When the output exists or cannot be, or parquet has nowhere to go or nothing to be written with.
+        When the output exists or cannot be written, when parquet has no output, or when pyarrow is not installed.
     """
     if output is not None:
         check_new(output)
     if form == "parquet":
         if output is None:
-            raise SettingError("--format parquet is binary: say where, with --output FILE.parquet")
+            raise SettingError("--format parquet is binary; give --output FILE.parquet")
         try:
             frame.to_parquet(output)
         except ImportError:
@@ -133,12 +191,12 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None, order
     if form == "table":
         if output is not None:
             raise SettingError(
-                f"--output {output}: a table is for the terminal; say in what form, such as --format csv"
+                f"--output {output}: a table is for the terminal; choose a form for files, such as --format csv"
             )
-        telling = _telling(frame)
-        first = [column for column in order or () if column in telling]
-        print_table(frame[telling], order=list(dict.fromkeys([*first, *telling])))
-        if left_out := len(frame.columns) - len(telling):
+        kept = [c for c in frame.columns if len(frame) < 2 or c in keep or differs(frame[c])]
+        first = [column for column in order or () if column in kept]
+        print_table(frame[kept], order=list(dict.fromkeys([*first, *kept])))
+        if left_out := len(frame.columns) - len(kept):
             what = "1 column is" if left_out == 1 else f"{left_out} columns are"
             print(f"attnlab: {what} the same in every row and left out; --format csv has all", file=sys.stderr)
         return
@@ -152,7 +210,7 @@ def print_frame(frame: pd.DataFrame, form: str, output: str | None = None, order
 
 
 def check_new(output: str) -> None:
-    """SettingError if `--output` cannot be: nothing is overwritten, and no folder is made."""
+    """Check that `--output` can be written: it must be a new file in a folder that exists (SettingError)."""
     folder = os.path.dirname(output) or "."
     if os.path.lexists(output):
         raise SettingError(f"--output {output}: the file exists, and nothing is overwritten; choose another name")
@@ -162,18 +220,8 @@ def check_new(output: str) -> None:
         raise SettingError(f"--output {output}: the folder {folder} may not be written to; choose another")
 
 
-def _telling(frame: pd.DataFrame) -> list[str]:
-    """The columns that say which run it is or how it went, and those that are not the same in every row."""
-    from attnlab.registry import entries
-
-    whole = {"experiment", "run_id", "test", "status", "metric", "value", *entries("metric")}
-    if len(frame) < 2:
-        return list(frame.columns)
-    return [c for c in frame.columns if c in whole or frame[c].map(repr).nunique() > 1]
-
-
 def describe_component(name: str) -> str:
-    """What `attnlab show` prints: kind, summary, settings with ranges, flags, source, and the docstring."""
+    """The text of `attnlab show`: kind, docstring, settings with ranges, flags and source."""
     import inspect
 
     from attnlab.interfaces import settings_of

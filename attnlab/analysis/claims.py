@@ -1,9 +1,9 @@
-"""Judging claims: for each, the effect seed by seed, its 95 % interval, and a verdict.
+"""Judging claims: the effect of each seed, its 95 % interval, and a verdict.
 
     plan + results table  ->  the runs of a claim  ->  one number a seed  ->  interval  ->  verdict
 
-The unit is the seed. What `where` leaves of the grid is averaged within a seed first; the two sides of a comparison are
-averaged over the grid points that both have, so that they differ in nothing but what the claim selects them by.
+The unit is the seed. Within a seed, all runs that `where` selects are averaged first. The two sides of a comparison are
+averaged over the grid points that both have. So they differ only in what the claim selects them by.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnlab.analysis.presentation import ClaimTable
 from attnlab.analysis.summary import direction_of
-from attnlab.analysis.verdicts import Decision, Region, decide
+from attnlab.analysis.verdicts import Decision, Region, bounds_of, decide
 from attnlab.errors import SettingError
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.experiment.claims import Claim, Table
@@ -58,8 +59,8 @@ def check_claims(
     Parameters
     ----------
     frame : DataFrame
-        The results table (`attnlab.sweep`, `attnlab.load_results`), one row a run and test condition; rows of other
-        experiments may be in it. Rows are found by `run_id`, or, in a table that has none of the planned ones, by the
+        The results table (`attnlab.sweep`, `attnlab.load_results`), one row a run and test condition. It may have rows of
+        other experiments. Rows are found by `run_id`. If the table has none of the planned run_ids, rows are found by the
         columns of the plan.
     experiment : Experiment, path or mapping
 
@@ -67,38 +68,30 @@ def check_claims(
     -------
     DataFrame
         One row a claim: `say`, `form`, `metric`, `verdict` (supported, refuted, undecided), `effect` with `low` and
-        `high` (95 % Student t interval over seeds), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`, NaN
-        where there is none), `seeds_needed` (how many would decide at the observed spread; NaN if decided or if nobody
-        can say), `reason`, `why` (the claim's own sentence for when it is refuted).
+        `high` (95 % Student t interval over seeds), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`; NaN
+        where there is none), `seeds_needed` (how many seeds would decide at the observed spread; NaN if the claim is
+        decided or no number is known), `reason`, and `why` (the claim's own sentence for when it is refuted).
 
-        The effect is, in units of the metric: for `better` the mean difference, positive where the claim points (so for
-        a metric that is better lower, `than` minus `better`; a metric without direction is read as better higher); for
-        `equal` the first minus the second; for `at_least` and `at_most` the mean; for `correlation` the mean over seeds
-        of Pearson's r across the grid points within a seed, dimensionless.
+        The effect is in units of the metric. For `better` it is the mean difference, positive if the claim is right: if
+        less is better, it is `than` minus `better`. A metric without direction is taken to be better higher. For `equal`
+        it is the first minus the second, for `at_least` and `at_most` the mean. For `correlation` it is the mean over
+        seeds of Pearson's r across the grid points within a seed, which has no unit.
 
     Raises
     ------
     ExperimentError
         When the experiment cannot be read.
     SettingError
-        When the table is tidy, or its rows cannot be told apart.
+        When the table is tidy, or two of its rows are the same point of the grid.
     """
     return table_of(judge(frame, experiment))
 
 
 def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """The table of `check_claims`."""
-    from attnlab.analysis.presentation import ClaimTable
-
     rows = []
     for judged in judgements:
         claim, decision = judged.claim, judged.decision
-        bounds = {
-            "by": claim.by if claim.form == "better" else NAN,
-            "within": NAN if claim.within is None else claim.within,
-            "at_least": NAN if claim.at_least is None else claim.at_least,
-            "at_most": NAN if claim.at_most is None else claim.at_most,
-        }
         rows.append(
             {
                 "say": claim.say,
@@ -109,7 +102,7 @@ def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
                 "low": decision.low,
                 "high": decision.high,
                 "n": decision.n,
-                **bounds,
+                **bounds_of(claim),
                 "seeds_needed": decision.seeds_needed,
                 "reason": decision.reason,
                 "why": claim.why or "",
@@ -119,7 +112,7 @@ def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
 
 
 def judge(frame: pd.DataFrame, experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> list[Judgement]:
-    """As `check_claims`, with the effect of each seed."""
+    """Judge claims as `check_claims` does, and keep the effect of each seed."""
     if not isinstance(experiment, Experiment):
         experiment = read(experiment)
     results = _Results(frame, experiment)
@@ -136,7 +129,7 @@ class _Side:
     missing: dict[int, list[str]] = field(default_factory=dict)  # seed -> what is wrong with runs of it
 
     def at(self, seed: int, cells: Collection[Cell]) -> np.ndarray:
-        """The metrics of one seed (cells, metrics): runs that differ only in what is the side's own are averaged."""
+        """The metrics of one seed (cells, metrics). Runs that differ only in the side's own columns are averaged."""
         return np.array([np.mean(self.cells[cell][seed], axis=0) for cell in cells])
 
 
@@ -173,7 +166,7 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
     if alone := sum(map(len, points)) - sum(map(len, kept)):
         notes.append(f"{alone} runs have no partner on the other side and are left out")
     lone = sum(len(side.cells) - len(cells) for side in sides)
-    if lone and not missing:  # else they are those of the runs that are missing
+    if lone and not missing:  # if runs are missing, these are their test conditions
         notes.append(f"{lone} test conditions have no partner on the other side and are left out")
     if claim.form == "better" and direction_of(claim.metrics[0]) is None:
         notes.append(f"{claim.metrics[0]} has no better direction, so higher is taken to be better")
@@ -186,9 +179,9 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
 def _paired(
     picked: Sequence[Sequence[int]], own: Collection[str], rows: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[int, Cell]], list[str]]:
-    """The grid point of each run of each side, and the columns it is made of.
+    """The grid point of each run of each side, and its columns.
 
-    These are the columns that every side has, but the seed, what the claim selects the sides by, and its settings.
+    They are the columns that every side has, without the seed and the columns that the claim selects the sides by.
     """
     shared = set.intersection(*({column for i in side for column in rows[i]} for side in picked))
     pairing = sorted(c for c in shared - {"seed"} if not any(c == key or c.startswith(f"{key}.") for key in own))
@@ -196,7 +189,7 @@ def _paired(
 
 
 def _effect(claim: Claim, arrays: Sequence[np.ndarray]) -> float:
-    """The number of one seed, of the metrics in each cell of each side."""
+    """The effect in one seed, from the metrics in each cell of each side."""
     if claim.form == "correlation":
         return _pearson(*arrays[0].T)
     means = [float(array.mean()) for array in arrays]
@@ -207,7 +200,7 @@ def _effect(claim: Claim, arrays: Sequence[np.ndarray]) -> float:
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's r; NaN of fewer than 3 points, or where one does not vary."""
+    """Pearson's r; NaN for fewer than 3 points, or if x or y does not vary."""
     if len(x) < 3 or any(np.ptp(z) <= 1e-12 * np.abs(z).max() for z in (x, y)):
         return NAN
     x, y = x - x.mean(), y - y.mean()
@@ -232,7 +225,7 @@ class _Results:
 
     def __init__(self, frame: pd.DataFrame, experiment: Experiment) -> None:
         if {"metric", "value"} <= set(frame.columns):
-            raise SettingError("claims are judged by the wide table; this one is tidy: load_results(..., tidy=False)")
+            raise SettingError("claims need the wide table, and this one is tidy; give load_results(..., tidy=False)")
         runs = plan(experiment)
         self.seeds = experiment.seeds
         self.rows = [columns(run) for run in runs]
@@ -253,8 +246,8 @@ class _Results:
             wanted, exact = [tuple(_cell(row.get(c)) for c in shared) for row in self.rows], False  # type: ignore[misc]
             if len(set(wanted)) < len(wanted) and len(frame):
                 raise SettingError(
-                    "the table has none of this experiment's run_ids, and its columns do not tell the planned runs apart: "
-                    f"it has {', '.join(shared) or 'none of the plan'}"
+                    "the table has none of this experiment's run_ids, and its columns do not tell the planned runs apart; "
+                    f"of the plan's columns it has {', '.join(shared) or 'none'}. Give the table of sweep or load_results"
                 )
         place = {key: i for i, key in enumerate(wanted)}
         found: list[dict[str, dict[str, Any]]] = [{} for _ in wanted]
@@ -262,7 +255,7 @@ class _Results:
             if key in place:
                 tests = found[place[key]]
                 test = str(record.get("test", "test"))
-                if test in tests and not exact:  # the same run_id twice is a run that two experiments share
+                if test in tests and not exact:  # a run_id comes twice if two experiments share the run
                     raise SettingError(
                         f"the table has two rows for the same point of the grid: {self.rows[place[key]]}"
                     )
@@ -270,7 +263,7 @@ class _Results:
         return found
 
     def runs_of(self, selection: Mapping[str, Any]) -> list[int]:
-        """The planned runs that fit a selection, whatever their test conditions."""
+        """The planned runs that a selection names, with any test condition."""
         chosen = set(range(len(self.rows)))
         for key, value in selection.items():
             if key != "test":
@@ -283,7 +276,8 @@ class _Results:
     ) -> list[_Side]:
         """The values of the runs of each side.
 
-        Of a side that asks for no test condition it is every one of the run's task in which a metric is finite at all.
+        A side may ask for no test condition. It then has every test condition of the run's task in which some run has
+        finite metrics.
         """
         values = {i: self._values(i, metrics) for side in points for i in side}
         alive = {test for by_test in values.values() for test, v in by_test.items() if np.isfinite(v).all()}
@@ -307,7 +301,7 @@ class _Results:
         return sides
 
     def _task(self, i: int) -> Cell:
-        """What decides which test conditions a run has."""
+        """The task with its settings, which decides what test conditions a run has."""
         return tuple((c, v) for c, v in self.rows[i].items() if c == "task" or c.startswith("task."))
 
     def _values(self, i: int, metrics: Sequence[str]) -> dict[str, list[float]]:
@@ -315,7 +309,7 @@ class _Results:
         return {test: [float(record.get(m, NAN)) for m in metrics] for test, record in ok.items()}
 
     def _fault(self, i: int, test: str | None, values: Mapping[str, Sequence[float]]) -> str:
-        """Why a run has no value in a test condition (None: in any), or ''."""
+        """Why a run has no value in a test condition (None: in any of them), or ''."""
         if not self._found[i]:
             return "not run"
         record = next(iter(self._found[i].values()))
@@ -330,5 +324,5 @@ class _Results:
 
 
 def _cell(value: Any) -> Any:
-    """A cell as it is compared: what is not there is None."""
+    """A cell as it is compared: None if it is missing."""
     return None if value is None or value != value else value

@@ -42,11 +42,13 @@ class _Terms:
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
-            raise SettingError(f"alpha: {self.alpha} does not lie between 0 and 0.5, as 0.05 does (--alpha)")
+            raise SettingError(f"alpha: must lie between 0 and 0.5, such as 0.05 (--alpha); got {self.alpha}")
         if self.rope is not None and not 0 <= self.rope < np.inf:
-            raise SettingError(f"rope: {self.rope} is no half width, in units of the metric, of 0 or more (--rope)")
+            raise SettingError(
+                f"rope: must be a half width in units of the metric, 0 or more (--rope); got {self.rope}"
+            )
         if self.n_resamples < 1000:
-            raise SettingError(f"n_resamples={self.n_resamples}: at least 1000")
+            raise SettingError(f"n_resamples: must be at least 1000; got {self.n_resamples}")
 
 
 def compare(
@@ -65,57 +67,59 @@ def compare(
 ) -> pd.DataFrame:
     """Compare competitors over tasks, each with a baseline, or all in order of merit.
 
-    A task, with its settings and its test condition, is one replicate; seeds are averaged within it first, and so is
-    whatever else varies in the grid (a learning rate that is an axis, the scale of one similarity among others). What
-    was averaged is said in the conclusion. What was tuned on validation data is part of the competitor.
+    A task, with its settings and its test condition, is one replicate. Within it, seeds are averaged first, and so is
+    everything else that varies in the grid, such as a learning rate that is an axis. The conclusion says what was
+    averaged. What was tuned on validation data is part of the competitor.
 
     Parameters
     ----------
     frame : DataFrame
-        A results table, of `sweep` or `load_results`, or a part of its rows.
+        The results table of `sweep` or `load_results`, or a part of its rows.
     metric : str
     by : str or list of str
         The columns that tell competitors apart: "similarity", or ["similarity", "normaliser"].
     baseline : value, tuple of values or label, or None
         The competitor that the others are compared with ("dot", or ("dot", "softmax"), or "dot, softmax").
     direction : "up", "down" or None
-        Which way is better, for a metric that does not say so itself.
+        Which way is better, if the metric itself does not say.
     missing : "error", "complete-tasks" or "worst-rank"
-        What to do where a run did not succeed or was never run: refuse; leave its task out for every competitor; or place
-        its competitor last on that task, whatever its other seeds did. A last place has no value: means and intervals
-        are then NaN, interquartile means too where it is last on more than a quarter of the tasks; ranks and wins never.
+        What to do about a run that did not succeed or was never run: refuse; leave its task out for every competitor; or
+        place its competitor last on that task, even if its other seeds succeeded. A last place has a rank and no value.
+        Means and intervals are then NaN. The interquartile mean is NaN if the competitor is last on more than a quarter
+        of the tasks.
     unit : "setting" or "task"
-        "task" averages the settings and test conditions of a task too: fewer replicates, and independent ones.
+        "task" averages the settings and test conditions of a task too, for fewer and independent replicates.
     rope : float or None
-        Half the width of the region of practical equivalence, in units of the metric: adds the posterior of the Bayesian
-        signed-rank test.
+        Half the width of the region of practical equivalence, in units of the metric. With it the table has the posterior
+        of the Bayesian signed-rank test.
     alpha : float
-        Family-wise error of the verdicts; intervals have level 1 - alpha each, not jointly.
+        Family-wise error of the verdicts. Each interval by itself has level 1 - alpha.
     n_resamples, random_state : int
         Monte Carlo draws of that posterior, and their seed.
 
     Returns
     -------
     DataFrame
-        With a baseline, one row a competitor, best first. Whatever the direction of the metric, `improvement` is the mean
-        difference in its units, positive where the competitor is better than the baseline, with the interval `low` to
-        `high` (Hall's t); wins + ties + losses = n_tasks; `p_value` is of Wilcoxon's signed-rank test, two-sided, and
-        `p_holm` is adjusted by Holm over the rows; `rank_biserial` runs from -1 to 1; `p_improvement` is the chance to be
-        better on a new task, ties shared, with Wilson's interval; `mean`, `iqm` (interquartile mean) and `baseline_mean`
-        are in the metric's units. With `rope`: `p_better`, `p_equivalent`, `p_worse`. `verdict` is better, worse,
-        equivalent (p_equivalent >= 1 - alpha) or undecided; `reason` says why there is no p value or no mean.
+        With a baseline, one row a competitor, best first. `improvement` is the mean difference in units of the metric,
+        positive if the competitor is better than the baseline, for metrics of either direction. `low` to `high` is its
+        interval (Hall's t). wins + ties + losses = n_tasks. `p_value` is the two-sided p value of Wilcoxon's signed-rank
+        test, and `p_holm` is adjusted by Holm over the rows. `rank_biserial` runs from -1 to 1. `p_improvement` is the
+        chance to be better on a new task, ties shared, with Wilson's interval. `mean`, `iqm` (interquartile mean) and
+        `baseline_mean` are in units of the metric. With `rope` there are `p_better`, `p_equivalent` and `p_worse`.
+        `verdict` is better, worse, equivalent (p_equivalent >= 1 - alpha) or undecided. `reason` says why there is no p
+        value or no mean.
 
-        Without, one row a competitor, by interquartile mean: `mean` with `low` and `high`, `iqm`, `mean_rank` (1 is
-        best), `p_holm` of the difference to the first row, adjusted over all pairs.
+        Without a baseline, one row a competitor, ordered by interquartile mean: `mean` with `low` and `high`, `iqm`,
+        `mean_rank` (1 is best), and `p_holm` of the difference to the first row, adjusted over all pairs.
 
-        `attrs["conclusion"]` says in words what may be concluded, and about how many more tasks or seeds would settle the
-        rest. A notebook shows it above the chief columns.
+        `attrs["conclusion"]` says in words what the comparison shows, and about how many more tasks or seeds would settle
+        the rest. A notebook shows it above the chief columns.
 
     Raises
     ------
     SettingError
-        No results table, missing runs, an unknown column, baseline or metric, a metric without direction, nothing to
-        compare.
+        When the frame is no results table, runs are missing, a column, the baseline or the metric is unknown, the metric
+        has no direction, or there is nothing to compare.
 
     References
     ----------
@@ -164,15 +168,15 @@ def pairwise(
     n_resamples: int = 50_000,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Every competitor with every other: the matrix of p values, adjusted by Holm over all pairs.
+    """Compare every competitor with every other: the matrix of p values, adjusted by Holm over all pairs.
 
     Parameters are those of `compare`.
 
     Returns
     -------
     DataFrame
-        Symmetric, best interquartile mean first, NaN on the diagonal and where there are too few tasks; with `tidy`, one
-        row a pair, the better one (`first`) before the other (`second`), in the columns of `compare`.
+        Symmetric, best interquartile mean first, NaN on the diagonal and where there are too few tasks. With `tidy`, one
+        row a pair in the columns of `compare`; `first` is the better competitor, `second` the other.
     """
     terms = _Terms(alpha, rope, n_resamples, random_state)
     scores = score_table(frame, metric, by, direction, missing, unit)
@@ -218,7 +222,7 @@ def performance_profile(
     ----------
     frame, metric, by, direction, missing, unit : as of `compare`
     thresholds : sequence of float or None
-        In units of the metric; None takes every value that occurs.
+        In units of the metric. None takes every value in the table.
 
     Returns
     -------
@@ -239,7 +243,7 @@ def performance_profile(
 
 
 def _judged(scores: Scores, pairs: Sequence[tuple[int, int]], terms: _Terms) -> list[dict[str, Any]]:
-    """Each pair's numbers; the p values are adjusted over all of them."""
+    """The numbers of each pair. The p values are adjusted over all pairs."""
     rows = [_pair(scores, i, j, len(pairs), terms) for i, j in pairs]
     for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_holm"] = adjusted
@@ -292,7 +296,7 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
 
 
 def _seed_variance(scores: Scores, i: int, j: int, power: int) -> float:
-    """Variance of the difference from seed to seed in units of 2^power, averaged over tasks; NaN where none has two."""
+    """Variance of the difference over seeds, in units of 2^power, averaged over tasks; NaN if no task has two seeds."""
     if not np.isfinite(scores.good[[i, j]]).all():
         return float("nan")
     several = scores.n_seeds > 1
@@ -308,7 +312,7 @@ def _best_first(scores: Scores) -> list[int]:
 
 
 def _mean_ranks(scores: Scores) -> np.ndarray[Any, Any]:
-    """(c,) mean rank over tasks, 1 the best; equal values share their mean rank."""
+    """(c,) the mean rank over tasks, where 1 is the best. Equal values share their mean rank."""
     behind = differences(scores.good[:, None, :], scores.good[None, :, :])
     ranks: np.ndarray[Any, Any] = ((behind < 0).sum(axis=1) + ((behind == 0).sum(axis=1) + 1) / 2).mean(axis=1)
     return ranks
@@ -344,12 +348,12 @@ def _order_of_merit(scores: Scores, terms: _Terms) -> pd.DataFrame:
 
 
 def _raw(scores: Scores, good: float) -> float:
-    """In units and direction of the metric; NaN where it is not finite."""
+    """A score in units and direction of the metric; NaN if it is not finite."""
     return scores.sign * float(good) if np.isfinite(good) else float("nan")
 
 
 def _seeds(scores: Scores) -> int | float:
-    """Seeds a task, their mean where tasks differ."""
+    """Seeds a task; their mean if tasks differ."""
     mean = float(scores.n_seeds.mean())
     return int(mean) if mean.is_integer() else mean
 

@@ -1,4 +1,4 @@
-"""What may be concluded from a comparison, in plain words."""
+"""What a comparison shows, in plain words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MANY = 1000  # more tasks than this are not worth asking for
 
 
 def conclude_against(table: pd.DataFrame, scores: Scores, base: int, alpha: float, rope: float | None) -> str:
-    """Of the table of `compare` with a baseline; its column `label` names the rows."""
+    """The conclusion from the table of `compare` with a baseline. Its column `label` names the rows."""
     rows: list[Any] = list(table.itertuples())
     name = scores.labels[base]
     said = [f"{_setting(scores)} {_count(len(rows), 'competitor')} {_be(len(rows))} compared with {name}."]
@@ -45,11 +45,11 @@ def conclude_against(table: pd.DataFrame, scores: Scores, base: int, alpha: floa
 
 
 def conclude_order(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
-    """Of the table of `compare` without a baseline."""
+    """The conclusion from the table of `compare` without a baseline."""
     rows: list[Any] = list(table.itertuples())
     first, others = rows[0], rows[1:]
     said = [f"{_setting(scores)} {_count(len(rows), 'competitor')} were compared."]
-    said.append(f"{first.label} has the best interquartile mean ({_number(first.iqm)}).")
+    said.append(f"{first.label} has the best interquartile mean ({first.iqm:.3g}).")
     tests = len(rows) * (len(rows) - 1) // 2
     if scores.n < fewest_pairs(alpha):
         said.append(_too_few(scores.n, tests, alpha))
@@ -67,7 +67,7 @@ def conclude_order(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
 
 
 def conclude_pairs(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
-    """Of the table of all pairs."""
+    """The conclusion from the table of all pairs."""
     rows: list[Any] = list(table.itertuples())
     said = [f"{_setting(scores)} {_count(len(rows), 'pair')} of competitors {_be(len(rows))} compared."]
     if scores.n < fewest_pairs(alpha):
@@ -107,9 +107,9 @@ def _result(row: Any) -> str:
     record = f"{row.wins} won, {row.ties} tied, {row.losses} lost"
     if math.isnan(row.improvement):
         return f"{row.label} ({record}, {_p(row.p_holm)})"
-    by = f"by {_number(abs(row.improvement))}"
+    by = f"by {abs(row.improvement):.3g}"
     low, high = (row.low, row.high) if row.improvement >= 0 else (-row.high, -row.low)
-    return f"{row.label} {by} [{_number(low)}, {_number(high)}] ({record}, {_p(row.p_holm)})"
+    return f"{row.label} {by} [{low:.3g}, {high:.3g}] ({record}, {_p(row.p_holm)})"
 
 
 def _test(tests: int, alpha: float) -> str:
@@ -130,7 +130,7 @@ def _undecided(rows: Sequence[Any], name: str, n: int, tests: int, alpha: float,
     needs = [words for row in rows if (words := _needs(row, n))]
     if needs:
         said.append(
-            "To show a difference of the size and spread seen here with a chance of 80 %, about this many would do: "
+            "About this many would show a difference of the size and spread seen here, with a chance of 80 %: "
             + "; ".join(needs)
             + "."
         )
@@ -151,14 +151,14 @@ def _needs(row: Any, n: int) -> str:
     if math.isnan(row.seeds_needed):
         seeds = ""
     elif math.isinf(row.seeds_needed):
-        seeds = " (more seeds on these tasks would not do)"
+        seeds = " (more seeds on these tasks are not enough)"
     else:
         seeds = f" (or {max(int(row.seeds_needed), math.floor(row.n_seeds) + 1)} seeds on these tasks)"
     return f"{row.label} {tasks} tasks in all{seeds}"
 
 
 def _all_need(needed: Sequence[float], n: int) -> list[str]:
-    """What would settle some pairs; nothing where none of their differences has a mean."""
+    """How many tasks would settle some pairs; [] if none of their differences has a mean."""
     known = [tasks for tasks in needed if not math.isnan(tasks)]
     if not known:
         return []
@@ -166,22 +166,22 @@ def _all_need(needed: Sequence[float], n: int) -> list[str]:
         return ["Some of these differences are so small that no reasonable number of tasks would show them."]
     which = "them all" if len(known) == len(needed) else f"the {len(known)} whose differences have a mean"
     tasks = max(int(max(known)), n + 1)
-    return [f"About {tasks} tasks would settle {which}, were the differences as large as seen here."]
+    return [f"About {tasks} tasks would settle {which}, if the differences are as large as seen here."]
 
 
 def _too_few(n: int, tests: int, alpha: float) -> str:
     several = f" ({fewest_pairs(alpha, tests)} for a finding that survives {tests} comparisons)" if tests > 1 else ""
     return (
         f"No p value is given: {_count(n, 'task')} cannot give one of {alpha:g} or less (at best {2.0 ** (1 - n):.3g}); "
-        f"it takes at least {fewest_pairs(alpha)} tasks{several}. More seeds cannot stand in for tasks"
-        + ("; what holds on this one task, over seeds, a claim can say." if n == 1 else ".")
+        f"it takes at least {fewest_pairs(alpha)} tasks{several}. More seeds do not replace tasks"
+        + ("; a claim can say what holds on this one task, over seeds." if n == 1 else ".")
     )
 
 
 def _first_step(n: int, tests: int, alpha: float) -> str:
     return (
-        f"With {tests} comparisons no single difference can be shown on {_count(n, 'task')}, however clear; it takes at "
-        f"least {fewest_pairs(alpha, tests)}."
+        f"With {tests} comparisons, {_count(n, 'task')} cannot show a single difference, even a clear one; it takes at "
+        f"least {fewest_pairs(alpha, tests)} tasks."
     )
 
 
@@ -189,8 +189,8 @@ def _cautions(scores: Scores) -> list[str]:
     said = list(scores.notes)
     if 1 < scores.n < FEW:
         said.append(
-            "With so few tasks intervals are too narrow where differences are skewed: at 5 tasks a nominal 95 % was found "
-            "to cover 94 % for normal differences and 87 % for lognormal ones."
+            "With so few tasks the intervals are too narrow if differences are skewed: with 5 tasks a nominal 95 % interval "
+            "covered 94 % for normal differences and 87 % for lognormal ones."
         )
     return said
 
@@ -198,7 +198,7 @@ def _cautions(scores: Scores) -> list[str]:
 def _interval(row: Any) -> str:
     if math.isnan(row.improvement):
         return ""
-    bounds = "" if math.isnan(row.low) else f" [{_number(row.low)}, {_number(row.high)}]"
+    bounds = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
     return f" {row.improvement:+.3g}{bounds}"
 
 
@@ -218,12 +218,8 @@ def _be(n: int) -> str:
     return "was" if n == 1 else "were"
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}"
-
-
 def percent(share: float) -> str:
-    """A share in per cent, with all the digits it has.
+    """A share in per cent, with all its digits.
 
     >>> percent(0.05), percent(0.025), percent(1 - 0.001)
     ('5%', '2.5%', '99.9%')

@@ -1,25 +1,28 @@
-"""The index of experiments: a page of Markdown with each question, its claims, their verdicts, and a picture."""
+"""The index of experiments: a Markdown page with each question, its claims and verdicts, and a picture."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnlab.analysis.claims import Judgement, judge, table_of
+from attnlab.analysis.plots import claims_figure, save
+from attnlab.analysis.verdicts import Region
 from attnlab.errors import ExperimentError, SettingError, UnknownName
-from attnlab.sweeps.experiment.read import Experiment, Layout, read
+from attnlab.sweeps.experiment.read import Experiment
+from attnlab.sweeps.experiment.stored import read_stored
 from attnlab.sweeps.frame import frame_of
 from attnlab.sweeps.plan import plan
-from attnlab.sweeps.store import Linked, Store
+from attnlab.sweeps.store import Store
 from attnlab.tables import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["bound_of", "results_of", "shown_metrics", "stored_experiments", "write_index"]
+__all__ = ["results_of", "stored_experiments", "write_index"]
 
 MADE = "<!-- made by `attnlab index`; edit the experiments instead -->"
 VERDICTS = ("supported", "refuted", "undecided")
@@ -29,85 +32,65 @@ VERDICTS = ("supported", "refuted", "undecided")
 def stored_experiments(
     store: str | os.PathLike[str], name: str | None = None
 ) -> tuple[list[Experiment], dict[str, str]]:
-    """The experiments of a store, or the one of that name, from the text that was swept.
+    """The experiments of a store, or the one with a name, read from the text that was swept.
 
     Returns
     -------
     experiments : list of Experiment
     unreadable : dict of str
-        By name, why a text can no longer be read, for want of a plugin or of a file beside it.
+        Why a text can no longer be read, by the name of the experiment: a plugin or an input file is missing.
 
     Raises
     ------
     UnknownName
         When there is no such experiment.
     """
-    linked = _linked(store)
+    with Store(store, create=False) as opened:
+        linked = {entry.key: entry for entry in opened.experiments()}
     if name is not None and name not in linked:
         raise UnknownName(f"{store}: no experiment {name!r} in this store; there are: {', '.join(linked) or 'none'}")
     found, unreadable = [], {}
     for key in linked if name is None else [name]:
         try:
-            found.append(read({**_written(linked[key]), "name": key}))
+            found.append(read_stored(linked[key]))
         except ExperimentError as error:
             unreadable[key] = str(error)
     return found, unreadable
 
 
-def shown_metrics(store: str | os.PathLike[str], names: Iterable[str]) -> list[str]:
-    """The metrics that some experiments of a store say they show, whether or not the rest of their text can be read here."""
-    linked = _linked(store)
-    default = Layout.model_fields["metrics"].default
-    texts = [_written(linked[name]) for name in names if name in linked]
-    return list(dict.fromkeys(str(metric) for text in texts for metric in text.get("metrics", default)))
-
-
-def _linked(store: str | os.PathLike[str]) -> dict[str, Linked]:
-    with Store(store, create=False) as opened:
-        return {entry.key: entry for entry in opened.experiments()}
-
-
-def _written(linked: Linked) -> dict[str, Any]:
-    """The text that was swept, as it stands."""
-    from ruamel.yaml import YAML
-
-    return dict(YAML(typ="safe", pure=True).load(linked.text))
-
-
 def results_of(
     experiments: Iterable[Experiment], store: str | os.PathLike[str]
 ) -> Iterator[tuple[Experiment, pd.DataFrame]]:
-    """Each experiment with the results that the store has of its runs, whichever experiment they were swept for."""
+    """Each experiment with the results of its runs in the store, also of runs that were swept for another experiment."""
     with Store(store, create=False) as opened:
         for experiment in experiments:
             results = opened.results([run.run_id for run in plan(experiment)])
-            yield experiment, frame_of((experiment.name, run, result) for run, result in results)
+            records = ((experiment.name, run, result) for run, result in results)
+            yield experiment, frame_of(records, metrics={experiment.name: experiment.metrics})
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
 def write_index(found: Iterable[tuple[Experiment, pd.DataFrame]], output: str | os.PathLike[str]) -> list[str]:
-    """Write the page, and beside it a picture of each experiment's claims in `pictures/`.
+    """Write the page, and a picture of each experiment's claims in the folder `pictures/` beside it.
 
     Parameters
     ----------
     found : iterable of (Experiment, results table)
-    output : path of the page; one that `write_index` made is replaced
+    output : path of the page; a page that `write_index` made is replaced
 
     Returns
     -------
     list of str
-        What the page lacks: refuted claims without a `why`, and experiments without a claim.
+        What is missing: experiments without a claim, and refuted claims without a `why`.
 
     Raises
     ------
     SettingError
-        When the page exists and was written by somebody else, or matplotlib is not installed.
+        When the page exists and `write_index` did not make it, or when matplotlib is not installed.
     """
-    from attnlab.analysis.plots import claims_figure, save
-
     page = Path(output)
     if page.exists() and not page.read_text(encoding="utf-8").startswith(MADE):
-        raise SettingError(f"{page} was not made by `attnlab index`, and is not overwritten")
+        raise SettingError(f"{page} was not made by `attnlab index` and is not overwritten; choose another name")
     judged = [(experiment, judge(frame, experiment)) for experiment, frame in found]
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -152,9 +135,9 @@ def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path
         "| --- | --- | --- | --- | ---: | --- |",
     ]
     remarks = []
-    for _, row in table_of(judgements).iterrows():
+    for row in table_of(judgements).to_dict("records"):
         interval = f"{shown(row['effect'])} [{shown(row['low'])}, {shown(row['high'])}]"
-        cells = [_cell(row["say"]), row["metric"], bound_of(row), interval, row["n"], f"**{row['verdict']}**"]
+        cells = [_cell(row["say"]), row["metric"], str(Region.of(row)), interval, row["n"], f"**{row['verdict']}**"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
         why = (row["why"] or "Nobody has said why yet.") if row["verdict"] == "refuted" else ""
         if why or row["reason"]:
@@ -163,16 +146,6 @@ def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path
             remarks.append(f"- {row['verdict'].capitalize()}: {said}{reason}.")
     parts += ["\n".join(lines), "\n".join(remarks), f"![seeds, intervals and bounds](pictures/{_picture(experiment)})"]
     return "\n\n".join(filter(None, parts))
-
-
-def bound_of(row: Mapping[str, Any] | pd.Series) -> str:
-    """What a claim says of the effect, of a row of `check_claims`: "> 0.3", "within ±0.03", ">= 0.9"."""
-    if row["form"] == "better":
-        return f"> {shown(row['by'])}"
-    if row["form"] == "equal":
-        return f"within ±{shown(row['within'])}"
-    signs = [f"{sign} {shown(row[key])}" for sign, key in (("≥", "at_least"), ("≤", "at_most")) if row[key] == row[key]]
-    return " and ".join(signs) or "not 0"
 
 
 def _picture(experiment: Experiment) -> str:

@@ -1,20 +1,25 @@
 """Pictures: weights with their tokens and true links, and claims with their seeds, interval and bound.
 
-The colours are Okabe and Ito's, which the colour-blind can tell apart; a verdict also has a shape of its own.
+The colours are those of Okabe and Ito, which colour-blind people can tell apart. Each verdict also has a shape of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnlab.analysis.fonts import drawable
+from attnlab.analysis.claims import judge
+from attnlab.analysis.summary import direction_of
+from attnlab.analysis.verdicts import drawn_range
 from attnlab.errors import SettingError, ShapeError
+from attnlab.tables import check_new, setting_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +37,12 @@ LINK = "#D55E00"
 VERDICTS = {"supported": ("#0072B2", "o"), "refuted": ("#D55E00", "X"), "undecided": ("#666666", "D")}
 FORMATS = (".png", ".svg")
 LONGEST = 20  # characters of a token that are drawn
+# Where matplotlib looks for a glyph that its own font lacks; simplified Chinese comes before the other Han scripts.
+FALLBACKS = [
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei"),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei", "Noto Sans CJK JP", "Droid Sans Fallback"),
+    *("Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Hebrew", "Noto Sans Thai", "Arial Unicode MS"),
+]
 
 
 def _matplotlib() -> None:
@@ -49,7 +60,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _own_axes(width: float, height: float) -> Axes:
-    """The axes of a new pyplot figure, so that a notebook shows it."""
+    """The axes of a new pyplot figure, which a notebook shows."""
     _matplotlib()
     import matplotlib.pyplot as plt
 
@@ -71,15 +82,15 @@ def plot_alignment(
     Parameters
     ----------
     W : array (q, k)
-        Weights; where some are negative, white is zero and two colours tell the signs apart.
+        Weights. If some are negative, white is zero and two colours tell the signs apart.
     source : sequence of k str, or None
         The tokens of the keys, along the top.
     target : sequence of q str, or None
         The tokens of the queries, down the side.
     gold : array (q, k) or None
-        The true links, drawn as filled dots where it is not zero.
+        The true links, drawn as filled dots; an entry that is not zero is a link.
     possible : array (q, k) or None
-        Possible links: hollow dots, where there is no sure one.
+        Possible links, drawn as hollow dots where there is no true link.
     ax : matplotlib Axes or None
         Where to draw; a new pyplot figure if None.
 
@@ -97,7 +108,7 @@ def plot_alignment(
     Warns
     -----
     UserWarning
-        When no installed font has a character of a token; it is then drawn as its code point.
+        When no font has a character of a token. It is then drawn as its code point.
 
     Examples
     --------
@@ -136,7 +147,7 @@ def plot_alignment(
 
 
 def _cell_size(shape: tuple[int, ...]) -> float:
-    """Of one weight, in inches."""
+    """The side of one weight, in inches."""
     return min(0.45, 10 / max(shape))
 
 
@@ -173,7 +184,7 @@ def _draw_weights(ax: Axes, W: np.ndarray) -> None:
 def _draw_tokens(ax: Axes, source: Sequence[str] | None, target: Sequence[str] | None, cell: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    texts, families = drawable([str(t) for t in (*(source or ()), *(target or ()))])
+    texts, families = _drawable([str(t) for t in (*(source or ()), *(target or ()))])
     texts = [text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..." for text in texts]
     keys, queries = (texts[: len(source)] if source else []), (texts[len(source or ()) :] if target else [])
     ax.xaxis.tick_top()
@@ -213,12 +224,12 @@ def plot_claim(
     claim: int = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a claim: each seed a point, mean and 95 % interval, the bound, and shaded what the claim allows.
+    """Draw a claim: a point for each seed, mean and 95 % interval, and the bound. What the claim allows is shaded.
 
     Parameters
     ----------
     frame : DataFrame
-        The results table, as for `check_claims`.
+        The results table that `check_claims` takes.
     experiment : Experiment, path or mapping
     claim : int
         Which of its claims, from 0.
@@ -230,8 +241,6 @@ def plot_claim(
     SettingError
         When there is no such claim, or matplotlib is not installed.
     """
-    from attnlab.analysis.claims import judge
-
     judged = judge(frame, experiment)
     if not 0 <= claim < len(judged):
         raise SettingError(f"there is no claim {claim}; the experiment has {len(judged)}, counted from 0")
@@ -241,9 +250,9 @@ def plot_claim(
 
 
 def claims_figure(judged: Sequence[Judgement]) -> Figure:
-    """Claims below one another, each on its own axis, since each has its own unit."""
+    """Claims below one another. Each has an axis of its own, since it has a unit of its own."""
     if not judged:
-        raise SettingError("the experiment makes no claim, so there is none to draw")
+        raise SettingError("the experiment makes no claim, so there is nothing to draw; write one under `claims:`")
     heights = [_height(one) for one in judged]
     figure = _figure(7.2, sum(heights))
     figure.get_layout_engine().set(h_pad=0.09)  # type: ignore[union-attr, call-arg]
@@ -267,9 +276,7 @@ def _draw_claim(judgement: Judgement, ax: Axes) -> None:
     colour, shape = VERDICTS[decision.verdict]
     seeds = np.array(list(judgement.by_seed.values()))
     marks = [*seeds, decision.low, decision.high, *region.bounds, *([0.0] if claim.form == "better" else [])]
-    known = np.array([m for m in marks if np.isfinite(m)])
-    span = float(np.ptp(known)) or max(abs(float(known[0])), 1.0) * 0.1
-    left, right = float(known.min()) - 0.08 * span, float(known.max()) + 0.08 * span
+    left, right = drawn_range(marks)
 
     for low, high in [(left, right)] if region.not_zero else [(max(region.low, left), min(region.high, right))]:
         ax.axvspan(low, high, color=ALLOWED, linewidth=0, zorder=0)
@@ -286,7 +293,7 @@ def _draw_claim(judgement: Judgement, ax: Axes) -> None:
     ax.spines[["left", "right", "top"]].set_visible(False)
     ax.spines["bottom"].set_color(FAINT)
     ax.tick_params(axis="x", color=FAINT, labelcolor=INK, labelsize=8)
-    said, families = drawable(_said(judgement))
+    said, families = _drawable(_said(judgement))
     style: dict[str, Any] = {"fontfamily": families, "parse_math": False}
     ax.set_title("\n".join(said), loc="left", fontsize=9.5, color=INK, **style)
     ax.set_title(f"{decision.verdict}, n = {decision.n}", loc="right", fontsize=9.5, color=colour, fontweight="bold")
@@ -295,8 +302,6 @@ def _draw_claim(judgement: Judgement, ax: Axes) -> None:
 
 def _effect_label(claim: Claim) -> str:
     """What the horizontal axis shows."""
-    from attnlab.analysis.summary import direction_of
-
     if claim.form == "correlation":
         return "correlation of " + " and ".join(claim.metrics)
     (metric,) = claim.metrics
@@ -309,31 +314,83 @@ def _effect_label(claim: Claim) -> str:
 
 
 def _selection(chosen: Mapping[str, Any]) -> str:
-    def shown(value: Any) -> str:
-        return " or ".join(map(str, value)) if isinstance(value, list) else str(value)
+    words = []
+    for key, value in chosen.items():
+        text = " or ".join(map(setting_text, value if isinstance(value, list) else [value]))
+        words.append(f"{key} {text}" if "." in key else text)
+    return ", ".join(words)
 
-    return ", ".join(f"{shown(value)}" if "." not in key else f"{key} {shown(value)}" for key, value in chosen.items())
+
+# -- fonts ------------------------------------------------------------------------------------------------------------
+def _drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Texts that can be drawn, and the font families in which matplotlib looks for each glyph.
+
+    A character that no family has is replaced by its code point (`<U+6C64>`). One warning names them all.
+    """
+    wanted = set("".join(texts)) - {" ", "\n"}
+    families = _families()
+    missing = wanted - _characters(families)
+    if missing and _installed_since():
+        families = _families()
+        missing = wanted - _characters(families)
+    if missing:
+        shown = " ".join(sorted(missing)[:12]) + (" ..." if len(missing) > 12 else "")
+        warnings.warn(
+            f"no font has {shown}, drawn as code points; install Noto Sans CJK (Debian and Ubuntu: fonts-noto-cjk) for "
+            "Chinese, Japanese and Korean, or name a font that has them in matplotlib.rcParams['font.family']",
+            UserWarning,
+            stacklevel=3,
+        )
+    return ["".join(f"<U+{ord(c):04X}>" if c in missing else c for c in text) for text in texts], list(families)
+
+
+def _families() -> tuple[str, ...]:
+    """The families of the user, and those of `FALLBACKS` that are installed."""
+    from matplotlib import font_manager, rcParams
+
+    installed = set(font_manager.get_font_names())
+    return (*rcParams["font.family"], *(name for name in FALLBACKS if name in installed))
+
+
+@functools.lru_cache(maxsize=8)
+def _characters(families: tuple[str, ...]) -> frozenset[str]:
+    """The characters that some families have together."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    files = {findfont(FontProperties(family=[family])) for family in families}
+    return frozenset(chr(code) for file in files for code in get_font(file).get_charmap())
+
+
+@functools.cache
+def _installed_since() -> bool:
+    """Tell matplotlib of the fonts that were installed since it last looked; whether there are any."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known = {entry.fname for entry in fontManager.ttflist}
+    new = [path for path in findSystemFonts() if path not in known]
+    for path in new:
+        fontManager.addfont(path)
+    return bool(new)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
 def alignment_figure(
     shape: tuple[int, ...], source: Sequence[str] | None = None, target: Sequence[str] | None = None
 ) -> tuple[Figure, Axes]:
-    """A figure, without pyplot, of the right size for weights of this shape and these tokens."""
+    """A figure without pyplot, with the right size for weights of this shape and these tokens."""
     figure = _figure(*_alignment_size(shape, source, target))
     return figure, figure.add_subplot()
 
 
 def new_picture(path: str | os.PathLike[str]) -> None:
-    """Refuse a name that is no picture's, or that a file has already (SettingError)."""
+    """Check that a picture can be written: a new .png or .svg in a folder that exists (SettingError)."""
     if Path(path).suffix.lower() not in FORMATS:
-        raise SettingError(f"{path}: the name of a picture ends in .png or .svg")
-    if os.path.exists(path):
-        raise SettingError(f"{path} exists, and nothing is overwritten; choose another name")
+        raise SettingError(f"--output {path}: the name of a picture ends in .png or .svg")
+    check_new(os.fspath(path))
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a PNG or an SVG, as the name ends; the same picture is the same file."""
+    """Write a PNG or an SVG, as the name ends. The same picture gives the same file."""
     import matplotlib
 
     png = Path(path).suffix.lower() == ".png"

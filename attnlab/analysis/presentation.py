@@ -1,22 +1,37 @@
-"""Tables of comparisons and of claims as people read them: the chief columns, on a terminal, on paper, in a notebook."""
+"""Tables of comparisons, claims and results as people read them: in a terminal, in a notebook, as LaTeX or as Markdown."""
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from attnlab.analysis.conclusion import percent
-from attnlab.tables import shown
+from attnlab.analysis.verdicts import Region
+from attnlab.tables import check_new, shown
 
-__all__ = ["ClaimTable", "Comparison", "compact", "compact_claims", "paper_claims"]
+__all__ = [
+    "ClaimTable",
+    "Comparison",
+    "compact",
+    "compact_claims",
+    "latex_table",
+    "markdown_table",
+    "paper_claims",
+    "paper_table",
+    "print_paper",
+]
 
 
 class Comparison(pd.DataFrame):
-    """A table of `compare` or `pairwise`; a notebook shows its conclusion and the chief columns.
+    """A table of `compare` or `pairwise`. A notebook shows its conclusion and the chief columns.
 
-    What is cut out of it, sorted or copied is a plain DataFrame.
+    Its parts and copies are plain DataFrames.
     """
 
     @property
@@ -28,7 +43,7 @@ class Comparison(pd.DataFrame):
 
 
 class ClaimTable(pd.DataFrame):
-    """A table of `check_claims`; a notebook shows the chief columns. Its parts and copies are plain DataFrames."""
+    """A table of `check_claims`. A notebook shows the chief columns. Its parts and copies are plain DataFrames."""
 
     @property
     def _constructor(self) -> Any:
@@ -38,8 +53,8 @@ class ClaimTable(pd.DataFrame):
         return _html(self, compact_claims, "Mean over n seeds, and 95 % t interval from low to high.")
 
 
-def _html(table: pd.DataFrame, shorten: Any, text: str) -> str | None:
-    """A paragraph above a short table; the table as pandas shows it where columns were taken from it in place."""
+def _html(table: pd.DataFrame, shorten: Callable[[pd.DataFrame], pd.DataFrame], text: str) -> str | None:
+    """A paragraph above the chief columns; above all columns if some of the chief ones are gone."""
     if not pd.get_option("display.notebook_repr_html"):
         return None
     try:
@@ -51,18 +66,19 @@ def _html(table: pd.DataFrame, shorten: Any, text: str) -> str | None:
     return f"<p>{escape(text)}</p>\n{cells}"
 
 
+# -- the chief columns ------------------------------------------------------------------------------------------------
 def compact(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a comparison that one reads first, bounds and counts in one cell each.
+    """The chief columns of a comparison, with bounds and counts in one cell each.
 
     Parameters
     ----------
     table : DataFrame
-        Of `compare` or `pairwise`, with its `attrs`.
+        A table of `compare` or `pairwise`, with its `attrs`.
 
     Raises
     ------
     KeyError
-        When columns or `attrs` were taken from it.
+        When columns or `attrs` are missing.
     """
     interval = f"{percent(1 - table.attrs['alpha'])} interval"
     if "p_holm" not in table.columns and "n_tasks" not in table.columns:  # the matrix of all pairs
@@ -96,7 +112,7 @@ def _bounds(table: pd.DataFrame) -> list[str]:
 
 
 def compact_claims(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a table of `check_claims` that one reads first; why a claim was refuted stands with the reason."""
+    """The chief columns of a table of `check_claims`. The reason of a refuted claim begins with its `why`."""
     people = table[["verdict", "say", "metric", "effect", "low", "high"]].copy()
     people["claimed"] = _claimed(table)
     people["n"] = table["n"]
@@ -115,6 +131,129 @@ def paper_claims(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _claimed(table: pd.DataFrame) -> list[str]:
-    from attnlab.analysis.index import bound_of
+    return [str(Region.of(row)) for row in table.to_dict("records")]
 
-    return [bound_of(row) for _, row in table.iterrows()]
+
+# -- for paper and for pages ------------------------------------------------------------------------------------------
+def paper_table(frame: pd.DataFrame, form: str) -> str:
+    """A table as `latex` or `markdown`."""
+    return {"latex": latex_table, "markdown": markdown_table}[form](frame)
+
+
+def print_paper(frame: pd.DataFrame, kept: pd.DataFrame, form: str, output: str | None = None) -> None:
+    """Write some columns of a table as `latex` or `markdown`, to stdout or to a new file.
+
+    Stderr says how many columns of `frame` are not in `kept`.
+
+    Raises
+    ------
+    SettingError
+        When the output exists or cannot be written.
+    """
+    if output is not None:
+        check_new(output)
+    text = paper_table(kept, form)
+    if output is None:
+        print(text)
+    else:
+        Path(output).write_text(f"{text}\n", encoding="utf-8")
+    if left_out := len(frame.columns) - len(kept.columns):
+        what = "1 column is" if left_out == 1 else f"{left_out} columns are"
+        print(f"attnlab: {what} left out, to fit on paper; --format csv has all", file=sys.stderr)
+
+
+def _is_number(column: pd.Series) -> bool:
+    return len(column) > 0 and column.dtype.kind in "fiu"
+
+
+def _line(value: Any) -> str:
+    """A cell on one line."""
+    return " ".join(shown(value).split())
+
+
+# what pandas does not escape: these signs need a command in the fonts that LaTeX uses by default
+_SIGNS = str.maketrans(
+    {
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "–": r"\textendash{}",
+        "≥": r"$\geq$",
+        "≤": r"$\leq$",
+        "±": r"$\pm$",
+    }
+)
+
+
+def latex_table(frame: pd.DataFrame) -> str:
+    r"""A `tabular` with the rules of booktabs. Numbers are in math mode and aligned to the right.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> print(latex_table(pd.DataFrame({"similarity": ["scaled_dot"], "change": [-0.25]})))
+    \begin{tabular}{lr}
+    \toprule
+    similarity & change \\
+    \midrule
+    scaled\_dot & $-0.250$ \\
+    \bottomrule
+    \end{tabular}
+    """
+    numbers = [_is_number(frame[name]) for name in frame.columns]
+    cells = pd.DataFrame({str(name): frame[name].map(_line).to_numpy() for name in frame.columns}, dtype=object)
+    style = cells.style.hide(axis="index")
+    style = style.format_index(_latex_text, axis="columns", escape="latex")
+    for name, number in zip(cells.columns, numbers, strict=True):
+        style = style.format(_latex_number if number else _latex_words, subset=[name], escape="latex")
+    columns = "".join("r" if number else "l" for number in numbers)
+    text: str = style.to_latex(hrules=True, column_format=columns)
+    return text.rstrip("\n")
+
+
+def _latex_text(escaped: Any) -> str:
+    """Text that pandas has escaped; LaTeX would make dashes of two hyphens in a row."""
+    return str(escaped).translate(_SIGNS).replace("--", "-{}-").replace("--", "-{}-")
+
+
+def _latex_words(escaped: Any) -> str:
+    """Text with minus signs before the numbers in it: -0.1 to 0.2."""
+    return _latex_text(re.sub(r"(?<![\w-])-(?=\d)", "$-$", escaped))
+
+
+def _latex_number(cell: Any) -> str:
+    """A number in math mode: 3.2e-17 with its power of ten, infinity as a sign."""
+    if cell == shown(None):
+        return _latex_text(cell)
+    mantissa, e, power = str(cell).partition("e")
+    if e:
+        return rf"${mantissa} \times 10^{{{int(power)}}}$"
+    return f"${mantissa.replace('inf', chr(92) + 'infty')}$"
+
+
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|`*_[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    r"""A table as GitHub, Pandoc and mkdocs read it, with numbers aligned to the right.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> print(markdown_table(pd.DataFrame({"similarity": ["scaled_dot"], "mean": [0.25]})))
+    | similarity  |  mean |
+    | :---------- | ----: |
+    | scaled\_dot | 0.250 |
+    """
+    columns = []
+    for name in frame.columns:
+        cells = [_line(value).translate(_MARKDOWN) for value in (str(name), *frame[name])]
+        width = max(3, *map(len, cells))
+        rule = "-" * (width - 1)
+        if _is_number(frame[name]):
+            head, *rest = (cell.rjust(width) for cell in cells)
+            columns.append([head, f"{rule}:", *rest])
+        else:
+            head, *rest = (cell.ljust(width) for cell in cells)
+            columns.append([head, f":{rule}", *rest])
+    return "\n".join(f"| {' | '.join(row)} |" for row in zip(*columns, strict=True))

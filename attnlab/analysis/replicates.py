@@ -1,4 +1,4 @@
-"""From runs to one number a competitor and task: what is a replicate, what is averaged, and what is missing."""
+"""From runs to one number for each competitor and task: what is a replicate, what is averaged, what is missing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
-from attnlab.analysis.summary import direction_of
+from attnlab.analysis.summary import check_table, direction_of
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import entries
 from attnlab.sweeps.frame import FIRST, LAST, metric_columns
+from attnlab.tables import differs, setting_text
 
 __all__ = ["MISSING", "UNITS", "Scores", "score_table"]
 
@@ -27,10 +28,10 @@ VARIANT = ["competitor", "own"]
 
 @dataclass(frozen=True)
 class Scores:
-    """One number a competitor and unit.
+    """One number for each competitor and unit.
 
-    `good` is (c, n), greater is better, -inf for a run that is missing under "worst-rank"; `by_seed` is (c, n, s), the
-    same for each seed, NaN where a unit has fewer seeds than another.
+    `good` is (c, n), greater is better, and -inf for a run that is missing under "worst-rank". `by_seed` is (c, n, s), the
+    same for each seed; it is NaN where a unit has fewer seeds than another.
     """
 
     metric: str
@@ -44,7 +45,7 @@ class Scores:
 
     @property
     def labels(self) -> list[str]:
-        return [", ".join(_shown(value) for value in name) for name in self.names]
+        return _labels(self.names)
 
     @property
     def n(self) -> int:
@@ -56,12 +57,12 @@ class Scores:
         return np.asarray((~np.isnan(self.by_seed)).any(axis=0).sum(axis=1))
 
     def index(self, wanted: Any) -> int:
-        """The competitor that is meant: its label, its value, or its values in the order of `by`.
+        """The place of a competitor, given by its label, its value, or its values in the order of `by`.
 
         Raises
         ------
         SettingError
-            When there is none.
+            When there is no such competitor.
         """
         values = [wanted[c] for c in self.by] if isinstance(wanted, dict) and set(wanted) == set(self.by) else wanted
         values = list(values) if isinstance(values, (list, tuple)) else [values]
@@ -75,15 +76,7 @@ class Scores:
 
 
 def _parts(value: Any) -> list[str]:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else [_shown(value)]
-
-
-def _shown(value: Any) -> str:
-    if value is None or value != value:
-        return "none"
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else [setting_text(value)]
 
 
 def score_table(
@@ -94,7 +87,7 @@ def score_table(
     missing: str = "error",
     unit: str = "setting",
 ) -> Scores:
-    """The scores that comparisons are made of; see `compare` for the parameters and errors."""
+    """The scores that are compared. `compare` describes the parameters and errors."""
     by = _columns(by)
     _check(frame, metric, by, missing, unit)
     sign = _sign(metric, direction)
@@ -149,13 +142,13 @@ def score_table(
 
 
 def _labels(names: Sequence[tuple[Any, ...]]) -> list[str]:
-    return [", ".join(_shown(value) for value in name) for name in names]
+    return [", ".join(map(setting_text, name)) for name in names]
 
 
 def _sign(metric: str, direction: str | None) -> int:
     known = direction_of(metric)
     if direction not in (None, "up", "down"):
-        raise SettingError(f"direction: {direction!r} is neither up (greater is better) nor down (--direction)")
+        raise SettingError(f"direction: must be up (greater is better) or down (--direction); got {direction!r}")
     if known and direction and known != direction:
         raise SettingError(f"direction: {direction!r}, but the metric {metric} says {known!r}; leave direction out")
     if not known and not direction:
@@ -172,8 +165,8 @@ def _columns(by: Any) -> tuple[str, ...]:
     names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Iterable) else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise SettingError(
-            f"by: {by!r} does not name the columns that tell the competitors apart, as 'similarity' or "
-            "['similarity', 'normaliser'] do (--by similarity,normaliser)"
+            "by: name the columns that tell the competitors apart, such as 'similarity' or ['similarity', 'normaliser'] "
+            f"(--by similarity,normaliser); got {by!r}"
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -182,17 +175,7 @@ def _columns(by: Any) -> tuple[str, ...]:
 
 
 def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, unit: str) -> None:
-    if not isinstance(frame, pd.DataFrame):
-        raise SettingError(
-            f"a results table, as sweep and load_results return it, is a DataFrame; got {type(frame).__name__}"
-        )
-    if "value" in frame.columns and "metric" in frame.columns:
-        raise SettingError("this is a tidy table, one row a metric; give the wide one: load_results(tidy=False)")
-    absent = [c for c in NEEDED if c not in frame.columns]
-    if absent:
-        raise SettingError(f"no column {', '.join(absent)}: not a results table as sweep and load_results return it")
-    if frame.empty:
-        raise SettingError("the results table has no rows: nothing has been run")
+    check_table(frame, NEEDED)
     metrics = [c for c in metric_columns(frame) if c not in by]
     numbers = [c for c in metrics if is_numeric_dtype(frame[c])]
     if metric in by:
@@ -223,12 +206,12 @@ def _numbers(frame: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     numbers = pd.to_numeric(frame[metric], errors="coerce")
     words = frame.loc[numbers.isna() & frame[metric].notna(), metric]
     if len(words):
-        raise SettingError(f"{metric} holds {words.iloc[0]!r}, and a metric is a number")
+        raise SettingError(f"a metric is a column of numbers; {metric} has {words.iloc[0]!r}")
     return numbers.to_numpy(float)
 
 
 def _codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """A number for each combination of values, in an order that the order of the rows does not change."""
+    """A number for each combination of values. It does not depend on the order of the rows."""
     codes = np.zeros(len(frame), dtype=np.int64)
     for column in columns:
         each, found = pd.factorize(frame[column].map(repr), sort=True)
@@ -237,16 +220,14 @@ def _codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _axes(frame: pd.DataFrame, by: tuple[str, ...]) -> dict[str, list[str]]:
-    """The columns that vary, by what is done with them: "task", "own" (settings of competitors), "crossed"."""
+    """The columns that vary, by their use: "task", "own" (settings of competitors) and "crossed"."""
     left_out = {*FIRST, *LAST, *metric_columns(frame), *by, *frame.attrs.get("tuned", ()), "test", "seed"}
     axes: dict[str, list[str]] = {"task": [], "own": [], "crossed": []}
     competitor = _codes(frame, by)
     owners = list(by)
-    groups = not set(by).isdisjoint(
-        metric_columns(frame)
-    )  # a column that the user made, such as families of similarities
+    groups = not set(by).isdisjoint(metric_columns(frame))  # the user made a column, such as families of similarities
     for column in frame.columns:
-        if column in left_out or frame[column].map(repr).nunique() < 2:
+        if column in left_out or not differs(frame[column]):
             continue
         if column == "task" or column.startswith("task."):
             axes["task"].append(column)
@@ -254,31 +235,31 @@ def _axes(frame: pd.DataFrame, by: tuple[str, ...]) -> dict[str, list[str]]:
         cells = frame[column].map(repr)
         most = cells.groupby(competitor).nunique().max()
         if groups and most > 1 and pd.Series(competitor).groupby(cells.to_numpy()).nunique().max() == 1:
-            owners.append(column)  # what the groups are made of
+            owners.append(column)  # the members of the groups
             axes["own"].append(column)
         elif any(column.startswith(f"{owner}.") for owner in owners):
-            if most > 1:  # else it is part of what the competitor is
+            if most > 1:  # otherwise it is a part of the competitor
                 axes["own"].append(column)
         else:
             if most == 1:
                 raise SettingError(
-                    f"{column} goes along with {' and '.join(by)}, each competitor having one value of it, so that the "
-                    f"two cannot be told apart; compare by both (by={[*by, column]}, --by {','.join([*by, column])}), or "
-                    "give runs in which it is the same"
+                    f"{column} goes along with {' and '.join(by)}: each competitor has one value of it, so their effects "
+                    f"cannot be told apart; compare by both (by={[*by, column]}, --by {','.join([*by, column])}), or "
+                    "give runs with one value of it"
                 )
             axes["crossed"].append(column)
     return axes
 
 
 def _expected(rows: pd.DataFrame, ok: NDArray[np.bool_], metric: str) -> tuple[pd.DataFrame, list[str]]:
-    """Every run that a full comparison has, with its value, NaN where there is none."""
+    """Every run of a full comparison with its value; NaN if it has none."""
     found = rows[ok]
     keys = [*VARIANT, *POINT, "test"]
     twice = found[found.duplicated(keys, keep=False)]
     if len(twice):
         raise SettingError(
-            f"{len(twice)} rows are runs of the same point and seed ({len(twice.drop_duplicates(keys))} points), as when "
-            "the results of several experiments are mixed; take one (load_results(experiment=NAME), --experiment NAME)"
+            f"{len(twice)} rows are runs of the same point and seed ({len(twice.drop_duplicates(keys))} points), perhaps "
+            "because several experiments are mixed; take one of them (load_results(experiment=NAME), --experiment NAME)"
         )
     tests = found[["point", "test"]].drop_duplicates()
     never = rows.loc[~rows["point"].isin(tests["point"]), ["point"]].drop_duplicates().assign(test="test")
@@ -307,7 +288,7 @@ def _list_missing(
     ok: NDArray[np.bool_],
     metric: str,
 ) -> str:
-    """The first few missing runs, each with its reason, and what can be done."""
+    """The first few missing runs, each with its reason, and what the user can do."""
     bad = rows[~ok].drop_duplicates([*VARIANT, *POINT])[[*VARIANT, *POINT, "at"]].rename(columns={"at": "failed"})
     lost = lost.merge(bad, on=[*VARIANT, *POINT], how="left")
     seeds = dict(zip(rows["seed"], frame["seed"], strict=True))
@@ -325,64 +306,66 @@ def _list_missing(
     return (
         _mixed(frame)
         + "\n".join([f"{head}:", *lines, *more])
-        + "\nrun them (attnlab sweep), or say what to do about them (missing=, --missing): complete-tasks leaves those "
-        "tasks out, worst-rank places a competitor last where a run of it is missing"
+        + "\nrun them (attnlab sweep), or choose what to do about them (missing=, --missing): complete-tasks leaves those "
+        "tasks out, worst-rank places a competitor last where one of its runs is missing"
     )
 
 
 def _mixed(frame: pd.DataFrame) -> str:
-    """A sentence where the runs are of several experiments, which need not have the same tasks or competitors."""
+    """A sentence if the runs belong to several experiments, which may have different tasks or competitors."""
     names = [str(name) for name in frame["experiment"].unique() if name] if "experiment" in frame.columns else []
     if len(names) < 2:
         return ""
     listed = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
     return (
-        f"these are the runs of {len(names)} experiments, which need not have the same tasks and competitors; take one "
-        f"(--experiment NAME, load_results(experiment=NAME)) of {listed}\nof them together: "
+        f"these runs belong to {len(names)} experiments, which may have different tasks and competitors; take one "
+        f"(--experiment NAME, load_results(experiment=NAME)): {listed}\nall together: "
     )
 
 
 def _task(frame: pd.DataFrame, at: int) -> str:
     """A task point in a few words: its name and the settings that vary."""
-    settings = [c for c in frame.columns if c.startswith("task.") and frame[c].map(repr).nunique() > 1]
-    words = [f"{c.removeprefix('task.')}={_shown(frame[c].iloc[at])}" for c in settings if pd.notna(frame[c].iloc[at])]
+    settings = [c for c in frame.columns if c.startswith("task.") and differs(frame[c])]
+    words = [
+        f"{c.removeprefix('task.')}={setting_text(frame[c].iloc[at])}" for c in settings if pd.notna(frame[c].iloc[at])
+    ]
     return " ".join([str(frame["task"].iloc[at]), *words])
 
 
 def _averaged(frame: pd.DataFrame, axes: dict[str, list[str]], unit: str) -> list[str]:
-    """What else varied, and was averaged within a task."""
+    """What else varied and was averaged within a task."""
     averaged = axes["crossed"] + axes["own"]
     if unit == "task":
         averaged = averaged + [c for c in axes["task"] if c != "task"]
         averaged += ["test"] if frame["test"].nunique() > 1 else []
     words = []
     for column in averaged:
-        values = sorted({_shown(v) for v in frame[column]} - {"none"})
+        values = sorted({setting_text(v) for v in frame[column]} - {"none"})
         if len(values) > 1:
             words.append(f"{column} ({', '.join(values[:6])}{', ...' if len(values) > 6 else ''})")
     return [f"Averaged within a task: {'; '.join(words)}."] if words else []
 
 
 def _kinship(expected: pd.DataFrame, unit: str) -> list[str]:
-    """A warning where several units are settings or test conditions of one task."""
+    """A warning if several units are settings or test conditions of one task."""
     units = expected.drop_duplicates("unit")
     kinds = units["task"].nunique()
     if unit == "task" or kinds == len(units):
         return []
     return [
         f"The {len(units)} tasks are settings and test conditions of {kinds} {'task' if kinds == 1 else 'kinds of task'}: "
-        "those of one kind resemble each other, so that the conclusion is about "
-        f"{'this kind' if kinds == 1 else 'these kinds'} of task, and beyond, p values and intervals are too sure"
+        "tasks of one kind resemble each other. So the conclusion is about "
+        f"{'this kind' if kinds == 1 else 'these kinds'} of task; for other tasks p values and intervals are too sure"
         + ("; --unit task (unit='task') averages them." if kinds > 5 else ".")
     ]
 
 
 def _means(expected: pd.DataFrame, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(c, n) means over seeds, and (c, n, s) means of each seed over whatever else varied within the unit."""
+    """(c, n) the means over seeds, and (c, n, s) the mean of each seed over everything else that varied in the unit."""
     each = expected.groupby(["competitor", "unit", "seed"], as_index=False)["value"].mean()
     units = np.unique(each["unit"], return_inverse=True)[1]
     place = each.groupby(["competitor", "unit"]).cumcount()
     by_seed = np.full((k, units.max() + 1, int(place.max()) + 1), np.nan)
     by_seed[each["competitor"], units, place] = each["value"]
-    with np.errstate(over="ignore"):  # infinite, then
+    with np.errstate(over="ignore"):  # a mean that overflows is infinite
         return np.nanmean(by_seed, axis=2), by_seed

@@ -1,42 +1,27 @@
-"""The table at the end of a sweep: mean and interval of each point of the grid, over seeds, ranked by the first metric."""
+"""The table at the end of a sweep, and which columns of a results table say something."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from attnlab.errors import AmbiguousName, UnknownName
+from attnlab.analysis.statistics import t_interval
+from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
 from attnlab.registry import Own, entry
 from attnlab.sweeps.frame import AXES, FIRST, LAST, metric_columns
+from attnlab.tables import differs
 
-__all__ = ["direction_of", "summarise", "t_interval"]
+__all__ = ["check_table", "direction_of", "shown_metrics", "summarise", "telling", "varied"]
 
-
-def t_interval(values: Any, level: float = 0.95) -> tuple[float, float, float, int]:
-    """(mean, low, high, n) of the finite values: Student's t interval, NaN bounds below two values.
-
-    Source: Student (1908).
-    """
-    from scipy import stats
-
-    x = np.asarray(values, dtype=float)
-    x = x[np.isfinite(x)]
-    n = len(x)
-    if n == 0:
-        return float("nan"), float("nan"), float("nan"), 0
-    mean = float(x.mean())
-    if n == 1:
-        return mean, float("nan"), float("nan"), 1
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1) * x.std(ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half, n
+ALWAYS = ("similarity", "normaliser", "aggregator")  # the rows of a table in which no axis varies are named by these
 
 
 def direction_of(metric: str) -> str | None:
-    """Which way is better: "up", "down" or None; None too for a metric that is not installed here."""
+    """Which way is better: "up", "down" or None. It is None too for a metric that is not installed here."""
     try:
         direction: str | None = entry("metric", Own(metric)).cls.direction  # type: ignore[attr-defined]
     except (UnknownName, AmbiguousName):
@@ -44,56 +29,132 @@ def direction_of(metric: str) -> str | None:
     return direction
 
 
-def varied(frame: pd.DataFrame) -> list[str]:
-    """The columns of the grid in which the rows differ, besides the seed.
+def check_table(frame: Any, needed: Iterable[str] = ()) -> None:
+    """Check that a results table is wide, has rows, and has the columns that are needed.
 
-    A setting that only some of the parts have does not differ for that, nor one that was tuned.
+    Raises
+    ------
+    SettingError
+        When it is no DataFrame, is tidy, lacks a column, or is empty.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise SettingError(
+            f"a results table, as sweep and load_results return it, is a DataFrame; got {type(frame).__name__}"
+        )
+    if "value" in frame.columns and "metric" in frame.columns:
+        raise SettingError("this is a tidy table, one row a metric; give the wide one: load_results(tidy=False)")
+    if absent := [c for c in needed if c not in frame.columns]:
+        raise SettingError(f"no column {', '.join(absent)}: not a results table as sweep and load_results return it")
+    if frame.empty:
+        raise SettingError("the results table has no rows: nothing has been run")
+
+
+# -- columns ----------------------------------------------------------------------------------------------------------
+def varied(frame: pd.DataFrame) -> list[str]:
+    """The axes in which the rows differ: columns of the grid, without the seed and without what was tuned.
+
+    A setting must differ between rows with the same part. The temperature of `cosine` alone says no more than `cosine`.
     """
     skipped = {"seed", *frame.attrs.get("tuned", ()), *FIRST, *LAST, *metric_columns(frame)}
-    axes = [c for c in frame.columns if c not in skipped]
-    return [c for c in axes if frame[c].dropna().map(repr).nunique() > 1 or _is_left_out(frame, c)]
+    return [c for c in frame.columns if c not in skipped and _differs_within_part(frame, c)]
 
 
-def _is_left_out(frame: pd.DataFrame, column: str) -> bool:
-    """Whether a setting is None in some of the rows that have it, as `model.projection: [null, 16]` is."""
-    component, _, setting = column.rpartition(".")
-    if not setting or component not in frame or not frame[column].isna().any():
-        return False
-    return any(0 < rows[column].isna().sum() < len(rows) for _, rows in frame.groupby(component))
+def _differs_within_part(frame: pd.DataFrame, column: str) -> bool:
+    """Whether rows differ in a column, and say more by it than by the part whose setting it is."""
+    part = column.rpartition(".")[0]
+    if part not in frame.columns:
+        return differs(frame[column].dropna())
+    return any(differs(group) for _, group in frame.groupby(part, dropna=False)[column])
 
 
-def _natural(condition: str) -> tuple[bool, list[tuple[int, str]]]:
-    """`test` first, and n=64 before n=256."""
-    words = re.findall(r"\d+|\D+", condition)
-    return condition != "test", [(int(w), "") if w.isdigit() else (-1, w) for w in words]
+def telling(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """The part of a results table that fits on paper: the axes that vary, the seed, the metrics, and who failed.
 
-
-def _mean_of_some(values: Any, n: int) -> Any:
-    """The mean, with a note where only some of n runs have a value."""
-    mean, _, _, k = t_interval(values)
-    return mean if k in (0, n) else f"{mean:.4g} ({k} of {n})"
-
-
-def summarise(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """One row a point of the grid and test condition, best first.
+    The status is there if a run is not ok. What runs cost, their notes, and where and when they ran are left out.
 
     Parameters
     ----------
     frame : DataFrame
-        The results table of one experiment.
-    metrics : sequence of str
-        The first ranks and gets an interval; of the others the mean is shown.
+    metrics : sequence of str or None
+        The metrics that the experiments show; None for all in which rows differ.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"task": ["copy", "copy"], "seed": [0, 1], "aer": [0.5, 0.5], "run_id": ["a", "b"]})
+    >>> list(telling(frame)), list(telling(frame, ["aer"]))
+    (['seed'], ['seed', 'aer'])
+    """
+    shown = [m for m in metrics or () if m in frame.columns and frame[m].notna().any()]
+    measured = metric_columns(frame)
+    failed = ["status"] if "status" in frame and (frame["status"] != "ok").any() else []
+    whole = {"metric", "value", *shown, *failed}
+    out = {"run_id", *LAST, *(measured if shown else ())}
+
+    def tells(column: str) -> bool:
+        if len(frame) < 2:
+            return True
+        is_of_the_grid = column in AXES or "." in column
+        return _differs_within_part(frame, column) if is_of_the_grid else differs(frame[column])
+
+    return frame[[c for c in frame.columns if c in whole or (c not in out and tells(c))]]
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+def shown_metrics(frame: pd.DataFrame) -> list[list[str]]:
+    """The metrics that each experiment of a results table shows, as `sweep` and `load_results` noted them."""
+    noted = frame.attrs.get("metrics", {})
+    names = frame["experiment"].unique() if "experiment" in frame else noted
+    return [list(noted[name]) for name in names if noted.get(name)]
+
+
+def summarise(
+    frame: pd.DataFrame, metric: str | Sequence[str] | None = None, by: str | Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The table of a sweep: a row for each combination of the axes that vary and each test condition, best first.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The results table of `sweep` or `load_results`, or a part of its rows.
+    metric : str, sequence of str or None
+        Which metric to show. With several, the first ranks and has an interval, and the others have their mean. None is
+        the first metric of the experiment.
+    by : str, sequence of str or None
+        The axes that tell the rows apart, such as "similarity" or ["similarity", "task.d"]. The runs that differ in other
+        axes are then pooled, as seeds are. None is every axis that varies.
 
     Returns
     -------
     DataFrame
-        The columns in which the grid varies (the axes of the mechanism if none does), the first metric, `low` and `high`
-        of its 95 % t interval over seeds, the means of the other metrics (as text where only some runs have a value), `n` (runs with a value) and `ok` ("4/5": runs
-        that succeeded, of all).
+        The axes ("similarity", "normaliser" and "aggregator" if none varies), `test` if there are several test conditions,
+        the mean of the metric in its own units, `low` and `high` (its 95 % Student t interval over the runs, NaN below two
+        runs), the means of the other metrics (as text where only some runs have a value), `n` (the runs with a value), and
+        `ok` ("4/5": how many of the runs succeeded). The best row comes first, or the greatest for a metric without a
+        better direction. Test conditions follow each other.
+
+    Raises
+    ------
+    SettingError
+        When the frame is no wide results table or is empty, when the metric or an axis is not in it, or when the metric
+        is None and the frame does not say which metric is first.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import attnlab
+    >>> rows = {"similarity": ["dot", "dot", "cosine", "cosine"], "seed": [0, 1, 0, 1], "recall": [0.4, 0.6, 0.9, 0.9]}
+    >>> frame = pd.DataFrame(rows).assign(run_id=list("abcd"), test="test", status="ok")
+    >>> attnlab.summarise(frame, "recall")[["similarity", "recall", "n", "ok"]]
+      similarity  recall  n   ok
+    0     cosine     0.9  2  2/2
+    1        dot     0.5  2  2/2
     """
-    keys = varied(frame) or [c for c in AXES if c in frame.columns and c in ("similarity", "normaliser", "aggregator")]
-    first, *others = metrics
-    # a run that failed has one row whatever the test conditions are: count it in each
+    check_table(frame, ("run_id", "test", "status"))
+    first, *others = _metrics(frame, metric)
+    axes = varied(frame) if by is None else _axes(frame, by)
+    keys = axes or [c for c in ALWAYS if c in frame.columns and by is None]
+    # a run that failed has one row, whatever the test conditions are: it counts in each
     conditions = sorted(frame.loc[frame["status"] == "ok", "test"].unique(), key=_natural) or ["test"]
     points = [k for k in keys if k != "test"]
     rows = []
@@ -116,3 +177,57 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     if "test" in table:
         table = table.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable", ignore_index=True)
     return table
+
+
+def _metrics(frame: pd.DataFrame, metric: str | Sequence[str] | None) -> list[str]:
+    """The metrics to show; each is a column of the frame, or one that its experiments show but no run has measured."""
+    known = metric_columns(frame)
+    if metric is None:
+        first = list(dict.fromkeys(names[0] for names in shown_metrics(frame)))
+        if len(first) != 1:
+            why = (
+                f"these experiments rank by {' and by '.join(first)}"
+                if first
+                else "this table does not say which is first"
+            )
+            raise SettingError(f"metric: {why}; name one (metric=), such as {', '.join(known) or 'alignment_accuracy'}")
+        return first
+    asked = [metric] if isinstance(metric, str) else list(metric) if isinstance(metric, Iterable) else []
+    if not asked or not all(isinstance(name, str) for name in asked):
+        raise SettingError(f"metric: {metric!r} is neither the name of a metric nor a list of names")
+    noted = [name for names in shown_metrics(frame) for name in names]
+    for name in asked:
+        if name not in known and name not in noted:
+            raise SettingError(
+                f"metric: no metric {name!r} in these results{did_you_mean(name, known)}; there are "
+                f"{', '.join(known) or 'none'}"
+            )
+    return list(dict.fromkeys(asked))
+
+
+def _axes(frame: pd.DataFrame, by: str | Sequence[str]) -> list[str]:
+    """`by` as the names of columns that can tell rows apart."""
+    asked = [by] if isinstance(by, str) else list(by) if isinstance(by, Iterable) else []
+    numbers = [c for c in metric_columns(frame) if pd.api.types.is_numeric_dtype(frame[c])]
+    allowed = [c for c in frame.columns if c not in {"seed", *FIRST[1:], *LAST, *numbers}]
+    for name in asked:
+        if name not in allowed:
+            near = did_you_mean(str(name), allowed)
+            raise SettingError(
+                f"by: no axis {name!r}{near}; the axes that vary are {', '.join(varied(frame)) or 'none'}"
+            )
+    if not asked:
+        raise SettingError("by: names no axis; leave it out for all axes that vary")
+    return list(dict.fromkeys(asked))
+
+
+def _natural(condition: str) -> tuple[bool, list[tuple[int, str]]]:
+    """The order of test conditions: `test` first, and n=64 before n=256."""
+    words = re.findall(r"\d+|\D+", condition)
+    return condition != "test", [(int(w), "") if w.isdigit() else (-1, w) for w in words]
+
+
+def _mean_of_some(values: Any, n: int) -> Any:
+    """The mean, with a note if only some of n runs have a value."""
+    mean, _, _, k = t_interval(np.asarray(values))
+    return mean if k in (0, n) else f"{mean:.4g} ({k} of {n})"

@@ -1,36 +1,37 @@
-"""The verdict on one number a seed: a 95 % interval, and whether it lies where the claim says.
+"""The verdict on a claim, from one number a seed: the 95 % interval of the mean, and whether it lies where the claim says.
 
 supported    the whole interval lies inside the region that the claim allows
 refuted      the whole interval lies outside
-undecided    it does not say, and how many seeds would at this spread
+undecided    the interval lies on both sides of a bound
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from attnlab.analysis.summary import t_interval
+from attnlab.analysis.statistics import t_interval, t_quantile
 from attnlab.sweeps.experiment.claims import Claim
+from attnlab.tables import shown
 
-__all__ = ["Decision", "Region", "decide", "seeds_to_decide"]
+__all__ = ["Decision", "Region", "bounds_of", "decide", "drawn_range", "seeds_to_decide"]
 
-# Of verdicts on log-normal noise whose true effect lies at the bound: seeds -> (per cent that are wrong, how many times
-# wider the interval must be for 2.5 %). Measured by benchmarks/claims_simulation.py.
+# For log-normal noise and a true effect at the bound: seeds -> (per cent of wrong verdicts, how many times wider the
+# interval must be so that 2.5 % are wrong). Measured by benchmarks/claims_simulation.py.
 SKEWED = {2: (10, 4.2), 3: (16, 3.7), 5: (18, 3.2), 10: (16, 2.5), 20: (13, 2.1), 50: (10, 1.7), 100: (8, 1.5)}
 MOST_SEEDS = 10**6
-_SLACK = 1e-12  # of rounding, relative to the size of the numbers
+_SLACK = 1e-12  # for rounding, relative to the size of the numbers
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Region:
-    """The effects that a claim allows: from `low` to `high`, or, for a correlation without bounds, all but zero."""
+    """The effects that a claim allows: from `low` to `high`; for a correlation without bounds, everything but zero."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -38,15 +39,30 @@ class Region:
     not_zero: bool = False
 
     @classmethod
-    def of(cls, claim: Claim) -> Region:
-        """What `claim` allows, in the units of its effect."""
-        if claim.form == "better":
-            return cls(low=claim.by, strict=True)
-        if claim.within is not None:
-            return cls(-claim.within, claim.within)
-        low = -math.inf if claim.at_least is None else claim.at_least
-        high = math.inf if claim.at_most is None else claim.at_most
-        return cls(low, high, not_zero=claim.at_least is None and claim.at_most is None)
+    def of(cls, claim: Claim | Mapping[Any, Any]) -> Region:
+        """What a claim, or its row in the table of `check_claims`, allows, in the units of its effect."""
+        row: Mapping[Any, Any] = claim if isinstance(claim, Mapping) else {"form": claim.form, **bounds_of(claim)}
+        if row["form"] == "better":
+            return cls(low=row["by"], strict=True)
+        if row["within"] == row["within"]:
+            return cls(-row["within"], row["within"])
+        least, most = row["at_least"], row["at_most"]
+        return cls(
+            low=least if least == least else -math.inf,
+            high=most if most == most else math.inf,
+            not_zero=least != least and most != most,
+        )
+
+    def __str__(self) -> str:
+        """The claimed effect in a few words: "> 0.300", "within ±0.030", "≥ 0.900 and ≤ 1", "not 0"."""
+        if self.not_zero:
+            return "not 0"
+        if self.strict:
+            return f"> {shown(self.low)}"
+        if self.low == -self.high:
+            return f"within ±{shown(self.high)}"
+        signs = [f"{sign} {shown(end)}" for sign, end in (("≥", self.low), ("≤", self.high)) if math.isfinite(end)]
+        return " and ".join(signs)
 
     @property
     def bounds(self) -> tuple[float, ...]:
@@ -54,7 +70,7 @@ class Region:
         return (0.0,) if self.not_zero else tuple(b for b in (self.low, self.high) if math.isfinite(b))
 
     def verdict(self, low: float, high: float) -> str:
-        """`supported` if the interval lies wholly inside, `refuted` if wholly outside, else `undecided`."""
+        """`supported` if the whole interval lies inside, `refuted` if all of it lies outside, else `undecided`."""
         slack = _SLACK * max(1.0, *map(abs, self.bounds))
         if self.not_zero:
             return "supported" if low > slack or high < -slack else "undecided"
@@ -62,6 +78,24 @@ class Region:
         if low >= self.low + inner and high <= self.high - inner:
             return "supported"
         return "refuted" if high < self.low - slack or low > self.high + slack else "undecided"
+
+
+def bounds_of(claim: Claim) -> dict[str, float]:
+    """The bounds of a claim as the columns of `check_claims`; NaN where the claim has none."""
+    return {
+        "by": claim.by if claim.form == "better" else NAN,
+        "within": NAN if claim.within is None else claim.within,
+        "at_least": NAN if claim.at_least is None else claim.at_least,
+        "at_most": NAN if claim.at_most is None else claim.at_most,
+    }
+
+
+def drawn_range(marks: Iterable[float]) -> tuple[float, float]:
+    """The ends of the axis on which the numbers of a claim are drawn: the finite marks, with room on either side."""
+    known = [float(mark) for mark in marks if math.isfinite(mark)]
+    low, high = min(known), max(known)
+    room = 0.08 * ((high - low) or max(abs(low), 1.0) * 0.1)
+    return low - room, high + room
 
 
 @dataclass(frozen=True)
@@ -78,7 +112,7 @@ class Decision:
 
 
 def decide(values: Iterable[float], region: Region) -> Decision:
-    """The verdict of one number a seed.
+    """The verdict on one number a seed.
 
     Parameters
     ----------
@@ -89,8 +123,8 @@ def decide(values: Iterable[float], region: Region) -> Decision:
     Notes
     -----
     The interval is exact for normal values: a claim whose effect lies at its bound is falsely supported in 2.5 % of
-    cases. With skewed values it is more; `reason` says so unless a wider interval, which holds that rate with log-normal
-    values, gives the same verdict.
+    cases. With skewed values the rate is higher. `reason` says so, unless a wider interval that keeps this rate for
+    log-normal values gives the same verdict.
     """
     x = np.asarray(list(values), dtype=float)
     effect, low, high, n = t_interval(x)
@@ -119,13 +153,6 @@ def decide(values: Iterable[float], region: Region) -> Decision:
     return Decision(verdict, effect, low, high, n, needed, "; ".join(reasons))
 
 
-@functools.lru_cache(maxsize=1024)
-def _t(n: int) -> float:
-    from scipy import stats
-
-    return float(stats.t.ppf(0.975, n - 1))
-
-
 def seeds_to_decide(effect: float, spread: float, region: Region) -> float:
     """The fewest seeds whose interval, at this mean and standard deviation, excludes the nearest bound; NaN if none."""
     distance = min(abs(effect - bound) for bound in region.bounds)
@@ -133,11 +160,11 @@ def seeds_to_decide(effect: float, spread: float, region: Region) -> float:
         return NAN
 
     def decides(n: int) -> bool:
-        return _t(n) * spread / math.sqrt(n) < distance
+        return t_quantile(n) * spread / math.sqrt(n) < distance
 
     if not decides(MOST_SEEDS):
         return NAN
-    low, high = 1, MOST_SEEDS  # one does not, so many do
+    low, high = 1, MOST_SEEDS  # `low` seeds do not decide, `high` seeds do
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)

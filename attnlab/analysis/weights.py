@@ -1,4 +1,4 @@
-"""The weights that a run gave to a test example, with what the example's tokens and links are."""
+"""The weights that a run gave to a test example, with the tokens and links of the example."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Example", "kept_example"]
 
 @dataclass(frozen=True)
 class Example:
-    """Weights (q, k) without padding, and, where there are any, tokens and links."""
+    """Weights (q, k) without padding, with tokens and links if there are any."""
 
     W: np.ndarray[Any, Any]
     source: Sequence[str] | None = None
@@ -31,7 +31,7 @@ class Example:
 def kept_example(stored: StoredRun, condition: str | None = None, example: int = 0) -> Example:
     """One of the test examples whose weights were kept.
 
-    Tokens and possible links are not kept; the run's task makes them again.
+    Tokens and possible links are not kept. The run's task makes them again.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def kept_example(stored: StoredRun, condition: str | None = None, example: int =
 
 
 def _made_again(stored: StoredRun, condition: str, example: int, gold: Any) -> Any:
-    """The example as its task makes it, or None, with a warning, where that is no longer the one that was kept."""
+    """The example as its task makes it; None, with a warning, if it is not the example that was kept."""
     from attnlab.sweeps.execute import splits_of
 
     data = splits_of(stored.run).tests.get(condition)
@@ -97,7 +97,7 @@ def _made_again(stored: StoredRun, condition: str, example: int, gold: Any) -> A
 
 
 def _without_padding(tokens: Sequence[str] | None, inside: np.ndarray[Any, Any]) -> list[str] | None:
-    """The tokens of the places that are no padding; tokens may come with padding or without."""
+    """The tokens without those of padding. They may be given with padding or without it."""
     if tokens is None:
         return None
     if len(tokens) == len(inside):

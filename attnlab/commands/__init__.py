@@ -1,1 +1,1 @@
-"""Commands of `attnlab`, one subject a file; what they need is imported inside them."""
+"""The commands of `attnlab`, a file for each subject. Each command imports what it needs."""

@@ -1,4 +1,4 @@
-"""`attnlab align`: a word aligner on its own. Alignments go to stdout, what is said about them to stderr."""
+"""`attnlab align`: a word aligner on its own. Alignments go to stdout, scores and messages to stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.argument("file")
 @click.argument("target_file", required=False)
 @click.option(
-    "--columns", callback=_columns, metavar="S,T", help="FILE has columns separated by tabs; source and target, from 1."
+    "--columns",
+    callback=_columns,
+    metavar="S,T",
+    help="FILE has columns separated by tabs: the numbers of source and target, from 1.",
 )
 @click.option(
     "--tokens",
@@ -60,12 +63,12 @@ def align(
 ) -> None:
     """Align the words of sentence pairs, learning from these pairs alone.
 
-    FILE has a pair a line, `source ||| target`; or FILE and TARGET_FILE a side each; or --columns of a file with tabs.
-    A FILE of - is standard input.
+    FILE has one pair a line, `source ||| target`. With TARGET_FILE, FILE has the source sentences and TARGET_FILE the
+    target sentences. With --columns, FILE has columns separated by tabs. A FILE of - is standard input.
 
-    Written is a line a pair of links i-j, source word i and target word j, counted from 0. With --gold the alignment error
-    rate, precision and recall are printed on stderr; nothing is learned from gold. A pair with an empty side has no links;
-    a line that is not in the format is an error, and nothing is written.
+    The output has one line for each pair, with links i-j: source word i and target word j, counted from 0. With --gold the
+    alignment error rate, precision and recall are printed on stderr; nothing is learned from gold. A pair with an empty
+    side has no links. A line in another format is an error, and nothing is written.
 
     \b
     attnlab align corpus.en-fr > links.txt
@@ -84,7 +87,7 @@ def align(
     first: Literal[0, 1] | None = None if gold_first == "find-out" else 0 if gold_first == "0" else 1
     known = None if gold is None else read_links(gold, pairs, first)
     if known is not None and not any(links.sure for links in known):
-        raise BitextError(f"{gold}: there is no sure link i-j in any line, so nothing to compare with")
+        raise BitextError(f"{gold}: no line has a sure link i-j, so there is nothing to compare with")
     empty = sum(not (source and target) for source, target in pairs)
     if empty == len(pairs):
         raise BitextError(f"{file}: no pair has words on both sides")

@@ -47,7 +47,7 @@ def test_contract(component, check):
 
 
 def template(kind: str, name: str) -> dict[str, str]:
-    """The files of a new plugin package by path: the example of the kind's hook, under its new name."""
+    """The files of a new plugin package by path: the example of the kind's hook with a new name."""
     from attnlab import hookspecs
     from attnlab.kinds import HOOKS
 
@@ -74,7 +74,7 @@ def template(kind: str, name: str) -> dict[str, str]:
 @click.argument("kind")
 @click.argument("name")
 def new(kind: str, name: str) -> int:
-    """Start a plugin: a package here with one component of KIND, called NAME, that passes its own test."""
+    """Start a plugin: make a package here with one component of KIND, called NAME, that passes its test."""
     from attnlab.errors import SettingError, did_you_mean
     from attnlab.kinds import HOOKS
     from attnlab.registry import entries
@@ -82,9 +82,10 @@ def new(kind: str, name: str) -> int:
     if kind not in HOOKS:
         raise SettingError(f"no kind {kind!r}{did_you_mean(kind, HOOKS)}; there are {', '.join(HOOKS)}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise SettingError(f"a name is small letters, digits and underscores, such as my_{kind}; got {name!r}")
+        raise SettingError(f"a name has small letters, digits and underscores, such as my_{kind}; got {name!r}")
     if name in entries(kind):
-        raise SettingError(f"the {kind} {name!r} is there already, from {entries(kind)[name][0].distribution}")
+        owner = entries(kind)[name][0].distribution
+        raise SettingError(f"{owner} has a {kind} {name!r} already; choose another name")
     files = template(kind, name)
     taken = [path for path in files if os.path.exists(path)]
     if taken:
@@ -100,7 +101,7 @@ def new(kind: str, name: str) -> int:
 
 
 def references(experiment: Any) -> dict[str, Iterable[str]]:
-    """Each source that an experiment's components name, with the components that name it."""
+    """The sources that an experiment's components name, and for each the components that name it."""
     from attnlab.registry import entry
     from attnlab.sweeps.columns import ROLES, components_of
     from attnlab.sweeps.plan import plan
@@ -119,7 +120,7 @@ def references(experiment: Any) -> dict[str, Iterable[str]]:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @plugin_options
 def cite(files: tuple[str, ...], plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Print the sources of everything that the experiments of FILE... use."""
+    """Print the sources of everything that the experiments in FILE... use."""
     use_plugins(blocked, plugin_files)
     from attnlab.sweeps.experiment.read import read
 

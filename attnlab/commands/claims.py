@@ -33,7 +33,7 @@ def claims(
     plugin_files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> int:
-    """Judge the claims of experiments by the results in the store; of all experiments it has if no FILE is given."""
+    """Judge claims by the results in the store: of the experiments in FILE..., or of all experiments in the store."""
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.claims import check_claims
     from attnlab.analysis.index import results_of, stored_experiments
@@ -48,18 +48,18 @@ def claims(
         found, unreadable = stored_experiments(store, experiment)
     _print_all([(one, check_claims(frame, one)) for one, frame in results_of(found, store)], form)
     if not found and not unreadable:
-        print(f"attnlab: {store}: no experiment is in this store, and so no claim", file=sys.stderr)
+        print(f"attnlab: {store}: this store has no experiments, so there are no claims", file=sys.stderr)
     for name, problem in unreadable.items():
         print(
-            f"attnlab: {name}: its claims were not judged, for its text in the store cannot be read here; give FILE.yaml "
-            f"or --plugin FILE.py\n{textwrap.indent(problem, '  ')}",
+            f"attnlab: {name}: its claims were not judged, because its text in the store cannot be read here; give "
+            f"--plugin FILE.py or FILE.yaml\n{textwrap.indent(problem, '  ')}",
             file=sys.stderr,
         )
     return 1 if unreadable else 0
 
 
 def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> None:
-    """Print the claims of each experiment: apart for people, in one table for other programs and for paper."""
+    """Print the claims: a table for each experiment for people, one table for programs and for paper."""
     import pandas as pd
 
     from attnlab.analysis.claims import COLUMNS
@@ -78,8 +78,7 @@ def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> 
     if form in ("csv", "json"):
         print_frame(whole, form)
         return
-    from attnlab.analysis.exports import paper_table
-    from attnlab.analysis.presentation import paper_claims
+    from attnlab.analysis.presentation import paper_claims, paper_table
 
     short = paper_claims(whole)
     if len(named) > 1:
@@ -102,7 +101,7 @@ def print_claims(table: pd.DataFrame) -> None:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @store_option
 @click.option(
-    "-o", "--output", required=True, metavar="FILE.md", help="The page; its pictures go to pictures/ beside it."
+    "-o", "--output", required=True, metavar="FILE.md", help="The page. Its pictures go to pictures/ beside it."
 )
 @plugin_options
 def index(
@@ -129,7 +128,7 @@ output_option = click.option("-o", "--output", required=True, metavar="FILE", he
 @plot.command()
 @click.argument("run_id")
 @store_option
-@click.option("--test", "condition", metavar="CONDITION", help="The test condition; the run's first if left out.")
+@click.option("--test", "condition", metavar="CONDITION", help="The test condition; the first of the run if left out.")
 @click.option("--example", type=click.IntRange(min=0), default=0, show_default=True, help="Which test example, from 0.")
 @output_option
 @plugin_options
@@ -142,7 +141,7 @@ def alignment(
     plugin_files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> int:
-    """Draw the weights that a run gave to a test example, with its tokens and true links."""
+    """Draw the weights that a run gave to a test example, with the example's tokens and true links."""
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.plots import alignment_figure, new_picture, plot_alignment, save
     from attnlab.analysis.weights import kept_example

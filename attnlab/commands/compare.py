@@ -24,16 +24,21 @@ LATE = (
     "iqm",
     "P(improvement)",
     "rank-biserial",
-)  # what a narrow terminal shows last
+)  # a narrow terminal omits them first
 
 
 @click.command()
 @click.argument("metric")
 @click.option(
-    "--by", required=True, metavar="COLUMNS", help="What tells competitors apart: similarity, or similarity,normaliser."
+    "--by",
+    required=True,
+    metavar="COLUMNS",
+    help="The columns that tell competitors apart: similarity, or similarity,normaliser.",
 )
 @click.option("--baseline", metavar="NAME", help="The competitor that the others are compared with.")
-@click.option("--pairs", is_flag=True, help="All pairs: a matrix of adjusted p values (csv, json: one row a pair).")
+@click.option(
+    "--pairs", is_flag=True, help="Compare all pairs: a matrix of adjusted p values (csv, json: one row a pair)."
+)
 @click.option(
     "--profile", is_flag=True, help="The performance profile: the share of tasks at least as good as a threshold."
 )
@@ -44,14 +49,14 @@ LATE = (
     show_default=True,
     help="What to do about missing runs.",
 )
-@click.option("--rope", type=float, metavar="X", help="Differences up to X do not matter: adds the Bayesian test.")
+@click.option("--rope", type=float, metavar="X", help="Differences up to X do not matter; this adds the Bayesian test.")
 @click.option("--alpha", type=float, default=0.05, show_default=True, help="Family-wise error.")
 @click.option(
     "--unit",
     type=click.Choice(["setting", "task"]),
     default="setting",
     show_default=True,
-    help="The replicate: a task with its settings and test condition, or a task, averaged over these.",
+    help="The replicate: a task with its settings and test condition, or a task averaged over them.",
 )
 @click.option("--direction", type=click.Choice(["up", "down"]), help="Which way is better, if the metric does not say.")
 @store_option
@@ -85,7 +90,7 @@ def compare(
     if pairs and baseline is not None:
         raise click.UsageError("--pairs compares every competitor with every other; leave --baseline out")
     if profile and (pairs or baseline is not None or rope is not None):
-        raise click.UsageError("--profile tests nothing: leave --pairs, --baseline and --rope out")
+        raise click.UsageError("--profile makes no test; leave --pairs, --baseline and --rope out")
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.compare import compare as compared
     from attnlab.analysis.compare import pairwise, performance_profile
@@ -113,7 +118,7 @@ def compare(
 
 
 def _print(table: pd.DataFrame, form: str) -> None:
-    from attnlab.analysis.exports import paper_table
+    from attnlab.analysis.presentation import paper_table
     from attnlab.tables import print_frame, print_table
 
     if form == "table":
@@ -127,7 +132,7 @@ def _print(table: pd.DataFrame, form: str) -> None:
 
 
 def _fewer(profile: pd.DataFrame) -> pd.DataFrame:
-    """A profile at about evenly many of its thresholds, the easiest and the hardest among them."""
+    """A profile at fewer thresholds, evenly spaced, with the easiest and the hardest."""
     n = len(profile)
     if n <= MOST_THRESHOLDS:
         return profile

@@ -49,7 +49,7 @@ def show(name: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> 
 @format_option("table", "csv", "json")
 @plugin_options
 def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """List the plugins, the broken ones with the reason."""
+    """List the plugins, with the reason if one is broken."""
     use_plugins(blocked, plugin_files, broken_too=True)
     import pandas as pd
 
@@ -57,7 +57,7 @@ def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     from attnlab.registry import entries
     from attnlab.tables import print_frame, print_table
 
-    found = {kind: entries(kind) for kind in KINDS}  # asks every hook, so that every fault is known
+    found = {kind: entries(kind) for kind in KINDS}  # calls every hook, so that every fault is known
     rows = []
     for plugin in all_plugins().records:
         gives = [
@@ -107,7 +107,7 @@ def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
 def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Check that a component keeps the contract of its kind. TARGET: a name, module:Class, FILE.py, or a distribution.
 
-    Of a class that needs settings only the class can be checked; that is said, and alone it is no success (status 1).
+    If a class needs settings, only the class can be checked, and the output says so. Alone that is no success (status 1).
     """
     use_plugins(blocked, plugin_files)
     from attnlab.testing import check_component, resolve_target
@@ -118,7 +118,7 @@ def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     for cls in classes:
         report = check_component(cls)
         unchecked = Subject(cls).unchecked
-        said = f"not checked, only its class: {unchecked}" if report and unchecked else str(report)
+        said = f"only its class was checked: {unchecked}" if report and unchecked else str(report)
         click.echo(f"{cls.kind} {cls.name}: {said}")
         failed |= not report or (bool(unchecked) and len(classes) == 1)
     return 1 if failed or not classes else 0

@@ -24,7 +24,7 @@ STORE = "results/attnlab.db"
 
 
 def use_plugins(blocked: Sequence[str], files: Sequence[str], broken_too: bool = False) -> None:
-    """Load the plugin files, and leave out the blocked plugins; a file that does not load is an error."""
+    """Load the plugin files, and leave out the blocked plugins. A file that does not load is an error."""
     names = []
     for word in blocked:
         prefix, _, name = word.partition(":")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,15 +59,26 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [*order, *(n for n in LAST if n in names)]
 
 
-def frame_of(records: Iterable[tuple[str, Run, Result]], tidy: bool = False) -> pd.DataFrame:
+def frame_of(
+    records: Iterable[tuple[str, Run, Result]],
+    tidy: bool = False,
+    metrics: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
     """The results table of (experiment, run, result) records.
+
+    Parameters
+    ----------
+    records : iterable of (str, Run, Result)
+    tidy : bool
+    metrics : mapping or None
+        The metrics that each experiment shows, by its name.
 
     Returns
     -------
     DataFrame
         One row a run and test condition; with `tidy`, one row a run, test condition and metric, in the columns `metric`
         and `value`. A run that did not succeed has NaN metrics and its reason. `attrs["tuned"]` lists the columns that were
-        chosen on validation data.
+        chosen on validation data, and `attrs["metrics"]` the metrics that each experiment shows, the first of which ranks.
     """
     import pandas as pd
 
@@ -78,14 +89,14 @@ def frame_of(records: Iterable[tuple[str, Run, Result]], tidy: bool = False) -> 
         tuned |= result.facts.get("tuned", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     frame = pd.DataFrame(rows, columns=_ordered(names))
-    frame.attrs["tuned"] = list(tuned)
+    frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
     if not tidy:
         return frame
-    metrics = metric_columns(frame)
-    keys = [c for c in frame.columns if c not in metrics]
-    if not metrics:  # of runs of which none was measured: each is a row all the same
+    measured = metric_columns(frame)
+    keys = [c for c in frame.columns if c not in measured]
+    if not measured:  # of runs of which none was measured: each is a row all the same
         return frame.assign(metric="", value=np.nan)
-    return frame.melt(id_vars=keys, value_vars=metrics, var_name="metric", value_name="value")
+    return frame.melt(id_vars=keys, value_vars=measured, var_name="metric", value_name="value")
 
 
 def metric_columns(frame: pd.DataFrame) -> list[str]:
@@ -112,10 +123,12 @@ def load_results(
     StoreError
         When there is no such store, or it cannot be read.
     """
+    from attnlab.sweeps.experiment.stored import metrics_of
     from attnlab.sweeps.store import Store
 
     with Store(store, create=False) as opened:
-        return frame_of(opened.rows(experiment), tidy)
+        asked = [linked for linked in opened.experiments() if experiment in (None, linked.key)]
+        return frame_of(opened.rows(experiment), tidy, {linked.key: metrics_of(linked) for linked in asked})
 
 
 @dataclass(frozen=True)

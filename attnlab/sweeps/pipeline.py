@@ -113,8 +113,8 @@ def sweep(
                     _report("attnlab_run_finished", run=run, result=result)
                     if fail_fast and result.status not in ("ok", "skipped"):
                         raise Stopped(f"run {run.run_id} ({run.label()}): {result.status}: {result.reason}")
-            _report("attnlab_sweep_finished", experiment=experiment, frame=frame_of(_records(opened, experiment, runs)))
-        return frame_of(record for experiment, runs in chosen for record in _records(opened, experiment, runs))
+            _report("attnlab_sweep_finished", experiment=experiment, frame=_frame(opened, [(experiment, runs)]))
+        return _frame(opened, chosen)
 
 
 def plan_with_reasons(
@@ -144,6 +144,11 @@ def _ids(runs: Sequence[Run]) -> list[str]:
 
 def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iterator[tuple[str, Run, Result]]:
     return ((experiment.name, run, result) for run, result in opened.results(_ids(runs)))
+
+
+def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:
+    records = (record for experiment, runs in chosen for record in _records(opened, experiment, runs))
+    return frame_of(records, metrics={experiment.name: experiment.metrics for experiment, _ in chosen})
 
 
 def _chosen(

@@ -8,16 +8,11 @@ from types import TracebackType
 from typing import Any
 
 from attnlab.sweeps.run import Result, Run
+from attnlab.tables import duration
 
 __all__ = ["Progress"]
 
 EVERY = 5.0  # seconds between plain lines
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Progress:
@@ -63,7 +58,7 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
         elif not self.quiet and self.total and self.done == self.total:
-            self._say(f"{self.total} runs in {_clock(time.monotonic() - self.began)}{self._bad()}")
+            self._say(f"{self.total} runs in {duration(time.monotonic() - self.began)}{self._bad()}")
 
     def _bad(self) -> str:
         return f", {self.bad} did not succeed" if self.bad else ""
@@ -84,4 +79,4 @@ class Progress:
         if now - self.spoke >= EVERY and self.done < self.total:
             self.spoke = now
             left = (now - self.began) / self.done * (self.total - self.done)
-            self._say(f"{self.done}/{self.total} runs, about {_clock(left)} left{self._bad()}")
+            self._say(f"{self.done}/{self.total} runs, about {duration(left)} left{self._bad()}")

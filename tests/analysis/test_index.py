@@ -128,7 +128,7 @@ def test_claims_that_cannot_be_read_hide_no_others(with_a_plugin, attnlab_comman
     assert "no claims" in out  # of the silent one
     first, *lines = err.splitlines()
     assert first.startswith("attnlab: own: its claims were not judged")
-    assert first.endswith("give FILE.yaml or --plugin FILE.py")
+    assert first.endswith("give --plugin FILE.py or FILE.yaml")
     assert any("no similarity 'halved'" in line for line in lines)
     status, out, _ = attnlab_command("claims", "--format", "json")
     assert (status, {row["experiment"] for row in json.loads(out)}) == (1, {"hubs"})
@@ -146,7 +146,7 @@ def test_a_store_without_experiments_has_no_claims_and_says_so(tmp_path, attnlab
     for form in ("table", "csv", "json"):
         status, out, err = attnlab_command("claims", "--store", tmp_path / "empty.db", "--format", form)
         assert status == 0
-        assert "empty.db: no experiment is in this store" in err
+        assert "empty.db: this store has no experiments" in err
     assert json.loads(out) == []
 
 

@@ -214,7 +214,7 @@ def test_a_comparison_that_breaks_is_said_and_the_page_goes_on(store, monkeypatc
             raise error
         return compare(frame, metric, by)
 
-    monkeypatch.setattr(attnlab, "compare", breaks)
+    monkeypatch.setattr("attnlab.analysis.report.book.compare", breaks)
     found = collect(store)
     assert [one.table is None for one in found.chapters[0].comparisons] == [True, False]
     text = Page(page(found)).text
@@ -457,7 +457,7 @@ def test_force_replaces_reports_and_nothing_else(store, book, tmp_path, capsys):
     for name, text in kept.items():
         (tmp_path / name).write_text(text)
         assert _status(["report", "--store", str(store), "-o", str(tmp_path / name), "--force"]) == 2
-        assert "replaces only a report" in capsys.readouterr().err
+        assert "is no report of attnlab" in capsys.readouterr().err
         assert (tmp_path / name).read_text() == text
     write_report(book, tmp_path / "one.html")
     (tmp_path / "latest.html").symlink_to("one.html")

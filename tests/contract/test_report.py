@@ -119,7 +119,7 @@ def test_a_class_that_needs_settings_is_not_checked_and_that_is_said(tmp_path):
         [sys.executable, "-m", "attnlab", "check", "mine.py"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert done.stdout.startswith(f"similarity needy: not checked, only its class: {said}")
+    assert done.stdout.startswith(f"similarity needy: only its class was checked: {said}")
 
 
 def test_frame_has_a_row_a_check():

@@ -1,9 +1,9 @@
-"""One HTML file that works offline: what was asked, what came out, and how to do every run again.
+"""One HTML file that works offline: what was asked, what came out, and how to repeat every run.
 
-    store -> collect.py -> Book (plain data) -> page.py -> HTML
+    store -> book.py -> Book (plain data) -> page.py -> HTML
 
-`lookback.py` takes learning curves and alignments out of what each run left behind; `encode.py` writes tables small.
-The page is `page.html.j2`, `style.css` and `script/*.js`, put into one file; it loads nothing and sends nothing.
+`curves_and_weights.py` takes learning curves and alignments from what each run left behind. `small_json.py` writes tables
+as small JSON. The page puts `page.html.j2`, `style.css` and `script/*.js` into one file. It loads nothing and sends nothing.
 """
 
 from __future__ import annotations

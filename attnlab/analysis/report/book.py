@@ -1,4 +1,4 @@
-"""From the store to the plain data of a report: no HTML here, and nothing that is not in the store or judged from it."""
+"""From the store to the plain data of a report. All of it is in the store or is judged from it; there is no HTML here."""
 
 from __future__ import annotations
 
@@ -13,33 +13,41 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attnlab
+from attnlab import __version__
+from attnlab.analysis.claims import check_claims
+from attnlab.analysis.compare import compare, pairwise
+from attnlab.analysis.report.curves_and_weights import Budget, Lookback, look_back
+from attnlab.analysis.summary import summarise, varied
 from attnlab.errors import AttnlabError
 from attnlab.kinds import PARTS
 from attnlab.plugins import active_options
 from attnlab.sweeps.columns import ROLES, components_of
-from attnlab.sweeps.experiment.read import Experiment, read
+from attnlab.sweeps.experiment.read import Experiment
+from attnlab.sweeps.experiment.stored import read_stored
 from attnlab.sweeps.frame import frame_of, metric_columns
 from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Linked, Store
+from attnlab.tables import duration
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from attnlab.analysis.report.curves_and_weights import Lookback
 
 __all__ = ["Book", "Chapter", "Comparison", "Failure", "collect"]
 
 COMPARED = (*PARTS, "mechanism", "model")
 TRACEBACK_LIMIT = 20_000  # characters
-RUNS_NAMED = 12  # of a kind of failure
-PAIRS_OF = 40  # competitors, the most whose pairs are listed
-REFUSALS = (AttnlabError, ValueError, ArithmeticError)  # of one judgement, which is then said and the others go on
+RUNS_NAMED = 12  # for each kind of failure
+PAIRS_OF = 40  # pairs are listed for at most so many competitors
+REFUSALS = (
+    AttnlabError,
+    ValueError,
+    ArithmeticError,
+)  # one judgement may fail; the report says so and the others go on
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Runs that ended in the same way: a status and a reason, one traceback, and some of the runs."""
+    """Runs that ended in the same way: their status and reason, one traceback, and some of the runs."""
 
     status: str
     reason: str
@@ -50,7 +58,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `attnlab.compare` says of one axis, or why it says nothing; `pairs` is None where they are too many to list."""
+    """What `attnlab.compare` says of one axis, or why it says nothing. `pairs` is None if there are too many to list."""
 
     metric: str
     by: str
@@ -61,7 +69,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One experiment: what it asks, and what there is to answer it."""
+    """One experiment: its question, and the results that answer it."""
 
     name: str
     question: str
@@ -71,19 +79,19 @@ class Chapter:
     n_planned: int
     frame: pd.DataFrame
     metrics: Sequence[str]  # to show; the first ranks
-    points: Sequence[str]  # the columns in which the runs differ, but the seed and the test condition
+    points: Sequence[str]  # the axes in which the runs differ, without the test condition
     ranking: pd.DataFrame
     claims: pd.DataFrame | None
     claims_problem: str
     comparisons: Sequence[Comparison]
     failures: Sequence[Failure]
-    notes: Sequence[tuple[str, int]]  # what runs remarked, and how many
+    notes: Sequence[tuple[str, int]]  # the remarks of runs, and how many runs made each
     lookback: Lookback
-    plugin_files: Mapping[str, str] = field(default_factory=dict)  # run_id -> "--plugin FILE.py", of runs that need one
+    plugin_files: Mapping[str, str] = field(default_factory=dict)  # run_id -> "--plugin FILE.py", if a run needs one
 
     @property
     def statuses(self) -> dict[str, int]:
-        """How many runs ended how, `ok` first."""
+        """How many runs have each status, `ok` first."""
         found = Counter(map(str, self.frame.drop_duplicates("run_id")["status"]))
         return {"ok": found.pop("ok", 0), **{status: found[status] for status in sorted(found)}}
 
@@ -95,7 +103,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Book:
-    """All that a report says."""
+    """Everything that a report says."""
 
     store: str
     chapters: Sequence[Chapter]
@@ -105,21 +113,19 @@ class Book:
 
 
 def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Book:
-    """What the store holds, judged and ready to be written down.
+    """Collect what the store holds, and judge it.
 
     Parameters
     ----------
     store : path
     experiment : str or None
-        The name of one experiment; None for all, and for runs that none plans any longer.
+        The name of one experiment. None is all of them, and the runs that no experiment plans any longer.
 
     Raises
     ------
     StoreError, UnknownName
         When there is no such store or experiment, or a row is damaged.
     """
-    from attnlab.analysis.report.curves_and_weights import Budget
-
     with Store(store, create=False) as opened:
         linked = {entry.key: entry for entry in opened.experiments()}
         records: dict[str, list[tuple[str, Run, Result]]] = {
@@ -142,9 +148,6 @@ def _chapter(
     budget: Any,
     given: Sequence[str],
 ) -> Chapter:
-    from attnlab.analysis.report.curves_and_weights import look_back
-    from attnlab.analysis.summary import summarise, varied
-
     frame = frame_of(records)
     experiment, problem = _experiment(linked)
     if experiment is not None:
@@ -152,7 +155,7 @@ def _chapter(
     measured = [m for m in metric_columns(frame) if frame[m].notna().any()]
     metrics = [m for m in (experiment.metrics if experiment else ()) if m in measured]
     metrics = metrics or sorted(measured, key=lambda m: m != "alignment_accuracy")[:6]
-    points = _telling(frame, [c for c in varied(frame) if c != "test"]) if len(frame) else []
+    points = [c for c in varied(frame) if c != "test"]
     ranking = summarise(frame, metrics) if len(frame) and metrics else frame.iloc[:0, :0]
     claims, problem = _claims(frame, experiment, problem)
     files = {run.run_id: needed for _, run, result in records if (needed := _plugin_files(run, result, given))}
@@ -166,7 +169,7 @@ def _chapter(
         frame=frame,
         metrics=metrics,
         points=points,
-        ranking=ranking.drop(columns=[c for c in ranking.columns if "." in c and c not in points]),
+        ranking=ranking,
         claims=claims,
         claims_problem=problem,
         comparisons=_comparisons(frame, metrics[:1]),
@@ -178,7 +181,7 @@ def _chapter(
 
 
 def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
-    """What the command of a run needs of plugin files that were not given; the store knows their names, not their places."""
+    """The `--plugin` options that the command of a run lacks. The store knows the names of plugin files, not the folders."""
     versions = result.versions or _versions(run)
     known = {Path(file).stem for file in given}
     needed = [name for name, version in versions.items() if version == "file" and name not in known]
@@ -186,7 +189,7 @@ def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
 
 
 def _versions(run: Run) -> dict[str, str]:
-    """The plugins of a run that was killed before it could tell; what is not installed was a file."""
+    """The plugins of a run that was killed before it could tell. A plugin that is not installed was a file."""
     names = [name for role in ROLES for _, _, name, _ in components_of(role, run.spec[role])]
     found = {}
     for distribution in {name.rpartition(":")[0] for name in names} - {""}:
@@ -198,29 +201,18 @@ def _versions(run: Run) -> dict[str, str]:
 
 
 def _experiment(linked: Linked | None) -> tuple[Experiment | None, str]:
-    """The experiment that a store's text describes, or why it cannot be read here."""
+    """The experiment that was swept, or why its text cannot be read here."""
     if linked is None:
         return None, ""
-    from ruamel.yaml import YAML, YAMLError
-
     try:
-        if linked.path and os.path.exists(linked.path):
-            found = read(linked.path)
-            if found.text == linked.text:
-                return found, ""
-        written = YAML(typ="safe", pure=True).load(linked.text)
-        if isinstance(written, dict):  # any other text would be taken for the name of a file
-            return read(written), ""
-    except (AttnlabError, YAMLError) as error:
+        return read_stored(linked), ""
+    except AttnlabError as error:
         return None, f"its text cannot be read here: {error}"
-    return None, "its text in the store is no experiment"
 
 
 def _claims(frame: pd.DataFrame, experiment: Experiment | None, problem: str) -> tuple[pd.DataFrame | None, str]:
     if experiment is None or not experiment.claims:
         return None, problem
-    from attnlab.analysis.claims import check_claims
-
     try:
         return check_claims(frame, experiment), ""
     except REFUSALS as error:
@@ -228,33 +220,18 @@ def _claims(frame: pd.DataFrame, experiment: Experiment | None, problem: str) ->
 
 
 def _said(error: BaseException) -> str:
-    """An error in words: attnlab's own are sentences, others need their name."""
+    """An error in words. An error of attnlab is a sentence; any other needs the name of its class."""
     return str(error) if isinstance(error, AttnlabError) else f"{type(error).__name__}: {error}"
 
 
-def _telling(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Those of the columns that say more than the part whose setting they are."""
-    kept = []
-    for column in columns:
-        part = column.rpartition(".")[0]
-        if part in frame.columns:
-            shown = frame[column].map(repr)
-            if shown.groupby(frame[part].map(repr)).nunique().max() == 1 and part in columns:
-                continue
-        kept.append(column)
-    return kept
-
-
 def _comparisons(frame: pd.DataFrame, metrics: Sequence[str]) -> list[Comparison]:
-    """Each axis of the mechanism that varies, by the first metric."""
-    from attnlab.analysis.compare import pairwise
-
+    """The comparison of each axis of the mechanism that varies, on the metrics."""
     found = []
     for metric in metrics:
         for by in COMPARED:
             if by in frame and frame[by].dropna().nunique() > 1:
                 try:
-                    table = attnlab.compare(frame, metric, by)
+                    table = compare(frame, metric, by)
                     pairs = pairwise(frame, metric, by, tidy=True) if len(table) <= PAIRS_OF else None
                     found.append(Comparison(metric, by, table, pairs, str(table.attrs["conclusion"])))
                 except REFUSALS as error:
@@ -280,7 +257,7 @@ def _failures(records: Iterable[tuple[str, Run, Result]], files: Mapping[str, st
 
 
 def _environment(records: Sequence[tuple[str, Run, Result]]) -> list[tuple[str, str]]:
-    """What the runs were made with: each version, and how many runs where there is more than one."""
+    """What the runs were made with: each version, with the number of runs if there are several versions."""
     unique = {run.run_id: result for _, run, result in records}.values()
     names = dict.fromkeys(name for result in unique for name in result.versions)
     facts = [(name, [r.versions[name] for r in unique if name in r.versions]) for name in names]
@@ -290,8 +267,8 @@ def _environment(records: Sequence[tuple[str, Run, Result]]) -> list[tuple[str, 
     started = sorted(r.started_at for r in unique if r.started_at)
     if started:
         rows.append(("started", started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"))
-    rows.append(("time in runs", _duration(sum(r.seconds for r in unique))))
-    rows.append(("report written by", f"attnlab {attnlab.__version__}, Python {platform.python_version()}"))
+    rows.append(("time in runs", duration(sum(r.seconds for r in unique))))
+    rows.append(("report written by", f"attnlab {__version__}, Python {platform.python_version()}"))
     return [(name, value) for name, value in rows if value]
 
 
@@ -299,11 +276,3 @@ def _counted(counts: Mapping[str, int]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{value} ({n} runs)" for value, n in counts.items())
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -1,6 +1,6 @@
 """What runs left behind, for the page: learning curves, and the weights of a few examples beside the true links.
 
-A report is bounded whatever the store holds: so many runs are read, so much is kept; what was left out is counted.
+The size of a report is bounded: so many runs are read and so much is kept. The report counts what was left out.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "Lookback", "look_back"]
 
-RUNS_READ = 1500  # of the whole report
-CURVE_NUMBERS = 60_000  # of the whole report
-CURVE_POINTS = 48  # of one curve
-WEIGHT_BYTES = 2_400_000  # of base64, of the whole report
-EXAMPLES, QUERIES, CELLS = 3, 64, 4096  # of one condition; of one example
+RUNS_READ = 1500  # in the whole report
+CURVE_NUMBERS = 60_000  # in the whole report
+CURVE_POINTS = 48  # in one curve
+WEIGHT_BYTES = 2_400_000  # of base64, in the whole report
+EXAMPLES, QUERIES, CELLS = 3, 64, 4096  # in one test condition; in one example
 
 
 @dataclass
 class Budget:
-    """What each of so many experiments may use; what one leaves, the next ones may have."""
+    """What the remaining experiments may use together. If one uses less than its share, the next ones may use more."""
 
     chapters: int
     runs: int = RUNS_READ
@@ -50,7 +50,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Lookback:
-    """Plain data for the page; `row` is a place in the experiment's table of runs.
+    """Plain data for the page. `row` is a row in the experiment's table of runs.
 
     curves : one for each point of the grid and series: {"row", "series", "seeds", "x", "mean", "low", "high"}
     alignments : {"row", "shape" (n, q, k), "w" and "gold" and "mask" (places in `pool`, or None), "whole" (q, k before it
@@ -65,7 +65,7 @@ class Lookback:
 
 
 def look_back(frame: pd.DataFrame, points: Sequence[str], opened: Store, budget: Budget) -> Lookback:
-    """The curves of each point of the grid, over its seeds, and the alignments of its first seed.
+    """The curves of each point of the grid over its seeds, and the alignments of its first seed.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def look_back(frame: pd.DataFrame, points: Sequence[str], opened: Store, budget:
     points : the columns in which the runs differ
     opened : Store
     budget : Budget
-        What is used is taken off.
+        It is reduced by what is used.
     """
     share, book = budget.share(), _Pages()
     groups = _groups(frame, points)
@@ -102,7 +102,7 @@ def look_back(frame: pd.DataFrame, points: Sequence[str], opened: Store, budget:
 
 
 def _groups(frame: pd.DataFrame, points: Sequence[str]) -> list[list[list[int]]]:
-    """For each point of the grid its successful runs, and for each of these its rows, in the order of the table."""
+    """The successful runs of each point of the grid, and the rows of each run, in the order of the table."""
     found: dict[tuple[str, ...], dict[str, list[int]]] = {}
     keys = zip(*(frame[c].map(repr) for c in points), strict=True) if points else iter([()] * len(frame))
     wanted = zip(keys, frame["run_id"], frame["status"], strict=True)
@@ -113,7 +113,7 @@ def _groups(frame: pd.DataFrame, points: Sequence[str]) -> list[list[list[int]]]
 
 
 def _arrays(opened: Store, run_id: str, weights: bool) -> Mapping[str, np.ndarray[Any, Any]]:
-    """The curves of one run, and its alignments if they are wanted; what was learned stays unread."""
+    """The curves of one run, and its alignments if they are wanted. The learned arrays are not read."""
     _, result = opened.load_run(run_id)
     if not result.artifacts:
         return {}
@@ -123,7 +123,7 @@ def _arrays(opened: Store, run_id: str, weights: bool) -> Mapping[str, np.ndarra
 
 
 class _Pages:
-    """What has been kept so far, and how much of it."""
+    """What has been kept so far, and how much it is."""
 
     def __init__(self) -> None:
         self.curves: list[dict[str, Any]] = []
@@ -154,7 +154,7 @@ class _Pages:
             self.alignments.append({"row": row, **shared, **{_KEPT[name]: place for name, place in places.items()}})
 
     def _place(self, array: Any) -> int:
-        """Where an array is in the pool; one that is there already is not put in again."""
+        """The place of an array in the pool. An array that is there already is not added again."""
         text = halves(array)
         if text not in self.pool:
             self.pool[text] = len(self.pool)
@@ -166,7 +166,7 @@ _KEPT = {"W": "w", "gold": "gold", "mask": "mask"}
 
 
 def _cut(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any] | None:
-    """The weights of the first examples with their gold, mask and tokens, no larger than a page can show."""
+    """The weights of the first examples with gold, mask and tokens, cut to what a page can show."""
     W = arrays.get(f"{prefix}.W")
     if W is None or W.ndim != 3 or 0 in W.shape:
         return None
@@ -199,9 +199,9 @@ def _series(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[tuple
 
 
 def _summary(curves: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """Mean, least and greatest over the seeds at each step; a long curve is averaged in bins of steps first.
+    """Mean, least and greatest over the seeds at each step. A long curve is averaged in bins of steps first.
 
-    Of seeds that stopped early the others go on.
+    After a seed has stopped early, the numbers are those of the other seeds.
     """
     longest = max((x for x, _ in curves), key=len)
     values = np.full((len(curves), len(longest)), np.nan)
@@ -220,7 +220,7 @@ def _summary(curves: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _means(values: Any) -> Any:
-    """The mean of each row, of what is there; NaN where nothing is."""
+    """The mean of the finite values of each row; NaN if there is none."""
     there = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(there, values, 0.0).sum(axis=-1) / there.sum(axis=-1)

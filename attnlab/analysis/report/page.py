@@ -1,10 +1,9 @@
-"""From plain data to one HTML file. Whatever a user, a plugin or a file has said is text here, never markup."""
+"""From plain data to one HTML file. The words of a user, a plugin or a file are text here, never markup."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import os
 import shlex
 from collections import Counter
@@ -16,6 +15,7 @@ from markupsafe import Markup
 
 from attnlab.analysis.report.small_json import plain, script_json, table
 from attnlab.analysis.summary import direction_of
+from attnlab.analysis.verdicts import Region, drawn_range
 from attnlab.errors import SettingError
 from attnlab.sweeps.frame import AXES, DEFAULT_STORE, FIRST, metric_columns
 from attnlab.tables import shown
@@ -30,7 +30,7 @@ __all__ = ["check_output", "page", "write_report"]
 HERE = Path(__file__).parent
 SCRIPTS = ("base", "search", "table", "charts", "comparison", "explorer", "main")
 MARK = '<meta name="generator" content="attnlab">'
-HEAD = 4096  # bytes at the beginning of a report that have the mark
+HEAD = 4096  # the mark is in the first so many bytes of a report
 VERDICTS = {"supported": "●", "refuted": "✕", "undecided": "◇"}
 
 
@@ -43,15 +43,15 @@ def check_output(
     ----------
     path : path of the page
     force : bool
-        Replace a file, if it is a report; no other file is ever replaced.
+        Replace a file if it is a report. No other file is ever replaced.
     store : path or None
-        The store that the report is of, which the page must not replace.
+        The store of the report, which the page must not replace.
 
     Raises
     ------
     SettingError
-        When the path is the store, a file that exists and `force` is not given or it is no report, or a folder; or its own
-        folder does not exist or cannot be written to.
+        When the path is a folder or the store, when it exists and may not be replaced, or when its folder does not exist or
+        cannot be written to.
     """
     path = Path(path)
     try:
@@ -69,16 +69,16 @@ def check_output(
 
 
 def _check_replaced(path: Path, force: bool, store: str | os.PathLike[str] | None) -> None:
-    """Refuse to replace a file, unless it is a report and that is wished."""
+    """Refuse to replace a file, unless it is a report and `force` is given."""
     if store is not None and os.path.exists(store) and os.path.samefile(path, store):
-        raise SettingError(f"{path} is the store that the report is of, and is not overwritten; choose another name")
+        raise SettingError(f"{path} is the store of the report, and is not overwritten; choose another name")
     if not force:
-        raise SettingError(f"{path}: the file exists, and nothing is overwritten; choose another name, or say --force")
+        raise SettingError(f"{path}: the file exists, and nothing is overwritten; choose another name, or give --force")
     if path.is_file():
         with path.open("rb") as file:
             if MARK.encode() in file.read(HEAD):
                 return
-    raise SettingError(f"{path}: --force replaces only a report of attnlab, and this is none; choose another name")
+    raise SettingError(f"{path} is no report of attnlab, and --force replaces nothing else; choose another name")
 
 
 def _unwritable(path: Path, error: OSError) -> SettingError:
@@ -95,7 +95,7 @@ def write_report(book: Book, path: str | os.PathLike[str], force: bool = False) 
     """
     path = check_output(path, force, book.store)
     content = page(book).encode("utf-8", "backslashreplace")
-    target = path.resolve()  # a link goes on pointing to what it points to
+    target = path.resolve()  # a link stays a link
     partial = target.with_name(f".report.{os.getpid()}.partial")
     try:
         try:
@@ -115,8 +115,8 @@ def page(book: Book) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"shown": _number, "glyphs": VERDICTS, "tally": _tally, "forest": _forest, "small": _small}
-    environment.globals["pairs_command"] = _pairs_command
+    environment.globals |= {"shown": _cell, "glyphs": VERDICTS, "tally": _tally, "forest": _forest, "small": _small}
+    environment.globals |= {"claimed": _claimed, "pairs_command": _pairs_command}
     style = (HERE / "style.css").read_text("utf-8")
     return environment.get_template("page.html.j2").render(
         book=book,
@@ -125,23 +125,23 @@ def page(book: Book) -> str:
         script=Markup(script),
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
-        data=Markup(script_json(_data(book))),  # escaped for where it stands
+        data=Markup(script_json(_data(book))),  # escaped for a script element
         suffix=_suffix(book),
     )
 
 
 def _hash(text: str) -> str:
-    """What a content security policy says of the one script or style that may be used."""
+    """The source expression of a content security policy that allows this one script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _suffix(book: Book) -> str:
-    """What every command needs after the run, to find the store and the plugin files that were given."""
+    """The options that every command needs to find the store and the plugin files."""
     store = "" if book.store == DEFAULT_STORE else f" --store {shlex.quote(book.store)}"
     return store + "".join(f" --plugin {shlex.quote(file)}" for file in book.given_files)
 
 
-# -- what the script works on -----------------------------------------------------------------------------------------
+# -- the data of the script -------------------------------------------------------------------------------------------
 def _data(book: Book) -> dict[str, Any]:
     return {"suffix": _suffix(book), "chapters": [_chapter(chapter) for chapter in book.chapters]}
 
@@ -183,59 +183,56 @@ def _comparison(comparison: Comparison) -> dict[str, Any] | None:
     }
 
 
-# -- what the template asks -------------------------------------------------------------------------------------------
+# -- functions of the template ----------------------------------------------------------------------------------------
 def _tally(chapter: Chapter) -> list[tuple[str, int]]:
-    """The verdicts of an experiment's claims, with their numbers."""
+    """How many claims of an experiment have each verdict."""
     counts = Counter(chapter.claims["verdict"]) if chapter.claims is not None else Counter[str]()
     return [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
 
 
-def _number(value: Any) -> str:
-    """A cell as `shown` has it, with a true minus."""
+def _cell(value: Any) -> str:
+    """A cell as `shown` writes it, with a true minus sign before a number."""
     text = shown(value)
     return text if isinstance(value, str) else text.replace("-", "\N{MINUS SIGN}")
 
 
+def _claimed(claim: dict[str, Any]) -> str:
+    """What a claim says of its effect, in a few words."""
+    return str(Region.of(claim)).replace("-", "\N{MINUS SIGN}")
+
+
 def _small(frame: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[list[tuple[str, bool]]]]:
-    """Head and cells of a small table, each with whether it is a number; empty columns, and reasons in words, are left out."""
+    """Head and cells of a small table, each with whether it is a number. Empty columns and reasons are left out."""
     kept = [c for c in frame.columns if c != "reason" and frame[c].notna().any()]
     numbers = [frame[c].dtype.kind in "fiu" for c in kept]
     rows = frame[kept].itertuples(index=False, name=None)
     head = [(str(c), number) for c, number in zip(kept, numbers, strict=True)]
-    return head, [[(_number(v), number) for v, number in zip(row, numbers, strict=True)] for row in rows]
+    return head, [[(_cell(v), number) for v, number in zip(row, numbers, strict=True)] for row in rows]
 
 
 def _pairs_command(book: Book, chapter: Chapter, comparison: Comparison) -> str:
-    """The command that lists each competitor with each."""
+    """The command that compares every competitor with every other."""
     which = ["--experiment", chapter.name] if chapter.name else []
     words = ["attnlab", "compare", comparison.metric, "--by", comparison.by, "--pairs", *which, "--format", "csv"]
     return shlex.join(words + ([] if book.store == DEFAULT_STORE else ["--store", book.store]))
 
 
 def _forest(claim: dict[str, Any]) -> dict[str, Any] | None:
-    """Where effect, interval and bounds of a claim stand on a scale of 0 to 100; None where there is no effect."""
-    finite = {name: float(claim[name]) for name in ("effect", "low", "high") if math.isfinite(claim[name])}
-    if "effect" not in finite:
+    """The places of a claim's effect, interval and bounds on an axis from 0 to 100; None if it has no effect."""
+    effect, low, high = (float(claim[name]) for name in ("effect", "low", "high"))
+    if effect != effect:
         return None
-    bounds = []
-    if claim["form"] == "better":
-        bounds = [float(claim["by"])]
-    elif claim["form"] == "equal":
-        bounds = [-float(claim["within"]), float(claim["within"])]
-    else:
-        bounds = [float(claim[name]) for name in ("at_least", "at_most") if math.isfinite(claim[name])]
-    difference = claim["form"] in ("better", "equal", "correlation")
-    marks = [*finite.values(), *bounds, *([0.0] if difference else [])]
-    low, high = min(marks), max(marks)
-    room = (high - low) or max(abs(high), 1.0)
+    bounds = Region.of(claim).bounds
+    is_difference = claim["form"] in ("better", "equal", "correlation")
+    left, right = drawn_range([effect, low, high, *bounds, *([0.0] if is_difference else [])])
 
     def place(value: float) -> float:
-        return round(8 + 84 * (value - low) / room, 2)
+        return round(100 * (value - left) / (right - left), 2)
 
     return {
-        "effect": place(finite["effect"]),
-        "low": place(finite.get("low", finite["effect"])),
-        "high": place(finite.get("high", finite["effect"])),
+        "effect": place(effect),
+        "low": place(low if low == low else effect),
+        "high": place(high if high == high else effect),
         "bounds": [(place(b), plain(b)) for b in bounds],
-        "zero": place(0.0) if difference else None,
+        "zero": place(0.0) if is_difference else None,
     }

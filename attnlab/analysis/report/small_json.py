@@ -18,9 +18,9 @@ DIGITS = 6  # significant, of every number on the page
 
 
 def plain(value: Any, digits: int = DIGITS) -> Any:
-    """A cell as JSON has it: text, a rounded number, True or False, or None for what is not there.
+    """A cell for JSON: text, a rounded number, True or False, or None if it is missing.
 
-    Infinity becomes the word "Infinity" or "-Infinity", which the script reads back.
+    Infinity becomes the word "Infinity" or "-Infinity", which the script turns back into a number.
     """
     if value is None or isinstance(value, (bool, np.bool_)):
         return None if value is None else bool(value)
@@ -45,7 +45,7 @@ def table(frame: pd.DataFrame) -> dict[str, Any]:
     -------
     dict
         `n`, and `columns`: for each name either `{"all": value}`, or `{"levels": [...], "codes": [...]}`, or
-        `{"values": [...]}`, whichever is small.
+        `{"values": [...]}`, whichever is smaller.
     """
     columns = {}
     for name in frame.columns:
@@ -63,15 +63,17 @@ def table(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def halves(array: Any) -> str:
-    """Numbers in half precision (three digits, an exact zero), little-endian, as base64."""
+    """Numbers in half precision (three digits; zero stays exact), little-endian, as base64."""
     largest = float(np.finfo(np.float16).max)
     clipped = np.clip(np.asarray(array, dtype=np.float64), -largest, largest)
     tiny = float(np.finfo(np.float16).smallest_subnormal)
-    clipped = np.where((clipped != 0) & (np.abs(clipped) < tiny), np.copysign(tiny, clipped), clipped)  # not quite zero
+    clipped = np.where(
+        (clipped != 0) & (np.abs(clipped) < tiny), np.copysign(tiny, clipped), clipped
+    )  # not rounded to zero
     return base64.b64encode(clipped.astype("<f2").tobytes()).decode("ascii")
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand in a script element, whatever text is in it: no <, > or & and ASCII only."""
+    """JSON that is safe in a script element with any text in it: ASCII only, without <, > and &."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -155,8 +155,8 @@ def _count(choices: tuple[Choice, ...]) -> int:
     return sum(choice.count for choice in choices)
 
 
-def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
-    """Read an experiment from a YAML file, or from a mapping of the same form.
+def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Experiment:
+    """Read an experiment from a YAML file, from a mapping of the same form, or from a document of either.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
         With one line for each problem: `file:line:column: what was given, what is allowed`. For a mapping the dotted path
         stands in place of line and column.
     """
-    document = Document(source)
+    document = source if isinstance(source, Document) else Document(source)
     layout = _layout(document)
     inputs = Inputs(document.path.parent if document.path else Path())
     written = {key: field.default for key, field in Layout.model_fields.items() if not field.is_required()}

@@ -49,6 +49,8 @@ class Document:
     ----------
     source : path or mapping
         What to read. In a file a problem is shown at `file:line:column`; in a mapping at its dotted path.
+    text : str or None
+        What the file said, for a file that need not be there any more; None reads it.
 
     Raises
     ------
@@ -56,7 +58,7 @@ class Document:
         When it cannot be read at all. Problems in what was read are collected by `problem` and raised by `refuse`.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | Mapping[str, Any]) -> None:
+    def __init__(self, source: str | os.PathLike[str] | Mapping[str, Any], text: str | None = None) -> None:
         self.value: Any = None
         self.text = ""
         self.path: Path | None = None
@@ -71,7 +73,9 @@ class Document:
         elif isinstance(source, (str, os.PathLike)):
             self.name = " ".join(os.fspath(source).split())
             self.path = Path(source)
-            self.text = self._read(self.path)
+            if text is not None:
+                self.name += " (as swept)"
+            self.text = self._read(self.path) if text is None else text
             self.value = _Nodes(self).value()
             self.refuse()
         else:

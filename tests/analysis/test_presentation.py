@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attnlab
-from attnlab.analysis.exports import latex_table, markdown_table, telling
+from attnlab.analysis.presentation import latex_table, markdown_table
+from attnlab.analysis.summary import telling
 from attnlab.cli import _status
 
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
