@@ -129,7 +129,11 @@ def cli() -> None:
     "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes; one a processor if left out."
 )
 @store_option
-@click.option("--executor", metavar="NAME", help="Where runs happen: local (the default where it can be used), serial, dask, or a plugin's.")
+@click.option(
+    "--executor",
+    metavar="NAME",
+    help="Where runs happen: local (the default where it can be used), serial, dask, or a plugin's.",
+)
 @rerun_option
 @click.option("--time", "time_limit", metavar="60s", help="The most a run may take.")
 @click.option("--memory", "memory_limit", metavar="2GiB", help="The most memory a run may take.")

@@ -120,7 +120,9 @@ class LocalExecutor(Executor):
         lacking = _lacking(_NEEDED) + (_lacking(_NEEDED_ON_LINUX) if sys.platform == "linux" else [])
         if sys.platform in ("emscripten", "wasi"):
             lacking.insert(0, "processes")
-        return f"worker processes need what this platform ({sys.platform}) lacks: {', '.join(lacking)}" if lacking else ""
+        return (
+            f"worker processes need what this platform ({sys.platform}) lacks: {', '.join(lacking)}" if lacking else ""
+        )
 
     # -- the interface ------------------------------------------------------------------------------------------------
     def submit(self, run: Run) -> None:
