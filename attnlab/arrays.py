@@ -166,7 +166,8 @@ class _NumpyNamespace:
         return x[(slice(None),) * _one_axis("take", x, axis) + (indices,)]
 
     def argsort(self, x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
-        plain, kind = detach(x), "stable" if stable else None
+        plain = detach(x)
+        kind: Any = "stable" if stable else None
         if not descending:
             return np.argsort(plain, axis=axis, kind=kind)
         # the other way round: equal elements keep their order, and no dtype needs a negative

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OtherNamespace", "detached", "library_of", "on_the_host", "other_namespace"]
+__all__ = ["OtherNamespace", "detached", "is_traced", "library_of", "on_the_host", "other_namespace"]
 
 _CREATE = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
@@ -33,6 +33,15 @@ def detached(x: Any) -> Any:
 
         return stop_gradient(x)
     return x
+
+
+def is_traced(x: Any) -> bool:
+    """Whether it is an array of JAX's that has no numbers yet, inside `jit`."""
+    if library_of(x) != "jax":
+        return False
+    from jax.core import Tracer
+
+    return isinstance(x, Tracer)
 
 
 def on_the_host(x: Any) -> np.ndarray[Any, Any]:

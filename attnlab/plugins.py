@@ -179,8 +179,8 @@ class Plugins:
         for name, value in inspect.getmembers(plugin.module, inspect.isroutine):
             if not name.startswith("attnlab_"):
                 continue
-            marked = hasattr(value, "attnlab_impl")
-            hook = (value.attnlab_impl["specname"] or name) if marked else name
+            marked: Any = getattr(value, "attnlab_impl", None)
+            hook = marked["specname"] or name if marked else name
             if marked and hook not in self.hooks:
                 plugin.broken(f"unknown hook {hook!r}{did_you_mean(hook, self.hooks)}")
             elif name in self.hooks and not marked:
