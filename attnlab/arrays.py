@@ -4,7 +4,8 @@ For NumPy arrays the answer is a thin namespace over `autograd.numpy`. It carrie
 autograd lacks or gets wrong: functions without a gradient (`matrix_transpose`, `vecdot`, `take_along_axis`,
 `cumulative_sum`, `flip`, `sort` along an axis, `clip(min=)`, ...), a wrong one (`where` under broadcasting,
 `var(correction=)`), float32 that becomes float64 on the way back (`where`, `max`, `mean`, `maximum`), and a gradient that
-overflows (`tanh`). For other libraries' arrays it is their array API namespace, with the same additions.
+overflows (`tanh`) or is not there (`abs` of infinity, `std` of equal numbers). For other libraries' arrays it is their array API namespace, with the same
+additions and the same meaning (`attnlab.libraries`).
 
 The additions beyond the array API are `softmax`, `logsumexp`, `sigmoid`, `erf` and `softplus`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from typing import Any
 
 import autograd.numpy as anp
@@ -21,6 +23,7 @@ from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, getval, isbox
 
 from attnlab import gradients
+from attnlab.libraries import detached, library_of, on_the_host, other_namespace
 from attnlab.shapes import as_array
 
 __all__ = ["as_float", "detach", "namespace", "to_numpy"]
@@ -53,9 +56,30 @@ class _Linalg:
     def outer(x: Any, y: Any) -> Any:
         return x[:, None] * y[None, :]
 
+    tensordot = staticmethod(anp.tensordot)
+
     @staticmethod
     def matrix_transpose(x: Any) -> Any:
         return anp.swapaxes(x, -1, -2)
+
+
+def _count(x: Any, axis: Any) -> int:
+    """How many numbers are summed up over an axis, or several, or all (None)."""
+    shape = np.shape(detach(x))
+    if axis is None:
+        return math.prod(shape)
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    return math.prod(shape[operator.index(a)] for a in axes)
+
+
+def _one_axis(function: str, x: Any, axis: Any) -> int:
+    """The axis counted from the front; None is the only one."""
+    if axis is None and x.ndim != 1:
+        raise ValueError(f"{function} needs an axis for an array of {x.ndim} dimensions")
+    axis = 0 if axis is None else operator.index(axis)
+    if not -x.ndim <= axis < x.ndim:
+        raise np.exceptions.AxisError(axis, x.ndim)
+    return axis % x.ndim
 
 
 class _NumpyNamespace:
@@ -74,10 +98,12 @@ class _NumpyNamespace:
     softmax = staticmethod(gradients.softmax)
     logsumexp = staticmethod(gradients.logsumexp)
     flip = staticmethod(gradients.flip)
+    abs = absolute = staticmethod(gradients.absolute)
+    log2, log10, exp2 = staticmethod(gradients.log2), staticmethod(gradients.log10), staticmethod(gradients.exp2)
     broadcast_to = staticmethod(gradients.broadcast_to)
     vecdot = staticmethod(_Linalg.vecdot)
     matrix_transpose = staticmethod(_Linalg.matrix_transpose)
-    concat, permute_dims, pow = staticmethod(anp.concatenate), staticmethod(anp.transpose), staticmethod(anp.power)
+    permute_dims, pow = staticmethod(anp.transpose), staticmethod(anp.power)
     acos, asin, atan = staticmethod(anp.arccos), staticmethod(anp.arcsin), staticmethod(anp.arctan)
     acosh, asinh, atanh = staticmethod(anp.arccosh), staticmethod(anp.arcsinh), staticmethod(anp.arctanh)
     atan2 = staticmethod(anp.arctan2)
@@ -98,26 +124,38 @@ class _NumpyNamespace:
 
     @staticmethod
     def mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-        axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-        return anp.sum(x, axis=axis, keepdims=keepdims) / math.prod(x.shape[a] for a in axes)
+        return anp.sum(x, axis=axis, keepdims=keepdims) / _count(x, axis)
 
     def var(self, x: Any, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
-        axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         away = x - self.mean(x, axis=axis, keepdims=True)
-        count = math.prod(x.shape[a] for a in axes)
-        return anp.sum(away * away, axis=axis, keepdims=keepdims) / (count - correction)
+        return anp.sum(away * away, axis=axis, keepdims=keepdims) / max(_count(x, axis) - correction, 0.0)
 
     def std(self, x: Any, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
-        return anp.sqrt(self.var(x, axis=axis, correction=correction, keepdims=keepdims))
+        # as a norm, whose gradient is 0 where nothing varies
+        away = x - self.mean(x, axis=axis, keepdims=True)
+        return gradients.norm(away, axis, keepdims) / math.sqrt(max(_count(x, axis) - correction, 0.0))
 
-    def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:
-        # a gradient of one inside the range and on its borders, zero outside
-        plain = getval(x)
-        if min is not None:  # asked this way round, NaN stays NaN
-            x = gradients.where(plain < getval(min), min * anp.ones_like(plain), x)
+    @staticmethod
+    def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
+        # a gradient of one inside the range and on its borders, zero outside; NaN stays NaN
+        if min is not None:
+            plain, least = detach(x), detach(min)
+            x = gradients.where((plain >= least) | (plain != plain), x, min * anp.ones_like(plain))
         if max is not None:
-            x = gradients.where(plain > getval(max), max * anp.ones_like(plain), x)
+            plain, most = detach(x), detach(max)
+            x = gradients.where((plain <= most) | (plain != plain), x, max * anp.ones_like(plain))
         return x
+
+    @staticmethod
+    def concat(arrays: Any, /, *, axis: int | None = 0) -> Any:
+        if axis is None:
+            return anp.concatenate([anp.reshape(x, (-1,)) for x in arrays])
+        return anp.concatenate(arrays, axis=operator.index(axis))
+
+    @staticmethod
+    def broadcast_arrays(*arrays: Any) -> list[Any]:
+        shape = np.broadcast_shapes(*(np.shape(detach(x)) for x in arrays))
+        return [gradients.broadcast_to(x, shape) for x in arrays]
 
     @staticmethod
     def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
@@ -125,27 +163,35 @@ class _NumpyNamespace:
 
     @staticmethod
     def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
-        axis = 0 if axis is None else axis
-        return x[(slice(None),) * (axis % x.ndim) + (indices,)]
+        return x[(slice(None),) * _one_axis("take", x, axis) + (indices,)]
 
     def argsort(self, x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
-        plain = getval(x)
-        return np.argsort(-plain if descending else plain, axis=axis, kind="stable" if stable else None)
+        plain = detach(x)
+        kind: Any = "stable" if stable else None
+        if not descending:
+            return np.argsort(plain, axis=axis, kind=kind)
+        # the other way round: equal elements keep their order, and no dtype needs a negative
+        order = np.argsort(np.flip(plain, axis), axis=axis, kind=kind)
+        return plain.shape[axis] - 1 - np.flip(order, axis)
 
     def sort(self, x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
         return gradients.take_along_axis(x, self.argsort(x, axis=axis, descending=descending, stable=stable), axis)
 
-    def cumulative_sum(self, x: Any, /, *, axis: int = -1, include_initial: bool = False) -> Any:
+    def cumulative_sum(self, x: Any, /, *, axis: int | None = None, include_initial: bool = False) -> Any:
+        axis = _one_axis("cumulative_sum", x, axis)
         total = gradients.cumulative_sum(x, axis)
         return self._with_initial(total, axis, 0) if include_initial else total
 
-    def cumulative_prod(self, x: Any, /, *, axis: int = -1, include_initial: bool = False) -> Any:
-        # a plain product of slices: right at zeros, where exp(cumsum(log)) is not
-        parts = self.unstack(x, axis=axis)
-        products = list(parts[:1])
-        for part in parts[1:]:
-            products.append(products[-1] * part)
-        total = anp.stack(products, axis=axis) if products else x
+    def cumulative_prod(self, x: Any, /, *, axis: int | None = None, include_initial: bool = False) -> Any:
+        axis = _one_axis("cumulative_prod", x, axis)
+        if x.dtype.kind not in "fc":
+            total = np.cumprod(x, axis=axis)
+        else:  # a plain product of slices: right at zeros, where exp(cumsum(log)) is not
+            parts = self.unstack(x, axis=axis)
+            products = list(parts[:1])
+            for part in parts[1:]:
+                products.append(products[-1] * part)
+            total = anp.stack(products, axis=axis) if products else x
         return self._with_initial(total, axis, 1) if include_initial else total
 
     @staticmethod
@@ -156,7 +202,8 @@ class _NumpyNamespace:
 
     @staticmethod
     def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
-        lead = (slice(None),) * (axis % x.ndim)
+        axis = _one_axis("unstack", x, axis)
+        lead = (slice(None),) * axis
         return tuple(x[(*lead, i)] for i in range(x.shape[axis]))
 
     cumprod = cumulative_prod
@@ -190,70 +237,6 @@ _NUMPY = _NumpyNamespace()
 for _name in [name for name in dir(_NumpyNamespace) if not name.startswith("_")]:
     if hasattr(getattr(_NUMPY, _name), "fun"):
         setattr(_NUMPY, _name, _untraced(getattr(_NUMPY, _name)))
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# other libraries
-# --------------------------------------------------------------------------------------------------------------------
-_CREATE = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
-
-
-class _OtherNamespace:
-    """Another library's array API namespace, with the same additions; new arrays lie on `device`, if one is given."""
-
-    def __init__(self, base: Any, library: str, device: Any) -> None:
-        self._base = base
-        self._library = library
-        if device is not None:
-            for name in _CREATE:
-                setattr(self, name, functools.partial(getattr(base, name), device=device))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._base, name)
-
-    def __repr__(self) -> str:
-        return f"<attnlab's namespace of {self._library} arrays>"
-
-    def softmax(self, x: Any, axis: int = -1) -> Any:
-        e = self._base.exp(x - self._base.max(x, axis=axis, keepdims=True))
-        return e / self._base.sum(e, axis=axis, keepdims=True)
-
-    def logsumexp(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        xp = self._base
-        top = xp.max(x, axis=axis, keepdims=True)
-        total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
-        return total if keepdims else xp.squeeze(total, axis=tuple(range(x.ndim)) if axis is None else axis)
-
-    def softplus(self, x: Any) -> Any:
-        xp = self._base
-        return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
-
-    def sigmoid(self, x: Any) -> Any:
-        if self._library == "torch":
-            return self._base.special.expit(x)
-        if self._library == "jax":
-            from jax.nn import sigmoid
-
-            return sigmoid(x)
-        return (self._base.tanh(x / 2) + 1) / 2  # exact to 1e-16, not to the last digit of small values
-
-    def erf(self, x: Any) -> Any:
-        if self._library == "torch":
-            return self._base.special.erf(x)
-        if self._library == "jax":
-            from jax.scipy.special import erf
-
-            return erf(x)
-        raise NotImplementedError(f"erf is not in the array API, and attnlab does not know {self._library}'s")
-
-
-def _library(array: Any) -> str:
-    return type(array).__module__.partition(".")[0].removesuffix("lib")
-
-
-@functools.lru_cache(maxsize=16)
-def _other(base: Any, library: str, device: Any) -> _OtherNamespace:
-    return _OtherNamespace(base, library, device)
 
 
 def namespace(*arrays: Any) -> Any:
@@ -290,40 +273,31 @@ def namespace(*arrays: Any) -> Any:
                 f"namespace() takes arrays; got a {type(array).__name__}: convert it with numpy.asarray first"
             )
         else:
-            others.setdefault(_library(array), array)
+            others.setdefault(library_of(array), array)
     if not others:
         return _NUMPY
     if numpy_seen or len(others) > 1:
         names = sorted([*others, *(["numpy"] if numpy_seen else [])])
         raise TypeError(f"arrays of different libraries are mixed: {', '.join(names)}; convert them to one of these")
-    from array_api_compat import array_namespace
-
-    ((library, array),) = others.items()
-    # JAX puts new arrays where it computes; its arrays being traced have no device
-    return _other(array_namespace(array), library, array.device if library == "torch" else None)
+    ((_, array),) = others.items()
+    return other_namespace(array)
 
 
 def detach(x: Any) -> Any:
     """`x` without its gradient, in any namespace."""
-    if type(x) is np.ndarray or isinstance(x, (np.ndarray, np.generic, bool, int, float)):
+    if type(x) is np.ndarray or isinstance(x, (np.ndarray, np.generic, bool, int, float, list, tuple)):
         return x
     if isbox(x):
         while isbox(x):
             x = getval(x)
         return x
-    library = _library(x)
-    if library == "torch":
-        return x.detach()
-    if library == "jax":
-        from jax.lax import stop_gradient
-
-        return stop_gradient(x)
-    return x
+    return detached(x)
 
 
 def to_numpy(x: Any) -> np.ndarray[Any, Any]:
-    """`x` as a NumPy array, without its gradient."""
-    return np.asarray(detach(x))
+    """`x` as a NumPy array, without its gradient, wherever it lies."""
+    plain = detach(x)
+    return np.asarray(plain) if isinstance(plain, (np.ndarray, np.generic, list, tuple)) else on_the_host(plain)
 
 
 def as_float(x: Any, name: str) -> Any:

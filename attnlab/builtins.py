@@ -1,4 +1,4 @@
-"""attnlab's own plugin: one hook implementation a kind, as any other plugin has them."""
+"""attnlab's own plugin: one hook implementation a kind, and of executors one each, as any other plugin has them."""
 
 from __future__ import annotations
 
@@ -115,10 +115,23 @@ def attnlab_metrics() -> list[type]:
     ]
 
 
-@hookimpl
-def attnlab_executors() -> list[type]:
-    from attnlab.sweeps.executors.dask import DaskExecutor
-    from attnlab.sweeps.executors.local import LocalExecutor
+# One implementation an executor: what keeps one from being imported takes away no other.
+@hookimpl(specname="attnlab_executors")
+def attnlab_executors_serial() -> list[type]:
     from attnlab.sweeps.executors.serial import SerialExecutor
 
-    return [LocalExecutor, SerialExecutor, DaskExecutor]
+    return [SerialExecutor]
+
+
+@hookimpl(specname="attnlab_executors")
+def attnlab_executors_local() -> list[type]:
+    from attnlab.sweeps.executors.local import LocalExecutor
+
+    return [LocalExecutor]
+
+
+@hookimpl(specname="attnlab_executors")
+def attnlab_executors_dask() -> list[type]:
+    from attnlab.sweeps.executors.dask import DaskExecutor
+
+    return [DaskExecutor]

@@ -8,6 +8,7 @@ Each command imports what it needs, so that `attnlab --help` loads little.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import signal
 import sys
@@ -54,7 +55,8 @@ def main(args: Sequence[str] | None = None) -> None:
 def _status(args: Sequence[str] | None) -> int:
     from attnlab.errors import AttnlabError, ExperimentError, StoreError
 
-    signal.signal(signal.SIGTERM, _terminated)
+    with contextlib.suppress(ValueError):  # not in the main thread: who started it ends it
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         result = cli.main(args=args, prog_name="attnlab", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -131,7 +133,11 @@ def cli() -> None:
     help="Worker processes; one for each processor if left out.",
 )
 @store_option
-@click.option("--executor", metavar="NAME", help="Where runs happen: local (the default), serial, dask, or a plugin's.")
+@click.option(
+    "--executor",
+    metavar="NAME",
+    help="Where runs happen: local (the default where it can be used), serial, dask, or a plugin's.",
+)
 @rerun_option
 @click.option("--time", "time_limit", metavar="60s", help="The most a run may take.")
 @click.option("--memory", "memory_limit", metavar="2GiB", help="The most memory a run may take.")
@@ -165,7 +171,6 @@ def sweep(
     use_plugins(blocked, plugin_files)
     if dry_run:
         return _print_plan(files, store, rerun, only, limit, "table")
-    from attnlab.registry import Own
     from attnlab.sweeps.pipeline import Stopped, distinct
     from attnlab.sweeps.pipeline import sweep as run_sweep
 
@@ -174,7 +179,7 @@ def sweep(
         frame = run_sweep(
             *experiments,
             jobs=jobs,
-            executor=executor or Own("local"),
+            executor=executor,
             store=store,
             rerun=rerun,
             time_limit=time_limit,

@@ -17,11 +17,15 @@ from autograd.tracer import getval
 from scipy import special
 
 __all__ = [
+    "absolute",
     "astype",
     "broadcast_to",
     "cumulative_sum",
     "erf",
+    "exp2",
     "flip",
+    "log2",
+    "log10",
     "logsumexp",
     "maximum",
     "minimum",
@@ -108,15 +112,40 @@ defvjp(tanh, lambda ans, x: lambda g: g * (1 - ans * ans))
 sigmoid = primitive(special.expit)
 defvjp(sigmoid, lambda ans, x: lambda g: g * ans * (1 - ans))
 
-softplus = primitive(lambda x: np.logaddexp(x, np.zeros((), dtype=x.dtype)))
+
+def _floats(x: Any) -> Any:
+    """Integers and booleans as float64, which their own NumPy functions may give less of."""
+    x = np.asarray(x)
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+@primitive
+def softplus(x: Any) -> Any:
+    x = _floats(x)
+    return np.logaddexp(x, np.zeros((), dtype=x.dtype))
+
+
 defvjp(softplus, lambda ans, x: lambda g: g * sigmoid(x))
 
 erf = primitive(special.erf)
 defvjp(erf, lambda ans, x: lambda g: g * (2 / math.sqrt(math.pi)) * anp.exp(-(x * x)))
 
 
+absolute = primitive(np.abs)
+defvjp(absolute, lambda ans, x: lambda g: g * anp.sign(x))
+
+# with a Python number for the constant, so that float32 stays float32
+log2, log10, exp2 = primitive(np.log2), primitive(np.log10), primitive(np.exp2)
+defvjp(log2, lambda ans, x: lambda g: g / (x * math.log(2)))
+defvjp(log10, lambda ans, x: lambda g: g / (x * math.log(10)))
+defvjp(exp2, lambda ans, x: lambda g: g * ans * math.log(2))
+
+
 @primitive
 def softmax(x: Any, axis: int = -1) -> Any:
+    x = _floats(x)
+    if not x.size:
+        return np.zeros_like(x)
     e = np.exp(x - np.max(x, axis=axis, keepdims=True))
     return e / np.sum(e, axis=axis, keepdims=True)
 
@@ -126,15 +155,20 @@ defvjp(softmax, lambda ans, x, axis=-1: lambda g: ans * (g - anp.sum(g * ans, ax
 
 @primitive
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return np.asarray(special.logsumexp(x, axis=axis, keepdims=keepdims)).astype(np.asarray(x).dtype, copy=False)
+    x = _floats(x)
+    return np.asarray(special.logsumexp(x, axis=axis, keepdims=keepdims)).astype(x.dtype, copy=False)
 
 
 def _logsumexp_vjp(ans: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     def back(g: Any) -> Any:
-        kept = np.shape(np.max(getval(x), axis=axis, keepdims=True))
-        total = anp.reshape(ans, kept)
-        total = where(anp.isfinite(getval(total)), total, anp.zeros_like(total))  # of nothing but -inf it is -inf
-        return anp.reshape(g, kept) * anp.exp(x - total)
+        kept = np.shape(np.sum(getval(x), axis=axis, keepdims=True))
+        g, total = anp.reshape(g, kept), anp.reshape(ans, kept)
+        total = where(anp.isneginf(getval(total)), anp.zeros_like(total), total)  # of nothing but -inf it is -inf
+        if not anp.isposinf(getval(total)).any():
+            return g * anp.exp(x - total)
+        endless, top = np.isposinf(getval(total)), np.isposinf(getval(x))  # shared by those that are infinite
+        share = (top / np.maximum(top.sum(axis=axis, keepdims=True), 1)).astype(g.dtype)
+        return g * where(endless, share, anp.exp(where(endless, anp.zeros_like(x), x - where(endless, 0.0, total))))
 
     return back
 

@@ -361,6 +361,11 @@ class Executor(Component):
 
     kind = "executor"
 
+    @classmethod
+    def unavailable(cls) -> str:
+        """Why no run can be carried out here, in words that follow "cannot be used here:"; empty where they can."""
+        return ""
+
     def submit(self, run: Any) -> None:
         raise NotImplementedError
 

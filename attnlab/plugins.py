@@ -179,9 +179,10 @@ class Plugins:
         for name, value in inspect.getmembers(plugin.module, inspect.isroutine):
             if not name.startswith("attnlab_"):
                 continue
-            marked = hasattr(value, "attnlab_impl")
-            if marked and name not in self.hooks:
-                plugin.broken(f"unknown hook {name!r}{did_you_mean(name, self.hooks)}")
+            marked: Any = getattr(value, "attnlab_impl", None)
+            hook = marked["specname"] or name if marked else name
+            if marked and hook not in self.hooks:
+                plugin.broken(f"unknown hook {hook!r}{did_you_mean(hook, self.hooks)}")
             elif name in self.hooks and not marked:
                 plugin.broken(f"{name} is not marked: write @hookimpl above it")
         if plugin.status == "broken":

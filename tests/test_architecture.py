@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # (CONTRIBUTING.md draws the same.)
 LAYERS = [
     ["errors"],
-    ["shapes", "gradients"],
+    ["shapes", "gradients", "libraries"],
     ["arrays"],
     ["data"],
     ["interfaces", "bitext", "version"],

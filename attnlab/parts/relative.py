@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt, MultipleOf
 
-from attnlab.arrays import namespace, to_numpy
+from attnlab.arrays import namespace
 from attnlab.errors import NotInitialised, SettingError, Unsupported
 from attnlab.interfaces import Position, Source
+from attnlab.libraries import is_traced
 
 __all__ = ["Alibi", "Diagonal", "GaussianLocal", "Learned", "Rope", "T5Bias"]
 
@@ -75,14 +76,16 @@ class Learned(Position):
         return Q + self._rows(query_table, q_index), K + self._rows(key_table, k_index)
 
     def _rows(self, table: Any, index: Any) -> Any:
-        places = to_numpy(index)
-        if places.size and int(places.max()) >= table.shape[0]:
+        xp = namespace(table)
+        places = xp.asarray(index)
+        known = 0 not in places.shape and not is_traced(places)  # inside JAX's jit there are no numbers to look at yet
+        largest = int(xp.max(places)) if known else -1
+        if largest >= table.shape[0]:
             raise Unsupported(
-                f"position 'learned' has vectors for positions 0 to {table.shape[0] - 1}; got position {int(places.max())}: "
+                f"position 'learned' has vectors for positions 0 to {table.shape[0] - 1}; got position {largest}: "
                 "set positions higher, or take a position that has no table"
             )
-        xp = namespace(table)
-        rows = xp.take(table, xp.reshape(xp.asarray(index), (-1,)), axis=0)
+        rows = xp.take(table, xp.reshape(places, (-1,)), axis=0)
         return xp.reshape(rows, (*places.shape, table.shape[-1]))
 
     def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
@@ -262,15 +265,30 @@ class T5Bias(Position):
             raise SettingError(
                 f"position 't5_bias': max_distance must be more than buckets / 4 = {exact}; got {self.max_distance}"
             )
-        away = np.abs(distance)
-        far = np.log(np.maximum(away, 1) / exact) / math.log(self.max_distance / exact) * (half - exact)
-        bucket = np.where(away < exact, away, np.minimum(exact + far.astype(np.intp), half - 1))
-        return bucket + half * (np.asarray(distance) > 0)
+        xp = namespace(distance)
+        away = xp.abs(distance)
+        beyond = xp.searchsorted(xp.asarray(self._edges(exact, half)), away, side="right")  # edges reached
+        bucket = xp.where(away < exact, away, exact + beyond)
+        return bucket + half * xp.astype(distance > 0, bucket.dtype)
+
+    def _edges(self, exact: int, half: int) -> Any:
+        """The distance at which each bucket after the first of the geometric ones begins."""
+
+        def bucket(away: int) -> int:
+            return int(math.log(away / exact) / math.log(self.max_distance / exact) * (half - exact))
+
+        edges = []
+        for i in range(1, half - exact):
+            edge = max(exact, math.floor(exact * (self.max_distance / exact) ** (i / (half - exact))) - 1)
+            while bucket(edge) < i:
+                edge += 1
+            edges.append(edge)
+        return np.array(edges, dtype=np.int64)
 
     def bias(self, S: Any, q_index: Any, k_index: Any, bucket_bias: Any) -> Any:
         xp = namespace(S, bucket_bias)
-        bucket = self.buckets_of(to_numpy(k_index)[..., None, :] - to_numpy(q_index)[..., :, None])
-        values = xp.take(bucket_bias, xp.asarray(bucket.reshape(-1)), axis=0)
+        bucket = self.buckets_of(xp.asarray(k_index)[..., None, :] - xp.asarray(q_index)[..., :, None])
+        values = xp.take(bucket_bias, xp.reshape(bucket, (-1,)), axis=0)
         return S + xp.reshape(values, bucket.shape)
 
     def operations(self, n_keys: int) -> float:

@@ -39,7 +39,7 @@ class Stopped(Exception):
 def sweep(
     *sources: Source,
     jobs: int | None = None,
-    executor: str | Mapping[str, Mapping[str, Any]] = Own("local"),
+    executor: str | Mapping[str, Mapping[str, Any]] | None = None,
     store: str | os.PathLike[str] = DEFAULT_STORE,
     rerun: str = "missing,failed,stale",
     time_limit: float | str | None = None,
@@ -57,9 +57,10 @@ def sweep(
         One that is given twice counts once.
     jobs : int or None
         Worker processes; None is one a processor.
-    executor : str or {name: {setting: value}}
+    executor : str or {name: {setting: value}} or None
         Where runs happen: "local" (worker processes, with limits), "serial" (this process), "dask", or a plugin's;
-        ``{"dask": {"address": "tcp://10.0.0.1:8786"}}`` is a cluster.
+        ``{"dask": {"address": "tcp://10.0.0.1:8786"}}`` is a cluster. None is "local", and "serial" where no worker
+        process can be started, which is said on stderr.
     store : path
         The SQLite file that holds the results; made where there is none.
     rerun : str
@@ -87,6 +88,7 @@ def sweep(
     experiments = distinct(sources)
     words = parse_rerun(rerun)
     asked = {"jobs": jobs, **_limits(time_limit, memory_limit)}
+    executor = _usable(executor, asked)
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only, limit)
     with Store(store) as opened:
@@ -206,6 +208,37 @@ def _limits(time_limit: float | str | None, memory_limit: int | str | None) -> d
     return limits
 
 
+def _usable(
+    executor: str | Mapping[str, Mapping[str, Any]] | None, asked: Mapping[str, Any]
+) -> str | Mapping[str, Mapping[str, Any]]:
+    """The executor that was asked for; by default "local", or "serial" where workers cannot be started.
+
+    Raises
+    ------
+    SettingError
+        When the one that was asked for cannot be used here, or an option needs worker processes and there are none.
+    """
+    chosen = Own("local") if executor is None else executor
+    if not isinstance(chosen, (str, Mapping)) or (isinstance(chosen, Mapping) and len(chosen) != 1):
+        raise SettingError(f"executor must be a name, or {{name: {{setting: value}}}} with one name; got {executor!r}")
+    name = chosen if isinstance(chosen, str) else next(iter(chosen))
+    lacks = entry("executor", name).cls.unavailable()  # type: ignore[attr-defined]
+    if not lacks:
+        return chosen
+    if executor is not None:
+        raise SettingError(
+            f"the executor {name!r} cannot be used here: {lacks}. "
+            f"--executor serial (in Python executor='serial') does the runs in this process"
+        )
+    if options := [OPTIONS[setting] for setting, value in asked.items() if value is not None]:
+        raise SettingError(
+            f"{', '.join(options)} cannot be kept here: {lacks}. Leave {'it' if len(options) == 1 else 'them'} out; the "
+            f"runs are then done one after another in this process (the executor 'serial')"
+        )
+    print(f"attnlab: runs are done one after another in this process (the executor 'serial'): {lacks}", file=sys.stderr)
+    return Own("serial")
+
+
 def _executor(
     executor: str | Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any], experiment: Experiment
 ) -> dict[str, dict[str, Any]]:
@@ -218,8 +251,6 @@ def _executor(
     SettingError
         When a limit that the user asks for is none that this executor keeps, or a setting is mistaken.
     """
-    if not isinstance(executor, (str, Mapping)) or (isinstance(executor, Mapping) and len(executor) != 1):
-        raise SettingError(f"executor must be a name, or {{name: {{setting: value}}}} with one name; got {executor!r}")
     name, given = (executor, None) if isinstance(executor, str) else next(iter(executor.items()))
     cls = entry("executor", name).cls
     known = settings_of(cls)

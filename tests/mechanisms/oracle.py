@@ -129,7 +129,7 @@ def context_of(
             broadcast_leading(("Q, K and mask", shape[:-2]), ("V", tuple(V.shape[:-2])))
     given = {"q_index": q_index, "k_index": k_index, "lengths": lengths}
     if not here:
-        given = {name: xp.asarray(np.array(array)) for name, array in given.items()}
+        given = {name: xp.asarray(np.array(to_numpy(array))) for name, array in given.items()}
     return Context(shape, M, {**given, "rng": rng, "training": training})
 
 

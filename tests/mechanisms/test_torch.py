@@ -1,4 +1,7 @@
-"""The same parts on torch tensors: the same numbers, the same gradients, and torch's own attention."""
+"""The same parts on torch tensors: the same numbers, the same gradients, and torch's own attention, on every device.
+
+On a machine with a GPU: python -m pytest tests/mechanisms/test_torch.py
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,26 @@ import autograd
 import numpy as np
 import pytest
 
+import attnlab
 from attnlab import Mechanism, attend, attention_weights
+from attnlab.arrays import to_numpy
+from attnlab.testing.subject import flat, unflat
 
-torch = pytest.importorskip("torch", exc_type=ImportError)
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-SIMILARITIES = ("dot", "scaled_dot", "cosine", "general", "additive", "neg_l2", "uniform")
-NORMALISERS = ("softmax", "softmax_n", "logn_softmax", "sparsemax", "entmax", "sigmoid", "hardmax")
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+MASKS = ["all", "causal", {"window": {"width": 1}}]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request, monkeypatch):
+    """Where the tensors lie. NumPy may not read them, as it cannot on a GPU: attnlab asks for `to_numpy`."""
+
+    def refuse(tensor, *args, **settings):
+        raise TypeError("can't convert this tensor to numpy")
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
+    return request.param
 
 
 def drawn(seed=0):
@@ -21,38 +38,102 @@ def drawn(seed=0):
     return rng.normal(size=(2, 4, 5)), rng.normal(size=(2, 6, 5)), rng.normal(size=(2, 6, 3)), mask
 
 
-def tensors(tree, grad=False):
-    if isinstance(tree, dict):
-        return {name: tensors(a, grad) for name, a in tree.items()}
-    return torch.tensor(tree, requires_grad=grad)
+def moved(leaves, device, dtype=np.float64):
+    """Leaves as tensors that ask for gradients."""
+    return {n: torch.tensor(np.asarray(a, dtype), device=device, requires_grad=True) for n, a in leaves.items()}
+
+
+def numbers(mechanism, params, arrays, device, dtype=np.float64, **context):
+    """attend's Y, and the gradient of its squares for each input and learned array: by autograd, and by torch."""
+    Q, K, V, mask = arrays
+    leaves = {n: np.asarray(a, dtype) for n, a in {"Q": Q, "K": K, "V": V, **flat(params)}.items()}
+
+    def Y_of(now, mask, context):
+        return mechanism.attend(unflat(params, now), now["Q"], now["K"], now["V"], mask, **context)
+
+    ours = autograd.grad(lambda now: (Y_of(now, mask, context) ** 2).sum())(leaves)
+    tensors = moved(leaves, device, dtype)
+    there = {name: torch.tensor(a, device=device) for name, a in context.items()}
+    Y = Y_of(tensors, torch.tensor(mask, device=device), there)
+    assert isinstance(Y, torch.Tensor)
+    assert Y.device.type == device
+    (Y**2).sum().backward()
+    theirs = {n: np.zeros(t.shape, dtype) if t.grad is None else to_numpy(t.grad) for n, t in tensors.items()}
+    return (Y_of(leaves, mask, context), ours), (to_numpy(Y), theirs)
+
+
+def same(found, expected, rtol, atol, what):
+    (Y, gradients), (Y2, gradients2) = expected, found
+    np.testing.assert_allclose(Y2, Y, rtol=rtol, atol=atol, err_msg=f"{what}: Y")
+    assert Y2.dtype == Y.dtype
+    for name, g in gradients.items():
+        np.testing.assert_allclose(gradients2[name], g, rtol=rtol, atol=atol, err_msg=f"{what}: gradient of {name}")
 
 
 @pytest.mark.filterwarnings("ignore:Output seems independent")
-@pytest.mark.parametrize("aggregator", ["weighted_sum", "gather"])
-@pytest.mark.parametrize("position", ["none", "sinusoidal"])
-@pytest.mark.parametrize("normaliser", NORMALISERS)
-@pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_values_and_gradients_are_numpys(similarity, normaliser, position, aggregator):
-    Q, K, V, mask = drawn()
-    mechanism = Mechanism(similarity, normaliser, aggregator, position, mask=["all", {"window": {"width": 4}}])
+@pytest.mark.parametrize("normaliser", attnlab.names("normaliser"))
+@pytest.mark.parametrize("similarity", attnlab.names("similarity"))
+def test_values_and_gradients_are_numpys(similarity, normaliser, device):
+    remembers = Mechanism(similarity, normaliser).is_stateful  # goes query by query, which takes long
+    for position in attnlab.names("position"):
+        for mask in MASKS[-1:] if remembers else MASKS:
+            what = f"{similarity}, {normaliser}, {position}, {mask}"
+            mechanism = Mechanism(similarity, normaliser, position=position, mask=mask)
+            params = mechanism.init(np.random.default_rng(0), 5, 5, 3)
+            ours, theirs = numbers(mechanism, params, drawn(), device)
+            same(theirs, ours, 1e-8, 1e-10, what)
+
+
+@pytest.mark.parametrize("position", attnlab.names("position"))
+def test_positions_stay_on_the_device(position, device, monkeypatch):
+    part = attnlab.get("position", position)
+    learned = attnlab.call(part, "init", rng=np.random.default_rng(0), d_query=5, d_key=5) if part.init else {}
+    Q, K, _, _ = drawn()
+    W = np.full((2, 4, 6), 1 / 6)
+    nouns = {"Q": Q, "K": K, "S": Q @ K.mT, "W": W, "q_index": np.arange(4), "k_index": np.arange(6), **learned}
+    nouns["lengths"] = np.array([[4, 6], [4, 6]])
+    tensors = {name: torch.tensor(array, device=device) for name, array in nouns.items()}
+
+    def refuse(tensor, *args, **settings):
+        raise AssertionError("a copy from the device")
+
+    verbs = [v for v in ("place", "bias", "reweigh") if getattr(type(part), v) is not getattr(attnlab.Position, v)]
+    with monkeypatch.context() as patch:
+        for name in ("numpy", "cpu", "tolist"):
+            patch.setattr(torch.Tensor, name, refuse)
+        found = {verb: attnlab.call(part, verb, **tensors) for verb in verbs}
+    for verb, result in found.items():
+        expected = attnlab.call(part, verb, **nouns)
+        pairs = zip(result, expected, strict=True) if verb == "place" else [(result, expected)]
+        for one, two in pairs:
+            assert one.device.type == device
+            np.testing.assert_allclose(to_numpy(one), two, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Output seems independent")
+@pytest.mark.parametrize("aggregator", attnlab.names("aggregator"))
+@pytest.mark.parametrize("position", attnlab.names("position"))
+def test_indices_and_lengths_lie_with_the_arrays(position, aggregator, device):
+    mechanism = Mechanism("scaled_dot", "softmax", aggregator, position, "causal")
     params = mechanism.init(np.random.default_rng(0), 5, 5, 3)
+    context = {
+        "q_index": np.array([[3, 0, 7, 2], [0, 1, 2, 3]]),
+        "k_index": np.array([[5, 1, 0, 2, 9, 3], [0, 1, 2, 3, 4, 5]]),
+        "lengths": np.array([[9, 12], [4, 6]]),
+    }
+    ours, theirs = numbers(mechanism, params, drawn(), device, **context)
+    same(theirs, ours, 1e-8, 1e-10, f"{position}, {aggregator}")
 
-    def loss(Q, K, V, params):
-        return (mechanism.attend(params, Q, K, V, mask) ** 2).sum()
 
-    tQ, tK, tV = (tensors(a, grad=True) for a in (Q, K, V))
-    tparams = tensors(params, grad=True)
-    Y = mechanism.attend(tparams, tQ, tK, tV, torch.tensor(mask))
-    assert isinstance(Y, torch.Tensor)
-    np.testing.assert_allclose(Y.detach().numpy(), mechanism.attend(params, Q, K, V, mask), rtol=1e-10, atol=1e-12)
-
-    (Y**2).sum().backward()
-    ours = [autograd.grad(loss, i)(Q, K, V, params) for i in range(4 if params["similarity"] else 3)]
-    for tensor, g in zip((tQ, tK, tV), ours, strict=False):
-        theirs = np.zeros(tensor.shape) if tensor.grad is None else tensor.grad.numpy()
-        np.testing.assert_allclose(theirs, g, rtol=1e-8, atol=1e-10)
-    for name, g in ours[3]["similarity"].items() if params["similarity"] else ():
-        np.testing.assert_allclose(tparams["similarity"][name].grad.numpy(), g, rtol=1e-8, atol=1e-10)
+@pytest.mark.filterwarnings("ignore:Output seems independent")
+@pytest.mark.parametrize("normaliser", attnlab.names("normaliser"))
+@pytest.mark.parametrize("similarity", attnlab.names("similarity"))
+def test_float32_stays_float32(similarity, normaliser, device):
+    mechanism = Mechanism(similarity, normaliser, position="t5_bias")
+    params = mechanism.init(np.random.default_rng(0), 5, 5, 3)
+    ours, theirs = numbers(mechanism, params, drawn(), device, np.float32)
+    same(theirs, ours, 1e-3, 1e-4, f"{similarity}, {normaliser}")
+    assert all(g.dtype == np.float32 for g in theirs[1].values())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

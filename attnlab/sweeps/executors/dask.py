@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -45,12 +46,17 @@ class DaskExecutor(Executor):
         self._futures: dict[Any, Run] = {}
         self._suspects: deque[Run] = deque()
 
+    @classmethod
+    def unavailable(cls) -> str:
+        """Empty where `distributed` is installed."""
+        return "" if importlib.util.find_spec("distributed") else "it needs distributed: pip install 'attnlab[dask]'"
+
     def _connected(self) -> Any:
         if self._client is None:
-            try:
-                from distributed import Client
-            except ImportError:
-                raise SettingError("the executor 'dask' needs distributed: pip install 'attnlab[dask]'") from None
+            if lacks := self.unavailable():
+                raise SettingError(f"the executor 'dask' cannot be used here: {lacks}")
+            from distributed import Client
+
             if self.address is not None and self.jobs is not None:
                 raise SettingError("the executor 'dask' takes jobs or address, not both: a cluster has its own workers")
             if self.address is not None:
@@ -144,7 +150,7 @@ def _remote(canonical: str, options: Mapping[str, Any]) -> bytes:
     """One run, on a worker; the packed result."""
     from attnlab.plugins import active_options, configure
     from attnlab.sweeps.execute import execute
-    from attnlab.sweeps.executors.worker import attempt
+    from attnlab.sweeps.executors.attempt import attempt
 
     if active_options() != dict(options):
         configure(**options)

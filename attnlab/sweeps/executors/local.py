@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import signal
 import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
-from multiprocessing.connection import wait
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
 
 from attnlab.errors import SettingError
 from attnlab.interfaces import Executor
+from attnlab.sweeps.executors.attempt import Execute, now, or_standard, readable_size
 from attnlab.sweeps.executors.messages import unpack
-from attnlab.sweeps.executors.supervisor import Worker
-from attnlab.sweeps.executors.worker import Execute, now, or_standard, readable_size
 from attnlab.sweeps.run import Result, Run
+
+if TYPE_CHECKING:
+    from attnlab.sweeps.executors.supervisor import Worker
 
 __all__ = ["LocalExecutor"]
 
 _LOOK = 0.1  # seconds between looks at the memory of workers
-_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM)
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM")
+
+# What starting workers, and stopping them, takes: modules, and names in modules that some platforms have without.
+_NEEDED = {
+    "faulthandler": ("register",),
+    "mmap": (),
+    "multiprocessing.connection": ("wait",),
+    "os": ("kill", "killpg", "setpgid"),
+    "signal": ("SIGALRM", "SIGHUP", "SIGKILL", "SIGUSR1", "pthread_sigmask", "set_wakeup_fd", "setitimer"),
+    "socket": ("socketpair",),
+}
+_NEEDED_ON_LINUX = {"ctypes": (), "os": ("fork",)}
 
 
 class LocalExecutor(Executor):
@@ -52,7 +65,8 @@ class LocalExecutor(Executor):
     Raises
     ------
     SettingError
-        For a limit out of its range, or a memory limit where it cannot be kept.
+        For a limit out of its range, or a memory limit where it cannot be kept. When the first run is submitted, where
+        worker processes cannot be started: on Windows and in browsers, where the executor `serial` works.
 
     Notes
     -----
@@ -86,8 +100,10 @@ class LocalExecutor(Executor):
             if value is not None and not value > 0:
                 allowed = f"{least} or more" if least else "greater than 0"
                 raise SettingError(f"LocalExecutor: {setting} must be {allowed}, or None; got {value!r}")
-        if memory_limit is not None and sys.platform != "linux":
-            raise SettingError("LocalExecutor: memory_limit can be kept on Linux only; leave it out here")
+        if memory_limit is not None and (sys.platform != "linux" or _lacking({"resource": ("setrlimit",)})):
+            raise SettingError(
+                "LocalExecutor: memory_limit can be kept on Linux only, with Python's module resource; leave it out here"
+            )
         self.jobs = jobs
         self.time_limit = time_limit
         self.memory_limit = memory_limit
@@ -98,6 +114,16 @@ class LocalExecutor(Executor):
         self._workers: list[Worker] = []
         self._end_workers = weakref.finalize(self, _end_all, self._workers, os.getpid())
 
+    @classmethod
+    def unavailable(cls) -> str:
+        """What this platform lacks of what workers need, by name; empty where they can be started."""
+        lacking = _lacking(_NEEDED) + (_lacking(_NEEDED_ON_LINUX) if sys.platform == "linux" else [])
+        if sys.platform in ("emscripten", "wasi"):
+            lacking.insert(0, "processes")
+        return (
+            f"worker processes need what this platform ({sys.platform}) lacks: {', '.join(lacking)}" if lacking else ""
+        )
+
     # -- the interface ------------------------------------------------------------------------------------------------
     def submit(self, run: Run) -> None:
         """Put a run in the queue; it starts when `as_completed` is iterated and a worker is free.
@@ -106,7 +132,11 @@ class LocalExecutor(Executor):
         ------
         RuntimeError
             After `close`.
+        SettingError
+            Where workers cannot be started.
         """
+        if lacks := self.unavailable():
+            raise SettingError(f"the executor 'local' cannot be used here: {lacks}; use 'serial'")
         if not self._end_workers.alive:
             raise RuntimeError("this executor is closed: make a new one")
         self._waiting.append(run)
@@ -177,6 +207,8 @@ class LocalExecutor(Executor):
             return None
 
     def _new_worker(self) -> Worker:
+        from attnlab.sweeps.executors.supervisor import Worker
+
         execute = or_standard(self.execute)  # imported here, so that forked workers find it loaded
         worker = Worker()
         others = list(self._workers)
@@ -196,6 +228,8 @@ class LocalExecutor(Executor):
     # -- taking in ----------------------------------------------------------------------------------------------------
     def _attend(self) -> None:
         """Wait for an answer, output, a death or a deadline, and see to it."""
+        from multiprocessing.connection import wait
+
         source_of = {source: worker for worker in self._workers for source in worker.sources()}
         ready = wait(list(source_of), self._until_deadline())
         for worker in dict.fromkeys(source_of[source] for source in ready):
@@ -240,7 +274,7 @@ class LocalExecutor(Executor):
     def _bury(self, worker: Worker, code: int) -> None:
         """A worker has died by itself or by somebody else's hand."""
         run, attempt = worker.run, worker.attempt
-        if run is not None and -code in _FROM_OUTSIDE and attempt == 1:
+        if run is not None and _signal(code) in _FROM_OUTSIDE and attempt == 1:
             self._again.append(run)
         elif run is not None:
             self._finish(worker, Result("crashed", reason=_epitaph(code, attempt), traceback=worker.last_words()))
@@ -267,13 +301,31 @@ def _end_all(workers: list[Worker], owner: int) -> None:
 def _epitaph(code: int, attempt: int) -> str:
     if code >= 0:
         return f"its process exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if -code in _FROM_OUTSIDE:
+    name = _signal(code)
+    if name in _FROM_OUTSIDE:
         return f"its process was killed by {name} from outside, {attempt} times: perhaps the machine ran out of memory"
     return f"its process was killed by {name}"
+
+
+def _signal(code: int) -> str:
+    """The name of the signal that an exit code is about; empty for an exit."""
+    try:
+        return signal.Signals(-code).name if code < 0 else ""
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _lacking(needed: Mapping[str, Sequence[str]]) -> list[str]:
+    """Of these modules and the names in them, those that there are not."""
+    lacking = []
+    for module, names in needed.items():
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            lacking.append(module)
+            continue
+        lacking += [f"{module}.{name}" for name in names if not hasattr(found, name)]
+    return lacking
 
 
 def _n_processors() -> int:

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from attnlab.interfaces import Executor
+from attnlab.sweeps.executors.attempt import Execute, attempt, or_standard
 from attnlab.sweeps.executors.messages import unpack
-from attnlab.sweeps.executors.worker import Execute, attempt, or_standard
 from attnlab.sweeps.run import Result, Run
 
 __all__ = ["SerialExecutor"]

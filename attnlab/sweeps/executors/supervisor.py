@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import struct
@@ -17,7 +17,8 @@ from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from attnlab.sweeps.executors.worker import Execute, frame, now, serve
+from attnlab.sweeps.executors.attempt import Execute, now
+from attnlab.sweeps.executors.worker import frame, serve
 from attnlab.sweeps.run import Run
 
 __all__ = ["Worker"]
@@ -25,7 +26,7 @@ __all__ = ["Worker"]
 _LENGTH = struct.Struct("!Q")
 _CHUNK = 2**18
 _KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a stack of a hundred frames
-_BELOW_THE_RUN = os.path.join("executors", "worker.py")  # where a stack, innermost first, leaves the run
+_BELOW_THE_RUN = os.path.join("executors", "attempt.py")  # where a stack, innermost first, leaves the run
 _TO_ANSWER = 0.8  # seconds for saying where it stands
 _PATIENCE = 5.0  # seconds for what takes milliseconds: taking a message, dying of SIGKILL
 
@@ -208,6 +209,6 @@ class Worker:
     def _resident_now(self) -> int:
         try:
             with open(f"/proc/{self._process.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * resource.getpagesize()
+                return int(statm.read().split()[1]) * mmap.PAGESIZE
         except (OSError, IndexError):  # no /proc, or gone
             return 0

@@ -2,148 +2,34 @@
 
 A worker is a process of its own with one socket to the coordinator. A message is eight bytes of length and then itself.
 It first says b"" (ready), then answers each canonical run with one flag byte (1: do not use me again) and the result.
+This file is loaded where processes can be started and signalled, and nowhere else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import faulthandler
 import os
-import resource
 import signal
 import socket
 import struct
 import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
-from attnlab.sweeps.executors.messages import pack
-from attnlab.sweeps.run import Result, Run
+from attnlab.sweeps.executors.attempt import Execute, attempt
+from attnlab.sweeps.run import Run
 
-__all__ = ["LARGEST_RESULT", "Execute", "attempt", "frame", "now", "or_standard", "readable_size", "serve"]
+__all__ = ["frame", "serve"]
 
-Execute = Callable[[Run], Result]
-
-LARGEST_RESULT = 64 * 2**20  # bytes
 _LENGTH = struct.Struct("!Q")
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def or_standard(execute: Execute | None) -> Execute:
-    """`execute`, or `attnlab.sweeps.execute.execute`, imported only where it is needed."""
-    if execute is not None:
-        return execute
-    from attnlab.sweeps.execute import execute as standard
-
-    return standard
-
-
 def frame(message: bytes) -> bytes:
     """A message as it goes over the socket: its length, then itself."""
     return _LENGTH.pack(len(message)) + message
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def readable_size(n_bytes: float) -> str:
-    """'512.0 MiB'."""
-    for unit in ("B", "KiB", "MiB"):
-        if n_bytes < 1024:
-            return f"{n_bytes:.4g} {unit}"
-        n_bytes /= 1024
-    return f"{n_bytes:.4g} GiB"
-
-
-def attempt(execute: Execute, run: Run, executor: str, memory_limit: int | None = None) -> tuple[bytes, bool]:
-    """Do one run here, whatever it raises.
-
-    Parameters
-    ----------
-    execute : callable, Run -> Result
-    run : Run
-    executor : str
-        Written into the result.
-    memory_limit : int, optional
-        Bytes of address space that the run may add to what this process has now (Linux).
-
-    Returns
-    -------
-    reply : bytes
-        The packed result.
-    spent : bool
-        Whether the run left this process in a state in which no other run should start.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        It is the user's, not the run's.
-    """
-    started_at, began, n_threads = now(), time.perf_counter(), threading.active_count()
-    spent = False
-    try:
-        with _limited_memory(memory_limit):
-            result = execute(run)
-    except KeyboardInterrupt:
-        raise
-    except MemoryError as error:
-        spent = True
-        limit = f"its memory limit of {readable_size(memory_limit)} is used up" if memory_limit else "out of memory"
-        result = Result("oom", reason=f"{limit} ({_says(error)})", traceback=traceback.format_exc())
-    except BaseException as error:
-        spent = not isinstance(error, Exception)
-        result = Result("failed", reason=_says(error), traceback=traceback.format_exc())
-    seconds = time.perf_counter() - began
-    try:
-        reply = pack(_dated(result, executor, started_at, seconds))
-        if len(reply) > LARGEST_RESULT:
-            size, allowed = readable_size(len(reply)), readable_size(LARGEST_RESULT)
-            raise ValueError(f"it takes {size}, and at most {allowed} are kept")
-    except Exception as error:
-        failed = Result("failed", reason=f"the result cannot be kept: {error}", traceback=traceback.format_exc())
-        reply = pack(_dated(failed, executor, started_at, seconds))
-    return reply, spent or threading.active_count() > n_threads
-
-
-def _says(error: BaseException) -> str:
-    """'ValueError: message', also when the message cannot be had."""
-    return traceback.format_exception_only(error)[-1].strip()
-
-
-def _dated(result: Result, executor: str, started_at: str, seconds: float) -> Result:
-    if not isinstance(result, Result):
-        raise TypeError(f"execute returned {type(result).__name__}, not a Result")
-    return dataclasses.replace(
-        result,
-        executor=executor,
-        started_at=result.started_at or started_at,
-        seconds=result.seconds or seconds,
-    )
-
-
-@contextlib.contextmanager
-def _limited_memory(limit: int | None) -> Iterator[None]:
-    """Within, this process may grow by `limit` bytes of address space; beyond, allocation raises MemoryError."""
-    if limit is None:
-        yield
-        return
-    with open("/proc/self/statm") as statm:
-        used = int(statm.read().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    allowed = used + limit if hard == resource.RLIM_INFINITY else min(used + limit, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (allowed, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def serve(
