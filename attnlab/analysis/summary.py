@@ -45,11 +45,11 @@ def direction_of(metric: str) -> str | None:
 
 
 def varied(frame: pd.DataFrame) -> list[str]:
-    """The columns of the grid in which the rows differ, besides the seed.
+    """The columns of the grid in which the rows differ, besides the seeds.
 
     A setting that only some of the parts have does not differ for that, nor one that was tuned.
     """
-    skipped = {"seed", *frame.attrs.get("tuned", ()), *FIRST, *LAST, *metric_columns(frame)}
+    skipped = {"seed", "model_seed", *frame.attrs.get("tuned", ()), *FIRST, *LAST, *metric_columns(frame)}
     axes = [c for c in frame.columns if c not in skipped]
     return [c for c in axes if frame[c].dropna().map(repr).nunique() > 1 or _is_left_out(frame, c)]
 
@@ -72,6 +72,13 @@ def _mean_of_some(values: Any, n: int) -> Any:
     """The mean, with a note where only some of n runs have a value."""
     mean, _, _, k = t_interval(values)
     return mean if k in (0, n) else f"{mean:.4g} ({k} of {n})"
+
+
+def _by_seed(rows: pd.DataFrame, metric: str) -> Any:
+    """The values of a metric, one a seed of the data: runs that differ in the model's seed are averaged."""
+    if metric not in rows or "model_seed" not in rows:
+        return rows.get(metric, [])
+    return rows.groupby("seed")[metric].mean()
 
 
 def summarise(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -101,12 +108,15 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     for key, group in grouped:
         for condition in conditions:
             here = group[(group["test"] == condition) & (group["status"] == "ok")]
-            mean, low, high, n = t_interval(here.get(first, []))
+            mean, low, high, n = t_interval(_by_seed(here, first))
             row: dict[str, Any] = dict(zip(points, key, strict=True))
             if "test" in keys or len(conditions) > 1:
                 row["test"] = condition
             row |= {first: mean, "low": low, "high": high}
-            row |= {m: _mean_of_some(here.get(m, []), len(here)) for m in others}
+            row |= {
+                m: _mean_of_some(_by_seed(here, m), len(here) if "model_seed" not in here else here["seed"].nunique())
+                for m in others
+            }
             row |= {"n": n, "ok": f"{here['run_id'].nunique()}/{group['run_id'].nunique()}"}
             rows.append(row)
     table = pd.DataFrame(rows)

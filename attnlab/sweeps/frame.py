@@ -77,6 +77,8 @@ def frame_of(records: Iterable[tuple[str, Run, Result]], tidy: bool = False) -> 
         rows.extend(_rows(experiment, run, result))
         tuned |= result.facts.get("tuned", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
+    if not rows:
+        names.pop("model_seed")  # a column only where it was set apart
     frame = pd.DataFrame(rows, columns=_ordered(names))
     frame.attrs["tuned"] = list(tuned)
     if not tidy:
