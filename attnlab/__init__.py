@@ -18,6 +18,7 @@ _WHERE = {
     # a plugin author's page
     "Aggregator": "attnlab.interfaces",
     "Component": "attnlab.interfaces",
+    "DrawnTask": "attnlab.tasks.drawn",
     "Encoder": "attnlab.interfaces",
     "Executor": "attnlab.interfaces",
     "Kernel": "attnlab.interfaces",
@@ -146,3 +147,4 @@ if TYPE_CHECKING:
     from attnlab.sweeps.frame import load_results as load_results
     from attnlab.sweeps.frame import load_run as load_run
     from attnlab.sweeps.pipeline import sweep as sweep
+    from attnlab.tasks.drawn import DrawnTask as DrawnTask

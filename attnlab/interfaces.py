@@ -92,6 +92,8 @@ class Component:
     name: ClassVar[str] = ""
     source: ClassVar[Source | None] = None
     kind: ClassVar[str] = ""
+    # raised by 1 when the meaning of a setting or of a default changes, so that older results count as another's
+    revision: ClassVar[int] = 0
 
     @classmethod
     def summary(cls) -> str:
@@ -319,6 +321,9 @@ class Task(Component):
     """What there is to align.   make(rng) -> Splits; `chance` is the alignment accuracy of guessing."""
 
     kind = "task"
+    # settings that say only how many examples or which test conditions there are, and change no example; None: not said,
+    # and every setting changes the random stream of the data
+    counts: ClassVar[tuple[str, ...] | None] = None
 
     @property
     def chance(self) -> float:
@@ -349,6 +354,7 @@ class Model:
     name: ClassVar[str] = ""
     source: ClassVar[Source | None] = None
     kind: ClassVar[str] = "model"
+    revision: ClassVar[int] = 0
 
     @classmethod
     def summary(cls) -> str:

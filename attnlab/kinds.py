@@ -183,4 +183,4 @@ LEARNING: tuple[str, ...] = tuple(kind.name for kind in TABLE if kind.in_mechani
 COMBINES: Mapping[str, str] = {kind.name: kind.combines for kind in TABLE if kind.combines}
 FLAGS: tuple[str, ...] = tuple(dict.fromkeys(flag for kind in TABLE for flag in kind.flags))
 # The axes of a sweep, as the results table has them.
-AXES: tuple[str, ...] = ("task", "test", *PARTS, "mechanism", "model", "seed")
+AXES: tuple[str, ...] = ("task", "test", *PARTS, "mechanism", "model", "seed", "model_seed")

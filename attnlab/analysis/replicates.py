@@ -187,10 +187,11 @@ def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, 
     allowed = [
         c
         for c in frame.columns
-        if c not in {*FIRST, *LAST, *numbers, *measured, "task", "test", "seed"} and not c.startswith("task.")
+        if c not in {*FIRST, *LAST, *numbers, *measured, "task", "test", "seed", "model_seed"}
+        and not c.startswith("task.")
     ]
     for column in by:
-        if column in ("task", "test", "seed") or column.startswith("task."):
+        if column in ("task", "test", "seed", "model_seed") or column.startswith("task."):
             raise SettingError(f"by {column!r}: tasks and seeds are what competitors are compared on")
         if column not in allowed:
             what = f"{column!r} is a metric" if column in measured else f"no column {column!r}"

@@ -55,7 +55,7 @@ def varied(frame: pd.DataFrame) -> list[str]:
 
     A setting must differ between rows with the same part. The temperature of `cosine` alone says no more than `cosine`.
     """
-    skipped = {"seed", *frame.attrs.get("tuned", ()), *FIRST, *LAST, *metric_columns(frame)}
+    skipped = {"seed", "model_seed", *frame.attrs.get("tuned", ()), *FIRST, *LAST, *metric_columns(frame)}
     return [c for c in frame.columns if c not in skipped and _differs_within_part(frame, c)]
 
 
@@ -162,12 +162,15 @@ def summarise(
     for key, group in grouped:
         for condition in conditions:
             here = group[(group["test"] == condition) & (group["status"] == "ok")]
-            mean, low, high, n = t_interval(here.get(first, []))
+            mean, low, high, n = t_interval(_by_seed(here, first))
             row: dict[str, Any] = dict(zip(points, key, strict=True))
             if "test" in keys or len(conditions) > 1:
                 row["test"] = condition
             row |= {first: mean, "low": low, "high": high}
-            row |= {m: _mean_of_some(here.get(m, []), len(here)) for m in others}
+            row |= {
+                m: _mean_of_some(_by_seed(here, m), len(here) if "model_seed" not in here else here["seed"].nunique())
+                for m in others
+            }
             row |= {"n": n, "ok": f"{here['run_id'].nunique()}/{group['run_id'].nunique()}"}
             rows.append(row)
     table = pd.DataFrame(rows)
@@ -177,6 +180,13 @@ def summarise(
     if "test" in table:
         table = table.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable", ignore_index=True)
     return table
+
+
+def _by_seed(rows: pd.DataFrame, metric: str) -> Any:
+    """The values of a metric, one a seed of the data: runs that differ in the model's seed are averaged."""
+    if metric not in rows or "model_seed" not in rows:
+        return rows.get(metric, [])
+    return rows.groupby("seed")[metric].mean()
 
 
 def _metrics(frame: pd.DataFrame, metric: str | Sequence[str] | None) -> list[str]:

@@ -17,7 +17,7 @@ from attnlab.registry import Own, entries
 from attnlab.sweeps.experiment.grid import holds, prefix_of
 from attnlab.sweeps.run import Run
 
-__all__ = ["ROLES", "buildable", "columns", "columns_of", "components_of", "only", "with_chosen"]
+__all__ = ["ROLES", "buildable", "columns", "columns_of", "components_of", "only", "seed_columns", "with_chosen"]
 
 ROLES = ("task", "mechanism", "model")
 _WORDS = {"True": "true", "False": "false", "None": "null"}  # as Python, and the table, write them
@@ -82,7 +82,7 @@ def as_cell(value: Any) -> Any:
 
 
 def columns(run: Run) -> dict[str, Any]:
-    """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`.
+    """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`, and `model_seed` where it was set apart.
 
     A setting that is tuned has no column here: what was chosen is known after the run.
     """
@@ -90,8 +90,12 @@ def columns(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for role in ROLES:
         row |= columns_of(role, spec[role])
-    row["seed"] = spec["seed"]
-    return row
+    return row | seed_columns(spec["seed"], spec.get("model_seed"))
+
+
+def seed_columns(seed: int, model_seed: int | None) -> dict[str, int]:
+    """`seed`, that of the data, and `model_seed` where it was set apart."""
+    return {"seed": seed} if model_seed is None else {"seed": seed, "model_seed": model_seed}
 
 
 def with_chosen(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:

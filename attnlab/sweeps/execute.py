@@ -1,7 +1,7 @@
 """Run -> Result: build by name, make data, fit, measure. Strings become objects here, and nowhere below.
 
-The data of a run depend on its task, the task's settings and its seed; the model's own randomness is a separate stream.
-So mechanisms are compared on the same examples, seed by seed.
+The data of a run depend on its task, on the task's settings that change an example, and on its seed. The model has a
+separate random stream. So mechanisms are compared on the same examples, seed by seed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import attnlab
 from attnlab.data import AlignmentData, Splits
 from attnlab.errors import Diverged, InvalidResult, Unsupported
 from attnlab.injection import asks_for, call
+from attnlab.interfaces import settings_of
 from attnlab.registry import Own, build, entries, entry
 from attnlab.sweeps.columns import ROLES, buildable, components_of, with_chosen
 from attnlab.sweeps.run import Result, Run
@@ -85,9 +86,28 @@ def _threads() -> ThreadpoolController:
 
 # --------------------------------------------------------------------------------------------------------------------
 def data_rng(task: Mapping[str, Any], seed: int) -> np.random.Generator:
-    """The stream of a task's data: of the task, its settings and the seed, and of nothing else."""
-    digest = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).digest()
+    """The random stream of a task's data. It depends on the task, the settings that change an example, and the seed.
+
+    A task says by `counts` which settings change no example. These are left out, and so are settings at their defaults.
+    Where a task does not say, every setting counts.
+    """
+    digest = hashlib.sha256(json.dumps(_drawn_from(task), sort_keys=True).encode()).digest()
     return np.random.default_rng(np.random.SeedSequence([int.from_bytes(digest[:16], "big"), seed]))
+
+
+def _drawn_from(task: Mapping[str, Any]) -> dict[str, Any]:
+    ((name, settings),) = task.items()
+    cls: Any = entry("task", Own(name)).cls
+    if cls.counts is not None:
+        known = settings_of(cls)
+        kept = {s: v for s, v in settings.items() if s not in cls.counts}
+        settings = {s: v for s, v in kept.items() if s not in known or not _is_default(v, known[s].default)}
+    return {name: settings, **({"revision": cls.revision} if cls.revision else {})}
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether a setting of a run, plain data, is the default of its class."""
+    return bool((list(default) if isinstance(default, tuple) else default) == value)
 
 
 def splits_of(run: Run) -> Splits:
@@ -174,7 +194,7 @@ def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
     spec = with_chosen(run, chosen)
     ((name, settings),) = spec["model"].items()
     mechanism = build("mechanism", buildable("mechanism", spec["mechanism"]))
-    return entry("model", Own(name)).cls(**settings, mechanism=mechanism, random_state=run.seed)
+    return entry("model", Own(name)).cls(**settings, mechanism=mechanism, random_state=run.model_seed)
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:

@@ -88,6 +88,8 @@ def frame_of(
         rows.extend(_rows(experiment, run, result))
         tuned |= result.facts.get("tuned", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
+    if not rows:
+        names.pop("model_seed")  # a column only where it was set apart
     frame = pd.DataFrame(rows, columns=_ordered(names))
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
     if not tidy:

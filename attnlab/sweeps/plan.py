@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnlab.errors import SettingError, did_you_mean
+from attnlab.sweeps.columns import seed_columns
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.fingerprint import METRIC
@@ -36,8 +37,8 @@ def plan(experiment: Experiment) -> tuple[Run, ...]:
         }
         if inputs := Inputs.of([task.spec, mechanism.spec, model.spec], experiment.inputs):
             spec["inputs"] = inputs
-        for seed in experiment.seeds:
-            run = Run.of({**spec, "seed": seed})
+        for seeds in itertools.product(experiment.seeds, experiment.model_seeds or (None,)):
+            run = Run.of({**spec, **seed_columns(*seeds)})
             runs.setdefault(run.canonical, run)
     return tuple(runs.values())
 

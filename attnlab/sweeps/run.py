@@ -25,7 +25,8 @@ class Run:
 
         {"mechanism": {name: {setting: value}},      parts are {"similarity": {name: {setting: value}}, ...}
          "model":     {name: {setting: value}},
-         "seed":      0,
+         "seed":      0,                             of the data, and of the model too without "model_seed"
+         "model_seed": 0,                            only where it is set apart
          "task":      {name: {setting: value}},
          "tune":      {"model.learning_rate": [0.01, 0.1]}}
 
@@ -52,7 +53,13 @@ class Run:
 
     @property
     def seed(self) -> int:
+        """The seed of the data."""
         return int(self.spec["seed"])
+
+    @property
+    def model_seed(self) -> int:
+        """The seed of the model: that of the data, unless it was set apart."""
+        return int(self.spec.get("model_seed", self.seed))
 
     def label(self) -> str:
         """A short line for people: task, mechanism and seed."""
@@ -60,8 +67,9 @@ class Run:
         ((mechanism, parts),) = spec["mechanism"].items()
         named = [parts[role] for role in PARTS if isinstance(parts.get(role), dict)]
         shown = ["+".join(part) for part in named]
+        apart = f", model seed {self.model_seed}" if "model_seed" in spec else ""
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
-        return f"{task} · {' '.join(shown) or mechanism} · {model} · seed {spec['seed']}"
+        return f"{task} · {' '.join(shown) or mechanism} · {model} · seed {spec['seed']}{apart}"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ class Arrays(Task):
     `numpy.savez("mine.npz", Q=Q, K=K, V=V, gold=gold, target=target)`. Nothing is unpickled.
 
     One file is shuffled by the seed and split: round(validation * n) examples to choose by, round(test * n) to report
-    on, the rest to learn from. With `validation_path` and `test_path` the three splits are read as they are.
+    on, the rest to learn from. So other shares, or more examples in the file, give other splits. With `validation_path` and
+    `test_path` the three splits are read as they are, in the files' order.
 
     Gold and target: the file's. Chance: the mean share of keys that are gold among those that may be attended to, over
     the queries with a gold link (of the test file, if there is one); NaN without gold.
@@ -32,23 +33,25 @@ class Arrays(Task):
     Parameters
     ----------
     path : str
-        The .npz file, relative to the experiment file, or in Python to the current directory; with the other two paths, the examples to learn from.
+        The .npz file, relative to the experiment file, or in Python to the current directory. With the other two paths, it
+        holds the examples to learn from.
     validation, test : float, between 0 and 1
-        Shares of the examples, when there is one file; together less than 1.
+        Shares of the examples, if there is one file; together less than 1.
     validation_path, test_path : str or None
-        Files of the other two splits; both or neither.
+        Files of the other two splits; give both or neither.
 
     Raises
     ------
     FileNotFoundError, ValueError, ShapeError
-        When a file is not there, is not such an .npz, its arrays disagree, or a number that is read is not finite.
+        When there is no such file, when it is not such an .npz, when its arrays disagree, or when a number that is read is
+        not finite.
     SettingError
-        When a split would be empty, the shares leave nothing, only one path is given, or the files disagree in their
-        features or in which arrays they have.
+        When a split is empty, when the shares leave nothing to learn from, when only one of the two other paths is given, or
+        when the files disagree in their features or in which arrays they have.
 
     Notes
     -----
-    In a sweep a run is known by what the file holds: when its content changes, the runs are new ones.
+    In a sweep the content of the file is part of a run's identity: when it changes, the runs are new ones.
 
     References
     ----------
@@ -70,6 +73,8 @@ class Arrays(Task):
 
     name = "arrays"
     source = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
+    revision = 1
+    counts = ()
 
     def __init__(
         self,

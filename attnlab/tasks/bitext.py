@@ -12,7 +12,7 @@ from attnlab.bitext import Links, read_links, read_pairs, to_alignment_data
 from attnlab.data import Splits
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source, Task
-from attnlab.tasks.words import Count
+from attnlab.tasks.drawn import Count
 
 __all__ = ["Bitext"]
 
@@ -20,20 +20,20 @@ __all__ = ["Bitext"]
 class Bitext(Task):
     """Your own sentence pairs, with their word alignments where they are known.
 
-    Rows of an alignment are target words, columns source words. Formats: one file of lines `source ||| target`; two files, a
-    side each (`target_path`); one file with tabs and the two `columns`. Gold alignments are lines of Pharaoh links `i-j`,
-    possible ones `ipj` or `i?j`. A mistake is an error with file and line; no line is skipped; a pair may have an empty side,
-    and then has no links.
+    Rows of an alignment are target words, columns source words. Formats: one file of lines `source ||| target`; two files,
+    one for each side (`target_path`); one file with tabs and the two `columns`. Gold alignments are lines of Pharaoh links
+    `i-j`, or `ipj` and `i?j` for possible links. A mistake is an error with file and line; no line is skipped. A pair may have
+    an empty side, and then has no links.
 
-    All pairs are there to learn from, without gold and in an order drawn from `rng`; validation is the same; the condition
-    `test` has the pairs again, in the file's order, with gold. Words are aligned by learning from the very text that is to be
-    aligned, so what is held out is gold and not text.
+    Training and validation have all pairs, without gold, in an order drawn from `rng`. The test condition `test` has the same
+    pairs with gold, in the file's order. A word aligner learns from the text that it aligns, so gold is held out and text is
+    not. `rng` also draws the pairs that `share` keeps, as one permutation: a larger share keeps those of a smaller one.
 
     Queries are the target words and keys and values the source words, as vectors of how they are spelled
     (`attnlab.bitext.spelling_vectors`); `tokens` has the words.
 
-    Gold: the sure links, of several to a word; possible ones beside them. Target: none, the task is unsupervised. Chance: the
-    mean share of source words that are gold, over the target words that have a link; NaN without gold.
+    Gold: the sure links; a word may have several. Possible links are in `possible`. Target: none, the task is unsupervised.
+    Chance: the mean share of source words that are gold, over the target words that have a link; NaN without gold.
 
     Parameters
     ----------
@@ -47,21 +47,21 @@ class Bitext(Task):
     gold_path : str or None
         The file of alignments.
     gold_first : 0, 1 or None
-        The number of the first word in it; None finds out where the file proves it.
+        The number of the first word in it; with None it is found where the file proves it.
     tokens : "words", "raw" or "characters"
-        Split at ASCII white space; or at any, with punctuation apart, and each Chinese or Japanese character; or every
-        character.
+        How a line is split: "words" at ASCII white space; "raw" at any white space, with punctuation marks and Chinese and
+        Japanese characters as tokens of their own; "characters" at every character.
     d : int, at least 1
         Features of a query or key.
     limit : int, at least 1, or None
         Only the first so many pairs.
     share : float in (0, 1]
-        Only so large a part of these, drawn from `rng`: with several seeds, how much a result depends on the sentences.
+        Only this part of them, drawn from `rng`. Several seeds then show how much a result depends on the sentences.
 
     Raises
     ------
     FileNotFoundError, BitextError
-        When a file is not there, or a line of it is wrong.
+        When there is no such file, or a line of it is wrong.
     SettingError
         When target_path and columns are both given.
 
@@ -84,6 +84,8 @@ class Bitext(Task):
 
     name = "bitext"
     source = Source("An Evaluation Exercise for Word Alignment", "R. Mihalcea, T. Pedersen", 2003, "HLT-NAACL workshop")
+    revision = 1
+    counts = ()
 
     def __init__(
         self,

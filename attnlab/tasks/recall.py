@@ -1,28 +1,27 @@
 """Recall from pairs of keys and values: lookup, and lookup among distractors, hubs and questions without an answer.
 
-All four hold a memory of k pairs (k_j, v_j) with v_j ~ N(0, I) and ask, at each query, for the value of one key. Every
-split has its own random stream: from the same rng, the test examples stay the same when `n_train` changes.
+In all four an example has a memory of k pairs (k_j, v_j) with v_j ~ N(0, I). Each query asks for the value of one key.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le, Lt
 
-from attnlab.data import AlignmentData, Splits
+from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
-from attnlab.interfaces import Source, Task
+from attnlab.interfaces import Source
+from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
 
 __all__ = ["Lookup", "NoisyRecall", "NormHubs", "NullQueries"]
 
-Array = np.ndarray[Any, Any]
-Count = Annotated[int, Ge(1)]
 Noise = Annotated[float, Ge(0)]
 
 
-def _ask(rng: np.random.Generator, asked: Array, K: Array, V: Array, noise: float) -> tuple[Array, Array, Array]:
+def _ask(rng: Rng, asked: Array, K: Array, V: Array, noise: float) -> tuple[Array, Array, Array]:
     """Queries for the keys `asked` (n, q), blurred by noise: Q (n, q, d), gold (n, q, k), target (n, q, v)."""
     example = np.arange(len(asked))[:, None]
     Q = K[example, asked]
@@ -30,7 +29,8 @@ def _ask(rng: np.random.Generator, asked: Array, K: Array, V: Array, noise: floa
     return Q, np.eye(K.shape[1])[asked], V[example, asked]
 
 
-class Lookup(Task):
+@dataclass(eq=False, repr=False)
+class Lookup(DrawnTask):
     """Key lookup: which of k random keys is this query a blurred copy of?
 
     For each example, with j(i) uniform on the keys that are not padding,
@@ -42,7 +42,7 @@ class Lookup(Task):
     Parameters
     ----------
     d : int, at least 1
-        Features of a query or key; at 16 and noise 0.3 the exact dot product ranks the gold key first in about 97 of
+        Features of a query or key. At 16 and noise 0.3 the exact dot product ranks the gold key first in about 97 of
         100 queries, and neg_l2 in all.
     n_keys : int, at least 1
         Keys of each example, k.
@@ -80,28 +80,14 @@ class Lookup(Task):
 
     name = "lookup"
     source = Source("Neural Turing Machines", "A. Graves, G. Wayne, I. Danihelka", 2014, "arXiv:1410.5401, section 4.3")
+    revision = 1
 
-    def __init__(
-        self,
-        d: Count = 16,
-        n_keys: Count = 32,
-        noise: Noise = 0.3,
-        n_queries: Count = 4,
-        d_value: Count = 16,
-        min_keys: Count | None = None,
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.d = d
-        self.n_keys = n_keys
-        self.noise = noise
-        self.n_queries = n_queries
-        self.d_value = d_value
-        self.min_keys = min_keys
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    d: Count = 16
+    n_keys: Count = 32
+    noise: Noise = 0.3
+    n_queries: Count = 4
+    d_value: Count = 16
+    min_keys: Count | None = None
 
     def _lengths(self) -> Array:
         """The numbers of keys that an example may have, each equally likely."""
@@ -115,18 +101,10 @@ class Lookup(Task):
     def chance(self) -> float:
         return float(np.mean(1 / self._lengths()))
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        train, validation, test = rng.spawn(3)
-        return Splits(
-            self._draw(train, self.n_train),
-            self._draw(validation, self.n_validation),
-            {"test": self._draw(test, self.n_test)},
-        )
-
-    def _draw(self, rng: np.random.Generator, n: int) -> AlignmentData:
+    def draw(self, rng: Rng, n: int) -> AlignmentData:
+        lengths = rng.choice(self._lengths(), size=(n, 1))
         K = rng.normal(size=(n, self.n_keys, self.d))
         V = rng.normal(size=(n, self.n_keys, self.d_value))
-        lengths = rng.choice(self._lengths(), size=(n, 1))
         asked = rng.integers(lengths, size=(n, self.n_queries))
         Q, gold, target = _ask(rng, asked, K, V, self.noise)
         if self.min_keys is None:
@@ -136,10 +114,11 @@ class Lookup(Task):
         return AlignmentData(Q, K, V, mask=there[:, None, :], gold=gold, target=target)
 
 
-class NoisyRecall(Task):
+@dataclass(eq=False, repr=False)
+class NoisyRecall(DrawnTask):
     """Lookup among distractors: a share rho of the memory comes from another vocabulary and is never asked for.
 
-    To `n_keys` pairs as in `lookup` come so many distractors that they are the share rho of the memory,
+    The memory has `n_keys` pairs as in `lookup`, and so many distractors that they are the share rho of it,
 
         k_j ~ N(0, I_d) for the pairs,   k_j ~ N(c, I_d) for the distractors,   |c| = shift,   v_j ~ N(0, I_v)
         q_i = k_j(i) + noise * e_i,   j(i) uniform on the pairs
@@ -159,8 +138,9 @@ class NoisyRecall(Task):
 
     Notes
     -----
-    The pairs stay as many while distractors are added, so rho = 0 is `lookup`, and what changes is the weight that
-    leaks. Poli et al. instead replace a share of a sequence of fixed length by tokens of a noise vocabulary.
+    The number of pairs stays the same when distractors are added. So rho = 0 is `lookup`, and what changes is the weight
+    that goes to distractors. Poli et al. instead replace a share of a sequence of fixed length by tokens of a noise
+    vocabulary.
 
     References
     ----------
@@ -177,30 +157,15 @@ class NoisyRecall(Task):
     source = Source(
         "Mechanistic Design and Scaling of Hybrid Architectures", "M. Poli et al.", 2024, "arXiv:2403.17844"
     )
+    revision = 1
 
-    def __init__(
-        self,
-        rho: Annotated[float, Ge(0), Lt(1)] = 0.4,
-        shift: Annotated[float, Ge(0)] = 4.0,
-        d: Count = 16,
-        n_keys: Count = 16,
-        noise: Noise = 0.3,
-        n_queries: Count = 4,
-        d_value: Count = 16,
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.rho = rho
-        self.shift = shift
-        self.d = d
-        self.n_keys = n_keys
-        self.noise = noise
-        self.n_queries = n_queries
-        self.d_value = d_value
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    rho: Annotated[float, Ge(0), Lt(1)] = 0.4
+    shift: Annotated[float, Ge(0)] = 4.0
+    d: Count = 16
+    n_keys: Count = 16
+    noise: Noise = 0.3
+    n_queries: Count = 4
+    d_value: Count = 16
 
     @property
     def n_distractors(self) -> int:
@@ -211,17 +176,11 @@ class NoisyRecall(Task):
     def chance(self) -> float:
         return 1 / (self.n_keys + self.n_distractors)
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        shared, train, validation, test = rng.spawn(4)
-        centre = shared.normal(size=self.d)
-        centre *= self.shift / np.linalg.norm(centre)
-        return Splits(
-            self._draw(train, self.n_train, centre),
-            self._draw(validation, self.n_validation, centre),
-            {"test": self._draw(test, self.n_test, centre)},
-        )
+    def shared(self, rng: Rng) -> dict[str, Array]:
+        centre = rng.normal(size=self.d)
+        return {"centre": centre * self.shift / np.linalg.norm(centre)}
 
-    def _draw(self, rng: np.random.Generator, n: int, centre: Array) -> AlignmentData:
+    def draw(self, rng: Rng, n: int, centre: Array) -> AlignmentData:
         k = self.n_keys + self.n_distractors
         order = rng.permuted(np.broadcast_to(np.arange(k), (n, k)), axis=1)  # the place of each pair, then distractor
         distractor = np.argsort(order, axis=1) >= self.n_keys  # (n, k), by place
@@ -232,7 +191,8 @@ class NoisyRecall(Task):
         return AlignmentData(Q, K, V, gold=gold, target=target)
 
 
-class NormHubs(Task):
+@dataclass(eq=False, repr=False)
+class NormHubs(DrawnTask):
     """Lookup among hubs: the keys' norms are log-normal, and long keys win inner products they should not.
 
         u_j uniform on the sphere of radius sqrt(d),   k_j = exp(sigma * z_j) * u_j,   z_j ~ N(0, 1)
@@ -242,7 +202,7 @@ class NormHubs(Task):
 
     Parameters
     ----------
-    sigma : float, at least 0
+    sigma : float, 0 to 10
         Standard deviation of the logarithm of the keys' norms, dimensionless.
     d, n_keys, noise, n_queries, d_value, n_train, n_validation, n_test
         As in `lookup`.
@@ -250,7 +210,7 @@ class NormHubs(Task):
     Notes
     -----
     The query carries the key's direction and not its norm. Untrained, with the defaults, the gold key has the highest
-    score in this share of queries (a contract of the tests):
+    score in this share of queries (a test holds these numbers):
 
         sigma    dot    neg_l2    cosine
         0.5      .69      .90      1.0
@@ -275,42 +235,20 @@ class NormHubs(Task):
         2020,
         "Findings of EMNLP",
     )
+    revision = 1
 
-    def __init__(
-        self,
-        sigma: Annotated[float, Ge(0), Le(10)] = 1.0,
-        d: Count = 16,
-        n_keys: Count = 32,
-        noise: Noise = 0.3,
-        n_queries: Count = 4,
-        d_value: Count = 16,
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.sigma = sigma
-        self.d = d
-        self.n_keys = n_keys
-        self.noise = noise
-        self.n_queries = n_queries
-        self.d_value = d_value
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    sigma: Annotated[float, Ge(0), Le(10)] = 1.0
+    d: Count = 16
+    n_keys: Count = 32
+    noise: Noise = 0.3
+    n_queries: Count = 4
+    d_value: Count = 16
 
     @property
     def chance(self) -> float:
         return 1 / self.n_keys
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        train, validation, test = rng.spawn(3)
-        return Splits(
-            self._draw(train, self.n_train),
-            self._draw(validation, self.n_validation),
-            {"test": self._draw(test, self.n_test)},
-        )
-
-    def _draw(self, rng: np.random.Generator, n: int) -> AlignmentData:
+    def draw(self, rng: Rng, n: int) -> AlignmentData:
         U = rng.normal(size=(n, self.n_keys, self.d))
         U *= self.d**0.5 / np.linalg.norm(U, axis=-1, keepdims=True)
         K = U * np.exp(self.sigma * rng.normal(size=(n, self.n_keys, 1)))
@@ -320,7 +258,8 @@ class NormHubs(Task):
         return AlignmentData(Q, K, V, gold=gold, target=target)
 
 
-class NullQueries(Task):
+@dataclass(eq=False, repr=False)
+class NullQueries(DrawnTask):
     """Lookup where a share pi of the queries matches nothing: their gold row and their target are zero.
 
     Keys, values and queries as in `lookup`, but each query is, with probability pi, a null query
@@ -356,42 +295,20 @@ class NullQueries(Task):
 
     name = "null_queries"
     source = Source("Attention Is Off By One", "E. Miller", 2023, "evanmiller.org/attention-is-off-by-one.html")
+    revision = 1
 
-    def __init__(
-        self,
-        pi: Annotated[float, Ge(0), Le(1)] = 0.3,
-        d: Count = 16,
-        n_keys: Count = 16,
-        noise: Noise = 0.3,
-        n_queries: Count = 4,
-        d_value: Count = 16,
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.pi = pi
-        self.d = d
-        self.n_keys = n_keys
-        self.noise = noise
-        self.n_queries = n_queries
-        self.d_value = d_value
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    pi: Annotated[float, Ge(0), Le(1)] = 0.3
+    d: Count = 16
+    n_keys: Count = 16
+    noise: Noise = 0.3
+    n_queries: Count = 4
+    d_value: Count = 16
 
     @property
     def chance(self) -> float:
         return 1 / self.n_keys
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        train, validation, test = rng.spawn(3)
-        return Splits(
-            self._draw(train, self.n_train),
-            self._draw(validation, self.n_validation),
-            {"test": self._draw(test, self.n_test)},
-        )
-
-    def _draw(self, rng: np.random.Generator, n: int) -> AlignmentData:
+    def draw(self, rng: Rng, n: int) -> AlignmentData:
         K = rng.normal(size=(n, self.n_keys, self.d))
         V = rng.normal(size=(n, self.n_keys, self.d_value))
         asked = rng.integers(self.n_keys, size=(n, self.n_queries))

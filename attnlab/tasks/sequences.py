@@ -1,31 +1,31 @@
-"""Sequences of tokens to say again: copy and reverse. What is asked for is a place, so positions are needed.
+"""Sequences of tokens to say again: copy and reverse. The query asks for a place, so positions are needed.
 
-The query says nothing but "the next one, please": the same marker at every step. Tokens are repeated. Whatever is
-computed from contents alone is therefore the same at every step, and reaches no more than chance.
+The query is the same marker at every step and says only "the next one, please". Tokens are repeated. So a mechanism that
+computes from contents alone does the same at every step, and reaches no more than chance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, MultipleOf
 
-from attnlab.data import AlignmentData, Splits
+from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
-from attnlab.interfaces import Source, Task
-from attnlab.tasks.words import Count, Factor, conditions
+from attnlab.interfaces import Source
+from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
+from attnlab.tasks.words import Factor, longer
 
 __all__ = ["Copy", "Reverse"]
 
-Array = np.ndarray[Any, Any]
 
-
-def _embeddings(rng: np.random.Generator, vocabulary: int, d: int, token_scale: float) -> tuple[Array, Array]:
+def _embeddings(rng: Rng, vocabulary: int, d: int, token_scale: float) -> dict[str, Array]:
     """The embeddings of the tokens (vocabulary, d), and of the marker (d,), for all splits."""
     E = token_scale * rng.normal(size=(vocabulary + 1, d))
-    return E[:-1], E[-1]
+    return {"E": E[:-1], "marker": E[-1]}
 
 
 def _say(tokens: Array, places: Array, E: Array, marker: Array, lengths: Array | None = None) -> dict[str, Any]:
@@ -45,10 +45,11 @@ def _say(tokens: Array, places: Array, E: Array, marker: Array, lengths: Array |
     }
 
 
-class Copy(Task):
+@dataclass(eq=False, repr=False)
+class Copy(DrawnTask):
     """Say a sequence again: step t must attend to place t.
 
-    x_1..x_k are tokens, uniform with repetition; with embeddings e_x ~ N(0, token_scale^2 I_d) and a marker c of the
+    x_1..x_k are tokens, uniform with repetition. With embeddings e_x ~ N(0, token_scale^2 I_d) and a marker c of the
     same distribution, drawn once for all splits,
 
         k_j = e_x(j),   v_j = the one-hot vector of x_j,   q_t = c   (the same at every step)
@@ -66,7 +67,7 @@ class Copy(Task):
         Features of an embedding; even, so that a sinusoidal table fits.
     token_scale : float, at least 0
         Standard deviation of an embedding's feature. A vector of sinusoidal positions has length sqrt(d/2), and two
-        neighbouring places differ little in it: at 0.1 they are heard, at 1.0 tokens drown them.
+        neighbouring places differ little in it. At 0.1 the difference can be seen; at 1.0 the tokens hide it.
     min_length : int or None
         If given, each example's length is uniform on min_length..length; the rest is padding: its keys are masked (and
         zero), and its queries may attend to nothing.
@@ -96,30 +97,16 @@ class Copy(Task):
 
     name = "copy"
     source = Source("Neural Turing Machines", "A. Graves, G. Wayne, I. Danihelka", 2014, "arXiv:1410.5401, section 4.1")
+    revision = 1
+    counts = (*DrawnTask.counts, "longer", "transfer")
 
-    def __init__(
-        self,
-        length: Count = 16,
-        vocabulary: Annotated[int, Ge(2)] = 8,
-        d: Annotated[int, Ge(2), MultipleOf(2)] = 32,
-        token_scale: Annotated[float, Ge(0)] = 0.1,
-        min_length: Count | None = None,
-        longer: Sequence[Count] = (),
-        transfer: Sequence[Factor] = (),
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.length = length
-        self.vocabulary = vocabulary
-        self.d = d
-        self.token_scale = token_scale
-        self.min_length = min_length
-        self.longer = longer
-        self.transfer = transfer
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    length: Count = 16
+    vocabulary: Annotated[int, Ge(2)] = 8
+    d: Annotated[int, Ge(2), MultipleOf(2)] = 32
+    token_scale: Annotated[float, Ge(0)] = 0.1
+    min_length: Count | None = None
+    longer: Sequence[Count] = ()
+    transfer: Sequence[Factor] = ()
 
     def _shortest(self) -> int:
         if self.min_length is None:
@@ -133,37 +120,33 @@ class Copy(Task):
         lengths = np.arange(self._shortest(), self.length + 1)
         return float(1 / lengths.mean())  # of the k steps of an example of length k, a guess gets one
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        shared, train, validation, test, *others = rng.spawn(4 + len(self.longer) + len(self.transfer))
-        E, marker = _embeddings(shared, self.vocabulary, self.d, self.token_scale)
-        tests = {"test": self._draw(test, self.n_test, E, marker)}
-        longer = {f"n={length}": length for length in self.longer}
-        longer |= {f"{factor}L": factor * self.length for factor in self.transfer}
-        for (name, length), stream in zip(longer.items(), others, strict=False):
-            tokens = stream.integers(self.vocabulary, size=(self.n_test, length))
-            tests[name] = AlignmentData(**_say(tokens, np.arange(length), E, marker))
-        return Splits(
-            self._draw(train, self.n_train, E, marker), self._draw(validation, self.n_validation, E, marker), tests
-        )
+    def shared(self, rng: Rng) -> dict[str, Array]:
+        return _embeddings(rng, self.vocabulary, self.d, self.token_scale)
 
-    def _draw(self, rng: np.random.Generator, n: int, E: Array, marker: Array) -> AlignmentData:
-        tokens = rng.integers(self.vocabulary, size=(n, self.length))
-        shortest = self._shortest()
-        if self.min_length is None:
-            return AlignmentData(**_say(tokens, np.arange(self.length), E, marker))
-        lengths = rng.integers(shortest, self.length + 1, size=(n, 1))
-        arrays = _say(tokens, np.arange(self.length), E, marker, lengths[:, 0])
-        there = np.arange(self.length) < lengths  # (n, k), and (n, q)
+    def conditions(self) -> dict[str, dict[str, int]]:
+        return {f"n={k}": {"length": k} for k in self.longer} | {
+            name: {"length": given["factor"] * self.length} for name, given in longer(self.transfer).items()
+        }
+
+    def draw(self, rng: Rng, n: int, E: Array, marker: Array, length: int | None = None) -> AlignmentData:
+        shortest, k = self._shortest(), length or self.length
+        tokens = rng.integers(self.vocabulary, size=(n, k))
+        if self.min_length is None or length:
+            return AlignmentData(**_say(tokens, np.arange(k), E, marker))
+        lengths = rng.integers(shortest, k + 1, size=(n, 1))
+        arrays = _say(tokens, np.arange(k), E, marker, lengths[:, 0])
+        there = np.arange(k) < lengths  # (n, k), and (n, q)
         for name in ("Q", "K", "V", "gold"):
             arrays[name] = arrays[name] * there[:, :, None]
         arrays["target"] = arrays["target"] * there
         return AlignmentData(**arrays, mask=there[:, :, None] & there[:, None, :])
 
 
-class Reverse(Task):
+@dataclass(eq=False, repr=False)
+class Reverse(DrawnTask):
     """Say a sequence backwards: step t must attend to place k + 1 - t.
 
-    As `copy`, without padding (where the answer stands would depend on a length that no query knows).
+    As `copy`, without padding (with padding the place of the answer depends on the length, which no query knows).
 
     Gold: the link t -> k + 1 - t. Target: the class of that token, int (n, q), of `vocabulary` classes. Chance: 1/k.
 
@@ -174,7 +157,7 @@ class Reverse(Task):
 
     Notes
     -----
-    Absolute positions and a learned map from query to key positions solve it; a bias that favours the nearest key
+    Absolute positions and a learned map from query to key positions solve it. A bias that favours the nearest key
     (`alibi`) cannot, and a plain inner product of positions points the wrong way. Expect nothing of longer test
     conditions: after training at one length, every absolute map is wrong by a shift at another.
 
@@ -197,39 +180,26 @@ class Reverse(Task):
         2015,
         "NeurIPS",
     )
+    revision = 1
+    counts = (*DrawnTask.counts, "transfer")
 
-    def __init__(
-        self,
-        length: Count = 16,
-        vocabulary: Annotated[int, Ge(2)] = 8,
-        d: Annotated[int, Ge(2), MultipleOf(2)] = 32,
-        token_scale: Annotated[float, Ge(0)] = 0.1,
-        transfer: Sequence[Factor] = (),
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.length = length
-        self.vocabulary = vocabulary
-        self.d = d
-        self.token_scale = token_scale
-        self.transfer = transfer
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    length: Count = 16
+    vocabulary: Annotated[int, Ge(2)] = 8
+    d: Annotated[int, Ge(2), MultipleOf(2)] = 32
+    token_scale: Annotated[float, Ge(0)] = 0.1
+    transfer: Sequence[Factor] = ()
 
     @property
     def chance(self) -> float:
         return 1 / self.length
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        shared, train, validation, test, longer = rng.spawn(5)
-        E, marker = _embeddings(shared, self.vocabulary, self.d, self.token_scale)
+    def shared(self, rng: Rng) -> dict[str, Array]:
+        return _embeddings(rng, self.vocabulary, self.d, self.token_scale)
 
-        def draw(rng: np.random.Generator, n: int, factor: int = 1) -> AlignmentData:
-            tokens = rng.integers(self.vocabulary, size=(n, factor * self.length))
-            return AlignmentData(**_say(tokens, np.arange(tokens.shape[1])[::-1], E, marker))
+    def conditions(self) -> dict[str, dict[str, int]]:
+        return longer(self.transfer)
 
-        tests = {"test": draw(test, self.n_test)}
-        tests |= conditions(self.transfer, longer, lambda rng, factor: draw(rng, self.n_test, factor))
-        return Splits(draw(train, self.n_train), draw(validation, self.n_validation), tests)
+    def draw(self, rng: Rng, n: int, E: Array, marker: Array, factor: int = 1) -> AlignmentData:
+        k = factor * self.length
+        tokens = rng.integers(self.vocabulary, size=(n, k))
+        return AlignmentData(**_say(tokens, np.arange(k)[::-1], E, marker))

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 
-from attnlab.data import AlignmentData, Splits
+from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
-from attnlab.interfaces import Source, Task
+from attnlab.interfaces import Source
+from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
 
 __all__ = ["MaxRetrieval", "SubsetMean"]
 
-Array = np.ndarray[Any, Any]
-Count = Annotated[int, Ge(1)]
 
+@dataclass(eq=False, repr=False)
+class SubsetMean(DrawnTask):
+    """The mean of a subset: r keys carry the query's tag, and the target is the mean of their values.
 
-class SubsetMean(Task):
-    """The mean of a subset: r keys carry the query's tag, and their values are to be averaged.
-
-    The keys of an example fall at random into groups of r (those left over are one more group, never asked for). With a
-    tag t_g ~ N(0, I_d) for each group,
+    The keys of an example are put at random into groups of r. Keys that are left over are one more group, and no query asks
+    for it. With a tag t_g ~ N(0, I_d) for each group,
 
         k_j = t_g(j) + noise * e_j,   e_j ~ N(0, I_d),   v_j ~ N(0, I_v)
         q_i = t_g(i),   g(i) uniform on the full groups
@@ -53,8 +53,8 @@ class SubsetMean(Task):
 
     Notes
     -----
-    Softmax leaks weight to the other groups and, being exponential, weighs the r keys unevenly; sparse normalisers can
-    give the others exactly nothing; sigmoid and ReLU weights must first learn how many keys share the sum.
+    Softmax gives some weight to the other groups, and gives the r keys different weights, since it is exponential. Sparse
+    normalisers can give the others exactly nothing. Sigmoid and ReLU weights must first learn how many keys share the sum.
 
     References
     ----------
@@ -70,46 +70,24 @@ class SubsetMean(Task):
 
     name = "subset_mean"
     source = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
+    revision = 1
 
-    def __init__(
-        self,
-        d: Count = 16,
-        n_keys: Count = 16,
-        n_relevant: Count = 4,
-        noise: Annotated[float, Ge(0)] = 0.1,
-        n_queries: Count = 4,
-        d_value: Count = 16,
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.d = d
-        self.n_keys = n_keys
-        self.n_relevant = n_relevant
-        self.noise = noise
-        self.n_queries = n_queries
-        self.d_value = d_value
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    d: Count = 16
+    n_keys: Count = 16
+    n_relevant: Count = 4
+    noise: Annotated[float, Ge(0)] = 0.1
+    n_queries: Count = 4
+    d_value: Count = 16
 
     @property
     def chance(self) -> float:
         return self.n_relevant / self.n_keys
 
-    def make(self, rng: np.random.Generator) -> Splits:
+    def draw(self, rng: Rng, n: int) -> AlignmentData:
         if self.n_relevant > self.n_keys:
             raise SettingError(
                 f"task 'subset_mean': n_relevant must be at most n_keys = {self.n_keys}; got {self.n_relevant}"
             )
-        train, validation, test = rng.spawn(3)
-        return Splits(
-            self._draw(train, self.n_train),
-            self._draw(validation, self.n_validation),
-            {"test": self._draw(test, self.n_test)},
-        )
-
-    def _draw(self, rng: np.random.Generator, n: int) -> AlignmentData:
         example = np.arange(n)[:, None]
         groups = np.arange(self.n_keys) // self.n_relevant
         group = rng.permuted(np.broadcast_to(groups, (n, self.n_keys)), axis=1)  # (n, k)
@@ -122,8 +100,9 @@ class SubsetMean(Task):
         return AlignmentData(tags[example, asked], K, V, gold=gold, target=gold @ V)
 
 
-class MaxRetrieval(Task):
-    """The class of the greatest: each key has a priority and a class; wanted is the class of the highest priority.
+@dataclass(eq=False, repr=False)
+class MaxRetrieval(DrawnTask):
+    """The class of the greatest: each key has a priority and a class; say the class of the highest priority.
 
     With a direction a ~ N(0, I_d) scaled to length sqrt(d), and class vectors b_c of the same length at right angles to
     a, drawn once for all splits,
@@ -147,9 +126,9 @@ class MaxRetrieval(Task):
 
     Notes
     -----
-    Inner product, cosine and distance all rank keys by priority without training, since the classes stand at right
-    angles to the query; what remains to be learned is how sharp to be. With bounded scores softmax must then disperse
-    as k grows: the largest weight is at most 1 / (1 + (k - 1) exp(-D)), D the range of the scores.
+    Inner product, cosine and distance all rank keys by priority without training, since the vectors of the classes are at
+    right angles to the query. Only the sharpness is to be learned. With bounded scores softmax must disperse as k grows:
+    the largest weight is at most 1 / (1 + (k - 1) exp(-D)), where D is the range of the scores.
 
     References
     ----------
@@ -167,54 +146,39 @@ class MaxRetrieval(Task):
     source = Source(
         "Softmax is not Enough (for Sharp Size Generalisation)", "P. Velickovic et al.", 2024, "arXiv:2410.01104"
     )
+    revision = 1
+    counts = (*DrawnTask.counts, "longer")
 
-    def __init__(
-        self,
-        n_keys: Count = 16,
-        n_classes: Annotated[int, Ge(2)] = 8,
-        d: Annotated[int, Ge(2)] = 16,
-        longer: Sequence[Count] = (64, 256),
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.n_keys = n_keys
-        self.n_classes = n_classes
-        self.d = d
-        self.longer = longer
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    n_keys: Count = 16
+    n_classes: Annotated[int, Ge(2)] = 8
+    d: Annotated[int, Ge(2)] = 16
+    longer: Sequence[Count] = (64, 256)
 
     @property
     def chance(self) -> float:
         return 1 / self.n_keys
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        shared, train, validation, test, *others = rng.spawn(4 + len(self.longer))
+    def shared(self, rng: Rng) -> dict[str, Array]:
         length = self.d**0.5
-        a = shared.normal(size=self.d)
+        a = rng.normal(size=self.d)
         a *= length / np.linalg.norm(a)
-        B = shared.normal(size=(self.n_classes, self.d))
+        B = rng.normal(size=(self.n_classes, self.d))
         B -= np.outer(B @ a, a) / self.d
         B *= length / np.linalg.norm(B, axis=-1, keepdims=True)
-        tests = {"test": self._draw(test, self.n_test, self.n_keys, a, B)}
-        for n_keys, stream in zip(self.longer, others, strict=True):
-            tests[f"n={n_keys}"] = self._draw(stream, self.n_test, n_keys, a, B)
-        return Splits(
-            self._draw(train, self.n_train, self.n_keys, a, B),
-            self._draw(validation, self.n_validation, self.n_keys, a, B),
-            tests,
-        )
+        return {"a": a, "B": B}
 
-    def _draw(self, rng: np.random.Generator, n: int, n_keys: int, a: Array, B: Array) -> AlignmentData:
-        priority = rng.random((n, n_keys))
-        classes = rng.integers(self.n_classes, size=(n, n_keys))
+    def conditions(self) -> dict[str, dict[str, int]]:
+        return {f"n={n_keys}": {"n_keys": n_keys} for n_keys in self.longer}
+
+    def draw(self, rng: Rng, n: int, a: Array, B: Array, n_keys: int | None = None) -> AlignmentData:
+        k = n_keys or self.n_keys
+        priority = rng.random((n, k))
+        classes = rng.integers(self.n_classes, size=(n, k))
         first = priority.argmax(axis=1)[:, None]  # (n, 1)
         return AlignmentData(
             Q=np.tile(a, (n, 1, 1)),
             K=priority[:, :, None] * a + B[classes],
             V=np.eye(self.n_classes)[classes],
-            gold=np.eye(n_keys)[first],
+            gold=np.eye(k)[first],
             target=np.take_along_axis(classes, first, axis=1),
         )

@@ -6,14 +6,16 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 
-from attnlab.data import AlignmentData, Splits
-from attnlab.interfaces import Source, Task
-from attnlab.tasks.words import Count, Dictionary, Factor, Said, chance_of, conditions
+from attnlab.data import AlignmentData
+from attnlab.interfaces import Source
+from attnlab.tasks.drawn import Count, DrawnTask, Rng
+from attnlab.tasks.words import Dictionary, Factor, Said, chance_of, longer
 
 __all__ = ["BlockReorder", "ToyTranslation", "translate"]
 
@@ -21,14 +23,15 @@ Sizes = dict[tuple[int, int], float]  # the probability of (English words, those
 Share = Annotated[float, Ge(0), Lt(1)]
 
 
-class BlockReorder(Task):
+@dataclass(eq=False, repr=False)
+class BlockReorder(DrawnTask):
     """Subject verb object becomes subject object verb: whole phrases change places, words are dropped and put in.
 
-    A source has three phrases of 1..length words each, uniform: nouns, verbs, nouns, drawn from `vocabulary` words of each
-    sort with repetition. Each word becomes one of the two synonyms of its translation, or is dropped with probability `drop`
-    (never the first); after each target word a particle without counterpart is put in with probability `insert`. The phrases
-    then stand in the order subject, object, verb. Source and target words have vectors ~ N(0, I_d) that have nothing to do
-    with each other: a query is the vector of its target word, a value is one-hot for the class of the translation.
+    A source has three phrases of 1..length words each, uniform: nouns, verbs, nouns. They are drawn from `vocabulary` words
+    of each sort with repetition. Each word becomes one of the two synonyms of its translation, or is dropped with probability
+    `drop` (the first never is). After each target word a particle without counterpart is put in with probability `insert`.
+    The order of the phrases is then subject, object, verb. Source and target words have independent vectors ~ N(0, I_d). A
+    query is the vector of its target word, a value the one-hot vector of the class of the translation.
 
     Gold, the sure links: from each target word to the word that it translates; particles have none. Possible: from it to the
     other words of the same phrase. Target: the class, int (n, q); synonyms are of one class, particles of their own. Chance:
@@ -37,7 +40,7 @@ class BlockReorder(Task):
     Parameters
     ----------
     length : int, at least 1
-        Words of a phrase at most, L.
+        The most words that a phrase has, L.
     vocabulary : int, at least 1
         Different nouns, and different verbs.
     drop, insert : float, 0 to less than 1
@@ -51,7 +54,8 @@ class BlockReorder(Task):
 
     Notes
     -----
-    The verb's phrase jumps over the object's: local windows about the diagonal miss it, the more the longer the phrases.
+    The object's phrase comes before the verb's. So the alignment leaves the diagonal, and a local window about the diagonal
+    misses it, by more words when the phrases are longer.
 
     References
     ----------
@@ -62,55 +66,42 @@ class BlockReorder(Task):
     >>> import numpy as np
     >>> data = BlockReorder(length=1, insert=0.0, drop=0.0, n_train=1).make(np.random.default_rng(0)).train
     >>> data.tokens[0], data.gold[0].astype(int).tolist()
-    ((['n7', 'v8', 'n4'], ['N7', 'N4', "V8'"]), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    ((['n4', 'v5', 'n10'], ['N4', "N10'", 'V5']), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
     """
 
     name = "block_reorder"
     source = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
+    revision = 1
+    counts = (*DrawnTask.counts, "transfer")
 
-    def __init__(
-        self,
-        length: Count = 3,
-        vocabulary: Count = 12,
-        drop: Share = 0.1,
-        insert: Share = 0.1,
-        d: Count = 32,
-        transfer: Sequence[Factor] = (),
-        n_train: Count = 512,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.length = length
-        self.vocabulary = vocabulary
-        self.drop = drop
-        self.insert = insert
-        self.d = d
-        self.transfer = transfer
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    length: Count = 3
+    vocabulary: Count = 12
+    drop: Share = 0.1
+    insert: Share = 0.1
+    d: Count = 32
+    transfer: Sequence[Factor] = ()
 
     @property
     def chance(self) -> float:
         sizes = Counter(sum(three) for three in itertools.product(range(1, self.length + 1), repeat=3))
         return chance_of((ways, k, 1 + (k - 1) * (1 - self.drop)) for k, ways in sizes.items())
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        shared, train, validation, test, longer = rng.spawn(5)
+    def conditions(self) -> dict[str, dict[str, int]]:
+        return longer(self.transfer)
+
+    def shared(self, rng: Rng) -> dict[str, Dictionary]:
         source = [f"{sort}{i}" for sort in "nv" for i in range(self.vocabulary)]
         classes = {word: i for i, word in enumerate(source)}
         class_of = {w.upper() + mark: i for w, i in classes.items() for mark in ("", "'")}
         class_of |= {f"-{p}": len(source) + i for i, p in enumerate("abc")}
-        book = Dictionary(shared, source, class_of, classes, self.d, asks=True, class_of=class_of)
+        return {"book": Dictionary(rng, source, class_of, classes, self.d, asks=True, class_of=class_of)}
 
-        def draw(rng: np.random.Generator, n: int, factor: int = 1) -> AlignmentData:
-            return book.data([self._say(rng, factor) for _ in range(n)], possible=True)
+    def draw(self, rng: Rng, n: int, book: Dictionary, factor: int = 1) -> AlignmentData:
+        k = 3 * self.length * factor
+        q = 2 * k if self.insert else k  # a particle after each word
+        return book.data([self._say(rng, factor) for _ in range(n)], k, q, possible=True)
 
-        tests = {"test": draw(test, self.n_test)}
-        tests |= conditions(self.transfer, longer, lambda rng, factor: draw(rng, self.n_test, factor))
-        return Splits(draw(train, self.n_train), draw(validation, self.n_validation), tests)
-
-    def _say(self, rng: np.random.Generator, factor: int) -> Said:
+    def _say(self, rng: Rng, factor: int) -> Said:
         long = self.length * factor
         sizes = rng.integers(1, self.length + 1, size=3) if factor == 1 else np.full(3, long)
         source = [
@@ -154,10 +145,12 @@ OTHERS = {"not": "不", "in": "在", "and": "而且", "this": "这", "that": "�
 CLASSIFIER, OF, INSIDE = "只", "的", "里"  # Chinese words without an English counterpart
 UNTRANSLATED = ("the", "does")  # English words without a Chinese one
 P_NAME, P_ADJECTIVE, P_NOT, P_PLACE, P_DAY = 0.4, 0.4, 0.2, 0.3, 0.2
+LONGEST = (13, 16)  # the most English and Chinese words of a clause
+FIRST = Said(["Tom", "chases", "Jerry"], ["汤姆", "追逐", "杰瑞"], [(0, 0), (1, 1), (2, 2)])
 
 
 class Piece(NamedTuple):
-    """English words and Chinese words, each of which names the English word that it translates, or none."""
+    """English words, and Chinese words with the place of the English word that each translates, or None."""
 
     english: list[str]
     chinese: list[tuple[str, int | None]]
@@ -174,11 +167,11 @@ def _plain(english: str) -> str:
     return english.removesuffix("s")
 
 
-def _pick(rng: np.random.Generator, words: Mapping[str, str]) -> str:
+def _pick(rng: Rng, words: Mapping[str, str]) -> str:
     return list(words)[rng.integers(len(words))]
 
 
-def _noun_phrase(rng: np.random.Generator) -> Piece:
+def _noun_phrase(rng: Rng) -> Piece:
     """Tom; or the (this, that) [adjective] noun, where 的 follows an adjective and a classifier this or that."""
     if rng.random() < P_NAME:
         word = _pick(rng, NAMES)
@@ -196,7 +189,7 @@ def _noun_phrase(rng: np.random.Generator) -> Piece:
     return Piece([*english, noun], [*chinese, (NOUNS[noun], len(english))])
 
 
-def _clause(rng: np.random.Generator) -> Piece:
+def _clause(rng: Rng) -> Piece:
     """Subject [does not] verb object [in the place] [today] -> subject [today] [在 place 里] [不] verb object."""
     subject, thing, verb = _noun_phrase(rng), _noun_phrase(rng), _pick(rng, VERBS)
     negative, somewhere, someday = (rng.random() < p for p in (P_NOT, P_PLACE, P_DAY))
@@ -219,7 +212,7 @@ def _clause(rng: np.random.Generator) -> Piece:
     return Piece(english + ([day] if someday else []), [*said.chinese[:n], *middle, *said.chinese[n:]])
 
 
-def _sentence(rng: np.random.Generator, clauses: int) -> Said:
+def _sentence(rng: Rng, clauses: int) -> Said:
     piece = _clause(rng)
     for _ in range(clauses - 1):
         piece = piece + Piece(["and"], [(OTHERS["and"], 0)]) + _clause(rng)
@@ -228,7 +221,7 @@ def _sentence(rng: np.random.Generator, clauses: int) -> Said:
 
 
 def translate(english: str) -> str:
-    """The Chinese word of an English word of the grammar, or '' for one without counterpart.
+    """The Chinese word for an English word of the grammar, or '' if it has no counterpart.
 
     >>> translate("Tom"), translate("chases"), translate("chase"), translate("the")
     ('汤姆', '追逐', '追逐', '')
@@ -244,7 +237,8 @@ _ENGLISH = [*_DICTIONARY, *UNTRANSLATED]
 _CHINESE = list(dict.fromkeys([*_DICTIONARY.values(), CLASSIFIER, OF, INSIDE]))
 
 
-class ToyTranslation(Task):
+@dataclass(eq=False, repr=False)
+class ToyTranslation(DrawnTask):
     """English to Chinese by a small grammar: Tom chases Jerry, 汤姆 追逐 杰瑞, with every word's counterpart known.
 
     A sentence has one clause or more, joined by `and`. A clause is: subject, verb, object, and perhaps `does not`, a place
@@ -252,9 +246,9 @@ class ToyTranslation(Task):
     day and the place before the verb, has no articles and no `does`, and puts in the classifier 只, the particle 的 and the
     postposition 里, which translate nothing.
 
-    English and Chinese words have vectors ~ N(0, I_d) that have nothing to do with each other: a query is the vector of its
-    target word, a value the one-hot vector of the translation (zero for words without one), so that a model of vectors can
-    align what a model of words translates.
+    English and Chinese words have independent vectors ~ N(0, I_d). A query is the vector of its target word, a value the
+    one-hot vector of the translation (zero for words without one). So a model of vectors can align what a model of words
+    translates.
 
     Gold: the link from each Chinese word to the English one that it translates; words without counterpart have a row of
     zeros. Target: the class of the Chinese word, int (n, q). Chance: the mean of 1/k over all words that have a counterpart.
@@ -262,26 +256,26 @@ class ToyTranslation(Task):
     Parameters
     ----------
     length : int, at least 1
-        Clauses of a sentence at most, L; uniform on 1..length.
+        The most clauses that a sentence has, L; their number is uniform on 1..length.
     d : int, at least 1
         Features of a query or key.
     transfer : sequence of int, each at least 2
         Further test conditions of sentences with so many times L clauses, named `2L` for 2.
     unseen : float, more than 0, less than 0.5
-        Share of all possible sentences that belongs to the test split, and as much to validation.
+        Share of all possible sentences that belongs to the test split; the same share belongs to validation.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
     Notes
     -----
-    No sentence of one split occurs in another: a keyed hash of its English words, the key drawn from `rng`, says to which it
-    belongs. What is unseen is the sentence, not its words. The first test sentence is always `Tom chases Jerry`, which
-    belongs to that split. Sentences of `2L` clauses are longer than any of training.
+    No sentence of one split occurs in another: a keyed hash of its English words says to which split it belongs, and the key
+    is drawn from `rng`. The sentence is unseen, not its words. The first test sentence is always `Tom chases Jerry`, which
+    belongs to that split. Sentences of `2L` clauses are longer than those of training.
 
     References
     ----------
-    The grammar is written for this project; the example of Tom and Jerry is that of many introductions to attention. For the
-    question, Bahdanau, Cho, Bengio (2015), figure 2.
+    The grammar is written for this project. Tom and Jerry are the example of many introductions to attention. The question is
+    that of Bahdanau, Cho, Bengio (2015), figure 2.
 
     Examples
     --------
@@ -293,31 +287,21 @@ class ToyTranslation(Task):
 
     name = "toy_translation"
     source = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
+    revision = 1
+    counts = (*DrawnTask.counts, "transfer")
 
-    def __init__(
-        self,
-        length: Count = 2,
-        d: Count = 32,
-        transfer: Sequence[Factor] = (),
-        unseen: Annotated[float, Gt(0), Lt(0.5)] = 0.2,
-        n_train: Count = 2048,
-        n_validation: Count = 128,
-        n_test: Count = 256,
-    ) -> None:
-        self.length = length
-        self.d = d
-        self.transfer = transfer
-        self.unseen = unseen
-        self.n_train = n_train
-        self.n_validation = n_validation
-        self.n_test = n_test
+    length: Count = 2
+    d: Count = 32
+    transfer: Sequence[Factor] = ()
+    unseen: Annotated[float, Gt(0), Lt(0.5)] = 0.2
+    n_train: Count = field(default=2048, kw_only=True)
 
     @property
     def chance(self) -> float:
         return chance_of((p, k, asked) for (k, asked), p in self._sizes().items())
 
     def _sizes(self) -> Sizes:
-        """How probable k English words are, of which so many have a Chinese counterpart."""
+        """The probability of sentences by (English words, those that have a Chinese counterpart)."""
         one: Sizes = {(1, 1): 1.0}
         noun = _sums({(1, 0): 1 / 3, (1, 1): 2 / 3}, _perhaps(P_ADJECTIVE, (1, 1)), one)
         phrase = {size: (1 - P_NAME) * p for size, p in noun.items()} | {(1, 1): P_NAME}
@@ -329,40 +313,34 @@ class ToyTranslation(Task):
             total = {size: total.get(size, 0.0) + sentence.get(size, 0.0) for size in total.keys() | sentence.keys()}
         return total
 
-    def make(self, rng: np.random.Generator) -> Splits:
-        shared, train, validation, test, longer = rng.spawn(5)
-        key = shared.bytes(16)
-        book = Dictionary(
-            shared, _ENGLISH, _CHINESE, {w: _CHINESE.index(c) for w, c in _DICTIONARY.items()}, self.d, asks=True
-        )
-        first = Said(["Tom", "chases", "Jerry"], ["汤姆", "追逐", "杰瑞"], [(0, 0), (1, 1), (2, 2)])
+    def conditions(self) -> dict[str, dict[str, int]]:
+        return longer(self.transfer)
 
-        def belongs(said: Said) -> str:
-            """train, validation or test, by the hash of what is said."""
-            digest = hashlib.blake2b(" ".join(said.source).encode(), key=key, digest_size=8).digest()
-            share = int.from_bytes(digest, "big") / 2**64
-            if said.source == first.source or share < self.unseen:
-                return "test"
-            return "validation" if share < 2 * self.unseen else "train"
+    def shared(self, rng: Rng) -> dict[str, Any]:
+        classes = {word: _CHINESE.index(chinese) for word, chinese in _DICTIONARY.items()}
+        return {"key": rng.bytes(16), "book": Dictionary(rng, _ENGLISH, _CHINESE, classes, self.d, asks=True)}
 
-        def draw(rng: np.random.Generator, n: int, split: str) -> list[Said]:
-            found: list[Said] = []
-            while len(found) < n:
-                said = _sentence(rng, int(rng.integers(1, self.length + 1)))
-                if belongs(said) == split:
-                    found.append(said)
-            return found
+    def draw(
+        self, rng: Rng, n: int, split: str, block: int, key: bytes, book: Dictionary, factor: int = 1
+    ) -> AlignmentData:
+        clauses = self.length * factor
+        k, q = (most * clauses + clauses - 1 for most in LONGEST)
+        if factor > 1:
+            return book.data([_sentence(rng, clauses) for _ in range(n)], k, q)
+        found = [FIRST] if split == "test" and block == 0 else []
+        while len(found) < n:
+            said = _sentence(rng, int(rng.integers(1, clauses + 1)))
+            if self._split_of(said, key) == split:
+                found.append(said)
+        return book.data(found, k, q)
 
-        def draw_longer(rng: np.random.Generator, factor: int) -> AlignmentData:
-            return book.data([_sentence(rng, self.length * factor) for _ in range(self.n_test)])
-
-        tests = {"test": book.data([first, *draw(test, self.n_test - 1, "test")])}
-        tests |= conditions(self.transfer, longer, draw_longer)
-        return Splits(
-            book.data(draw(train, self.n_train, "train")),
-            book.data(draw(validation, self.n_validation, "validation")),
-            tests,
-        )
+    def _split_of(self, said: Said, key: bytes) -> str:
+        """train, validation or test, by the hash of what is said."""
+        digest = hashlib.blake2b(" ".join(said.source).encode(), key=key, digest_size=8).digest()
+        share = int.from_bytes(digest, "big") / 2**64
+        if said.source == FIRST.source or share < self.unseen:
+            return "test"
+        return "validation" if share < 2 * self.unseen else "train"
 
 
 def _perhaps(probability: float, size: tuple[int, int]) -> Sizes:

@@ -1,30 +1,29 @@
 """Sentences as examples: what the tasks that say sequences of words share.
 
-A task draws `Said` sentences with their links; `Dictionary.data` lays them out as AlignmentData, padded, with `tokens` for
+A task draws sentences with their links, each a `Said`. `Dictionary.data` makes them AlignmentData, padded, with `tokens` for
 models that read words and Q, K, V for models that read vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
 
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
+from attnlab.tasks.drawn import Array, Rng
 
-__all__ = ["Count", "Dictionary", "Factor", "Said", "chance_of", "conditions", "lengths_between"]
+__all__ = ["Dictionary", "Factor", "Said", "chance_of", "lengths_between", "longer"]
 
-Array = np.ndarray[Any, Any]
 Link = tuple[int, int]
-Count = Annotated[int, Ge(1)]
 Factor = Annotated[int, Ge(2)]
 
 
 class Said(NamedTuple):
-    """A sentence and what is said of it; links are (source word, target word), counted from 0."""
+    """A source sentence and its target; a link is (source word, target word), counted from 0."""
 
     source: list[str]
     target: list[str]
@@ -38,23 +37,23 @@ class Dictionary:
     Parameters
     ----------
     rng : numpy.random.Generator
-        Of what all splits share.
+        The random stream of the vectors.
     source, target : the words of both languages
     classes : mapping of source words to the class that they translate to
-        What a value holds, one-hot; zeros for words that are not in it.
-    class_of : mapping of target words to classes, or None for their places in `target`
+        A value is the one-hot vector of this class; zeros for words that are not in the mapping.
     d : int
         Features of a query or key.
     asks : bool
-        True: a query is the vector of its target word. False: it is the same marker at every step, which says no more
-        than "the next one, please".
+        True: a query is the vector of its target word. False: it is the same marker at every step, which says only "the
+        next one, please".
+    class_of : mapping of target words to classes, or None for their places in `target`
     scale : float
         Standard deviation of a feature.
     """
 
     def __init__(
         self,
-        rng: np.random.Generator,
+        rng: Rng,
         source: Iterable[str],
         target: Iterable[str],
         classes: Mapping[str, int],
@@ -73,9 +72,9 @@ class Dictionary:
         for word, number in classes.items():
             self.values[self.source[word], number] = 1.0
 
-    def data(self, sentences: Sequence[Said], possible: bool = False) -> AlignmentData:
-        """The sentences as examples, padded to the longest; with `possible`, possible links beside the sure ones."""
-        n, q, k = len(sentences), max(len(s.target) for s in sentences), max(len(s.source) for s in sentences)
+    def data(self, sentences: Sequence[Said], k: int, q: int, possible: bool = False) -> AlignmentData:
+        """The sentences as examples, padded to k source and q target words; `possible`: with links beside the sure ones."""
+        n = len(sentences)
         Q, K = np.zeros((n, q, self.keys.shape[1])), np.zeros((n, k, self.keys.shape[1]))
         V, target = np.zeros((n, k, self.values.shape[1])), np.zeros((n, q), dtype=np.intp)
         mask, gold, maybe = (np.zeros((n, q, k), dtype=bool) for _ in range(3))
@@ -110,13 +109,9 @@ def lengths_between(name: str, least: int, most: int) -> Array:
     return np.arange(least, most + 1)
 
 
-def conditions(
-    transfer: Sequence[int], rng: np.random.Generator, draw: Callable[[np.random.Generator, int], AlignmentData]
-) -> dict[str, AlignmentData]:
-    """Test conditions of longer sequences: draw(stream, factor) for each factor, named "2L" for 2."""
-    factors = list(dict.fromkeys(transfer))
-    streams = rng.spawn(len(factors))
-    return {f"{factor}L": draw(stream, factor) for factor, stream in zip(factors, streams, strict=True)}
+def longer(transfer: Sequence[int]) -> dict[str, dict[str, int]]:
+    """Test conditions of longer sequences: what `draw` gets for each factor, by name, "2L" for 2."""
+    return {f"{factor}L": {"factor": factor} for factor in transfer}
 
 
 def chance_of(cases: Iterable[tuple[float, float, float]]) -> float:

@@ -116,3 +116,34 @@ def task_is_pure(s: Subject) -> None:
     if global_chance() != before:
         raise Failed("numpy's global random state was drawn on; use rng instead")
     untouched(s, attributes, "make")
+
+
+@check("T608", "task")
+def counts_change_no_example(s: Subject) -> None:
+    """Settings in `counts` change no example: the first ones stay the same when more are drawn, or other conditions."""
+    counts = getattr(s.cls, "counts", None)
+    if counts is None:
+        raise Skipped("it does not say by `counts` which settings change no example")
+    settings = s.object.get_params(deep=False)
+    if unknown := [name for name in counts if name not in settings]:
+        raise Failed(f"counts names {', '.join(unknown)}, and its settings are {', '.join(settings)}")
+    for name in counts:
+        value = settings[name]
+        other = value + 300 if isinstance(value, int) else ()  # more than a block of examples; no test conditions
+        made = s.cls(**{**settings, name: other}).make(np.random.default_rng(0))
+        if differs := _differ_at_first(s.splits(0), made):
+            raise Failed(f"with {name}={other!r} instead of {value!r}, {differs}")
+
+
+def _differ_at_first(one: Splits, two: Splits) -> str:
+    """Where the examples that both have differ, or empty."""
+    pairs = [("train", one.train, two.train), ("validation", one.validation, two.validation)]
+    pairs += [(name, data, two.tests[name]) for name, data in one.tests.items() if name in two.tests]
+    for split, a, b in pairs:
+        n = min(len(a), len(b))
+        given = [(getattr(a, name), getattr(b, name)) for name in ARRAYS]
+        if any((x is None) != (y is None) or (x is not None and not _equal(x[:n], y[:n])) for x, y in given):
+            return f"the first {n} examples of {split} differ"
+        if (a.tokens is None) != (b.tokens is None) or (a.tokens and list(a.tokens[:n]) != list(b.tokens[:n])):
+            return f"the tokens of the first {n} examples of {split} differ"
+    return ""

@@ -758,6 +758,19 @@ class MovesGlobalChance(_Same):
         return super().make(rng)
 
 
+@rejected_by("T608")
+class MoreToLearnFromIsOtherToTestOn(_Same):
+    """Says that n_train changes no example, and draws the test examples after those to learn from."""
+
+    counts = ("n_train",)
+
+    def __init__(self, n_train=20):
+        self.n_train = n_train
+
+    def make(self, rng):
+        return self.splits(*(self.draw(rng, n) for n in (self.n_train, 5, 10)))
+
+
 # -- metrics --------------------------------------------------------------------------------------------------------------
 @rejected_by("E701")
 class AppliesMaybe(Metric):

@@ -47,7 +47,7 @@ def test_each_keeps_the_contract(component, check):
 def test_arrays_have_the_lengths_of_the_words(task):
     for name, data in parts_of(task).items():
         sizes = np.array([[len(target), len(source)] for source, target in data.tokens])
-        assert (data.n_queries, data.n_keys) == tuple(sizes.max(axis=0)), name
+        assert ((data.n_queries, data.n_keys) >= sizes.max(axis=0)).all(), name  # padded to what the settings allow
         there = (np.arange(data.n_queries) < sizes[:, :1])[:, :, None] & (np.arange(data.n_keys) < sizes[:, 1:])[
             :, None
         ]

@@ -6,6 +6,7 @@ against both. Nothing is built: an Experiment holds names and values.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -19,7 +20,7 @@ from pydantic.config import JsonDict
 
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import Own
-from attnlab.sweeps.columns import ROLES, columns_of
+from attnlab.sweeps.columns import ROLES, columns_of, seed_columns
 from attnlab.sweeps.experiment.claims import Claim, Table, check_selections, column_of_metric, with_columns
 from attnlab.sweeps.experiment.grid import Choice, GridReader
 from attnlab.sweeps.experiment.inputs import Inputs
@@ -39,6 +40,7 @@ _SIZES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+_APART = ("data", "model")  # whose seeds may be set apart
 _QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*")
 
 
@@ -114,7 +116,11 @@ class Layout(BaseModel):
     model: Any = Field(
         default="aligner", description="What learns: a name, {name: {setting: value}}, or a list of these."
     )
-    seeds: Any = Field(default=5, description="A number n for the seeds 0..n-1, or a list of seeds.")
+    seeds: Any = Field(
+        default=5,
+        description="A number n for the seeds 0..n-1, or a list of seeds; {data: ..., model: ...} sets those of the data and "
+        "of the model apart.",
+    )
     metrics: Annotated[list[str], Len(1)] = Field(
         default=["alignment_accuracy"], description="The metrics to show; the first ranks."
     )
@@ -137,7 +143,8 @@ class Experiment(BaseModel):
     tasks: tuple[Choice, ...]
     mechanisms: tuple[Choice, ...]
     models: tuple[Choice, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  # of the data, and of the model where model_seeds is None
+    model_seeds: tuple[int, ...] | None
     metrics: tuple[str, ...]
     claims: tuple[Claim, ...]
     tune: dict[str, list[Any]]
@@ -148,7 +155,8 @@ class Experiment(BaseModel):
     @property
     def count(self) -> int:
         """The number of runs, before those that are the same are counted once."""
-        return _count(self.tasks) * _count(self.mechanisms) * _count(self.models) * len(self.seeds)
+        seeds = len(self.seeds) * len(self.model_seeds or (0,))
+        return _count(self.tasks) * _count(self.mechanisms) * _count(self.models) * seeds
 
 
 def _count(choices: tuple[Choice, ...]) -> int:
@@ -173,19 +181,20 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     reader = GridReader(document, _mapping(written["tune"]), inputs)
     roles = [role for role in ROLES if role in written]
     grid = {role: tuple(reader.axis(role, written[role], (role,), role)) for role in roles}
-    seeds = _seeds(document, written["seeds"])
+    seeds, model_seeds = _both_seeds(document, written["seeds"])
     _check_tune(document, reader)
     if layout is None:
         document.refuse()
         raise AssertionError("a layout that pydantic refuses has a problem noted")
-    expandable = document.sound and _check_count(document, grid, seeds, layout.limits.runs)
+    expandable = document.sound and _check_count(document, grid, seeds, model_seeds, layout.limits.runs)
     metrics = tuple(
         dict.fromkeys(column_of_metric(document, metric, ("metrics", i)) for i, metric in enumerate(layout.metrics))
     )
     claims = with_columns(document, layout.claims)
     if expandable and claims:
         rows = {role: [columns_of(role, p.spec) for c in choices for p in c.points()] for role, choices in grid.items()}
-        check_selections(document, claims, Table({**rows, "seed": [{"seed": s} for s in seeds]}, tuple(layout.tune)))
+        rows["seed"] = [seed_columns(*pair) for pair in itertools.product(seeds, model_seeds or (None,))]
+        check_selections(document, claims, Table(rows, tuple(layout.tune)))
     document.refuse()
     return Experiment(
         name=layout.name or (document.path.stem if document.path else "experiment"),
@@ -196,6 +205,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         mechanisms=grid["mechanism"],
         models=grid["model"],
         seeds=tuple(seeds),
+        model_seeds=None if model_seeds is None else tuple(model_seeds),
         metrics=metrics,
         claims=claims,
         tune=layout.tune,
@@ -205,11 +215,19 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     )
 
 
-def _check_count(document: Document, grid: Mapping[str, tuple[Choice, ...]], seeds: Sequence[int], limit: int) -> bool:
+def _check_count(
+    document: Document,
+    grid: Mapping[str, tuple[Choice, ...]],
+    seeds: Sequence[int],
+    model_seeds: Sequence[int] | None,
+    limit: int,
+) -> bool:
     """Note a grid of more runs than allowed, before anything is expanded; whether it may be."""
-    n_runs = math.prod(_count(choices) for choices in grid.values()) * len(seeds)
+    n_runs = math.prod(_count(choices) for choices in grid.values()) * len(seeds) * len(model_seeds or (0,))
     if n_runs > limit:
-        numbers = " x ".join([*(f"{_count(c)} {role}" for role, c in grid.items()), f"{len(seeds)} seeds"])
+        drawn = [f"{len(seeds)} {'data ' if model_seeds else ''}seeds"]
+        drawn += [f"{len(model_seeds)} model seeds"] if model_seeds else []
+        numbers = " x ".join([*(f"{_count(c)} {role}" for role, c in grid.items()), *drawn])
         message = f"{n_runs} runs ({numbers}) are more than {limit}, which limits.runs allows; narrow the grid or write `limits: {{runs: {n_runs}}}`"
         document.problem(("limits", "runs"), message)
     return n_runs <= limit
@@ -259,24 +277,42 @@ def _dotted(at: At) -> str:
     return ".".join(str(part) for part in at)
 
 
-def _seeds(document: Document, value: Any) -> Sequence[int]:
+def _both_seeds(document: Document, value: Any) -> tuple[Sequence[int], Sequence[int] | None]:
+    """The seeds of the data, and those of the model where they are set apart."""
+    if not isinstance(value, dict):
+        return _seeds(document, value, ("seeds",)), None
+    for key in value:
+        if key not in _APART:
+            message = f"unknown key {short(key)}{did_you_mean(str(key), _APART)}; allowed are {', '.join(_APART)}"
+            document.problem(("seeds", key), message, key=True)
+    if missing := [key for key in _APART if key not in value]:
+        document.problem(
+            ("seeds",),
+            f"seeds that are set apart need both data and model, each a number or a list; {missing[0]} is missing",
+        )
+    data, model = (_seeds(document, value[key], ("seeds", key)) if key in value else () for key in _APART)
+    return data, model
+
+
+def _seeds(document: Document, value: Any, at: At) -> Sequence[int]:
     """An int n for 0..n-1, not yet written out, or the list itself."""
+    name = _dotted(at)
     if isinstance(value, int) and not isinstance(value, bool):
         if value >= 1:
             return range(value)
-        document.problem(("seeds",), f"seeds must be a number n, at least 1, or a list of seeds; got {value}")
+        document.problem(at, f"{name} must be a number n, at least 1, or a list of seeds; got {value}")
         return ()
     if not isinstance(value, list) or not value:
-        document.problem(
-            ("seeds",), f"seeds must be a number n, for 0..n-1, or a list of whole numbers; got {short(value)}"
-        )
+        apart = ", or {data: ..., model: ...}" if at == ("seeds",) else ""
+        what = f"a number n, for 0..n-1, or a list of whole numbers{apart}"
+        document.problem(at, f"{name} must be {what}; got {short(value)}")
         return ()
     seen: dict[int, None] = {}
     for i, seed in enumerate(value):
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-            document.problem(("seeds", i), f"a seed is a whole number, at least 0; got {short(seed)}")
+            document.problem((*at, i), f"a seed is a whole number, at least 0; got {short(seed)}")
         elif seed in seen:
-            document.problem(("seeds", i), f"seed {seed} stands twice")
+            document.problem((*at, i), f"seed {seed} stands twice")
         else:
             seen[seed] = None
     return tuple(seen)

@@ -35,12 +35,19 @@ def json_schema() -> dict[str, Any]:
     schema["properties"]["metrics"]["items"] = metric
     claim = definitions["Claim"]["properties"]
     claim["metric"] = {**metric, "description": claim["metric"]["description"]}
+    seeds: list[dict[str, Any]] = [
+        {"type": "integer", "minimum": 1},
+        {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
+    ]
+    apart = {
+        "type": "object",
+        "properties": {"data": {"anyOf": seeds}, "model": {"anyOf": seeds}},
+        "required": ["data", "model"],
+        "additionalProperties": False,
+    }
     schema["properties"]["seeds"] = {
         "description": schema["properties"]["seeds"]["description"],
-        "anyOf": [
-            {"type": "integer", "minimum": 1},
-            {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
-        ],
+        "anyOf": [*seeds, apart],
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -238,6 +238,12 @@ MISTAKES = [
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: yes\n", r"x.yaml:4:8: seeds must be a number n"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: [1, 2.5]\n", r"x.yaml:4:12: a seed is a whole number, at least 0; got 2.5"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: [1, 1]\n", r"x.yaml:4:12: seed 1 stands twice"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 2, modell: 3}\n", r"x.yaml:4:18: unknown key 'modell' \(did you mean model\?\); allowed are data, model"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 2}\n", r"x.yaml:4:8: seeds that are set apart need both data and model, .*; model is missing"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 0, model: 2}\n", r"x.yaml:4:15: seeds.data must be between 1 .* got 0"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 1, model: many}\n", r"x.yaml:4:25: seeds.model must be a number n, for 0..n-1, or a list of whole numbers; got 'many'"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 1, model: [3, 4, 3]}\n", r"x.yaml:4:32: seed 3 stands twice"),
+    (SMALL.replace("seeds: 2", "seeds: {data: 2, model: [7, 8]}") + "task: lookup\nlimits: {runs: 3}\n", r"x.yaml:6:16: 4 runs \(1 task x 1 mechanism x 1 model x 2 data seeds x 2 model seeds\) are more than 3"),
     # names and settings
     (SMALL + "task: lokup\n", r"x.yaml:5:7: no task 'lokup' \(did you mean lookup"),
     (SMALL + "task:\n  lokup: {d: 3}\n", r"x.yaml:6:3: no task 'lokup' \(did you mean lookup"),

@@ -112,7 +112,7 @@ function ranking(place, chapter) {
 
 function listing(place, chapter) {
   const { runs } = chapter;
-  const wanted = new Set([...chapter.points, ...(chapter.tests ? ["test"] : []), "seed", ...chapter.shown, "status"]);
+  const wanted = new Set([...chapter.points, ...(chapter.tests ? ["test"] : []), "seed", "model_seed", ...chapter.shown, "status"]);
   const columns = runs.names.map((name) => ({ name, numeric: runs.numeric(name), hidden: !wanted.has(name), get: (row) => runs.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1 }));
   const repeat = (row) => [copier(runs.get("run_id")[row], chapter.command(row)), make("code", {}, chapter.command(row))];
   columns.push({ name: "command", still: true, get: (row) => chapter.command(row), cell: (row) => make("span", { class: "command" }, ...repeat(row)) });
