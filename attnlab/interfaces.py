@@ -89,6 +89,8 @@ class Component:
     name: ClassVar[str] = ""
     source: ClassVar[Source | None] = None
     kind: ClassVar[str] = ""
+    # raised by 1 when the meaning of a setting or of a default changes, so that older results count as another's
+    revision: ClassVar[int] = 0
 
     @classmethod
     def summary(cls) -> str:
@@ -304,6 +306,7 @@ class Model:
     name: ClassVar[str] = ""
     source: ClassVar[Source | None] = None
     kind: ClassVar[str] = "model"
+    revision: ClassVar[int] = 0
 
     @classmethod
     def summary(cls) -> str:

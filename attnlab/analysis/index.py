@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.analysis.claims import Judgement, judge, table_of
 from attnlab.errors import ExperimentError, SettingError, UnknownName
+from attnlab.sweeps import migrate
 from attnlab.sweeps.experiment.read import Experiment, Layout, read
 from attnlab.sweeps.frame import frame_of
 from attnlab.sweeps.plan import plan
@@ -80,7 +81,7 @@ def results_of(
     """Each experiment with the results that the store has of its runs, whichever experiment they were swept for."""
     with Store(store, create=False) as opened:
         for experiment in experiments:
-            results = opened.results([run.run_id for run in plan(experiment)])
+            results = migrate.results(opened, [run.run_id for run in plan(experiment)])
             yield experiment, frame_of((experiment.name, run, result) for run, result in results)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attnlab
 from attnlab.errors import AttnlabError
 from attnlab.kinds import PARTS
-from attnlab.plugins import active_options
+from attnlab.plugins import FILE, active_options
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.experiment.read import Experiment, read
 from attnlab.sweeps.frame import frame_of, metric_columns
@@ -180,9 +180,10 @@ def _chapter(
 def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
     """What the command of a run needs of plugin files that were not given; the store knows their names, not their places."""
     versions = result.versions or _versions(run)
-    known = {Path(file).stem for file in given}
-    needed = [name for name, version in versions.items() if version == "file" and name not in known]
-    return " ".join(f"--plugin {shlex.quote(f'{name}.py')}" for name in needed)
+    known = {Path(file).name for file in given}
+    files = versions.get(FILE, "").split()
+    files += [f"{name}.py" for name, version in versions.items() if version == "file"]  # of a store of schema version 1
+    return " ".join(f"--plugin {shlex.quote(file)}" for file in files if file not in known)
 
 
 def _versions(run: Run) -> dict[str, str]:
@@ -193,7 +194,7 @@ def _versions(run: Run) -> dict[str, str]:
         try:
             found[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
-            found[distribution] = "file"
+            found[distribution] = "FILE.py" if distribution == FILE else "file"
     return found
 
 
