@@ -72,6 +72,7 @@ _WHERE = {
     "ComponentError": "attnlab.errors",
     "Diverged": "attnlab.errors",
     "ExperimentError": "attnlab.errors",
+    "InputChanged": "attnlab.errors",
     "InvalidResult": "attnlab.errors",
     "NotInitialised": "attnlab.errors",
     "NothingToLearn": "attnlab.errors",

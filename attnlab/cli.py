@@ -275,10 +275,12 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
     from attnlab.sweeps.pipeline import plan_with_reasons
     from attnlab.tables import differs, print_frame, print_table
 
-    rows, totals = [], {"run": 0, "keep": 0}
+    rows, totals, own = [], {"run": 0, "keep": 0}, []
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
         for planned in decided:
             totals[planned.action] += 1
+            if planned.stale_own:
+                own.append(planned)
             row = {"experiment": experiment.name, "run_id": planned.run.run_id, "action": planned.action}
             rows.append({**row, "reason": planned.reason, **columns(planned.run)})
     frame = pd.DataFrame(rows)
@@ -288,6 +290,14 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
         whole = ["experiment", "run_id", "action", "reason"]
         changing = [c for c in frame.columns if c not in whole and differs(frame[c].dropna())]
         print_table(frame[whole + changing])
+    if own:
+        seconds = sum(planned.seconds for planned in own)
+        time = f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        print(
+            f"attnlab: {len(own)} stale by attnlab's own code (stale-own): they took {time} of run time; "
+            f"`--rerun missing,failed,stale` leaves them",
+            file=sys.stderr,
+        )
     print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep", file=sys.stderr)
     return 0
 
@@ -299,17 +309,20 @@ def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, 
 def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Repeat one run in this process, and print its whole traceback if it fails. The store is not changed."""
     use_plugins(blocked, plugin_files)
-    from attnlab.errors import AmbiguousName, UnknownName
+    from attnlab.errors import AmbiguousName, InputChanged, UnknownName
     from attnlab.sweeps.execute import execute
-    from attnlab.sweeps.frame import load_run
+    from attnlab.sweeps.frame import load_run, with_files
     from attnlab.tables import shown
 
     stored = load_run(run_id, store)
+    found = with_files(stored.run, store)
     print(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})", file=sys.stderr)
     try:
-        result = execute(stored.run, raise_errors=True)
+        result = execute(found, raise_errors=True)
     except (UnknownName, AmbiguousName) as error:
         raise UnknownName(f"{error}; if it came from a plugin, install the plugin or give --plugin FILE.py") from None
+    except InputChanged:
+        raise
     except Exception:
         import traceback
 

@@ -10,6 +10,7 @@ AttnlabError                     the root: catch this to catch what attnlab refu
 ├── NotInitialised (ValueError)  a part has arrays to learn and was given neither params nor rng
 ├── Diverged                     training met NaN or inf (a sweep records `invalid`)
 ├── InvalidResult                a model returned weights or values of the wrong shape, or not finite
+├── InputChanged                 a file of a run is gone, or holds something else than was planned
 ├── ExperimentError              a mistake in an experiment file: file:line:column, what, what is allowed
 ├── BitextError (ValueError)     a mistake in a file of sentence pairs or alignments: file:line, what, what is allowed
 └── StoreError                   the results store cannot be used: locked, corrupt, newer, not a store
@@ -27,6 +28,7 @@ __all__ = [
     "ComponentError",
     "Diverged",
     "ExperimentError",
+    "InputChanged",
     "InvalidResult",
     "NotInitialised",
     "NothingToLearn",
@@ -89,6 +91,10 @@ class Diverged(AttnlabError):
 
 class InvalidResult(AttnlabError):
     """A model returned weights or values that are not finite or have the wrong shape."""
+
+
+class InputChanged(AttnlabError):
+    """A file of a run is gone, or no longer holds what was planned."""
 
 
 class ExperimentError(AttnlabError):

@@ -24,12 +24,14 @@ import pluggy
 from attnlab import hookspecs
 from attnlab.errors import AttnlabError, did_you_mean
 from attnlab.kinds import HOOKS
+from attnlab.sources import remember
 from attnlab.version import __version__
 
-__all__ = ["BUILTIN", "Plugin", "Plugins", "active_options", "configure", "plugins"]
+__all__ = ["BUILTIN", "FILE", "Plugin", "Plugins", "active_options", "configure", "plugins"]
 
 GROUP = "attnlab"
 BUILTIN = "attnlab"
+FILE = "file"  # the distribution of what a --plugin file gives, whatever the file is called
 
 OWN = "attnlab.builtins"  # the module that attnlab's own entry point names
 
@@ -154,6 +156,7 @@ class Plugins:
             plugin.broken(_explain(error))
             self.records.append(plugin)
             return
+        remember(getattr(plugin.module, "__name__", ""))
         self._admit(plugin)
 
     def _load_file(self, path: str) -> None:
@@ -171,7 +174,7 @@ class Plugins:
             spec.loader.exec_module(module)
             return module
 
-        self._load(Plugin(name, name, "file", os.path.abspath(path)), load)
+        self._load(Plugin(name, FILE, os.path.basename(path), os.path.abspath(path)), load)
 
     def _admit(self, plugin: Plugin) -> None:
         """Register a loaded plugin's hooks, or say why not."""

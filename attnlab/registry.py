@@ -19,6 +19,7 @@ from attnlab.kinds import FLAGS, HOOKS, INTERFACES
 from attnlab.kinds import KINDS as _KINDS
 from attnlab.plugins import BUILTIN, Plugin, Plugins, plugins
 from attnlab.settings import checked
+from attnlab.sources import remember
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,8 +117,10 @@ def entries(kind: str) -> dict[str, list[Entry]]:
 
 def _add(found: dict[str, list[Entry]], new: Entry, plugin: Plugin) -> None:
     others = found.setdefault(new.name, [])
-    if any(o.distribution == new.distribution for o in others):
-        plugin.broken(f"gives the {new.kind} {new.name!r} twice")
+    if same := [o for o in others if o.distribution == new.distribution]:
+        files = f"{same[0].version} and {new.version}"
+        clash = f"the {new.kind} {new.name!r} is given by two plugin files, {files}: give one --plugin of them"
+        plugin.broken(f"gives the {new.kind} {new.name!r} twice" if same[0].plugin == new.plugin else clash)
         return
     others.append(new)
     if len(others) > 1:
@@ -127,7 +130,9 @@ def _add(found: dict[str, list[Entry]], new: Entry, plugin: Plugin) -> None:
             f"write {' or '.join(repr(e.qualified) for e in others)}, or leave one out with -p no:NAME"
         )
         for record in plugins().records:
-            if record.distribution in {e.distribution for e in others} and record.name != "attnlab":
+            if (record.distribution, record.name) in {
+                (e.distribution, e.plugin) for e in others if e.plugin != BUILTIN
+            }:
                 record.broken(reason)
 
 
@@ -259,6 +264,7 @@ def register(cls: type) -> type:
     taken = [e for e in entries(kind).get(name, []) if e.distribution != NOTEBOOK]
     if taken:
         raise AmbiguousName(f"the {kind} name {name!r} is given by {taken[0].distribution}: choose another name")
+    remember(cls.__module__)
     _registered[kind, name] = Entry(kind, name, cls, NOTEBOOK, NOTEBOOK, "0")
     return cls
 

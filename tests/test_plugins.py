@@ -127,7 +127,7 @@ def test_a_file_is_a_plugin(files):
     records = files(mine=FINE.format(name="mine_all"))
     assert records["mine"].status == "ok"
     assert "mine_all" in attnlab.names("mask")
-    assert registry.entry("mask", "mine:mine_all").version == "file"
+    assert registry.entry("mask", "file:mine_all").version == "mine.py"
     configure()
     assert "mine_all" not in attnlab.names("mask")
 

@@ -12,6 +12,7 @@ from attnlab.analysis.claims import Judgement, judge, table_of
 from attnlab.analysis.plots import claims_figure, save
 from attnlab.analysis.verdicts import Region
 from attnlab.errors import ExperimentError, SettingError, UnknownName
+from attnlab.sweeps import migrate
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
 from attnlab.sweeps.frame import frame_of
@@ -64,7 +65,7 @@ def results_of(
     """Each experiment with the results of its runs in the store, also of runs that were swept for another experiment."""
     with Store(store, create=False) as opened:
         for experiment in experiments:
-            results = opened.results([run.run_id for run in plan(experiment)])
+            results = migrate.results(opened, [run.run_id for run in plan(experiment)])
             records = ((experiment.name, run, result) for run, result in results)
             yield experiment, frame_of(records, metrics={experiment.name: experiment.metrics})
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnlab.errors import SettingError, did_you_mean
+from attnlab.errors import InputChanged, SettingError, did_you_mean
 
 if TYPE_CHECKING:
     from attnlab.sweeps.frame import StoredRun
@@ -82,7 +82,10 @@ def _made_again(stored: StoredRun, condition: str, example: int, gold: Any) -> A
     """The example as its task makes it; None, with a warning, if it is not the example that was kept."""
     from attnlab.sweeps.execute import splits_of
 
-    data = splits_of(stored.run).tests.get(condition)
+    try:
+        data = splits_of(stored.run).tests.get(condition)
+    except InputChanged:
+        data = None
     same = data is not None and (
         gold is None or (data.gold is not None and np.array_equal(data.gold[: len(gold)], gold))
     )

@@ -33,11 +33,11 @@ def use_plugins(blocked: Sequence[str], files: Sequence[str], broken_too: bool =
         names.append(name)
     if names or files:
         from attnlab.errors import AttnlabError
-        from attnlab.plugins import configure, plugins
+        from attnlab.plugins import FILE, configure, plugins
 
         configure(blocked=names, files=files)
         for plugin in plugins().records:
-            if plugin.version == "file" and plugin.status == "broken" and not broken_too:
+            if plugin.distribution == FILE and plugin.status == "broken" and not broken_too:
                 raise AttnlabError(f"--plugin {os.path.relpath(plugin.where)}: {plugin.reason}")
 
 
@@ -57,10 +57,10 @@ only_option = click.option("--only", metavar="EXPR", help="Only runs such as sim
 limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N runs an experiment.")
 rerun_option = click.option(
     "--rerun",
-    default="missing,failed,stale",
+    default="missing,failed,stale,stale-own",
     show_default=True,
     metavar="WORDS",
-    help="Which runs to run: some of missing, failed, stale; or all, or none.",
+    help="Which runs to run: some of missing, failed, stale (a plugin's code changed), stale-own (attnlab's own did); or all, or none.",
 )
 
 

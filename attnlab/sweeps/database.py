@@ -13,7 +13,7 @@ from attnlab.errors import StoreError
 
 __all__ = ["SCHEMA_VERSION", "Database"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x61746E6C  # "atnl"
 
 _TABLES = (
@@ -36,7 +36,12 @@ _TABLES = (
         text TEXT NOT NULL, linked_at TEXT NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE links (
         key TEXT NOT NULL, place INTEGER NOT NULL, run_id TEXT NOT NULL, PRIMARY KEY (key, place)) WITHOUT ROWID""",
+    """CREATE TABLE former (run_id TEXT PRIMARY KEY NOT NULL, became TEXT NOT NULL) WITHOUT ROWID""",
 )
+_N_TABLES = {1: 7, 2: 8}  # how many of these statements made a store of each schema version
+
+# From each version to the next. From 1 to 2: runs are known by another identity; which, `attnlab.sweeps.migrate` finds out.
+_MIGRATIONS = {1: (_TABLES[7], "INSERT INTO former SELECT run_id, '' FROM runs")}
 
 
 class Database:
@@ -49,6 +54,12 @@ class Database:
         Make the file, and its folder, if there is none; otherwise that is an error.
     timeout : float
         Seconds to wait for another process that is writing.
+
+    Attributes
+    ----------
+    version : int
+        Of its schema. An older store is brought to `SCHEMA_VERSION` when it is opened with `create`, and otherwise read as it
+        is.
 
     Raises
     ------
@@ -107,13 +118,26 @@ class Database:
                 f"{self.path}: the store has schema version {version}, and this attnlab reads up to {SCHEMA_VERSION}: "
                 f"upgrade attnlab (pip install -U attnlab), or name another file with --store"
             )
-        if version < 1 or tables != list(_TABLES):
+        if sorted(tables) != sorted(_TABLES[: _N_TABLES.get(version, 0)]):  # VACUUM changes their order
             raise self.damaged("its schema is not that of a results store")
+        if create and version < SCHEMA_VERSION:
+            version = self._migrate()
+        self.version = version
         for table in ("runs", "measures", "history", "experiments", "links"):
             if (found := self.execute(f"PRAGMA integrity_check({table})").fetchone()[0]) != "ok":
                 raise self.damaged(str(found).replace("\n", " "))
         if not self._only_read:
             self._write_ahead()
+
+    def _migrate(self) -> int:
+        """Bring an older store to this schema, all or nothing; only where results are to be added to it."""
+        with self.transaction():
+            (version,) = self.execute("PRAGMA user_version").fetchone()
+            for step in range(version, SCHEMA_VERSION):
+                for statement in _MIGRATIONS[step]:
+                    self.execute(statement)
+            self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return SCHEMA_VERSION
 
     def _may_be_written(self) -> bool:
         """Whether the file and its folder allow it; where not, a store that nobody has open can still be read."""

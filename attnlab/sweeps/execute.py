@@ -12,7 +12,6 @@ import hashlib
 import io
 import itertools
 import json
-import platform
 import time
 import traceback
 import warnings
@@ -23,16 +22,19 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-import attnlab
 from attnlab.data import AlignmentData, Splits
-from attnlab.errors import Diverged, InvalidResult, Unsupported
+from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
 from attnlab.registry import Own, build, entries, entry
-from attnlab.sweeps.columns import ROLES, buildable, components_of, with_chosen
+from attnlab.sweeps.columns import buildable, with_chosen
+from attnlab.sweeps.environment import versions_of
+from attnlab.sweeps.experiment.inputs import check
+from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
+from attnlab.sweeps.identity import by_content
 from attnlab.sweeps.run import Result, Run
 
-__all__ = ["data_rng", "execute", "measure", "splits_of", "versions_of"]
+__all__ = ["data_rng", "execute", "measure", "splits_of"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
 NOTES_KEPT = 10  # sentences: what warned, which metric has no number
@@ -59,13 +61,30 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
     try:
         with _threads().limit(limits=1):
             outcome = {"status": "ok", **_carry_out(run)}
+            check(run.spec.get("inputs", {}))  # what was read in between is what was planned
     except MemoryError:
         raise
     except Exception as error:
         if raise_errors:
             raise
         outcome = {"status": _status(error), "reason": _reason(error), "traceback": traceback.format_exc()}
-    return Result(**outcome, versions=versions_of(run), started_at=started_at, seconds=time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    measured = {metric for values in outcome.get("metrics", {}).values() for metric in values}
+    return Result(
+        **outcome,
+        versions=versions_of(run, measured),
+        fingerprints=_behind(run, measured),
+        started_at=started_at,
+        seconds=seconds,
+    )
+
+
+def _behind(run: Run, measured: set[str]) -> dict[str, str]:
+    """The fingerprints of the code that ran; none where a component is not there."""
+    try:
+        return {**fingerprints(run), **fingerprints_of_metrics(measured)}
+    except (UnknownName, AmbiguousName):
+        return {}
 
 
 def _status(error: Exception) -> str:
@@ -76,7 +95,11 @@ def _status(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    return text if isinstance(error, (Unsupported, Diverged, InvalidResult)) else f"{type(error).__name__}: {text}"
+    return (
+        text
+        if isinstance(error, (Unsupported, Diverged, InvalidResult, InputChanged))
+        else f"{type(error).__name__}: {text}"
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -111,9 +134,16 @@ def _is_default(value: Any, default: Any) -> bool:
 
 
 def splits_of(run: Run) -> Splits:
-    """The examples of a run."""
+    """The examples of a run.
+
+    Raises
+    ------
+    InputChanged
+        When a file of the run is gone, or holds something else than was planned.
+    """
+    check(run.spec.get("inputs", {}))
     task = build("task", buildable("task", run.spec["task"]))
-    splits = task.make(data_rng(run.spec["task"], run.seed))
+    splits = task.make(data_rng(by_content(run), run.seed))
     if not isinstance(splits, Splits):
         raise TypeError(f"{type(task).__name__}.make must return Splits; got {type(splits).__name__}")
     if empty := [condition for condition, data in splits.tests.items() if not len(data)]:
@@ -275,15 +305,3 @@ def _packed(arrays: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{n: a for n, a in arrays.items() if a.size <= ARRAY_LIMIT and a.dtype != object})
     return buffer.getvalue()
-
-
-# -- provenance -------------------------------------------------------------------------------------------------------
-def versions_of(run: Run) -> dict[str, str]:
-    """Versions of attnlab, Python, NumPy and of each plugin whose component the run uses."""
-    versions = {"attnlab": attnlab.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    for role in ROLES:
-        for _, kind, name, _ in components_of(role, run.spec[role]):
-            distribution, colon, _ = name.rpartition(":")
-            if colon:
-                versions[distribution] = entry(kind, name).version
-    return versions

@@ -1,8 +1,11 @@
-"""Fingerprints of the code behind a run, so that an edited component's runs, and no others, are stale.
+"""Fingerprints of the code behind a run, so that runs whose code was edited, and no others, are stale.
 
-Of attnlab's own components the class is hashed, of all others the whole module: its syntax tree, without docstrings (and
-comments), so that formatting and documenting change nothing. Where no source can be had, the bytecode. Metrics are no part
-of a run; those that are not attnlab's own have fingerprints beside its own, and count where they are shown. Fields of the tree that are empty are left out: later versions of Python add such fields, and results stay good.
+A fingerprint is `name:theirs/own`: of a component's name, of the code of its distribution (`-` for attnlab's own parts), and
+of the code of attnlab that it reaches (`sweeps/code.py` says which). Both are hashes of syntax trees without docstrings and
+comments, taken from what was imported. Kernels that replace a class are code behind that class. What carries a run out has
+a fingerprint as well, and so has each metric, which counts where it is shown.
+
+A release whose edits change no number lists fingerprints that count as equal in `equal_fingerprints.json`.
 """
 
 from __future__ import annotations
@@ -11,113 +14,127 @@ import ast
 import functools
 import hashlib
 import inspect
-import linecache
+import json
 import sys
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from importlib.resources import files
+from pathlib import Path
 from types import CodeType
+from typing import Any, NamedTuple
 
 from attnlab.plugins import BUILTIN
 from attnlab.registry import Entry, entries, entry
+from attnlab.sources import source_of
+from attnlab.sweeps.code import Node, bare, module_of, own_closure, own_targets, strangers_files, written
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.run import Run
 
-__all__ = ["METRIC", "fingerprint", "fingerprints", "fingerprints_of_metrics"]
+__all__ = ["EXECUTION", "METRIC", "Changes", "changes", "fingerprint", "fingerprints", "fingerprints_of_metrics"]
 
 METRIC = "metric "  # how the role of a metric's fingerprint begins
+EXECUTION = "execution"  # the role of what carries a run out
+_OWN = "-"  # what attnlab's own parts have where others have the hash of their distribution
+_EXECUTE = "attnlab.sweeps.execute"
+_CARRIES_OUT = ("splits_of", "_fit_best", "_check", "measure")
+_INTERFACES: Node = ("attnlab.interfaces", None)
 
 
 def fingerprints(run: Run) -> dict[str, str]:
-    """`{column: "name:hash"}` for each component of a run, those inside others included.
+    """`{column: "name:theirs/own"}` for each component of a run, those inside others included, and for its execution.
 
     Raises
     ------
     UnknownName, AmbiguousName
         When a component is not installed any more.
     """
-    return {
+    found = {
         column: _of_entry(entry(kind, name))
         for role in ROLES
         for column, kind, name, _ in components_of(role, run.spec[role])
     }
+    return {**found, EXECUTION: f"execute:{_OWN}/{_execution()}"}
 
 
 def fingerprints_of_metrics(columns: Collection[str]) -> dict[str, str]:
-    """`{"metric <column>": "name:hash"}` for those of the metrics that are installed and not attnlab's own."""
-    return {
-        METRIC + e.shown: _of_entry(e)
-        for found in entries("metric").values()
-        for e in found
-        if e.shown in columns and e.distribution != BUILTIN
-    }
+    """`{"metric <column>": "name:theirs/own"}` for those of the metrics that are installed."""
+    return {METRIC + e.shown: _of_entry(e) for found in entries("metric").values() for e in found if e.shown in columns}
 
 
 def _of_entry(found: Entry) -> str:
-    return f"{found.name}:{fingerprint(found.cls, whole_module=found.distribution != BUILTIN)}"
+    return f"{found.name}:{fingerprint(found.cls, found.distribution)}"
+
+
+class _Kept(NamedTuple):
+    value: str
+    pending: list[tuple[Path, str]]  # files whose modules were not loaded yet: what is loaded later may differ
+
+
+_kept: dict[tuple[type, str], _Kept] = {}
+
+
+def fingerprint(cls: type, distribution: str = BUILTIN) -> str:
+    """`theirs/own` of a class: sixteen hexadecimal digits each, or `-` for theirs where it is attnlab's own."""
+    kept = _kept.get((cls, distribution))
+    if kept is None or any(module in sys.modules for _, module in kept.pending):
+        kept = _kept[cls, distribution] = _own_part(cls) if distribution == BUILTIN else _strangers(cls, distribution)
+    return kept.value
+
+
+def _own_part(cls: type) -> _Kept:
+    roots: list[Node] = [(cls.__module__, cls.__qualname__.partition(".")[0])]
+    for found in entries("kernel").values():
+        roots += [
+            (e.cls.__module__, e.cls.__name__) for e in found if e.distribution == BUILTIN and _replaces(e.cls, cls)
+        ]
+    return _Kept(f"{_OWN}/{_hash_of_own(roots)}", [])
+
+
+def _replaces(kernel: type, cls: type) -> bool:
+    replaced = getattr(kernel, "replaces", None)
+    return cls in replaced if isinstance(replaced, tuple) else cls is replaced
+
+
+def _hash_of_own(roots: Collection[Node]) -> str:
+    return _hash(sorted(own_closure(roots).values()))
 
 
 @functools.cache
-def fingerprint(cls: type, whole_module: bool = False) -> str:
-    """Sixteen hexadecimal digits for the code of a class, or of the module in which it stands."""
-    module = _module_tree(cls.__module__)
-    tree = module if whole_module or module is None else _find(module, cls.__qualname__)
-    tree = tree or _own_tree(cls)
-    text = _bytecode(cls) if tree is None else _written(_bare(tree))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _execution() -> str:
+    return _hash_of_own([(_EXECUTE, name) for name in _CARRIES_OUT])
 
 
-def _module_tree(name: str) -> ast.Module | None:
-    module = sys.modules.get(name)
-    if module is None:
-        return None
-    linecache.checkcache(getattr(module, "__file__", None))
-    try:
-        return ast.parse(inspect.getsource(module))
-    except (OSError, TypeError, SyntaxError):  # built in, typed at a prompt, or a notebook's __main__
-        return None
+def _strangers(cls: type, distribution: str) -> _Kept:
+    """All code of the distribution, and what it imports of attnlab."""
+    texts: list[str] = []
+    roots: set[Node] = {_INTERFACES}
+    pending = []
+    for file, name in strangers_files(cls.__module__, distribution).items():
+        module = module_of(name, file) if file.suffix == ".py" else None
+        if module is not None:
+            texts.append(module.digest)
+            roots.update(own_targets(module, [module.tree]))
+        elif file.suffix != ".py" and file.is_file():
+            texts.append(hashlib.sha256(source_of(file, name).content).hexdigest())
+        if name not in sys.modules:
+            pending.append((file, name))
+    if not texts:  # typed at a prompt or in a notebook
+        tree = _own_tree(cls)
+        texts = [_bytecode(cls) if tree is None else written(bare(tree))]
+    return _Kept(f"{_hash(sorted(texts))}/{_hash_of_own(roots)}", pending)
 
 
+def _hash(texts: Collection[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+# -- without a file ---------------------------------------------------------------------------------------------------
 def _own_tree(cls: type) -> ast.AST | None:
     """The source of the class alone: in a notebook, its cell's."""
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError, SyntaxError):
         return None
-
-
-def _find(tree: ast.AST, qualname: str) -> ast.AST | None:
-    """The class of that name; None where it is made by a function."""
-    found: ast.AST | None = tree
-    for word in qualname.split("."):
-        classes = [n for n in getattr(found, "body", []) if isinstance(n, ast.ClassDef) and n.name == word]
-        if not classes:
-            return None
-        found = classes[-1]
-    return found
-
-
-def _bare(tree: ast.AST) -> ast.AST:
-    """The same tree without docstrings, changed in place."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                del node.body[0]
-    return tree
-
-
-def _written(node: object) -> str:
-    """The tree in words."""
-    if isinstance(node, list):
-        return f"[{', '.join(map(_written, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = (f"{name}={_written(value)}" for name, value in ast.iter_fields(node) if value is not None and value != [])
-    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 def _bytecode(cls: type) -> str:
@@ -137,3 +154,53 @@ def _code(code: CodeType, doc: str | None) -> str:
         _code(c, None) if isinstance(c, CodeType) else repr(c) for c in code.co_consts if doc is None or c != doc
     ]
     return repr((code.co_code.hex(), code.co_names, code.co_varnames, constants))
+
+
+# -- comparing --------------------------------------------------------------------------------------------------------
+class Changes(NamedTuple):
+    """The roles behind which code changed, each with its component: that of its own distribution, and attnlab's."""
+
+    theirs: list[str]
+    own: list[str]
+    of_earlier_form: bool = False  # what was kept is of an attnlab whose fingerprints covered less
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Changes:
+    """What changed. A metric that is not shown, or measured for the first time, did not; nor did what counts as equal."""
+    found = Changes([], [], any("/" not in value for value in before.values()))
+    for role in [*now, *(role for role in before if role not in now)]:
+        old, new = before.get(role), now.get(role)
+        if old == new or (role.startswith(METRIC) and (old is None or new is None)):
+            continue
+        name = (new or old or "").partition(":")[0]
+        said = role if role.startswith(METRIC) or role == EXECUTION else f"{role} {name}"
+        theirs, own = _differ(old, new, name)
+        if theirs:
+            found.theirs.append(said)
+        elif own:
+            found.own.append(said)
+    return found
+
+
+def _differ(old: str | None, new: str | None, name: str) -> tuple[bool, bool]:
+    """Whether a component's own distribution changed, and whether attnlab did."""
+    if old is None or new is None:
+        own = f":{_OWN}/" in (old or new or "")
+        return not own, own
+    if "/" not in old:
+        return False, True
+    (old_name, old_code), (_, new_code) = old.split(":", 1), new.split(":", 1)
+    (old_theirs, old_own), (new_theirs, new_own) = old_code.split("/"), new_code.split("/")
+    theirs = old_name != name or old_theirs != new_theirs
+    return theirs, old_own != new_own and not _equal(name, old_own, new_own)
+
+
+def _equal(name: str, old: str, new: str) -> bool:
+    return any({old, new} <= set(hashes) for hashes in _listed().get(name, ()))
+
+
+@functools.cache
+def _listed() -> dict[str, list[list[str]]]:
+    """By component (or `execute`): lists of hashes of attnlab's own code that give the same numbers."""
+    listed: dict[str, Any] = json.loads((files("attnlab") / "sweeps" / "equal_fingerprints.json").read_text("utf-8"))
+    return listed

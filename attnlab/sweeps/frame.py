@@ -6,18 +6,20 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attnlab.results import AXES, FIRST, LAST
 from attnlab.sweeps.columns import columns
+from attnlab.sweeps.environment import ENVIRONMENT
 from attnlab.sweeps.run import Result, Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "load_run"]
+__all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "load_run", "with_files"]
 
 DEFAULT_STORE = "results/attnlab.db"
 
@@ -40,7 +42,7 @@ def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]
         "attnlab_version": versions.pop("attnlab", ""),
         "started_at": result.started_at,
     }
-    own = {name: version for name, version in versions.items() if name not in ("python", "numpy")}
+    own = {name: version for name, version in versions.items() if name not in ENVIRONMENT}
     after["plugin_versions"] = " ".join(f"{name}={version}" for name, version in sorted(own.items()))
     for test, metrics in (result.metrics or {"test": {}}).items():
         mine = {**about, "test": test}
@@ -168,3 +170,32 @@ def load_run(run_id: str, store: str | os.PathLike[str] = DEFAULT_STORE) -> Stor
         with np.load(io.BytesIO(result.artifacts), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     return StoredRun(run, result, arrays)
+
+
+def with_files(run: Run, store: str | os.PathLike[str]) -> Run:
+    """The same run, with the files that it reads where they are now.
+
+    A file that is not at its path, or holds something else there, is looked for below the folders of the experiments that
+    plan the run, the working directory, and the folder of the store with the one that holds it, under the end of its path:
+    a project may be moved with its results. It is taken only where the content is the same.
+    """
+    from attnlab.sweeps.experiment.inputs import found_again
+    from attnlab.sweeps.store import Store
+
+    inputs = run.spec.get("inputs", {})
+    if not inputs:
+        return run
+    with Store(store, create=False) as opened:
+        planned = [Path(e.path) for e in opened.experiments() if run.run_id in e.run_ids and e.path]
+    home = Path(store).resolve().parent
+    folders = [*(path.resolve().parent for path in planned), Path.cwd(), home, home.parent]
+    places = {path: found_again(path, digest, folders) or path for path, digest in inputs.items()}
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {places.get(key, key): moved(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [moved(inner) for inner in value]
+        return places.get(value, value) if isinstance(value, str) else value
+
+    return Run(Run.of(moved(run.spec)).canonical, run.run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,11 +15,13 @@ from attnlab.plugins import plugins
 from attnlab.registry import Own, build, entry
 from attnlab.settings import checked
 from attnlab.sweeps import execute as _execute  # noqa: F401  loaded before workers are forked
+from attnlab.sweeps import migrate
 from attnlab.sweeps.columns import only as filtered
+from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
-from attnlab.sweeps.plan import Planned, decide, parse_rerun, plan
+from attnlab.sweeps.plan import DEFAULT_RERUN, Planned, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
@@ -41,7 +44,7 @@ def sweep(
     jobs: int | None = None,
     executor: str | Mapping[str, Mapping[str, Any]] | None = None,
     store: str | os.PathLike[str] = DEFAULT_STORE,
-    rerun: str = "missing,failed,stale",
+    rerun: str = DEFAULT_RERUN,
     time_limit: float | str | None = None,
     memory_limit: int | str | None = None,
     only: str | None = None,
@@ -64,7 +67,8 @@ def sweep(
     store : path
         The SQLite file that holds the results; made where there is none.
     rerun : str
-        Which runs to run: some of missing, failed, stale; or all, or none.
+        Which runs to run: some of missing, failed, stale (the code of a plugin changed), stale-own (attnlab's own code
+        changed); or all, or none.
     time_limit, memory_limit : of one run, seconds or "60s", bytes or "2GiB"; over the experiments' own limits
     only : str or None
         A filter over dotted columns: "similarity=dot,task.d=16".
@@ -92,15 +96,18 @@ def sweep(
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only, limit)
     with Store(store) as opened:
+        migrate.adopt(opened)
         for (experiment, runs), spec in zip(chosen, executors, strict=True):
             opened.add_experiment(
                 experiment.name,
                 experiment.question,
                 experiment.text,
                 _ids(plan(experiment)),
-                str(experiment.path or ""),
+                "" if experiment.path is None else str(experiment.path.resolve()),
             )
             todo = [p.run for p in _decided(opened, experiment, runs, words) if p.action == "run"]
+            for run in todo:
+                fingerprints(run)  # of the code as it was imported, before workers start
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             with (
                 contextlib.closing(build("executor", spec)) as workers,
@@ -109,8 +116,8 @@ def sweep(
                 for run in todo:
                     workers.submit(run)
                 for run, result in workers.as_completed():
-                    measured = {metric for values in result.metrics.values() for metric in values}
-                    opened.append(run, result, {**fingerprints(run), **fingerprints_of_metrics(measured)})
+                    result = _with_provenance(run, result)
+                    opened.append(run, result, result.fingerprints)
                     progress.finished(run, result)
                     _report("attnlab_run_finished", run=run, result=result)
                     if fail_fast and result.status not in ("ok", "skipped"):
@@ -122,7 +129,7 @@ def sweep(
 def plan_with_reasons(
     sources: Sequence[Source],
     store: str | os.PathLike[str] = DEFAULT_STORE,
-    rerun: str = "missing,failed,stale",
+    rerun: str = DEFAULT_RERUN,
     only: str | None = None,
     limit: int | None = None,
 ) -> list[tuple[Experiment, tuple[Planned, ...]]]:
@@ -135,9 +142,19 @@ def plan_with_reasons(
         return [(experiment, _decided(opened, experiment, runs, words)) for experiment, runs in chosen]
 
 
+def _with_provenance(run: Run, result: Result) -> Result:
+    """The result with the fingerprints and versions of the worker that made it; of this process where it could not tell."""
+    measured = {metric for values in result.metrics.values() for metric in values}
+    return dataclasses.replace(
+        result,
+        fingerprints=result.fingerprints or {**fingerprints(run), **fingerprints_of_metrics(measured)},
+        versions=result.versions or versions_of(run, measured),
+    )
+
+
 def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
     shown = fingerprints_of_metrics({*experiment.metrics, *(m for claim in experiment.claims for m in claim.metrics)})
-    return decide(runs, opened.known(_ids(runs)), lambda run: {**fingerprints(run), **shown}, words)
+    return decide(runs, migrate.known(opened, _ids(runs)), lambda run: {**fingerprints(run), **shown}, words)
 
 
 def _ids(runs: Sequence[Run]) -> list[str]:
@@ -145,7 +162,7 @@ def _ids(runs: Sequence[Run]) -> list[str]:
 
 
 def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iterator[tuple[str, Run, Result]]:
-    return ((experiment.name, run, result) for run, result in opened.results(_ids(runs)))
+    return ((experiment.name, run, result) for run, result in migrate.results(opened, _ids(runs)))
 
 
 def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:

@@ -11,13 +11,14 @@ from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.columns import seed_columns
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.read import Experiment
-from attnlab.sweeps.fingerprint import METRIC
+from attnlab.sweeps.fingerprint import changes
+from attnlab.sweeps.identity import identity
 from attnlab.sweeps.run import Run
 
-__all__ = ["RERUN", "Planned", "decide", "parse_rerun", "plan"]
+__all__ = ["DEFAULT_RERUN", "RERUN", "Planned", "decide", "parse_rerun", "plan"]
 
-DEFAULT_RERUN = frozenset({"missing", "failed", "stale"})
-RERUN = ("missing", "failed", "stale", "all", "none")
+DEFAULT_RERUN = "missing,failed,stale,stale-own"
+RERUN = ("missing", "failed", "stale", "stale-own", "all", "none")
 _FAILED = ("failed", "timeout", "crashed", "oom")  # invalid and skipped are results: the same run ends the same way
 
 
@@ -35,11 +36,13 @@ def plan(experiment: Experiment) -> tuple[Run, ...]:
             "model": model.spec,
             "tune": {column: list(values) for column, values in {**mechanism.tune, **model.tune}.items()},
         }
-        if inputs := Inputs.of([task.spec, mechanism.spec, model.spec], experiment.inputs):
+        if inputs := Inputs.of([task.spec, mechanism.spec, model.spec, spec["tune"]], experiment.inputs):
             spec["inputs"] = inputs
+        meant = identity(spec)
         for seeds in itertools.product(experiment.seeds, experiment.model_seeds or (None,)):
-            run = Run.of({**spec, **seed_columns(*seeds)})
-            runs.setdefault(run.canonical, run)
+            drawn = seed_columns(*seeds)
+            run = Run.of({**spec, **drawn}, {**meant, **drawn})
+            runs.setdefault(run.run_id, run)
     return tuple(runs.values())
 
 
@@ -50,72 +53,76 @@ class Planned:
     run: Run
     action: str  # "run" or "keep"
     reason: str
+    stale_own: bool = False  # whether attnlab's own code changed
+    seconds: float = 0.0  # that it took when it was run
 
 
 def parse_rerun(text: str) -> frozenset[str]:
-    """The words of `--rerun missing,failed,stale`; SettingError for one that is none of them."""
+    """The words of `--rerun missing,failed,stale,stale-own`; SettingError for one that is none of them."""
     words = frozenset(word.strip() for word in text.split(",") if word.strip())
     for word in sorted(words):
         if word not in RERUN:
             raise SettingError(f"--rerun: unknown {word!r}{did_you_mean(word, RERUN)}; allowed are {', '.join(RERUN)}")
     if not words or ("none" in words and len(words) > 1):
-        raise SettingError(f"--rerun {text!r}: give some of missing, failed, stale, or all alone, or none alone")
+        raise SettingError(
+            f"--rerun {text!r}: give some of missing, failed, stale, stale-own, or all alone, or none alone"
+        )
     return words
 
 
 def decide(
     runs: Iterable[Run],
-    known: Mapping[str, tuple[str, Mapping[str, str]]],
+    known: Mapping[str, tuple[Any, ...]],
     fingerprints: Callable[[Run], Mapping[str, str]],
-    rerun: Collection[str] = DEFAULT_RERUN,
+    rerun: Collection[str] = parse_rerun(DEFAULT_RERUN),
 ) -> tuple[Planned, ...]:
     """What is to be done about each run, and why.
 
     Parameters
     ----------
     runs : iterable of Run
-    known : mapping of run_id to (status, fingerprints at that time)
-        What the store holds.
+    known : mapping of run_id to (status, fingerprints at that time, seconds that it took)
+        What the store holds; the seconds may be left out.
     fingerprints : callable, Run -> {role: "name:hash"}
         What the code is now; asked only for runs that are known. A metric counts where both have a fingerprint of it.
     rerun : collection of str
-        Of `missing`, `failed`, `stale`, `all`, `none`. `ok`, `skipped` and `invalid` are results and count as done.
+        Of `missing`, `failed`, `stale` (the code of a plugin, a plugin file or a notebook changed), `stale-own` (attnlab's own
+        code changed), `all`, `none`. `ok`, `skipped` and `invalid` are results and count as done.
     """
     return tuple(_decide(run, known.get(run.run_id), fingerprints, rerun) for run in runs)
 
 
 def _decide(
     run: Run,
-    known: tuple[str, Mapping[str, str]] | None,
+    known: tuple[Any, ...] | None,
     fingerprints: Callable[[Run], Mapping[str, str]],
     rerun: Collection[str],
 ) -> Planned:
-    def planned(reason: str, *words: str) -> Planned:
-        if {*words} & set(rerun):
-            return Planned(run, "run", reason)
-        return Planned(run, "run", f"asked for ({reason})") if "all" in rerun else Planned(run, "keep", reason)
+    status, before, seconds = (None, {}, 0.0) if known is None else (*known, 0.0)[:3]
+    stale_own = False
 
-    if known is None:
+    def planned(reason: str, *words: str) -> Planned:
+        asked = {*words} & set(rerun)
+        if "all" in rerun and not asked:
+            reason = f"asked for ({reason})"
+        return Planned(run, "run" if asked or "all" in rerun else "keep", reason, stale_own, seconds)
+
+    if status is None:
         return planned("missing", "missing")
-    if known[0] == "damaged":
+    if status == "damaged":
         return planned("missing: what the store holds of it is damaged", "missing")
-    status, before = known
     words, reasons = [], []
     if status in _FAILED:
         words.append("failed")
         reasons.append(f"failed: {status}" if status != "failed" else "failed")
-    if changed := _changed(before, fingerprints(run)):
+    changed = changes(before, fingerprints(run))
+    if changed.theirs:
         words.append("stale")
-        reasons.append(f"stale: {', '.join(changed)} changed")
+        reasons.append(f"stale: {', '.join(changed.theirs)} changed")
+    if changed.own:
+        words.append("stale-own")
+        stale_own = True
+        behind = f"attnlab changed behind {', '.join(changed.own)}"
+        earlier = "done by an earlier attnlab, whose fingerprints covered less of its code"
+        reasons.append(f"stale-own: {earlier if changed.of_earlier_form else behind}")
     return planned("; ".join(reasons) or ("done" if status == "ok" else f"done: {status}"), *words)
-
-
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The roles that changed, each with its component. A metric not shown, or measured for the first time, did not."""
-    roles = [*now, *(role for role in before if role not in now)]
-    changed = [role for role in roles if now.get(role) != before.get(role)]
-    return [
-        role if role.startswith(METRIC) else f"{role} {now.get(role, before.get(role, '')).partition(':')[0]}"
-        for role in changed
-        if not role.startswith(METRIC) or (role in now and role in before)
-    ]

@@ -10,46 +10,59 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnlab.kinds import PARTS
+from attnlab.plugins import FILE
 
-__all__ = ["STATUSES", "Result", "Run"]
+__all__ = ["STATUSES", "Result", "Run", "with_file_names"]
 
 STATUSES = ("ok", "failed", "timeout", "crashed", "oom", "invalid", "skipped")
+
+
+def _canonical(spec: Mapping[str, Any]) -> str:
+    return json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Run:
     """One task point x one mechanism x one model point x one seed.
 
-    `canonical` is the whole run as canonical JSON, everything that can change its numbers and nothing else: file names,
-    order, limits, workers and the metrics to show are no part of it.
+    `canonical` is the run as it is carried out, as canonical JSON: everything that can change its numbers and nothing else.
+    File names of experiments, order, limits, workers and the metrics to show are no part of it.
 
         {"mechanism": {name: {setting: value}},      parts are {"similarity": {name: {setting: value}}, ...}
          "model":     {name: {setting: value}},
          "seed":      0,                             of the data, and of the model too without "model_seed"
          "model_seed": 0,                            only where it is set apart
          "task":      {name: {setting: value}},
-         "tune":      {"model.learning_rate": [0.01, 0.1]}}
+         "tune":      {"model.learning_rate": [0.01, 0.1]},
+         "inputs":    {path: SHA-256}}                 only where a setting is a file
 
     Settings are complete: defaults are written out. The name of a component that is not attnlab's own is written
     `distribution:name`.
+
+    `run_id` is what the run is known by, a content hash of sixteen hexadecimal digits: of `canonical`, unless another
+    identity is given (`attnlab.sweeps.identity` says what that of a planned run is).
     """
 
     canonical: str
+    run_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.run_id:
+            object.__setattr__(self, "run_id", _hashed(self.canonical))
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any]) -> Run:
+    def of(cls, spec: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> Run:
         """The run of a specification; NaN and unknown types are refused (TypeError, ValueError)."""
-        return cls(json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False))
+        return cls(_canonical(spec), "" if identity is None else _hashed(_canonical(identity)))
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:
         loaded: dict[str, Any] = json.loads(self.canonical)
         return loaded
-
-    @functools.cached_property
-    def run_id(self) -> str:
-        """A content hash: sixteen hexadecimal digits."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()[:16]
 
     @property
     def seed(self) -> int:
@@ -72,6 +85,25 @@ class Run:
         return f"{task} · {' '.join(shown) or mechanism} · {model} · seed {spec['seed']}{apart}"
 
 
+def with_file_names(canonical: str, versions: Mapping[str, str]) -> str:
+    """A run that schema version 1 kept, which named what a plugin file gives after the file, as it is named now."""
+    files = {name for name, version in versions.items() if version == FILE}
+    if not files:
+        return canonical
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {_of_file(key, files): named(inner) for key, inner in value.items()}
+        return [named(inner) for inner in value] if isinstance(value, list) else value
+
+    return _canonical(named(json.loads(canonical)))
+
+
+def _of_file(key: str, files: set[str]) -> str:
+    distribution, colon, name = key.rpartition(":")
+    return f"{FILE}:{name}" if colon and distribution in files else key
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of a run: a status, a reason when it is not `ok`, and what was measured."""
@@ -81,12 +113,15 @@ class Result:
     traceback: str = ""
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # test condition -> metric -> value
     facts: Mapping[str, Any] = field(default_factory=dict)  # fit_seconds, n_parameters, ..., tuned settings, backend
-    versions: Mapping[str, str] = field(default_factory=dict)  # attnlab, python, numpy, and each plugin's
+    versions: Mapping[str, str] = field(default_factory=dict)  # attnlab, its environment, and each plugin's
     artifacts: bytes = b""  # an .npz, without pickle: loss curve, learned arrays, a few examples' weights
     attempts: int = 1
     executor: str = ""
     started_at: str = ""  # ISO 8601, UTC
     seconds: float = 0.0
+    fingerprints: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the code that ran, from its worker; a store has them apart
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.executors.messages import to_json
-from attnlab.sweeps.run import Result, Run
+from attnlab.sweeps.run import Result, Run, with_file_names
 
 __all__ = ["Attempt", "Known", "Linked", "Store"]
 
@@ -32,6 +32,7 @@ class Known(NamedTuple):
 
     status: str
     fingerprints: Mapping[str, str]
+    seconds: float = 0.0  # that it took
 
 
 class Attempt(NamedTuple):
@@ -81,7 +82,7 @@ class Store:
     >>> with tempfile.TemporaryDirectory() as folder, Store(f"{folder}/attnlab.db") as store:
     ...     store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})
     ...     store.known([run.run_id])
-    {'bd0488843468e63c': Known(status='ok', fingerprints={'similarity': 'f00d'})}
+    {'bd0488843468e63c': Known(status='ok', fingerprints={'similarity': 'f00d'}, seconds=0.0)}
     """
 
     def __init__(self, path: str | os.PathLike[str], create: bool = True, timeout: float = 30.0) -> None:
@@ -164,7 +165,7 @@ class Store:
         """The status and fingerprints of those of `run_ids` that the store has."""
         with self._snapshot():
             return {
-                row[0]: Known(row[2], json.loads(row[7])) if intact else Known("damaged", {})
+                row[0]: Known(row[2], json.loads(row[7]), row[11]) if intact else Known("damaged", {})
                 for row, _, intact in self._read(list(run_ids))
             }
 
@@ -220,6 +221,9 @@ class Store:
         with self._snapshot():
             query = "SELECT run_id FROM runs WHERE run_id >= ? AND run_id < ? || char(1114111) LIMIT 6"
             ids = [row[0] for row in self._db.execute(query, (prefix, prefix))]
+            if not ids and self._db.version > 1:  # a run_id from before the store's schema changed
+                query = query.replace("run_id FROM runs", "became FROM former")
+                ids = [row[0] for row in self._db.execute(query, (prefix, prefix)) if row[0]]
             if not ids or not prefix:
                 raise UnknownName(f"{self.path}: no run {prefix!r} in this store; `attnlab results` lists them")
             if len(ids) > 1:
@@ -246,6 +250,51 @@ class Store:
             digests = {run_id: hashlib.sha256(c).digest() for run_id, c in content if isinstance(c, bytes)}
             empty = hashlib.sha256(b"").digest()
             return [row[0] for row, _, ok in self._read(None) if not ok or digests.get(row[0], empty) != row[12]]
+
+    # -- runs of an earlier schema ------------------------------------------------------------------------------------
+    def former(self) -> list[tuple[Run, Result]]:
+        """The runs that are kept under the identity of schema version 1, as far as they are not damaged."""
+        with self._snapshot():
+            if self._db.version == 1:
+                found = self._intact(None, ())
+            else:
+                ids = [row[0] for row in self._db.execute("SELECT run_id FROM former WHERE became = ''")]
+                found = self._intact(ids, ()) if ids else {}
+        return list(found.values())
+
+    def rename(self, runs: Mapping[str, Run]) -> None:
+        """Keep runs under another identity: run_id -> the run as it is known now. What is there already is not replaced."""
+        with self._db.refusals(), self._db.transaction():
+            for run_id, run in runs.items():
+                self._rename(run_id, run)
+            for entry in self._experiments().values():
+                if not runs.keys().isdisjoint(entry.run_ids):
+                    self._link_anew(entry.key, [runs[r].run_id if r in runs else r for r in entry.run_ids])
+
+    def _rename(self, run_id: str, run: Run) -> None:
+        self._db.execute("UPDATE former SET became = ? WHERE run_id = ?", (run.run_id, run_id))
+        if run.run_id == run_id or self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run.run_id,)).fetchone():
+            return
+        for row, measures, intact in list(self._read([run_id])):
+            if intact:
+                renamed = (run.run_id, run.canonical, *row[2:])
+                self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+                values = (*renamed, _digest(renamed, measures))
+                self._db.execute(f"INSERT INTO runs VALUES ({_marks(len(values))})", values)
+        for table in ("measures", "artifacts"):
+            self._db.execute(f"UPDATE {table} SET run_id = ? WHERE run_id = ?", (run.run_id, run_id))
+        for row in self._db.execute("SELECT * FROM history WHERE run_id = ?", (run_id,)).fetchall():
+            if _digest(row[:-1]) == row[-1]:
+                kept = (run.run_id, *row[1:-1])
+                self._db.execute("DELETE FROM history WHERE run_id = ? AND place = ?", row[:2])
+                self._db.execute(f"INSERT INTO history VALUES ({_marks(8)})", (*kept, _digest(kept)))
+
+    def _link_anew(self, key: str, run_ids: Iterable[str]) -> None:
+        linked = list(dict.fromkeys(run_ids))
+        (row,) = self._db.execute("SELECT * FROM experiments WHERE key = ?", (key,)).fetchall()
+        self._db.execute("UPDATE experiments SET sha256 = ? WHERE key = ?", (_digest(row[:-1], linked), key))
+        self._db.execute("DELETE FROM links WHERE key = ?", (key,))
+        self._db.executemany("INSERT INTO links VALUES (?, ?, ?)", ((key, i, r) for i, r in enumerate(linked)))
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -319,11 +368,12 @@ def _digest(row: Sequence[Any], rest: Sequence[Any] = ()) -> bytes:
 
 
 def _revived(row: tuple[Any, ...], measures: Iterable[Any], artifacts: bytes = b"") -> tuple[Run, Result]:
-    _, canonical, status, reason, traceback, facts, versions, _, attempts, executor, started_at, seconds, _ = row
+    run_id, canonical, status, reason, traceback, facts, versions, _, attempts, executor, started_at, seconds, _ = row
     metrics: dict[str, dict[str, float]] = {}
     for test, metric, value in measures:
         metrics.setdefault(test, {})[metric] = float("nan") if value is None else value
-    return Run(canonical), Result(
-        status, reason, traceback, metrics, json.loads(facts), json.loads(versions), artifacts, attempts, executor,
+    known: dict[str, str] = json.loads(versions)
+    return Run(with_file_names(canonical, known), run_id), Result(
+        status, reason, traceback, metrics, json.loads(facts), known, artifacts, attempts, executor,
         started_at, seconds,
     )  # fmt: skip

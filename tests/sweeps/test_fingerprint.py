@@ -13,8 +13,9 @@ import pytest
 import attnlab
 from attnlab import registry
 from attnlab.parts.similarities import Dot, ScaledDot
+from attnlab.sweeps.code import written
 from attnlab.sweeps.experiment.read import read
-from attnlab.sweeps.fingerprint import _written, fingerprint, fingerprints
+from attnlab.sweeps.fingerprint import fingerprint, fingerprints
 from attnlab.sweeps.plan import plan
 
 PLUGIN = '''
@@ -86,23 +87,20 @@ OTHER = [
 @pytest.mark.parametrize(("old", "new"), SAME)
 def test_comments_docstrings_and_layout_are_no_part_of_it(tmp_path: Path, old: str, new: str) -> None:
     assert old in PLUGIN
-    before = fingerprint(load(tmp_path, PLUGIN), whole_module=True)
-    assert fingerprint(load(tmp_path, PLUGIN.replace(old, new, 1)), whole_module=True) == before
+    before = fingerprint(load(tmp_path, PLUGIN), "this-process")
+    assert fingerprint(load(tmp_path, PLUGIN.replace(old, new, 1)), "this-process") == before
 
 
 @pytest.mark.parametrize(("old", "new"), OTHER)
 def test_any_line_of_a_strangers_module_is(tmp_path: Path, old: str, new: str) -> None:
     assert old in PLUGIN
-    before = fingerprint(load(tmp_path, PLUGIN), whole_module=True)
-    assert fingerprint(load(tmp_path, PLUGIN.replace(old, new, 1)), whole_module=True) != before
+    before = fingerprint(load(tmp_path, PLUGIN), "this-process")
+    assert fingerprint(load(tmp_path, PLUGIN.replace(old, new, 1)), "this-process") != before
 
 
-def test_of_attnlabs_own_the_class_alone_counts(tmp_path: Path) -> None:
-    before = fingerprint(load(tmp_path, PLUGIN))
-    assert fingerprint(load(tmp_path, PLUGIN.replace("return Q @ K", "return -Q @ K", 1))) == before
-    assert fingerprint(load(tmp_path, PLUGIN.replace("helper(Q @", "abs(Q @", 1))) != before
+def test_of_attnlabs_own_each_part_has_its_own() -> None:
     assert fingerprint(Dot) != fingerprint(ScaledDot)
-    assert fingerprint(Dot, whole_module=True) == fingerprint(ScaledDot, whole_module=True)
+    assert fingerprint(Dot).startswith("-/")
 
 
 def typed(body: str, doc: str = "A class typed at a prompt.") -> type:
@@ -124,13 +122,13 @@ class Typed(Similarity):
 
 
 def test_without_source_the_bytecode_counts() -> None:
-    before = fingerprint(typed("Q @ K"), whole_module=True)
-    assert fingerprint(typed("Q @ K"), whole_module=True) == before
-    assert fingerprint(typed("Q @ K", doc="Otherwise."), whole_module=True) == before
-    assert fingerprint(typed("Q + K"), whole_module=True) != before
-    assert fingerprint(typed("Q @ K * 2"), whole_module=True) != fingerprint(typed("Q @ K * 3"), whole_module=True)
+    before = fingerprint(typed("Q @ K"), "this-process")
+    assert fingerprint(typed("Q @ K"), "this-process") == before
+    assert fingerprint(typed("Q @ K", doc="Otherwise."), "this-process") == before
+    assert fingerprint(typed("Q + K"), "this-process") != before
+    assert fingerprint(typed("Q @ K * 2"), "this-process") != fingerprint(typed("Q @ K * 3"), "this-process")
     one, two = (typed(f"[x * {n} for x in Q]") for n in (2, 3))  # code within code
-    assert fingerprint(one, whole_module=True) != fingerprint(two, whole_module=True)
+    assert fingerprint(one, "this-process") != fingerprint(two, "this-process")
 
 
 def test_every_component_of_a_run_has_one(tmp_path: Path) -> None:
@@ -142,7 +140,8 @@ def test_every_component_of_a_run_has_one(tmp_path: Path) -> None:
         return fingerprints(run)
 
     before, after = of(PLUGIN), of(PLUGIN.replace("FACTOR = 2.0", "FACTOR = 3.0"))
-    assert set(before) == {"task", "mechanism", "similarity", "normaliser", "aggregator", "position", "mask", "model"}
+    parts = {"task", "mechanism", "similarity", "normaliser", "aggregator", "position", "mask", "model"}
+    assert set(before) == parts | {"execution"}
     assert before["similarity"].startswith("twice:")
     assert before["task"].startswith("lookup:")
     assert {role for role in before if before[role] != after[role]} == {"similarity"}
@@ -151,11 +150,11 @@ def test_every_component_of_a_run_has_one(tmp_path: Path) -> None:
 def test_what_is_hashed_has_no_empty_fields() -> None:
     """Python 3.12 added `type_params=[]` to every function and class; other versions will add others."""
     function = "FunctionDef(name='f', args=arguments(args=[arg(arg='x')]), body=[Return(value={})])"
-    for value, written in {
+    for value, said in {
         "None": "Constant()",
         "0": "Constant(value=0)",
         "{**x}": "Dict(keys=[None], values=[Name(id='x', ctx=Load())])",
         "[]": "List(ctx=Load())",
         "''": "Constant(value='')",
     }.items():
-        assert _written(ast.parse(f"def f(x):\n  return {value}").body) == f"[{function.format(written)}]"
+        assert written(ast.parse(f"def f(x):\n  return {value}").body) == f"[{function.format(said)}]"

@@ -291,9 +291,10 @@ def test_only_refuses_an_unknown_key() -> None:
 
 # -- what is to be done -----------------------------------------------------------------------------------------------
 def test_decisions_and_their_reasons() -> None:
-    runs = planned(seeds=9)
-    now = {"task": "lookup:aa", "similarity": "dot:bb"}
-    edited = {"task": "lookup:aa", "similarity": "dot:cc"}
+    runs = planned(seeds=12)
+    now = {"task": "lookup:-/aa", "similarity": "far:cc/bb"}
+    edited = {"task": "lookup:-/aa", "similarity": "far:dd/bb"}
+    own = {"task": "lookup:-/ab", "similarity": "far:cc/bb"}
     known = {
         runs[1].run_id: ("ok", now),
         runs[2].run_id: ("timeout", now),
@@ -302,7 +303,10 @@ def test_decisions_and_their_reasons() -> None:
         runs[5].run_id: ("skipped", now),
         runs[6].run_id: ("invalid", now),
         runs[7].run_id: ("oom", edited),
-        runs[8].run_id: ("ok", {"task": "lookup:aa"}),
+        runs[8].run_id: ("ok", {"task": "lookup:-/aa"}),
+        runs[9].run_id: ("ok", own, 7.5),
+        runs[10].run_id: ("ok", {"task": "lookup:-/ab", "similarity": "far:dd/ba"}),
+        runs[11].run_id: ("ok", {"task": "lookup:aa", "similarity": "far:cc"}),
     }
 
     def said(rerun: str) -> list[tuple[str, str]]:
@@ -310,7 +314,7 @@ def test_decisions_and_their_reasons() -> None:
         assert [p.run for p in found] == list(runs)
         return [(p.action, p.reason) for p in found]
 
-    stale = "stale: similarity dot changed"
+    stale = "stale: similarity far changed"
     assert said("missing,failed,stale") == [
         ("run", "missing"),
         ("keep", "done"),
@@ -321,17 +325,26 @@ def test_decisions_and_their_reasons() -> None:
         ("keep", "done: invalid"),
         ("run", f"failed: oom; {stale}"),
         ("run", stale),
+        ("keep", "stale-own: attnlab changed behind task lookup"),
+        ("run", f"{stale}; stale-own: attnlab changed behind task lookup"),
+        ("keep", "stale-own: done by an earlier attnlab, whose fingerprints covered less of its code"),
     ]
     acting = {rerun: [i for i, (action, _) in enumerate(said(rerun)) if action == "run"] for rerun in
-              ("missing", "failed", "stale", "missing, stale", "all", "none")}  # fmt: skip
+              ("missing", "failed", "stale", "stale-own", "missing, stale", "all", "none")}  # fmt: skip
     assert acting == {
         "missing": [0],
         "failed": [2, 3, 7],
-        "stale": [4, 7, 8],
-        "missing, stale": [0, 4, 7, 8],
-        "all": list(range(9)),
+        "stale": [4, 7, 8, 10],
+        "stale-own": [9, 10, 11],
+        "missing, stale": [0, 4, 7, 8, 10],
+        "all": list(range(12)),
         "none": [],
     }
+    kept = decide(runs[9:10], known, lambda run: now, parse_rerun("stale"))
+    assert kept == (Planned(runs[9], "keep", "stale-own: attnlab changed behind task lookup", True, 7.5),)
+    assert [p.action for p in decide(runs, known, lambda run: now)] == [
+        *("run", "keep", "run", "run", "run", "keep", "keep", "run", "run", "run", "run", "run")
+    ], "by default both are run"
     assert decide(runs[:1], {}, lambda run: now) == (Planned(runs[0], "run", "missing"),)
 
 

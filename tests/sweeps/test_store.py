@@ -196,7 +196,7 @@ def test_a_newer_schema_is_refused_with_both_versions(path):
     db.close()
     message = refusal(path)
     assert "version 7" in message
-    assert "up to 1" in message
+    assert "up to 2" in message
     assert "upgrade attnlab" in message
 
 
@@ -388,7 +388,7 @@ def test_random_damage_is_a_store_error_or_harmless_and_never_a_wrong_value(tmp_
         assert {e.key: e.run_ids for e in store.experiments()} == {"e": tuple(run_of(i).run_id for i in range(8))}
         known = store.known(run_of(i).run_id for i in range(8))
         possible = (Known("ok", FINGERPRINTS), Known("failed", FINGERPRINTS), Known("damaged", {}))
-        assert all(k in possible for k in known.values())
+        assert all(k._replace(seconds=0.0) in possible for k in known.values())
         rows = list(store.rows("e"))  # a row whose name was hit is missing, and would be run again
         assert [run.run_id for _, run, _ in rows] == [run_of(i).run_id for i in range(8) if run_of(i).run_id in known]
         assert all(same(result_of(run.seed), result, artifacts=False) for _, run, result in rows)

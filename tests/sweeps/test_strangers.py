@@ -149,30 +149,30 @@ def test_an_infinite_metric_is_told(plugin, sweep):
 
 def test_metrics_may_be_named_with_their_distribution(plugin, sweep):
     plugin("brc", METRIC.format(name="alignment_accuracy", body="return 0.25"))
-    frame = sweep({"metrics": ["attnlab:alignment_accuracy", "brc:alignment_accuracy", "attnlab:aer"]})
+    frame = sweep({"metrics": ["attnlab:alignment_accuracy", "file:alignment_accuracy", "attnlab:aer"]})
     ((experiment, _),) = plan_with_reasons(
         [
             TINY
             | {
-                "metrics": ["attnlab:alignment_accuracy", "brc:alignment_accuracy", "attnlab:aer"],
+                "metrics": ["attnlab:alignment_accuracy", "file:alignment_accuracy", "attnlab:aer"],
                 "claims": [
                     {"say": "a", "metric": "attnlab:alignment_accuracy", "at_least": 0.0},
-                    {"say": "b", "correlation": ["brc:alignment_accuracy", "attnlab:aer"], "at_least": 0.0},
+                    {"say": "b", "correlation": ["file:alignment_accuracy", "attnlab:aer"], "at_least": 0.0},
                 ],
             }
         ],
         "none.db",
     )
-    assert experiment.metrics == ("alignment_accuracy", "brc:alignment_accuracy", "aer")
+    assert experiment.metrics == ("alignment_accuracy", "file:alignment_accuracy", "aer")
     assert [claim.metrics for claim in experiment.claims] == [
         ("alignment_accuracy",),
-        ("brc:alignment_accuracy", "aer"),
+        ("file:alignment_accuracy", "aer"),
     ]
     assert set(experiment.metrics) <= set(frame.columns)
-    assert (frame["brc:alignment_accuracy"] == 0.25).all()
+    assert (frame["file:alignment_accuracy"] == 0.25).all()
     verdicts = attnlab.check_claims(frame, experiment)
     assert verdicts["effect"][0] == pytest.approx(frame["alignment_accuracy"].mean())
-    with pytest.raises(ExperimentError, match="is given by both brc and attnlab"):
+    with pytest.raises(ExperimentError, match="is given by both file and attnlab"):
         sweep({"metrics": ["alignment_accuracy"]})
 
 
@@ -196,15 +196,15 @@ def test_an_edited_metric_is_measured_again_where_it_is_shown(plugin, sweep, tmp
 def test_a_clash_stops_only_what_names_its_parts_bare(plugin, sweep, tmp_path):
     before = sweep({})
     plugin("brc", SOFTMAX)
-    after = sweep({}, {"name": "named", "mechanism": {"normaliser": ["attnlab:softmax", "brc:softmax"]}}, rerun="all")
+    after = sweep({}, {"name": "named", "mechanism": {"normaliser": ["attnlab:softmax", "file:softmax"]}}, rerun="all")
     assert (after["status"] == "ok").all(), after["reason"].tolist()
     assert after[after["experiment"] == "tiny"]["run_id"].tolist() == before["run_id"].tolist()
     same = [*before["gold_mass"]]
     assert after[after["experiment"] == "tiny"]["gold_mass"].tolist() == same
-    assert after[after["experiment"] == "named"]["normaliser"].tolist() == ["softmax"] * 2 + ["brc:softmax"] * 2
+    assert after[after["experiment"] == "named"]["normaliser"].tolist() == ["softmax"] * 2 + ["file:softmax"] * 2
     assert after[after["experiment"] == "named"]["gold_mass"].tolist()[:2] == same
     assert after[after["experiment"] == "named"]["gold_mass"].tolist()[2:] != same
-    with pytest.raises(ExperimentError, match="is given by both brc and attnlab"):
+    with pytest.raises(ExperimentError, match="is given by both file and attnlab"):
         sweep({"mechanism": {"normaliser": "softmax"}})
 
 

@@ -20,7 +20,7 @@ from attnlab.analysis.report.curves_and_weights import Budget, Lookback, look_ba
 from attnlab.analysis.summary import summarise, varied
 from attnlab.errors import AttnlabError
 from attnlab.kinds import PARTS
-from attnlab.plugins import active_options
+from attnlab.plugins import FILE, active_options
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
@@ -183,9 +183,10 @@ def _chapter(
 def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
     """The `--plugin` options that the command of a run lacks. The store knows the names of plugin files, not the folders."""
     versions = result.versions or _versions(run)
-    known = {Path(file).stem for file in given}
-    needed = [name for name, version in versions.items() if version == "file" and name not in known]
-    return " ".join(f"--plugin {shlex.quote(f'{name}.py')}" for name in needed)
+    known = {Path(file).name for file in given}
+    files = versions.get(FILE, "").split()
+    files += [f"{name}.py" for name, version in versions.items() if version == "file"]  # of a store of schema version 1
+    return " ".join(f"--plugin {shlex.quote(file)}" for file in files if file not in known)
 
 
 def _versions(run: Run) -> dict[str, str]:
@@ -196,7 +197,7 @@ def _versions(run: Run) -> dict[str, str]:
         try:
             found[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
-            found[distribution] = "file"
+            found[distribution] = "FILE.py" if distribution == FILE else "file"
     return found
 
 

@@ -102,7 +102,9 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
     operations_per_query_ : float, of the mechanism, for one output token and a source of mean length; 0 for a fixed context
-    backend_ : str, "fast" where the decoder has a hand-written gradient, else "reference"
+    backend_ : str
+        What answered: "fast", a hand-written gradient, or "reference"; where decoder, encoder and mechanism differ, each of
+        them, such as "decoder=fast, encoder=fast, mechanism=reference".
 
     Raises
     ------
@@ -236,7 +238,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.mechanism_ = self._attending_with(self.mechanism)
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
-        self.backend_ = "fast" if isinstance(decoder, FastPreviousState) or self.context == "fixed" else "reference"
+        self.backend_ = self._backend(decoder)
         self._network = Network(self.encoder_, decoder, self.fixed_context, self.alignment_weight)
         sizes = len(self.source_vocabulary_), len(self.target_vocabulary_)
         self.params_ = cast(self._network.init(streams[0], *sizes, self.embedding_dim, self.hidden_dim), self.dtype)
@@ -285,6 +287,18 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         if fast and not self.alignment_weight and FastPreviousState.supports(self.mechanism_):
             return FastPreviousState(self.mechanism_)
         return PreviousState(self.mechanism_, gru)
+
+    def _backend(self, decoder: Any) -> str:
+        """What answers for each role, as `backend_` has it."""
+        whole = isinstance(decoder, FastPreviousState)  # the decoder with its mechanism
+        roles = {"decoder": whole or isinstance(decoder.gru, FastGru)}
+        if isinstance(given := getattr(self.encoder_, "backend", None), str):
+            roles["encoder"] = given == "fast"
+        if self.context != "fixed":
+            roles["mechanism"] = whole
+        answers = {role: "fast" if fast else "reference" for role, fast in sorted(roles.items())}
+        alike = len(set(answers.values())) == 1
+        return answers["decoder"] if alike else ", ".join(f"{role}={answer}" for role, answer in answers.items())
 
     def _check_taught(self, pairs: Pairs) -> None:
         if not self.alignment_weight:

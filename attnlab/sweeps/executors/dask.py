@@ -80,7 +80,7 @@ class DaskExecutor(Executor):
 
     def _hand_over(self, run: Run, attempt: int = 1) -> None:
         future = self._connected().submit(
-            _remote, run.canonical, _plugin_options(), key=f"attnlab-{run.run_id}-{attempt}", pure=False
+            _remote, run.canonical, run.run_id, _plugin_options(), key=f"attnlab-{run.run_id}-{attempt}", pure=False
         )
         self._futures[future] = run
 
@@ -146,7 +146,7 @@ def _plugin_options() -> dict[str, Any]:
     return active_options()
 
 
-def _remote(canonical: str, options: Mapping[str, Any]) -> bytes:
+def _remote(canonical: str, run_id: str, options: Mapping[str, Any]) -> bytes:
     """One run, on a worker; the packed result."""
     from attnlab.plugins import active_options, configure
     from attnlab.sweeps.execute import execute
@@ -154,5 +154,5 @@ def _remote(canonical: str, options: Mapping[str, Any]) -> bytes:
 
     if active_options() != dict(options):
         configure(**options)
-    reply, _ = attempt(execute, Run(canonical), DaskExecutor.name)
+    reply, _ = attempt(execute, Run(canonical, run_id), DaskExecutor.name)
     return reply

@@ -186,7 +186,7 @@ class Worker:
         self._start_clock()
         try:
             self._channel.settimeout(_PATIENCE)
-            self._channel.sendall(frame(run.canonical.encode("ascii")))
+            self._channel.sendall(frame(f"{run.run_id} {run.canonical}".encode("ascii")))
             self._channel.setblocking(False)
         except OSError:
             self.run = None

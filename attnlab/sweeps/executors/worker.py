@@ -1,8 +1,8 @@
 """What happens inside a worker: one run after another, each answered by exactly one packed result.
 
 A worker is a process of its own with one socket to the coordinator. A message is eight bytes of length and then itself.
-It first says b"" (ready), then answers each canonical run with one flag byte (1: do not use me again) and the result.
-This file is loaded where processes can be started and signalled, and nowhere else.
+It first says b"" (ready), then answers each run, its run_id and canonical form, with one flag byte (1: do not use me
+again) and the result. This file is loaded where processes can be started and signalled, and nowhere else.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def serve(
     with contextlib.suppress(OSError):  # the coordinator is gone, and with it the reason to go on
         channel.sendall(frame(b""))
         while (message := _receive(channel)) is not None:
-            reply, spent = attempt(execute, Run(message.decode("ascii")), "local", memory_limit)
+            run_id, _, canonical = message.decode("ascii").partition(" ")
+            reply, spent = attempt(execute, Run(canonical, run_id), "local", memory_limit)
             if os.getpid() != me:  # the run forked, and this is the copy: one run, one answer
                 os._exit(os.EX_SOFTWARE)
             signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm it left behind is not for the next run

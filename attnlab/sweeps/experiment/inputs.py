@@ -1,9 +1,8 @@
 """Files that an experiment names, such as the arrays of a task: found beside the experiment, known by their content.
 
-A setting is a file where it is called `path` or `..._path`, or is declared as pathlib.Path. It is written relative to the experiment file.
-In a run it is relative to the working directory where the file lies below it (so that a project may be moved, or shared,
-with its results), and absolute elsewhere; the run also holds the SHA-256 of the content, so that other content is another
-run.
+A setting is a file where it is called `path` or `..._path`, or is declared as pathlib.Path. It is written relative to the
+experiment file. A run has its absolute path and the SHA-256 of its content. The run is known by the content alone: other
+content is another run, another place is not.
 """
 
 from __future__ import annotations
@@ -12,9 +11,12 @@ import functools
 import hashlib
 import inspect
 import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["Inputs"]
+from attnlab.errors import InputChanged
+
+__all__ = ["Inputs", "check", "found_again", "sha256_of"]
 
 
 @functools.cache
@@ -39,9 +41,10 @@ class Inputs:
         self.base = base
         self.hashes: dict[str, str] = {}  # path as a run has it -> SHA-256 of the content
 
-    def is_path(self, cls: type, setting: str) -> bool:
+    @staticmethod
+    def is_path(component: type, setting: str) -> bool:
         """Whether a setting names a file."""
-        return _is_path(cls, setting)
+        return _is_path(component, setting)
 
     def add(self, written: str) -> str:
         """The path as a run has it, after hashing the file.
@@ -54,17 +57,58 @@ class Inputs:
         found = self.base / Path(written).expanduser()
         if not found.is_file():
             raise FileNotFoundError(f"no such file: {written} (looked for {found})")
-        with found.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        absolute, here = found.resolve(), Path.cwd().resolve()
-        name = absolute.relative_to(here) if absolute.is_relative_to(here) else absolute
-        self.hashes[name.as_posix()] = digest
-        return name.as_posix()
+        name = found.resolve().as_posix()
+        if name not in self.hashes:
+            self.hashes[name] = sha256_of(found)
+        return name
 
     @staticmethod
-    def of(spec: object, hashes: typing.Mapping[str, str]) -> dict[str, str]:
+    def of(spec: object, hashes: Mapping[str, str]) -> dict[str, str]:
         """Those of the hashes whose paths a specification mentions."""
         if isinstance(spec, (dict, list)):
             inner = spec.values() if isinstance(spec, dict) else spec
             return {path: digest for one in inner for path, digest in Inputs.of(one, hashes).items()}
         return {spec: hashes[spec]} if isinstance(spec, str) and spec in hashes else {}
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(inputs: Mapping[str, str]) -> None:
+    """Hold files to the content that was planned.
+
+    Raises
+    ------
+    InputChanged
+        When a file is gone, or holds something else.
+    """
+    for path, planned in inputs.items():
+        try:
+            found = sha256_of(Path(path))
+        except OSError as error:
+            said = error.strerror or str(error)
+            raise InputChanged(
+                f"{path}: the file of this run cannot be read ({said}); put it back, or sweep its experiment again from "
+                f"where it is now"
+            ) from None
+        if found != planned:
+            raise InputChanged(
+                f"{path}: the file has changed since the run was planned (SHA-256 {found[:12]}..., planned "
+                f"{planned[:12]}...); sweep again, and what it holds now is another run"
+            )
+
+
+def found_again(path: str, digest: str, folders: Iterable[Path]) -> str | None:
+    """Where a file of a run is: at its path, or below one of the folders under the end of its path, with the same content."""
+    words = Path(path).parts
+    ends = [Path(*words[i:]) for i in range(Path(path).is_absolute(), len(words))]
+    for place in (Path(path), *(folder / end for folder in folders for end in ends)):
+        try:
+            if place.is_file() and sha256_of(place) == digest:
+                return place.resolve().as_posix()
+        except OSError:  # not for us to read
+            continue
+    return None

@@ -1,0 +1,133 @@
+"""What a run is known by: what it means, and not how it was written, where its files lie, or what defaults there are.
+
+* A setting that is equal to its default is left out, and so is a part at its default. A component that gains a setting, or
+  a mechanism that gains an axis, keeps the identity of its runs; their code changed, so that they are stale.
+* A file is its content, `sha256:...`, and no path.
+* A component is its name, with `@n` where its class has `revision = n` other than 0. Its author raises the revision when
+  the meaning of a setting or a default changes.
+
+Task, mechanism and model are always named. Each stored row keeps its settings as they were run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attnlab.errors import AmbiguousName, UnknownName
+from attnlab.interfaces import Component, settings_of
+from attnlab.plugins import BUILTIN
+from attnlab.registry import Entry, Own, entries, entry
+from attnlab.sweeps.columns import ROLES
+from attnlab.sweeps.experiment.grid import canonical, holds
+from attnlab.sweeps.experiment.inputs import Inputs
+from attnlab.sweeps.run import Run
+
+__all__ = ["by_content", "identity", "of_version_1"]
+
+
+def identity(spec: Mapping[str, Any], revisions: bool = True) -> dict[str, Any]:
+    """What a specification means, as plain data.
+
+    Parameters
+    ----------
+    spec : mapping
+        Complete, as `Run` describes it.
+    revisions : bool
+        Whether the revisions of the components count.
+
+    Raises
+    ------
+    UnknownName, AmbiguousName
+        When a component is not installed.
+    """
+    hashes = spec.get("inputs", {})
+    found = {key: value for key, value in spec.items() if key not in ("inputs", "tune", *ROLES)}
+    if spec.get("tune"):
+        found["tune"] = {column: [_content(v, hashes) for v in values] for column, values in spec["tune"].items()}
+    return found | {role: _component(role, spec[role], hashes, revisions) for role in ROLES}
+
+
+def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], revisions: bool) -> dict[str, Any]:
+    """A component, or several masks, without what is as by default."""
+    meant = {}
+    for name, settings in spec.items():
+        found = entry(kind, Own(name))
+        kept = {}
+        for setting, value in settings.items():
+            inner = _setting(found, setting, value, hashes, revisions)
+            parameter = settings_of(found.cls).get(setting)
+            default = inspect.Parameter.empty if parameter is None else parameter.default
+            if default is inspect.Parameter.empty or not _same(
+                inner, _setting(found, setting, default, hashes, revisions)
+            ):
+                kept[setting] = inner
+        shown = found.name if found.distribution == BUILTIN else found.qualified
+        revision = found.cls.revision if revisions else 0  # type: ignore[attr-defined]
+        meant[f"{shown}@{revision}" if revision else shown] = kept
+    return meant
+
+
+def _setting(found: Entry, setting: str, value: Any, hashes: Mapping[str, str], revisions: bool) -> Any:
+    """The value of a setting, or a default of it, as the identity has it."""
+    if holds(found.kind, setting) and value is not None:
+        return _component(setting, _spec_of(setting, value), hashes, revisions)
+    if Inputs.is_path(found.cls, setting):
+        return _content(value, hashes)
+    try:
+        return canonical(value)
+    except TypeError:  # a default that an experiment cannot write down is nobody's value
+        return None
+
+
+def _spec_of(kind: str, value: Any) -> dict[str, Any]:
+    """A component as a mapping of names to settings, from any way in which a run or a default has it."""
+    if isinstance(value, Component):
+        return {_qualified(kind, value): value.get_params(deep=False)}
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, (list, tuple)):  # masks that combine
+        return {name: settings for one in value for name, settings in _spec_of(kind, one).items()}
+    return {name: settings or {} for name, settings in value.items()}
+
+
+def _qualified(kind: str, component: Component) -> str:
+    same = [e.qualified for e in entries(kind).get(component.name, []) if e.cls is type(component)]
+    return next(iter(same), component.name)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values mean the same: 1 and 1.0 do, 1 and true do not."""
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (one, other))
+    return bool(one == other) if numbers else json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _content(value: Any, hashes: Mapping[str, str]) -> Any:
+    return f"sha256:{hashes[value]}" if isinstance(value, str) and value in hashes else canonical(value)
+
+
+def by_content(run: Run) -> dict[str, Any]:
+    """The task of a run with its files as their content: what its data depend on, wherever the files lie."""
+    hashes = run.spec.get("inputs", {})
+
+    def known(value: Any) -> Any:
+        return f"sha256:{hashes[value]}" if isinstance(value, str) and value in hashes else value
+
+    return {
+        name: {setting: known(value) for setting, value in settings.items()}
+        for name, settings in run.spec["task"].items()
+    }
+
+
+# -- stores of earlier attnlabs ---------------------------------------------------------------------------------------
+def of_version_1(run: Run) -> Run | None:
+    """A run that a store of schema version 1 kept, under the identity that it has now; None where that cannot be told.
+
+    Version 1 had no revisions.
+    """
+    try:
+        return Run.of(run.spec, identity(run.spec, revisions=False))
+    except (UnknownName, AmbiguousName, KeyError, TypeError, ValueError, AttributeError):
+        return None  # a component is not installed, or what is stored is no run of a sweep

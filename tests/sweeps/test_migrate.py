@@ -1,0 +1,122 @@
+"""A store of schema version 1, as the attnlab of that time wrote it: readable, translated, renamed, never damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import attnlab
+from attnlab.analysis.report import collect
+from attnlab.plugins import configure
+from attnlab.sweeps.columns import columns
+from attnlab.sweeps.experiment.read import read
+from attnlab.sweeps.pipeline import plan_with_reasons
+from attnlab.sweeps.plan import plan
+from attnlab.sweeps.store import Store
+
+KEPT = Path(__file__).parent / "data" / "version_1"
+OLD_ID = "3a08bc1cc4fc9a16"  # of a run with a part of the plugin file mine.py
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    shutil.copytree(KEPT, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    configure(files=["mine.py"])
+    yield tmp_path / "project"
+    configure()
+
+
+def version(store: str = "v1.db") -> int:
+    db = sqlite3.connect(store)
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    db.close()
+    return int(found)
+
+
+def test_looking_changes_nothing(project):
+    before = Path("v1.db").read_bytes()
+    frame = attnlab.load_results("v1.db")
+    assert frame.groupby("experiment").size().to_dict() == {"kept": 4, "arrays": 2}
+    assert (frame["status"] == "ok").all()
+    assert frame["similarity"].tolist()[:4] == ["dot", "dot", "halved", "halved"]
+    assert frame["plugin_versions"].tolist()[:4] == ["", "", "mine=file", "mine=file"]
+    stored = attnlab.load_run(OLD_ID[:6], "v1.db")
+    assert columns(stored.run)["similarity.by"] == 3.0
+    assert "test.test.W" in stored.arrays
+    book = collect("v1.db")
+    assert [chapter.n_planned for chapter in book.chapters] == [4, 2]
+    assert book.chapters[0].claims is not None
+    assert version() == 1
+    assert Path("v1.db").read_bytes()[:18] == before[:18]
+
+
+def test_its_runs_are_stale_and_not_missing(project):
+    planned = [p for _, ps in plan_with_reasons(["kept.yaml", "arrays.yaml"], "v1.db") for p in ps]
+    assert {p.reason for p in planned} == {
+        "stale-own: done by an earlier attnlab, whose fingerprints covered less of its code"
+    }
+    assert all(p.stale_own and p.seconds > 0 for p in planned)
+    kept = [p for _, ps in plan_with_reasons(["kept.yaml"], "v1.db", rerun="missing,failed,stale") for p in ps]
+    assert {p.action for p in kept} == {"keep"}
+    assert version() == 1
+
+
+def test_without_its_plugin_a_run_is_still_there(project):
+    configure()
+    assert len(attnlab.load_results("v1.db", experiment="kept")) == 4
+    planned = [p for _, ps in plan_with_reasons(["arrays.yaml"], "v1.db") for p in ps]
+    assert all(p.stale_own for p in planned)
+    attnlab.sweep("arrays.yaml", store="v1.db", rerun="none", quiet=True)
+    assert attnlab.load_run(OLD_ID, "v1.db").run.run_id == OLD_ID, "nobody can tell what it is called now"
+    configure(files=["mine.py"])
+    attnlab.sweep("arrays.yaml", store="v1.db", rerun="none", quiet=True)
+    assert attnlab.load_run(OLD_ID, "v1.db").run.run_id != OLD_ID
+
+
+def test_a_sweep_renames_what_it_can_and_keeps_every_number(project):
+    before = attnlab.load_results("v1.db")
+    after = attnlab.sweep("kept.yaml", "arrays.yaml", store="v1.db", rerun="none", quiet=True)
+    assert version() == 2
+    assert set(before["run_id"]).isdisjoint(after["run_id"])
+    same = ["alignment_accuracy", "aer", "fit_seconds", "started_at", "attnlab_version"]
+    assert after[same].equals(before[same])
+    ids = [run.run_id for name in ("kept.yaml", "arrays.yaml") for run in plan(read(name))]
+    with Store("v1.db", create=False) as store:
+        assert [i for e in store.experiments() for i in e.run_ids] == ids
+        assert store.damaged() == []
+        assert store.former() == []
+        run, result = store.load_run(OLD_ID)
+    assert run.run_id in ids
+    assert run.spec["mechanism"]["single_head"]["similarity"] == {"file:halved": {"by": 3.0}}
+    assert result.status == "ok"
+
+
+def test_what_is_done_again_is_like_any_run(project):
+    attnlab.sweep("kept.yaml", store="v1.db", executor="serial", quiet=True)
+    ((_, planned),) = plan_with_reasons(["kept.yaml"], "v1.db")
+    assert {p.reason for p in planned} == {"done"}
+    with Store("v1.db") as store:
+        assert all(len(store.history(p.run.run_id)) == 1 for p in planned)
+
+
+def test_a_store_that_was_tidied_up_is_not_damaged(project):
+    attnlab.sweep("kept.yaml", store="v1.db", rerun="none", quiet=True)
+    db = sqlite3.connect("v1.db")
+    db.execute("VACUUM")
+    db.close()
+    assert len(attnlab.load_results("v1.db")) == 6
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_it_is_read_where_nobody_may_write(project):
+    Path("v1.db").chmod(0o444)
+    project.chmod(0o555)
+    try:
+        assert len(attnlab.load_results("v1.db")) == 6
+    finally:
+        project.chmod(0o755)
