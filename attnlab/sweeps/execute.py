@@ -27,8 +27,8 @@ import attnlab
 from attnlab.data import AlignmentData, Splits
 from attnlab.errors import Diverged, InvalidResult, Unsupported
 from attnlab.injection import asks_for, call
-from attnlab.registry import Own, build, entries, entry
-from attnlab.sweeps.columns import ROLES, buildable, components_of, with_chosen
+from attnlab.registry import Own, build, built, entries, entry
+from attnlab.sweeps.columns import ROLES, buildable, buildable_settings, components_of, with_chosen
 from attnlab.sweeps.run import Result, Run
 
 __all__ = ["data_rng", "execute", "measure", "splits_of", "versions_of"]
@@ -174,7 +174,8 @@ def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
     spec = with_chosen(run, chosen)
     ((name, settings),) = spec["model"].items()
     mechanism = build("mechanism", buildable("mechanism", spec["mechanism"]))
-    return entry("model", Own(name)).cls(**settings, mechanism=mechanism, random_state=run.seed)
+    cls = entry("model", Own(name)).cls
+    return cls(**built(cls, buildable_settings("model", name, settings)), mechanism=mechanism, random_state=run.seed)
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:
