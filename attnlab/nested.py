@@ -90,7 +90,9 @@ def nested(cls: Any, setting: str) -> Nested | None:
         alone = any(one.several is None for one in found)
         first = next((one for one in found if one.several), found[0])
         return replace(first, one=alone, optional=optional or type(None) in _members(hint))
-    if is_named_for_a_kind(getattr(cls, "kind", ""), setting) and any(member in (Any, object) for member in _members(hint)):
+    if is_named_for_a_kind(getattr(cls, "kind", ""), setting) and any(
+        member in (Any, object) for member in _members(hint)
+    ):
         return Nested(setting, joined=COMBINES.get(setting), optional=optional)
     several = type(parameter.default) if isinstance(parameter.default, (list, tuple)) else None
     items = [parameter.default] if several is None else list(parameter.default)
