@@ -112,6 +112,18 @@ class Panel(_Mean):
         return self.members
 
 
+class Crew(_Mean):
+    """One mechanism twice, or several."""
+
+    name = "crew"
+
+    def __init__(self, members: MechanismComponent | list[MechanismComponent]):
+        self.members = members
+
+    def _all(self):
+        return self.members if isinstance(self.members, list) else [self.members, self.members]
+
+
 class Doubled(Similarity):
     """Twice another similarity."""
 
@@ -150,7 +162,7 @@ class Alone(Model, BaseEstimator):
 
 @hookimpl
 def attnlab_mechanisms():
-    return [MH, Two, Panel]
+    return [MH, Two, Panel, Crew]
 
 
 @hookimpl
@@ -240,6 +252,34 @@ def test_a_list_of_mechanisms(sweep):
     assert sweep("panel", seeds=1)["mechanism.members.0.similarity"].tolist() == ["dot"]
 
 
+def test_one_mechanism_or_a_list_and_in_processes_of_their_own(plugin, tmp_path):
+    members = ["single_head", {"similarity": "general"}, {"value": [{"similarity": "dot"}, {"mask": "causal"}]}]
+    experiment = TINY | {"mechanism": {"crew": {"members": members}}, "seeds": 1}
+    frame = attnlab.sweep(experiment, executor="local", jobs=2, store=tmp_path / "s.db", quiet=True)
+    assert frame["reason"].tolist() == [""] * 3
+    columns = ["mechanism.members", "mechanism.members.similarity", "mechanism.members.0.similarity"]
+    assert frame[columns].fillna("").values.tolist() == [
+        ["single_head", "scaled_dot", ""],
+        ["single_head", "general", ""],
+        ["", "", "dot"],
+    ]
+    assert frame["mechanism.members.1.mask"].tolist()[2] == "causal"
+
+
+def test_modifiers_are_in_order_inside_and_outside(sweep, tmp_path):
+    np.save(tmp_path / "bias.npy", np.array([5.0, 0.0, 0.0, -5.0]))
+    bias = {"bias": {"path": str(tmp_path / "bias.npy")}}
+    several = {"value": [bias, {"softcap": {"cap": [3.0, 30.0]}}]}
+    inside = sweep({"two": {"left": {"modifier": several}, "right": None}}, seeds=1)
+    outside = sweep({"modifier": several}, seeds=1)
+    assert outside["modifier"].tolist() == inside["mechanism.left.modifier"].tolist() == ["bias+softcap"] * 2
+    assert outside["modifier.softcap.cap"].tolist() == [3.0, 30.0]
+    assert inside["mechanism.left.modifier.softcap.cap"].tolist() == [3.0, 30.0]
+    other = sweep({"modifier": {"value": [{"softcap": {"cap": 3.0}}, bias]}}, seeds=1)
+    assert other["modifier"].tolist() == ["softcap+bias"]
+    assert other["weight_entropy"][0] != outside["weight_entropy"][0]
+
+
 def test_settings_inside_are_tuned(sweep):
     tune = {"mechanism.left.similarity.hidden": [2, 5], "mechanism.right.similarity.sigma": [1.0, 2.0]}
     frame = sweep({"two": {"left": {"similarity": "additive"}, "right": {"similarity": "neg_l2"}}}, tune=tune, seeds=1)
@@ -293,7 +333,7 @@ def test_a_run_is_called_by_what_is_in_it(plugin):
     ((_, planned),) = plan_with_reasons([TINY | {"mechanism": {"two": {"left": "panel", "right": right}}, "seeds": 1}])
     (label,) = [p.run.label() for p in planned]
     assert re.sub(r"[\w.-]*made_of[\w.-]*:", "", label) == (
-        "lookup · two(panel(dot softmax weighted_sum none all), doubled softmax weighted_sum none causal+window)"
+        "lookup · two(panel(dot softmax weighted_sum none all none), doubled softmax weighted_sum none causal+window none)"
         " · aligner · seed 0"
     )
 

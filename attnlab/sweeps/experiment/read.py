@@ -22,8 +22,9 @@ from pydantic.config import JsonDict
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import Own, entry
 from attnlab.sweeps.columns import columns_of
+from attnlab.sweeps.experiment.choices import Choice, Point
 from attnlab.sweeps.experiment.claims import Claim, Table, check_selections, column_of_metric, with_columns
-from attnlab.sweeps.experiment.grid import Choice, GridReader, Point
+from attnlab.sweeps.experiment.grid import GridReader
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.source import At, Document, short
 
