@@ -25,7 +25,7 @@ LAYERS = [
     ["data"],
     ["interfaces", "bitext", "version"],
     ["kinds"],
-    ["results"],
+    ["results", "nested"],
     ["injection"],
     ["settings", "hookspecs", "parts", "tasks", "metrics"],
     ["plugins"],
@@ -164,15 +164,8 @@ def test_maths_never_imports_kernels():
 
 
 def test_the_registry_never_imports_a_component():
-    assert set(imported(ROOT / "registry.py")) <= {
-        "errors",
-        "injection",
-        "interfaces",
-        "kinds",
-        "plugins",
-        "settings",
-        "sources",
-    }
+    allowed = {"errors", "injection", "interfaces", "kinds", "nested", "plugins", "settings", "sources"}
+    assert set(imported(ROOT / "registry.py")) <= allowed
     assert set(imported(ROOT / "interfaces.py")) <= {"data", "errors"}
     assert set(imported(ROOT / "plugins.py")) <= {"errors", "hookspecs", "kinds", "sources", "version"}
     assert set(imported(ROOT / "kinds.py")) <= {"interfaces"}

@@ -18,10 +18,11 @@ from typing import Any
 
 from attnlab.errors import AmbiguousName, UnknownName
 from attnlab.interfaces import Component, settings_of
+from attnlab.nested import nested
 from attnlab.plugins import BUILTIN
 from attnlab.registry import Entry, Own, entries, entry
 from attnlab.sweeps.columns import ROLES
-from attnlab.sweeps.experiment.grid import canonical, holds
+from attnlab.sweeps.experiment.grid import canonical
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.run import Run
 
@@ -51,7 +52,7 @@ def identity(spec: Mapping[str, Any], revisions: bool = True) -> dict[str, Any]:
 
 
 def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], revisions: bool) -> dict[str, Any]:
-    """A component, or several masks, without what is as by default."""
+    """A component, or several that combine by "and", without what is as by default."""
     meant = {}
     for name, settings in spec.items():
         found = entry(kind, Own(name))
@@ -72,8 +73,12 @@ def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], re
 
 def _setting(found: Entry, setting: str, value: Any, hashes: Mapping[str, str], revisions: bool) -> Any:
     """The value of a setting, or a default of it, as the identity has it."""
-    if holds(found.kind, setting) and value is not None:
-        return _component(setting, _spec_of(setting, value), hashes, revisions)
+    held = nested(found.cls, setting)
+    if held is not None and value is not None:
+        if isinstance(value, (list, tuple)) and held.joined != "and":  # several, in their order
+            each = [_component(held.kind, _spec_of(held.kind, one), hashes, revisions) for one in value]
+            return each[0] if held.joined and len(each) == 1 else each
+        return _component(held.kind, _spec_of(held.kind, value), hashes, revisions)
     if Inputs.is_path(found.cls, setting):
         return _content(value, hashes)
     try:
