@@ -189,7 +189,7 @@ class Part(Component):
     # True when the gradient of the output with respect to every input and learned array is the true one.
     differentiable: ClassVar[bool] = True
     # True when permuting keys (with values and mask) permutes the weights and nothing else.
-    permutation_equivariant: ClassVar[bool] = True
+    permutation_equivariant: ClassVar[bool | None] = True  # None: not said
 
     # A part with something to learn defines:  def init(self, rng, d_query, d_key, d_value) -> dict of arrays
     init: ClassVar[Callable[..., dict[str, Any]] | None] = None

@@ -18,6 +18,8 @@ from attnlab.errors import Unsupported
 from attnlab.interfaces import MechanismComponent, settings_of
 from attnlab.mechanisms.context import Context, context_of
 from attnlab.mechanisms.pullback import pulled_whole
+from attnlab.nested import nested
+from attnlab.registry import built
 
 __all__ = ["BoundComposition", "step_of", "with_heads"]
 
@@ -57,10 +59,14 @@ class _Inner:
 
 
 def _inner_of(mechanism: MechanismComponent) -> dict[str, Any]:
-    """The settings that are mechanisms, or lists of them."""
+    """The settings that are mechanisms, or lists of them, as objects."""
+    cls: Any = type(mechanism)
     found = {}
-    for setting in settings_of(type(mechanism)):
+    for setting in settings_of(cls):
         value = getattr(mechanism, setting, None)
+        held = nested(cls, setting)
+        if held is not None and held.kind == "mechanism":
+            value = built(cls, {setting: value})[setting]
         several = value if isinstance(value, (list, tuple)) else [value]
         if several and all(isinstance(one, MechanismComponent) for one in several):
             found[setting] = value

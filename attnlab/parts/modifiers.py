@@ -91,15 +91,16 @@ class Bias(Modifier):
 
     Parameters
     ----------
-    array : float array that broadcasts to (..., q, k), in the unit of the scores, or None
-        Row i is for the query at position i, column j for the key at position j: a decoder finds its row at each step.
+    array : float array that broadcasts to (..., q, k), in the unit of the scores
+        Row i is for the query at position i, column j for the key at position j: a decoder finds its row at each step. One
+        row, or one column, is for all. By default nothing is added.
     path : path of a .npy file, or None
-        The array in a file: what an experiment writes. It is known by its content. One of `array` and `path` is given.
+        The array in a file instead: what an experiment writes. It is known by its content.
 
     Raises
     ------
     SettingError
-        When neither or both are given, or the numbers are not real numbers or -inf.
+        When both are given, or the numbers are not real numbers or -inf.
     ShapeError
         When the array has no row, or no column, for a position.
 
@@ -123,17 +124,16 @@ class Bias(Modifier):
     name = "bias"
     source = Source("Open Neural Network Exchange: operator Attention-23", "ONNX", 2025)
     elementwise = True
-    permutation_equivariant = False
+    permutation_equivariant = None  # a matter of the array
 
-    def __init__(self, array: Any = None, path: str | Path | None = None) -> None:
+    def __init__(self, array: Any = 0.0, path: str | Path | None = None) -> None:
         self.array = array
         self.path = path
 
     def numbers(self) -> Any:
         """The array, checked."""
-        if (self.array is None) == (self.path is None):
-            both = "both are" if self.array is not None else "none is"
-            raise SettingError(f"modifier 'bias' needs one of array and path; {both} given")
+        if self.path is not None and (hasattr(self.array, "dtype") or self.array != 0.0):
+            raise SettingError("modifier 'bias' takes its numbers from one place: give array or path, not both")
         if self.path is not None:
             try:
                 array = np.load(self.path, allow_pickle=False)
@@ -144,7 +144,7 @@ class Bias(Modifier):
         else:
             array = self.array if hasattr(self.array, "dtype") else np.asarray(self.array, dtype=float)
         plain = to_numpy(array)
-        if plain.dtype.kind not in "fiu" or plain.ndim < 1 or not np.all(np.isfinite(plain) | np.isneginf(plain)):
+        if plain.dtype.kind not in "fiu" or not np.all(np.isfinite(plain) | np.isneginf(plain)):
             raise SettingError(
                 "modifier 'bias': array must hold real numbers or -inf, in axes that broadcast to (..., q, k); got "
                 f"{plain.dtype} {plain.shape}"
@@ -154,7 +154,7 @@ class Bias(Modifier):
                     else f" with {int(np.isnan(plain).sum())} NaN, {int(np.isposinf(plain).sum())} +inf"
                 )
             )
-        return array[None, :] if array.ndim == 1 else array
+        return array if array.ndim >= 2 else array.reshape((1, -1))
 
     def allowed(self) -> Any:
         """Where the numbers are not -inf; None where none is."""

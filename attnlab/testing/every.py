@@ -11,6 +11,7 @@ from typing import Any
 from attnlab.injection import check_class
 from attnlab.interfaces import Source, settings_of
 from attnlab.kinds import INTERFACES
+from attnlab.registry import built
 from attnlab.settings import checked
 from attnlab.testing.checks import check
 from attnlab.testing.report import Failed, Skipped, Warned
@@ -114,7 +115,7 @@ def defaults_are_in_range(s: Subject) -> None:
     part = s.object
     if not settings_of(s.cls):
         raise Skipped("it has no settings")
-    checked(s.kind, s.cls, {name: getattr(part, name) for name in settings_of(s.cls)})
+    checked(s.kind, s.cls, built(s.cls, {name: getattr(part, name) for name in settings_of(s.cls)}))
 
 
 def _recommend(s: Subject, finding: str) -> None:

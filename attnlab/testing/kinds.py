@@ -202,6 +202,56 @@ def _overrides(s: Subject) -> None:
         raise Skipped("it overrides no verb")
 
 
+# -- modifiers ------------------------------------------------------------------------------------------------------------
+@check("O551", "modifier")
+def finite_scores_stay_finite(s: Subject) -> None:
+    """Finite scores, however large, give finite scores in the same shape and dtype."""
+    _stateless(s)
+    for dtype in (np.float32, np.float64):
+        for draw in s.draws("O551", dtype=dtype):
+            learned = s.learned(s.params(draw))
+            nouns = s.nouns("modify", draw, learned)
+            for scale in (1.0, 1e4):
+                S = (scale * nouns["S"]).astype(dtype)
+                found = s.direct("modify", learned, {**nouns, "S": S})
+                if found.shape != S.shape or found.dtype != S.dtype:
+                    raise Failed(f"modify gives S {found.dtype} {found.shape} for {S.dtype} {S.shape}")
+                finite(found, f"scores modified from up to {np.abs(S).max():.3g}")
+
+
+@check("O552", "modifier")
+def elementwise_as_declared(s: Subject) -> None:
+    """A score changes no other score: if, and only if, `elementwise` says so."""
+    _stateless(s)
+    others = 0.0
+    for draw in s.draws("O552"):
+        learned = s.learned(s.params(draw))
+        nouns = s.nouns("modify", draw, learned)
+        before = s.direct("modify", learned, nouns)
+        S = nouns["S"].copy()
+        S[..., 0, 0] += 3.0
+        moved = np.abs(s.direct("modify", learned, {**nouns, "S": S}) - before)
+        moved[..., 0, 0] = 0
+        others = max(others, float(moved.max()))
+    declared(s, "elementwise", others == 0, "a score changes no other score")
+
+
+@check("O553", "modifier")
+def rows_couple_as_declared(s: Subject) -> None:
+    """A score changes the scores of other queries: if, and only if, `couples_rows` says so."""
+    _stateless(s)
+    others = 0.0
+    for draw in s.draws("O553"):
+        learned = s.learned(s.params(draw))
+        nouns = s.nouns("modify", draw, learned)
+        before = s.direct("modify", learned, nouns)
+        S = nouns["S"].copy()
+        S[..., 0, :] += 3.0 * draw.rng.normal(size=S[..., 0, :].shape)
+        moved = np.abs(s.direct("modify", learned, {**nouns, "S": S}) - before)
+        others = max(others, float(moved[..., 1:, :].max()))
+    declared(s, "couples_rows", others > 0, "a score changes the scores of other queries")
+
+
 # -- masks ------------------------------------------------------------------------------------------------------------------
 SIZES = [(q, k) for q in (0, 1, 2, 5) for k in (0, 1, 3, 6)]
 

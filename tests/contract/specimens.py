@@ -22,6 +22,7 @@ from attnlab import (
     MechanismComponent,
     Metric,
     Model,
+    Modifier,
     Normaliser,
     Position,
     Similarity,
@@ -615,6 +616,38 @@ class SomethingFromNothing(Aggregator):
 
     def aggregate(self, W, V):
         return W @ V + 1
+
+
+@rejected_by("O551", "C019")
+class Explodes(Modifier):
+    """Gives infinite scores for large ones."""
+
+    name = "explodes"
+    elementwise = True
+
+    def modify(self, S):
+        return namespace(S).exp(S) + S
+
+
+@rejected_by("O552")
+class SaysElementwise(Modifier):
+    """Takes the mean of each row from its scores, and says that it does not."""
+
+    name = "says_elementwise"
+    elementwise = True
+
+    def modify(self, S):
+        return S - namespace(S).mean(S, axis=-1, keepdims=True)
+
+
+@rejected_by("O553", "C018", "C021", "C030")
+class CouplesRowsUnsaid(Modifier):
+    """Adds the mean over queries and does not say so."""
+
+    name = "couples_rows_unsaid"
+
+    def modify(self, S):
+        return S + namespace(S).mean(S, axis=-2, keepdims=True)
 
 
 @rejected_by("P401")

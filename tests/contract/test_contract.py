@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import attnlab
-from attnlab.parts import aggregators, masks, normalisers, positions, similarities
+from attnlab.parts import aggregators, masks, modifiers, normalisers, positions, similarities
 from attnlab.registry import KINDS, entries
 from attnlab.testing import check_component, parametrize_with_checks
 
@@ -21,6 +21,7 @@ OTHERWISE_SET = [  # settings that take another way through the code
     normalisers.Sigmoid(minus_log_n=False),
     positions.Sinusoidal(base=100.0),
     masks.Window(width=0),
+    modifiers.Softcap(cap=2.0),
     attnlab.Mechanism("additive", "sparsemax", aggregators.WeightedSum(), "sinusoidal", "window"),
     attnlab.Mechanism("general", "logn_softmax", mask=["causal", "window"]),
 ]
@@ -39,6 +40,7 @@ def test_there_is_something_of_each_kind():
         "aggregator",
         "position",
         "mask",
+        "modifier",
         "mechanism",
         "task",
         "metric",
