@@ -225,7 +225,8 @@ def describe_component(name: str) -> str:
     import inspect
 
     from attnlab.interfaces import settings_of
-    from attnlab.registry import COMPOSED, KINDS, entries, entry, may_have_it
+    from attnlab.kinds import KINDS
+    from attnlab.registry import COMPOSED, entries, entry, may_have_it
     from attnlab.settings import describe
 
     head, colon, rest = name.partition(":")
@@ -255,21 +256,7 @@ def describe_component(name: str) -> str:
             lines.append(f"{setting}{default}    {describe(cls, setting)}")
         if e.kind == "model":
             lines += ["", f"Mechanism unless one is given: {_flow(cls.preferred) or COMPOSED}"]
-        flags = [
-            f"{flag} = {getattr(cls, flag)}"
-            for flag in (
-                "rows_sum_to_one",
-                "nonnegative",
-                "sparse",
-                "shift_invariant",
-                "symmetric",
-                "content_free",
-                "permutation_equivariant",
-                "differentiable",
-                "direction",
-            )
-            if hasattr(cls, flag)
-        ]
+        flags = [f"{flag} = {getattr(cls, flag)}" for flag in (*KINDS[e.kind].flags, "direction") if hasattr(cls, flag)]
         lines += ["", "Flags", "-----", *flags] if flags else []
         lines += ["", f"Source: {cls.source}"] if cls.source else []
         blocks.append("\n".join(lines))

@@ -34,9 +34,7 @@ def mechanism_html(mechanism: Any) -> str:
     mechanism : object with `parts()`, as `Mechanism` has
     """
     parts = mechanism.parts()
-    named = [(role, getattr(parts, role)) for role in ("position", "similarity", "normaliser", "aggregator")]
-    named += [("mask", mask) for mask in parts.masks]
-    named += [("modifier", modifier) for modifier in parts.modifiers]
+    named = [(path[0], part) for path, part in parts.learning()] + [("mask", mask) for mask in parts.masks]
     facts = [(role, _written(part), part.summary() if isinstance(part, Component) else "") for role, part in named]
     return facts_html(
         f"{type(mechanism).__name__}: Y = aggregator(normaliser(modifier(similarity(position(Q, K))), mask), V)", facts

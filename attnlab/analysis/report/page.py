@@ -143,7 +143,11 @@ def _suffix(book: Book) -> str:
 
 # -- the data of the script -------------------------------------------------------------------------------------------
 def _data(book: Book) -> dict[str, Any]:
-    return {"suffix": _suffix(book), "chapters": [_chapter(chapter) for chapter in book.chapters]}
+    return {
+        "parts": [*PARTS, "mechanism", "model"],
+        "suffix": _suffix(book),
+        "chapters": [_chapter(chapter) for chapter in book.chapters],
+    }
 
 
 def _chapter(chapter: Chapter) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 // The heatmap of two axes, the learning curves, and the whiskers of the ranking.
 const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
 const SERIES = 8;
-const PARTS = ["similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model"];
 
 // What a chart may be split by: the parts of the mechanism first.
 function axesOf(chapter) {
   const axes = chapter.points.filter((name) => chapter.runs.levels(name).length > 1 && chapter.runs.levels(name).length <= 40);
-  return [...PARTS.filter((name) => axes.includes(name)), ...axes.filter((name) => !PARTS.includes(name))];
+  return [...data.parts.filter((name) => axes.includes(name)), ...axes.filter((name) => !data.parts.includes(name))];
 }
 
 function interval(low, middle, high, [least, greatest]) {
