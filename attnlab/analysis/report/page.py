@@ -17,6 +17,7 @@ from attnlab.analysis.report.small_json import plain, script_json, table
 from attnlab.analysis.summary import direction_of
 from attnlab.analysis.verdicts import Region, drawn_range
 from attnlab.errors import SettingError
+from attnlab.kinds import PARTS
 from attnlab.sweeps.frame import AXES, DEFAULT_STORE, FIRST, metric_columns
 from attnlab.tables import shown
 
