@@ -327,12 +327,14 @@ def _drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
     A character that no family has is replaced by its code point (`<U+6C64>`). One warning names them all.
     """
+    from matplotlib import rcParams
+
     wanted = set("".join(texts)) - {" ", "\n"}
-    families = _families()
+    families = tuple(rcParams["font.family"])
+    for refresh in (False, True):
+        if wanted - _characters(families):
+            families = (*rcParams["font.family"], *_fallbacks(refresh))
     missing = wanted - _characters(families)
-    if missing and _installed_since():
-        families = _families()
-        missing = wanted - _characters(families)
     if missing:
         shown = " ".join(sorted(missing)[:12]) + (" ..." if len(missing) > 12 else "")
         warnings.warn(
@@ -344,12 +346,14 @@ def _drawable(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     return ["".join(f"<U+{ord(c):04X}>" if c in missing else c for c in text) for text in texts], list(families)
 
 
-def _families() -> tuple[str, ...]:
-    """The families of the user, and those of `FALLBACKS` that are installed."""
-    from matplotlib import font_manager, rcParams
+def _fallbacks(refresh: bool) -> list[str]:
+    """The families of `FALLBACKS` that are installed; `refresh` adds those that matplotlib has not seen yet."""
+    from matplotlib.font_manager import get_font_names
 
-    installed = set(font_manager.get_font_names())
-    return (*rcParams["font.family"], *(name for name in FALLBACKS if name in installed))
+    if refresh:
+        _look_for_fonts()
+    installed = set(get_font_names())
+    return [name for name in FALLBACKS if name in installed]
 
 
 @functools.lru_cache(maxsize=8)
@@ -362,15 +366,13 @@ def _characters(families: tuple[str, ...]) -> frozenset[str]:
 
 
 @functools.cache
-def _installed_since() -> bool:
-    """Tell matplotlib of the fonts that were installed since it last looked; whether there are any."""
+def _look_for_fonts() -> None:
     from matplotlib.font_manager import findSystemFonts, fontManager
 
     known = {entry.fname for entry in fontManager.ttflist}
-    new = [path for path in findSystemFonts() if path not in known]
-    for path in new:
-        fontManager.addfont(path)
-    return bool(new)
+    for path in findSystemFonts():
+        if path not in known:
+            fontManager.addfont(path)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
