@@ -176,7 +176,7 @@ def attnlab_modifiers() -> Iterable[type[interfaces.Modifier]]:
 
 @hookspec
 def attnlab_mechanisms() -> Iterable[type[interfaces.MechanismComponent]]:
-    """Compositions of parts or of mechanisms.
+    """Compositions of parts or of mechanisms. A setting annotated with an interface holds a component.
 
     Example::
 
@@ -186,8 +186,8 @@ def attnlab_mechanisms() -> Iterable[type[interfaces.MechanismComponent]]:
             \"\"\"The mean of two mechanisms' contexts.\"\"\"
             name = "averaged"
 
-            def __init__(self, first=None, second=None):
-                self.first = first
+            def __init__(self, first: MechanismComponent | None = None, second: MechanismComponent | None = None):
+                self.first = first                    # in a file: {averaged: {first: {similarity: dot}}}
                 self.second = second
 
             def _two(self):
@@ -326,6 +326,9 @@ def attnlab_metrics() -> Iterable[type[interfaces.Metric]]:
 def attnlab_models() -> Iterable[type[interfaces.Model]]:
     """scikit-learn estimators that learn a mechanism: fit(data), predict(data), align(data), score(data).
 
+    `preferred` is the mechanism that a sweep gives the model where the file names none, written as in a file; without it
+    that is scaled dot product, softmax, weighted sum.
+
     Example::
 
         from sklearn.base import BaseEstimator
@@ -334,6 +337,7 @@ def attnlab_models() -> Iterable[type[interfaces.Model]]:
         class Untrained(Model, BaseEstimator):
             \"\"\"The mechanism as it starts.\"\"\"
             name = "untrained"
+            preferred = {"similarity": "cosine", "normaliser": {"softmax": {"temperature": 0.5}}}
 
             def __init__(self, mechanism=None, random_state=None):
                 self.mechanism = mechanism
@@ -342,7 +346,7 @@ def attnlab_models() -> Iterable[type[interfaces.Model]]:
             def fit(self, data, y=None):
                 import numpy as np
                 rng = np.random.default_rng(self.random_state)
-                self.mechanism_ = self.mechanism or Mechanism()
+                self.mechanism_ = self.mechanism or Mechanism(**self.preferred)
                 d, e, v = data.Q.shape[2], data.K.shape[2], data.V.shape[2]
                 self.params_ = self.mechanism_.init(rng, d, e, v)
                 return self

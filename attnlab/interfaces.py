@@ -86,6 +86,31 @@ def _first_line(cls: Any) -> str:
     return doc.splitlines()[0].strip() if doc else ""
 
 
+def _set_inner(where: str, component: Any, settings: Mapping[str, Any]) -> None:
+    if not hasattr(component, "set_params") or isinstance(component, type):
+        raise SettingError(
+            f"{where} is {component!r}, which has no settings to change ({names_of(settings)}); set a component there first"
+        )
+    component.set_params(**settings)
+
+
+def _with_items(where: str, items: list[Any] | tuple[Any, ...], settings: Mapping[str, Any]) -> Any:
+    """The items, replaced (`0`) or with settings changed (`0__setting`)."""
+    changed = list(items)
+    inner: dict[int, dict[str, Any]] = {}
+    for key, value in settings.items():
+        index, _, rest = key.partition("__")
+        if not index.isdecimal() or int(index) >= len(changed):
+            raise SettingError(f"{where} is a list of {len(changed)}: an item is named 0 to n - 1; got {index!r}")
+        if rest:
+            inner.setdefault(int(index), {})[rest] = value
+        else:
+            changed[int(index)] = value
+    for i, given in inner.items():
+        _set_inner(f"{where}: item {i}", changed[i], given)
+    return type(items)(changed)
+
+
 class Component:
     """A class with a name, a source and settings, in scikit-learn's manner: `clone` and `GridSearchCV` take it."""
 
@@ -101,17 +126,20 @@ class Component:
         return _first_line(cls)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name; with `deep`, those of components among them as `name__setting`."""
+        """The settings by name; with `deep`, those of components among them as `name__setting`, in a list as `name__0__setting`."""
         params: dict[str, Any] = {}
         for name in settings_of(type(self)):
             value = getattr(self, name)
             params[name] = value
-            if deep and hasattr(value, "get_params") and not isinstance(value, type):
-                params.update({f"{name}__{k}": v for k, v in value.get_params(deep=True).items()})
+            items = enumerate(value) if isinstance(value, (list, tuple)) else ()
+            for place, inner in [(name, value), *((f"{name}__{i}", item) for i, item in items)]:
+                if deep and hasattr(inner, "get_params") and not isinstance(inner, type):
+                    params[place] = inner
+                    params.update({f"{place}__{k}": v for k, v in inner.get_params(deep=True).items()})
         return params
 
     def set_params(self, **settings: Any) -> Component:
-        """Change settings; `part__setting` reaches into a component among them. Returns self."""
+        """Change settings; `part__setting` and `parts__0__setting` reach into components among them. Returns self."""
         known = settings_of(type(self))
         nested: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
@@ -126,7 +154,11 @@ class Component:
             else:
                 setattr(self, head, value)
         for head, inner in nested.items():
-            getattr(self, head).set_params(**inner)
+            value = getattr(self, head)
+            if isinstance(value, (list, tuple)):
+                setattr(self, head, _with_items(f"{type(self).__name__}: {head}", value, inner))
+            else:
+                _set_inner(f"{type(self).__name__}: {head}", value, inner)
         return self
 
     def __repr__(self) -> str:
@@ -355,6 +387,9 @@ class Model:
     source: ClassVar[Source | None] = None
     kind: ClassVar[str] = "model"
     revision: ClassVar[int] = 0
+    # The mechanism that it learns where none is given: parts by kind, {name: {setting: value}}, or an object. Bare names
+    # mean attnlab's own. An empty mapping is scaled dot product, softmax, weighted sum.
+    preferred: ClassVar[Any] = {}
 
     @classmethod
     def summary(cls) -> str:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from attnlab.errors import AmbiguousName, ComponentError, SettingError, UnknownName, did_you_mean
 from attnlab.injection import check_class
 from attnlab.interfaces import settings_of
-from attnlab.kinds import FLAGS, HOOKS, INTERFACES
+from attnlab.kinds import FLAGS, HOOKS, INTERFACES, PARTS
 from attnlab.kinds import KINDS as _KINDS
+from attnlab.nested import Nested, nested
 from attnlab.plugins import BUILTIN, Plugin, Plugins, plugins
 from attnlab.settings import checked
 from attnlab.sources import remember
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "COMPOSED",
     "KINDS",
     "Entry",
     "Own",
     "build",
+    "built",
     "components",
     "entries",
     "entry",
@@ -47,6 +50,9 @@ class Own(str):
     """A name that means attnlab's own component where a plugin gives one of the same name; else a name like any other."""
 
     __slots__ = ()
+
+
+COMPOSED = Own("single_head")  # the mechanism that a mapping of parts means
 
 
 @dataclass(frozen=True)
@@ -196,12 +202,41 @@ def may_have_it() -> str:
 def get(kind: str, name: str, /, **settings: Any) -> Any:
     """A component by name, with settings checked against what it declares.
 
+    A setting that holds a component takes an object, or what `build` takes.
+
     >>> import attnlab
     >>> attnlab.get("normaliser", "softmax", temperature=2.0)
     Softmax(temperature=2.0)
     """
     cls = entry(kind, name).cls
-    return cls(**checked(kind, cls, settings))
+    return cls(**checked(kind, cls, built(cls, settings)))
+
+
+def built(cls: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a component class, those that name components as objects, innermost first.
+
+    Raises
+    ------
+    UnknownName, AmbiguousName, SettingError
+        With the component and the setting in front.
+    """
+    done = {}
+    for setting, value in settings.items():
+        try:
+            done[setting] = _built(nested(cls, setting), value)
+        except (UnknownName, AmbiguousName, SettingError) as error:
+            raise type(error)(f"{cls.kind} {cls.name!r}: {setting}: {error}") from None
+    return done
+
+
+def _built(held: Nested | None, value: Any) -> Any:
+    if held is None:
+        return value
+    if isinstance(value, (list, tuple)) and held.several:
+        return held.several(build(held.kind, one) for one in value)
+    if isinstance(value, (list, tuple)) and held.joined:
+        return [_built(held, one) for one in value]
+    return build(held.kind, value) if isinstance(value, (str, Mapping)) else value
 
 
 def names(kind: str) -> list[str]:
@@ -212,6 +247,8 @@ def names(kind: str) -> list[str]:
 def build(kind: str, spec: Any) -> Any:
     """An object from a name, a `{name: {setting: value}}` mapping, or an object (returned as it is).
 
+    A mechanism may also be a mapping of parts, `{similarity: dot}`.
+
     Raises
     ------
     UnknownName, AmbiguousName, SettingError
@@ -220,6 +257,8 @@ def build(kind: str, spec: Any) -> Any:
     if isinstance(spec, str):
         return get(kind, spec)
     if isinstance(spec, Mapping):
+        if kind == "mechanism" and (not spec or any(key in PARTS for key in spec)):
+            return get(kind, COMPOSED, **spec)
         if len(spec) != 1:
             raise SettingError(f"a {kind} is written {{name: {{setting: value}}}} with one name; got {dict(spec)!r}")
         ((name, settings),) = spec.items()

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import SettingError, did_you_mean
-from attnlab.interfaces import names_of, settings_of
+from attnlab.interfaces import Component, names_of, settings_of
+from attnlab.nested import hints, nested
 
 __all__ = ["checked", "checked_one", "describe", "field_schema"]
 
@@ -40,24 +41,19 @@ _DESCRIBED = {
 
 
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(cls.__init__, include_extras=True)
-    except Exception:  # an annotation that does not resolve declares nothing
-        return {}
-
-
-@functools.cache
 def _adapter(cls: type, setting: str) -> Any:
     """pydantic's checker for one setting, or None where nothing is declared."""
-    hint = _hints(cls).get(setting, Any)
+    hint = hints(cls).get(setting, Any)
     if hint is Any:
         return None
     from pydantic import ConfigDict, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+    components = nested(cls, setting) is not None
     try:
-        return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+        return TypeAdapter(
+            hint, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=components)
+        )
     except PydanticUserError:  # the type brings its own configuration
         return TypeAdapter(hint)
     except PydanticSchemaGenerationError:
@@ -66,7 +62,7 @@ def _adapter(cls: type, setting: str) -> Any:
 
 def describe(cls: type, setting: str) -> str:
     """What a setting may be, in a few words: 'float, > 0'."""
-    hint = _hints(cls).get(setting, Any)
+    hint = hints(cls).get(setting, Any)
     return _words(hint)
 
 
@@ -91,6 +87,8 @@ def _words(hint: Any) -> str:
     if origin in (list, tuple, collections.abc.Sequence):
         inner = [a for a in typing.get_args(hint) if a is not Ellipsis]
         return f"a list of {_words(inner[0])}" if inner else "a list"
+    if isinstance(hint, type) and issubclass(hint, Component) and hint.kind:
+        return f"{'an' if hint.kind[0] in 'aeiou' else 'a'} {hint.kind}"
     return getattr(hint, "__name__", str(hint)) if origin is None else str(hint).replace("typing.", "")
 
 
@@ -139,7 +137,7 @@ def checked_one(kind: str, cls: type, setting: str, value: Any) -> Any:
         return adapter.validate_python(value)
     except ValidationError as error:
         name = getattr(cls, "name", cls.__name__)
-        meant = did_you_mean(value, _literals(_hints(cls).get(setting))) if isinstance(value, str) else ""
+        meant = did_you_mean(value, _literals(hints(cls).get(setting))) if isinstance(value, str) else ""
         first = error.errors()[0]
         more = "" if first["type"] in _DESCRIBED else f" ({first['msg'].replace('Input should', 'it must')})"
         raise _error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -225,7 +225,7 @@ def describe_component(name: str) -> str:
     import inspect
 
     from attnlab.interfaces import settings_of
-    from attnlab.registry import KINDS, entries, entry, may_have_it
+    from attnlab.registry import COMPOSED, KINDS, entries, entry, may_have_it
     from attnlab.settings import describe
 
     head, colon, rest = name.partition(":")
@@ -253,6 +253,8 @@ def describe_component(name: str) -> str:
         for setting, parameter in settings.items():
             default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
             lines.append(f"{setting}{default}    {describe(cls, setting)}")
+        if e.kind == "model":
+            lines += ["", f"Mechanism unless one is given: {_flow(cls.preferred) or COMPOSED}"]
         flags = [
             f"{flag} = {getattr(cls, flag)}"
             for flag in (
@@ -272,3 +274,11 @@ def describe_component(name: str) -> str:
         lines += ["", f"Source: {cls.source}"] if cls.source else []
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _flow(spec: Any) -> str:
+    """A component as it would be written on one line of a file."""
+    if isinstance(spec, Mapping):
+        inner = (f"{key}: {'{' + _flow(v) + '}' if isinstance(v, Mapping) else _flow(v)}" for key, v in spec.items())
+        return ", ".join(inner)
+    return str(spec)

@@ -1,27 +1,24 @@
-"""The setting `mechanism` of models: an object, a mapping of its parts, or None for what the model prefers."""
+"""The setting `mechanism` of models: an object, a mapping of parts, a name, or None for what the model prefers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from attnlab.errors import SettingError, did_you_mean
+from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
 from attnlab.interfaces import MechanismComponent
 from attnlab.mechanisms.mechanism import Mechanism
-from attnlab.registry import names
+from attnlab.registry import build, entry, names
 from attnlab.settings import checked
 
 __all__ = ["Attending"]
 
 
 class Attending:
-    """A model with the setting `mechanism`; comes first among its bases.
-
-    `preferred` are the parts that None stands for.
-    """
+    """A model with the setting `mechanism`; comes first among its bases. None is what the class says in `preferred`."""
 
     mechanism: Any
-    preferred: ClassVar[Mapping[str, Any]] = {}
+    preferred: ClassVar[Any]
 
     def set_params(self, **params: Any) -> Any:
         """Change settings; `mechanism__similarity="dot"` and `mechanism__similarity__hidden=8` reach into the mechanism."""
@@ -38,13 +35,30 @@ class Attending:
         SettingError
             Saying what was given and what may be.
         """
+        given = self.preferred if given is None else given
         if isinstance(given, MechanismComponent):
             return given
-        if given is None or isinstance(given, Mapping):
-            return Mechanism(**checked("mechanism", Mechanism, self.preferred if given is None else given))
+        if isinstance(given, (str, Mapping)) and _names_a_mechanism(given):
+            return build("mechanism", given)
+        if isinstance(given, Mapping):
+            return Mechanism(**checked("mechanism", Mechanism, given))
         known = names("similarity") if isinstance(given, str) else []
         example, meant = (given, "") if given in known else ("additive", did_you_mean(given, known))
         raise SettingError(
             f"mechanism must be a Mechanism, such as Mechanism({example!r}), a mapping such as {{'similarity': {example!r}}}, "
-            f"or None; got {given!r}{meant}"
+            f"a mechanism's name, with settings {{name: {{setting: value}}}}, or None; got {given!r}{meant}"
         )
+
+
+def _names_a_mechanism(given: str | Mapping[str, Any]) -> bool:
+    """Whether it is a mechanism's name, or the mapping of one name; a mapping of parts is not."""
+    if isinstance(given, Mapping) and len(given) != 1:
+        return False
+    name = given if isinstance(given, str) else str(next(iter(given)))
+    try:
+        entry("mechanism", name)
+    except UnknownName:
+        return False
+    except AmbiguousName:
+        return True  # `build` says so
+    return True

@@ -1,7 +1,9 @@
 """The dotted columns of a run: what it is made of, under the names that the frame, `--only` and claims use.
 
 Masks that are combined are one mapping of several names in a run, `{"causal": {}, "window": {"width": 2}}`; the column
-`mask` is then `causal+window`, with the settings `mask.window.width`.
+`mask` is then `causal+window`, with the settings `mask.window.width`. Components that act as one in order are a list in a
+run, with the same columns. In a setting that is a list of components, each one's columns have its index:
+`mechanism.heads.0.similarity`.
 """
 
 from __future__ import annotations
@@ -11,13 +13,24 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attnlab.errors import SettingError, did_you_mean
+from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
 from attnlab.kinds import PARTS
-from attnlab.registry import Own, entries
-from attnlab.sweeps.experiment.grid import holds, prefix_of
+from attnlab.nested import Nested, is_named_for_a_kind, nested
+from attnlab.registry import Own, entries, entry
+from attnlab.sweeps.experiment.grid import prefix_of
 from attnlab.sweeps.run import Run
 
-__all__ = ["ROLES", "buildable", "columns", "columns_of", "components_of", "only", "seed_columns", "with_chosen"]
+__all__ = [
+    "ROLES",
+    "buildable",
+    "buildable_settings",
+    "columns",
+    "columns_of",
+    "components_of",
+    "only",
+    "seed_columns",
+    "with_chosen",
+]
 
 ROLES = ("task", "mechanism", "model")
 _WORDS = {"True": "true", "False": "false", "None": "null"}  # as Python, and the table, write them
@@ -33,16 +46,33 @@ def components_of(role: str, spec: Mapping[str, Any]) -> Iterable[tuple[str, str
 
 
 def _walk(
-    shown_in: str, kind: str, spec: Mapping[str, Any], taken: frozenset[str]
+    shown_in: str, kind: str, spec: Any, taken: frozenset[str]
 ) -> Iterable[tuple[str, str, str, str, dict[str, Any]]]:
-    """The same, after the column that shows the name: of masks that are combined one column shows all names."""
-    for name, settings in spec.items():
-        column = shown_in if len(spec) == 1 else f"{shown_in}.{_bare(name)}"
+    """The same, after the column that shows the name: of components that act as one, one column shows all names."""
+    named = [*spec.items()] if isinstance(spec, Mapping) else [pair for one in spec for pair in one.items()]
+    for name, settings in named:
+        column = shown_in if len(named) == 1 else f"{shown_in}.{_bare(name)}"
         yield shown_in, column, kind, name, settings
         inner_taken = taken | {s for s in settings if s in PARTS} if kind == "mechanism" else frozenset()
         for setting, value in settings.items():
-            if _is_component(kind, setting, value):
-                yield from _walk(prefix_of(column, setting, taken), setting, value, inner_taken)
+            if held := _held(kind, name, setting, value):
+                prefix = prefix_of(column, setting, taken)
+                if isinstance(value, list) and held.several:
+                    for i, one in enumerate(value):
+                        yield from _walk(f"{prefix}.{i}", held.kind, one, inner_taken)
+                else:
+                    yield from _walk(prefix, held.kind, value, inner_taken)
+
+
+def _held(kind: str, name: str, setting: str, value: Any) -> Nested | None:
+    """What a setting of a run holds, where its value is a component or several."""
+    if not (isinstance(value, dict) or (isinstance(value, list) and value)):
+        return None
+    try:
+        return nested(entry(kind, Own(name)).cls, setting)
+    except (UnknownName, AmbiguousName):  # not installed any more: what its name says
+        named = isinstance(value, dict) and is_named_for_a_kind(kind, setting)
+        return Nested(setting) if named else None
 
 
 def _bare(name: str) -> str:
@@ -54,10 +84,6 @@ def _shown(kind: str, name: str) -> str:
     distribution, qualified, bare = name.rpartition(":")
     clashes = qualified and any(e.distribution != distribution for e in entries(kind).get(bare, []))
     return name if clashes else bare
-
-
-def _is_component(kind: str, setting: str, value: Any) -> bool:
-    return holds(kind, setting) and isinstance(value, dict)
 
 
 def columns_of(role: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +98,7 @@ def columns_of(role: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     for shown_in, column, kind, name, settings in found:
         shown = _shown(kind, name)
         row[shown_in] = f"{row[shown_in]}+{shown}" if shown_in in row else shown
-        row |= {f"{column}.{s}": as_cell(v) for s, v in settings.items() if not _is_component(kind, s, v)}
+        row |= {f"{column}.{s}": as_cell(v) for s, v in settings.items() if not _held(kind, name, s, v)}
     return row
 
 
@@ -108,13 +134,20 @@ def with_chosen(run: Run, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def buildable(kind: str, spec: Mapping[str, Any]) -> Any:
-    """A component of a run as `build` takes it: names without distribution are attnlab's own, combined masks a list."""
-    built = [
-        {Own(name): {s: buildable(s, v) if _is_component(kind, s, v) else v for s, v in settings.items()}}
-        for name, settings in spec.items()
-    ]
-    return built[0] if len(built) == 1 else built
+def buildable(kind: str, spec: Any) -> Any:
+    """A component of a run as `build` takes it: names without distribution are attnlab's own, several are a list."""
+    each = [{name: settings} for name, settings in spec.items()] if isinstance(spec, Mapping) else spec
+    built = [{Own(name): buildable_settings(kind, name, settings)} for one in each for name, settings in one.items()]
+    return built[0] if isinstance(spec, Mapping) and len(built) == 1 else built
+
+
+def buildable_settings(kind: str, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a component of a run, with components among them as `build` takes them."""
+    done = {}
+    for setting, value in settings.items():
+        held = _held(kind, name, setting, value)
+        done[setting] = buildable(held.kind, value) if held else value
+    return done
 
 
 def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:

@@ -26,8 +26,8 @@ from attnlab.data import AlignmentData, Splits
 from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
-from attnlab.registry import Own, build, entries, entry
-from attnlab.sweeps.columns import buildable, with_chosen
+from attnlab.registry import Own, build, built, entries, entry
+from attnlab.sweeps.columns import buildable, buildable_settings, with_chosen
 from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.experiment.inputs import check
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
@@ -224,7 +224,9 @@ def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
     spec = with_chosen(run, chosen)
     ((name, settings),) = spec["model"].items()
     mechanism = build("mechanism", buildable("mechanism", spec["mechanism"]))
-    return entry("model", Own(name)).cls(**settings, mechanism=mechanism, random_state=run.model_seed)
+    cls = entry("model", Own(name)).cls
+    settings = built(cls, buildable_settings("model", name, settings))
+    return cls(**settings, mechanism=mechanism, random_state=run.model_seed)
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:

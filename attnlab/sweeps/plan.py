@@ -24,12 +24,10 @@ _FAILED = ("failed", "timeout", "crashed", "oom")  # invalid and skipped are res
 
 def plan(experiment: Experiment) -> tuple[Run, ...]:
     """Every run of an experiment, once: task by task, mechanism by mechanism, model by model, seed by seed."""
-    tasks, mechanisms, models = (
-        [point for choice in choices for point in choice.points()]
-        for choices in (experiment.tasks, experiment.mechanisms, experiment.models)
-    )
+    tasks = [point for choice in experiment.tasks for point in choice.points()]
+    learners = [pair for group in experiment.learners for pair in group.points()]
     runs: dict[str, Run] = {}
-    for task, mechanism, model in itertools.product(tasks, mechanisms, models):
+    for task, (mechanism, model) in itertools.product(tasks, learners):
         spec: dict[str, Any] = {
             "task": task.spec,
             "mechanism": mechanism.spec,

@@ -77,12 +77,22 @@ class Run:
     def label(self) -> str:
         """A short line for people: task, mechanism and seed."""
         spec = self.spec
-        ((mechanism, parts),) = spec["mechanism"].items()
-        named = [parts[role] for role in PARTS if isinstance(parts.get(role), dict)]
-        shown = ["+".join(part) for part in named]
-        apart = f", model seed {self.model_seed}" if "model_seed" in spec else ""
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
-        return f"{task} · {' '.join(shown) or mechanism} · {model} · seed {spec['seed']}{apart}"
+        apart = f", model seed {self.model_seed}" if "model_seed" in spec else ""
+        return f"{task} · {_called(spec['mechanism'])} · {model} · seed {spec['seed']}{apart}"
+
+
+def _called(mechanism: Mapping[str, Any]) -> str:
+    """A mechanism by its parts; one that is made of others by its name, with what it is made of."""
+    ((name, settings),) = mechanism.items()
+    each = {s: [one for one in (v if isinstance(v, list) else [v]) if _names(one)] for s, v in settings.items()}
+    parts = " ".join("+".join(name for one in each[role] for name in one) for role in PARTS if each.get(role))
+    inner = [_called(one) for setting, found in each.items() if setting not in PARTS for one in found if len(one) == 1]
+    return f"{name}({', '.join([*filter(None, [parts]), *inner])})" if inner else parts or name
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(settings, dict) for settings in value.values())
 
 
 def with_file_names(canonical: str, versions: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ from attnlab.models.seq2seq.network import Network
 from attnlab.models.seq2seq.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
 from attnlab.models.seq2seq.vocabulary import Vocabulary, bucketed
 from attnlab.models.training import Watch, cast, count, minimise_adam, seed_sequence
-from attnlab.registry import build
+from attnlab.registry import Own, build
 from attnlab.settings import checked
 
 __all__ = ["AttentionSeq2Seq"]
@@ -143,7 +143,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
-    preferred: ClassVar[dict[str, Any]] = {"similarity": "additive", "normaliser": "softmax"}
+    preferred: ClassVar[Any] = {"similarity": Own("additive"), "normaliser": Own("softmax")}
 
     def __init__(
         self,

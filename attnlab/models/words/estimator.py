@@ -18,6 +18,7 @@ from attnlab.models.mechanism_setting import Attending
 from attnlab.models.training import count, seed_sequence
 from attnlab.models.words.lexicon import BACKWARD, FORWARD, Cells, Direction, Prior
 from attnlab.models.words.prior import Alignment, D
+from attnlab.registry import Own
 from attnlab.settings import checked
 
 __all__ = ["WordAligner"]
@@ -105,7 +106,10 @@ class WordAligner(Attending, Model, BaseEstimator):
     source = Source(
         "Hard Non-Monotonic Attention for Character-Level Transduction", "Wu, Shapiro, Cotterell", 2018, "EMNLP"
     )
-    preferred: ClassVar[dict[str, Any]] = {"similarity": "uniform", "position": {"diagonal": {"tension": "learned"}}}
+    preferred: ClassVar[Any] = {
+        "similarity": Own("uniform"),
+        "position": {Own("diagonal"): {"tension": "learned"}},
+    }
 
     def __init__(
         self,

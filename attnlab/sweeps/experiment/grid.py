@@ -5,111 +5,46 @@
     normaliser: [softmax, {entmax: {alpha: [1.2, 1.5]}}]   an axis of three
     lengths: {value: [10, 20]}                             a setting that is itself a list or a mapping
     mask: {value: [causal, window]}                        masks that combine by "and"; in an axis [[causal, window], all]
+    mechanism: {averaged: {first: {similarity: dot}}}      a setting that holds a component, with grids inside
+    heads: {value: [{similarity: dot}, {mask: causal}]}    a setting that is a list of components
 
-A setting named for a kind holds a component (`mechanism: {multi_head: {mechanism: {similarity: dot}}}`). `GridReader`
-checks all of it against what the components declare; a `Choice` is the result: counted by multiplication, expanded late.
+Which settings hold components is said in `attnlab.nested`. `GridReader` checks all of it against what the components
+declare; a `Choice` is the result: counted by multiplication, expanded late.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
 from attnlab.interfaces import Component, names_of, settings_of
-from attnlab.kinds import KINDS, PARTS
-from attnlab.registry import Entry, Own, entries, entry, names
+from attnlab.kinds import PARTS
+from attnlab.nested import Nested, nested
+from attnlab.registry import COMPOSED, Entry, Own, entries, entry, names
 from attnlab.settings import checked_one, describe
+from attnlab.sweeps.experiment.choices import Choice, Combined
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.source import At, Document, short
 
-__all__ = ["COMPOSED", "FILLED_IN", "Choice", "Combined", "GridReader", "Point", "prefix_of"]
+__all__ = ["FILLED_IN", "GridReader", "prefix_of"]
 
-COMPOSED = Own("single_head")  # the mechanism that a mapping of parts stands for
 FILLED_IN = {"model": ("mechanism", "random_state")}  # settings that the run gives, by kind
-_HOLDS = tuple(kind.name for kind in KINDS.values() if kind.composes)  # kinds whose components may be settings
-_PLAIN_KINDS = ("task", "metric")  # kinds whose settings are never components
-
-
-def holds(kind: str, setting: str) -> bool:
-    """Whether a setting of a component of this kind is itself a component, of the kind it is named for."""
-    return setting in _HOLDS and kind not in _PLAIN_KINDS
 
 
 def prefix_of(prefix: str, setting: str, taken: frozenset[str]) -> str:
     """The dotted column of a component that is a setting.
 
-    The parts of a mechanism, at any depth, have columns of their own (`similarity`, not `mechanism.similarity`) unless a
-    mechanism around it has that part itself.
+    The parts of a mechanism in the setting `mechanism`, at any depth, have columns of their own (`similarity`, not
+    `mechanism.similarity`) unless a mechanism around it has that part itself.
     """
-    inside_mechanism = prefix.split(".")[-1] == "mechanism"
-    return setting if inside_mechanism and setting in PARTS and setting not in taken else f"{prefix}.{setting}"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One component (or several masks) with one value for each setting, and the candidates of the tuned, by column."""
-
-    spec: dict[str, dict[str, Any]]
-    tune: dict[str, tuple[Any, ...]]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One component, each setting with its options: JSON values or, where it is a component, further choices."""
-
-    kind: str
-    name: str  # bare for attnlab's own, else `distribution:name`
-    settings: tuple[tuple[str, tuple[Any, ...]], ...]
-    tune: tuple[tuple[str, tuple[Any, ...]], ...] = ()
-
-    @property
-    def count(self) -> int:
-        """How many points there are, without making any."""
-        return math.prod(
-            sum(o.count if isinstance(o, (Choice, Combined)) else 1 for o in options) for _, options in self.settings
-        )
-
-    def points(self) -> Iterator[Point]:
-        """Every combination of options, the last setting changing fastest."""
-        axes = []
-        for _, options in self.settings:
-            axis: list[tuple[Any, Mapping[str, tuple[Any, ...]]]] = []
-            for option in options:
-                if isinstance(option, (Choice, Combined)):
-                    axis += [(p.spec, p.tune) for p in option.points()]
-                else:
-                    axis.append((option, {}))
-            axes.append(axis)
-        for values in itertools.product(*axes):
-            tune = dict(self.tune)
-            for _, inner in values:
-                tune |= inner
-            yield Point({self.name: {s: v for (s, _), (v, _) in zip(self.settings, values, strict=True)}}, tune)
-
-
-@dataclass(frozen=True)
-class Combined:
-    """Several masks as one, by "and": in a run one mapping of several names."""
-
-    masks: tuple[Choice, ...]  # by name, since their order means nothing
-
-    @property
-    def count(self) -> int:
-        """How many points there are, without making any."""
-        return math.prod(mask.count for mask in self.masks)
-
-    def points(self) -> Iterator[Point]:
-        """Every combination of the masks' points."""
-        for points in itertools.product(*(mask.points() for mask in self.masks)):
-            spec = {name: settings for point in points for name, settings in point.spec.items()}
-            yield Point(spec, {column: values for point in points for column, values in point.tune.items()})
+    only_mechanisms = all(word == "mechanism" for word in prefix.split("."))
+    return setting if only_mechanisms and setting in PARTS and setting not in taken else f"{prefix}.{setting}"
 
 
 class GridReader:
@@ -131,26 +66,75 @@ class GridReader:
         self.tuned: set[str] = set()
         self.tunable: set[str] = set()
         self.incomplete = False  # whether some component could not be read
+        self._own = False  # whether a bare name means attnlab's own: in defaults
 
     # -- components ---------------------------------------------------------------------------------------------
-    def axis(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str] = frozenset()) -> list[Any]:
-        """A component, or a list of them."""
+    def axis(self, kind: str, value: Any, at: At, prefix: str) -> list[Choice]:
+        """A task, a mechanism or a model, or a list of them."""
+        return self._axis(Nested(kind), value, at, prefix, frozenset())
+
+    def default(self, kind: str, default: Any, at: At, prefix: str) -> list[Choice]:
+        """A component as code gives it: by name, as a mapping, or as an object. Bare names mean attnlab's own."""
+        with self._as_own():
+            return self._axis(Nested(kind), default, at, prefix, frozenset())
+
+    @contextlib.contextmanager
+    def _as_own(self) -> Iterator[None]:
+        before, self._own = self._own, True
+        try:
+            yield
+        finally:
+            self._own = before
+
+    def _axis(self, held: Nested, value: Any, at: At, prefix: str, taken: frozenset[str]) -> list[Any]:
+        """What a setting holds, or a list of such values: choices, and None where it may be."""
+        if self._own and isinstance(value, (list, tuple)) and (held.several or held.joined):
+            value = {"value": list(value)}  # in code a list is no axis
         items, places = (value, [(*at, i) for i in range(len(value))]) if isinstance(value, list) else ([value], [at])
         if not items:
-            self.document.problem(at, f"an empty list: give at least one {kind}")
-        read = self._mask if kind == "mask" else self.one
-        found = [read(kind, item, place, prefix, taken) for item, place in zip(items, places, strict=True)]
-        self.incomplete |= not found or None in found
-        return [choice for choice in found if choice is not None]
+            self.document.problem(at, f"an empty list: give at least one {held.kind}")
+        found: list[Any] = []
+        for item, place in zip(items, places, strict=True):
+            if item is None and held.optional:
+                found.append(None)
+            elif (choice := self._held(held, item, place, prefix, taken)) is not None:
+                found.append(choice)
+            else:
+                self.incomplete = True
+        self.incomplete |= not found
+        return found
 
-    def _mask(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str]) -> Choice | Combined | None:
-        """A mask, or masks that combine: a list within an axis, or {value: [...]}."""
-        if isinstance(value, dict) and list(value) == ["value"]:
+    def _held(self, held: Nested, value: Any, at: At, prefix: str, taken: frozenset[str]) -> Choice | Combined | None:
+        """One value of a setting that holds components: a component, or several."""
+        written = isinstance(value, dict) and list(value) == ["value"]
+        if held.several and written:
+            return self._several(held, value["value"], (*at, "value"), prefix, taken)
+        if not held.one:
+            self.document.problem(at, f"{held} is written {{value: [...]}}; got {short(value)}")
+            return None
+        if held.joined and written:
             value, at = value["value"], (*at, "value")
+        if held.joined and isinstance(value, list):
+            return self._joined(held, value, at, prefix, taken)
+        return self.one(held.kind, value, at, prefix, taken)
+
+    def _several(self, held: Nested, value: Any, at: At, prefix: str, taken: frozenset[str]) -> Combined | None:
+        """A list of components, each on its own."""
         if not isinstance(value, list):
-            return self.one(kind, value, at, prefix, taken)
+            self.document.problem(at, f"must be {held}; got {short(value)}")
+            return None
+        if len(value) < held.fewest or (held.most is not None and len(value) > held.most):
+            self.document.problem(at, f"must be {held}; got {len(value)}")
+            return None
+        found = [self.one(held.kind, item, (*at, i), f"{prefix}.{i}", taken) for i, item in enumerate(value)]
+        choices = tuple(choice for choice in found if choice is not None)
+        return Combined(choices, ordered=True) if len(choices) == len(found) else None
+
+    def _joined(self, held: Nested, value: list[Any], at: At, prefix: str, taken: frozenset[str]) -> Any:
+        """Components of one kind that act as one, each once; masks by name, since their order means nothing."""
+        kind = held.kind
         if not value:
-            self.document.problem(at, "an empty list combines no masks: give at least one")
+            self.document.problem(at, f"an empty list combines no {kind}s: give at least one")
             return None
         found: dict[str, Choice] = {}
         for i, item in enumerate(value):
@@ -160,15 +144,19 @@ class GridReader:
             if choice is None:
                 return None
             if found.setdefault(choice.name.rpartition(":")[2], choice) is not choice:
-                self.document.problem((*at, i), f"the mask {short(item)} stands twice in one combination")
-        return Combined(tuple(found[name] for name in sorted(found))) if len(found) > 1 else next(iter(found.values()))
+                self.document.problem((*at, i), f"the {kind} {short(item)} stands twice in one combination")
+        ordered = held.joined == "in order"
+        choices = tuple(found[name] for name in (found if ordered else sorted(found)))
+        return Combined(choices, ordered) if len(choices) > 1 else choices[0]
 
     def one(self, kind: str, value: Any, at: At, prefix: str, taken: frozenset[str]) -> Choice | None:
         """A component: a name, `{name: {setting: value}}`, or, for a mechanism, a mapping of parts."""
         problem = self.document.problem
+        if self._own and isinstance(value, Component):
+            value = _as_written(value)
         if isinstance(value, str):
             return self.component(kind, value, {}, at, at, prefix, taken)
-        if not isinstance(value, dict):
+        if not isinstance(value, Mapping):
             problem(at, f"{_a(kind)} is a name, or {{name: {{setting: value}}}}; got {short(value)}")
             return None
         if kind == "mechanism" and (len(value) != 1 or any(key in PARTS for key in value)):
@@ -192,7 +180,7 @@ class GridReader:
             return None
         if settings is None:
             settings = {}
-        if not isinstance(settings, dict):
+        if not isinstance(settings, Mapping):
             problem((*at, name), f"the settings of {kind} {name!r} must be a mapping; got {short(settings)}")
             return None
         return self.component(kind, name, settings, (*at, name), at, prefix, taken)
@@ -206,7 +194,7 @@ class GridReader:
             return False
         return False
 
-    def _block(self, value: dict[str, Any], at: At, prefix: str, taken: frozenset[str]) -> Choice | None:
+    def _block(self, value: Mapping[str, Any], at: At, prefix: str, taken: frozenset[str]) -> Choice | None:
         parts = {}
         for key, inner in value.items():
             if key in PARTS:
@@ -219,11 +207,11 @@ class GridReader:
         return self.component("mechanism", COMPOSED, parts, at, at, prefix, taken)
 
     def component(
-        self, kind: str, name: str, given: dict[str, Any], at: At, named_at: At, prefix: str, taken: frozenset[str]
+        self, kind: str, name: str, given: Mapping[str, Any], at: At, named_at: At, prefix: str, taken: frozenset[str]
     ) -> Choice | None:
         """A named component with the settings given at `at`; the defaults of the others are written out."""
         try:
-            found = entry(kind, name)
+            found = entry(kind, Own(name) if self._own else name)
         except (UnknownName, AmbiguousName) as error:
             self.document.problem(at, str(error), key=at != named_at)
             return None
@@ -249,18 +237,17 @@ class GridReader:
                 continue
             column = f"{prefix}.{setting}"
             where = (*at, setting)
-            if holds(kind, setting):
+            if held := nested(found.cls, setting):
                 inner_prefix = prefix_of(prefix, setting, taken)
-                value = given.get(setting, parameter.default)
-                if value is None and parameter.default is None:
-                    settings.append((setting, (None,)))
-                elif value is inspect.Parameter.empty:
+                if setting in given:
+                    choices = self._axis(held, given[setting], where, inner_prefix, inner_taken)
+                elif parameter.default is inspect.Parameter.empty:
                     self._missing(found, setting, at)
+                    continue
                 else:
-                    inner_at = where if setting in given else at
-                    spec = value if setting in given else _as_spec(setting, value)
-                    choices = self.axis(setting, spec, inner_at, inner_prefix, inner_taken)
-                    settings.append((setting, tuple(choices)))
+                    with self._as_own():
+                        choices = self._axis(held, parameter.default, at, inner_prefix, inner_taken)
+                settings.append((setting, tuple(choices)))
                 continue
             self.tunable.add(column)
             if column in self.tune:
@@ -276,7 +263,8 @@ class GridReader:
         return Choice(kind, found.name if bare else found.qualified, tuple(settings), tuple(tune))
 
     def _missing(self, found: Entry, setting: str, at: At) -> None:
-        allowed = "" if holds(found.kind, setting) else f" ({describe(found.cls, setting)})"
+        allowed = describe(found.cls, setting)
+        allowed = "" if allowed == "anything" and nested(found.cls, setting) else f" ({allowed})"
         self.document.problem(at, f"{found.kind} {found.name!r} needs the setting {setting!r}{allowed}", key=True)
 
     # -- settings -----------------------------------------------------------------------------------------------
@@ -346,7 +334,7 @@ class GridReader:
             self.document.problem(at, message, key=True)
             return (None,)
 
-    def _tuned(self, found: Entry, setting: str, column: str, given: dict[str, Any], at: At) -> tuple[Any, ...]:
+    def _tuned(self, found: Entry, setting: str, column: str, given: Mapping[str, Any], at: At) -> tuple[Any, ...]:
         if setting in given:
             line = "" if self.document.path is None else f" (line {self.document.line_of_key(('tune', column))})"
             message = f"{column} is both set here and tuned{line}; leave one of them out"
@@ -361,16 +349,10 @@ def _a(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _as_spec(kind: str, default: Any) -> Any:
-    """A default, as it would be written: of an object its own class's name, whatever else has that name."""
-    if isinstance(default, Component):
-        same = [e.qualified for e in entries(kind).get(default.name, []) if e.cls is type(default)]
-        return {next(iter(same), default.name): default.get_params(deep=False)}
-    if isinstance(default, str):
-        return Own(default)
-    if isinstance(default, (list, tuple)):
-        return {"value": list(default)} if kind == "mask" else list(default)
-    return default
+def _as_written(component: Component) -> dict[str, Any]:
+    """An object as a file would have it: by its class's name, whatever else has that name."""
+    same = [e.qualified for e in entries(component.kind).get(component.name, []) if e.cls is type(component)]
+    return {next(iter(same), component.name): component.get_params(deep=False)}
 
 
 def canonical(value: Any) -> Any:

@@ -19,10 +19,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.config import JsonDict
 
 from attnlab.errors import SettingError, did_you_mean
-from attnlab.registry import Own
-from attnlab.sweeps.columns import ROLES, columns_of, seed_columns
+from attnlab.registry import Own, entry
+from attnlab.sweeps.columns import columns_of, seed_columns
+from attnlab.sweeps.experiment.choices import Choice, Learners, count
 from attnlab.sweeps.experiment.claims import Claim, Table, check_selections, column_of_metric, with_columns
-from attnlab.sweeps.experiment.grid import Choice, GridReader
+from attnlab.sweeps.experiment.grid import GridReader
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.source import At, Document, short
 
@@ -112,7 +113,10 @@ class Layout(BaseModel):
         default=None, description="Its name; the file's, unless given."
     )
     task: Any = Field(description="What there is to align: a name, {name: {setting: value}}, or a list of these.")
-    mechanism: Any = Field(default={}, description="Parts by kind, or a mechanism with settings, or a list of these.")
+    mechanism: Any = Field(
+        default=None,
+        description="Parts by kind, or a mechanism with settings, or a list of these; each model's own, unless given.",
+    )
     model: Any = Field(
         default="aligner", description="What learns: a name, {name: {setting: value}}, or a list of these."
     )
@@ -141,8 +145,7 @@ class Experiment(BaseModel):
     question: str
     source: str | None
     tasks: tuple[Choice, ...]
-    mechanisms: tuple[Choice, ...]
-    models: tuple[Choice, ...]
+    learners: tuple[Learners, ...]
     seeds: tuple[int, ...]  # of the data, and of the model where model_seeds is None
     model_seeds: tuple[int, ...] | None
     metrics: tuple[str, ...]
@@ -156,11 +159,17 @@ class Experiment(BaseModel):
     def count(self) -> int:
         """The number of runs, before those that are the same are counted once."""
         seeds = len(self.seeds) * len(self.model_seeds or (0,))
-        return _count(self.tasks) * _count(self.mechanisms) * _count(self.models) * seeds
+        return count(self.tasks) * sum(group.count for group in self.learners) * seeds
 
+    @property
+    def mechanisms(self) -> tuple[Choice, ...]:
+        """The mechanisms, those that are models' own included."""
+        return tuple(dict.fromkeys(choice for group in self.learners for choice in group.mechanisms))
 
-def _count(choices: tuple[Choice, ...]) -> int:
-    return sum(choice.count for choice in choices)
+    @property
+    def models(self) -> tuple[Choice, ...]:
+        """The models."""
+        return tuple(choice for group in self.learners for choice in group.models)
 
 
 def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Experiment:
@@ -179,20 +188,20 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     written["model"] = Own(written["model"])  # a default means attnlab's own
     written |= document.value
     reader = GridReader(document, _mapping(written["tune"]), inputs)
-    roles = [role for role in ROLES if role in written]
-    grid = {role: tuple(reader.axis(role, written[role], (role,), role)) for role in roles}
+    tasks = tuple(reader.axis("task", written["task"], ("task",), "task")) if "task" in written else ()
+    learners = _learners(reader, written["mechanism"], written["model"])
     seeds, model_seeds = _both_seeds(document, written["seeds"])
     _check_tune(document, reader)
     if layout is None:
         document.refuse()
         raise AssertionError("a layout that pydantic refuses has a problem noted")
-    expandable = document.sound and _check_count(document, grid, seeds, model_seeds, layout.limits.runs)
+    expandable = document.sound and _check_count(document, tasks, learners, seeds, model_seeds, layout.limits.runs)
     metrics = tuple(
         dict.fromkeys(column_of_metric(document, metric, ("metrics", i)) for i, metric in enumerate(layout.metrics))
     )
     claims = with_columns(document, layout.claims)
     if expandable and claims:
-        rows = {role: [columns_of(role, p.spec) for c in choices for p in c.points()] for role, choices in grid.items()}
+        rows = _rows(tasks, learners)
         rows["seed"] = [seed_columns(*pair) for pair in itertools.product(seeds, model_seeds or (None,))]
         check_selections(document, claims, Table(rows, tuple(layout.tune)))
     document.refuse()
@@ -201,9 +210,8 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         path=document.path,
         question=layout.question,
         source=layout.source,
-        tasks=grid["task"],
-        mechanisms=grid["mechanism"],
-        models=grid["model"],
+        tasks=tasks,
+        learners=learners,
         seeds=tuple(seeds),
         model_seeds=None if model_seeds is None else tuple(model_seeds),
         metrics=metrics,
@@ -215,19 +223,53 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     )
 
 
+def _learners(reader: GridReader, mechanism: Any, model: Any) -> tuple[Learners, ...]:
+    """Every mechanism with every model; where no mechanism is given, each model with its own."""
+    given = None if mechanism is None else tuple(reader.axis("mechanism", mechanism, ("mechanism",), "mechanism"))
+    models = tuple(reader.axis("model", model, ("model",), "model"))
+    if given is not None:
+        return (Learners(given, models),)
+    own = [getattr(entry("model", Own(one.name)).cls, "preferred", {}) for one in models]
+    return tuple(
+        Learners(tuple(reader.default("mechanism", preferred, ("model",), "mechanism")), (one,))
+        for one, preferred in zip(models, own, strict=True)
+    )
+
+
+def _rows(tasks: tuple[Choice, ...], learners: tuple[Learners, ...]) -> dict[str, list[dict[str, Any]]]:
+    """The columns of every task, mechanism and model: of mechanism and model together where not all go together."""
+    rows = {"task": [columns_of("task", p.spec) for choice in tasks for p in choice.points()]}
+    if len(learners) == 1:
+        for role, choices in (("mechanism", learners[0].mechanisms), ("model", learners[0].models)):
+            rows[role] = [columns_of(role, p.spec) for choice in choices for p in choice.points()]
+    else:
+        rows["mechanism and model"] = [
+            columns_of("mechanism", mechanism.spec) | columns_of("model", model.spec)
+            for group in learners
+            for mechanism, model in group.points()
+        ]
+    return rows
+
+
 def _check_count(
     document: Document,
-    grid: Mapping[str, tuple[Choice, ...]],
+    tasks: tuple[Choice, ...],
+    learners: tuple[Learners, ...],
     seeds: Sequence[int],
     model_seeds: Sequence[int] | None,
     limit: int,
 ) -> bool:
     """Note a grid of more runs than allowed, before anything is expanded; whether it may be."""
-    n_runs = math.prod(_count(choices) for choices in grid.values()) * len(seeds) * len(model_seeds or (0,))
+    n_learners = sum(group.count for group in learners)
+    n_runs = count(tasks) * n_learners * len(seeds) * len(model_seeds or (0,))
     if n_runs > limit:
+        if len(learners) == 1:
+            learning = [f"{count(learners[0].mechanisms)} mechanism", f"{count(learners[0].models)} model"]
+        else:
+            learning = [f"{n_learners} model with its own mechanism"]
         drawn = [f"{len(seeds)} {'data ' if model_seeds else ''}seeds"]
         drawn += [f"{len(model_seeds)} model seeds"] if model_seeds else []
-        numbers = " x ".join([*(f"{_count(c)} {role}" for role, c in grid.items()), *drawn])
+        numbers = " x ".join([f"{count(tasks)} task", *learning, *drawn])
         message = f"{n_runs} runs ({numbers}) are more than {limit}, which limits.runs allows; narrow the grid or write `limits: {{runs: {n_runs}}}`"
         document.problem(("limits", "runs"), message)
     return n_runs <= limit

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from attnlab.interfaces import settings_of
-from attnlab.kinds import PARTS
-from attnlab.registry import Entry, entry, names
+from attnlab.kinds import KINDS
+from attnlab.nested import Nested, nested
+from attnlab.registry import COMPOSED, Entry, entry, names
 from attnlab.settings import describe, field_schema
-from attnlab.sweeps.experiment.grid import COMPOSED, FILLED_IN, holds
+from attnlab.sweeps.experiment.grid import FILLED_IN
 from attnlab.sweeps.experiment.read import Layout
 
 __all__ = ["json_schema"]
@@ -24,13 +25,14 @@ def json_schema() -> dict[str, Any]:
     """The schema of an experiment file as this installation would read it."""
     schema = Layout.model_json_schema()
     definitions = schema["$defs"]
-    for kind in (*_ROLES, *PARTS, "encoder"):
+    for kind in (*_ROLES, *(k for k, record in KINDS.items() if record.composes and k not in _ROLES)):
         definitions[kind] = _component(kind, definitions)
-        one: dict[str, Any] = {"$ref": f"#/$defs/{kind}"}
-        definitions[f"{kind} axis"] = _mask_axis(one) if kind == "mask" else _axis(one)
     for role in _ROLES:
         described = {k: v for k, v in schema["properties"][role].items() if k in ("description", "default")}
-        schema["properties"][role] = {"$ref": f"#/$defs/{role} axis", **described}
+        axis = _axis(Nested(role))
+        if role == "mechanism":
+            axis["anyOf"].append({"type": "null"})
+        schema["properties"][role] = {**axis, **described}
     metric = {"type": "string", "enum": _names("metric")}
     schema["properties"]["metrics"]["items"] = metric
     claim = definitions["Claim"]["properties"]
@@ -62,16 +64,18 @@ def _names(kind: str) -> list[str]:
     return list(dict.fromkeys([*bare, *(entry(kind, name).qualified for name in bare)]))
 
 
-def _axis(item: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
-
-
-def _mask_axis(mask: dict[str, Any]) -> dict[str, Any]:
-    """A mask, or masks that combine, `{value: [...]}` or a list within the list of an axis."""
-    several = {"type": "array", "items": mask, "minItems": 1}
+def _axis(held: Nested) -> dict[str, Any]:
+    """One value of a setting that holds components, or a list of such values."""
+    one: dict[str, Any] = {"$ref": f"#/$defs/{held.kind}"}
+    several: dict[str, Any] = {"type": "array", "items": one, "minItems": 1 if held.joined else held.fewest}
+    if held.most is not None:
+        several["maxItems"] = held.most
     written = {"type": "object", "properties": {"value": several}, "required": ["value"], "additionalProperties": False}
-    items = {"anyOf": [mask, several, written]}
-    return {"anyOf": [mask, written, {"type": "array", "items": items, "minItems": 1}]}
+    alone: list[dict[str, Any]] = [one] if held.one else []
+    alone += [{"type": "null"}] if held.optional else []
+    alone += [written] if held.joined or held.several else []
+    items = [*alone, several] if held.joined else alone
+    return {"anyOf": [*alone, {"type": "array", "items": {"anyOf": items}, "minItems": 1}]}
 
 
 def _component(kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -100,8 +104,8 @@ def _settings(found: Entry, *, null: bool = True) -> dict[str, Any]:
     for setting in settings_of(found.cls):
         if setting in FILLED_IN.get(found.kind, ()):
             continue
-        if holds(found.kind, setting):
-            properties[setting] = {"$ref": f"#/$defs/{setting} axis"}
+        if held := nested(found.cls, setting):
+            properties[setting] = _axis(held)
             continue
         one = field_schema(found.cls, setting)
         default = {"default": one.pop("default")} if "default" in one else {}
