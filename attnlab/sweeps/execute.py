@@ -225,8 +225,8 @@ def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
     ((name, settings),) = spec["model"].items()
     mechanism = build("mechanism", buildable("mechanism", spec["mechanism"]))
     cls = entry("model", Own(name)).cls
-    given = built(cls, buildable_settings("model", name, settings))
-    return cls(**given, mechanism=mechanism, random_state=run.model_seed)
+    settings = built(cls, buildable_settings("model", name, settings))
+    return cls(**settings, mechanism=mechanism, random_state=run.model_seed)
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:

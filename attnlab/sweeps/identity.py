@@ -18,9 +18,10 @@ from typing import Any
 
 from attnlab.errors import AmbiguousName, UnknownName
 from attnlab.interfaces import Component, settings_of
+from attnlab.kinds import PARTS
 from attnlab.nested import nested
 from attnlab.plugins import BUILTIN
-from attnlab.registry import Entry, Own, entries, entry
+from attnlab.registry import COMPOSED, Entry, Own, entries, entry
 from attnlab.sweeps.columns import ROLES
 from attnlab.sweeps.experiment.grid import canonical
 from attnlab.sweeps.experiment.inputs import Inputs
@@ -52,7 +53,7 @@ def identity(spec: Mapping[str, Any], revisions: bool = True) -> dict[str, Any]:
 
 
 def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], revisions: bool) -> dict[str, Any]:
-    """A component, or several that combine by "and", without what is as by default."""
+    """A component, or several that act as one without an order, without what is as by default."""
     meant = {}
     for name, settings in spec.items():
         found = entry(kind, Own(name))
@@ -74,10 +75,12 @@ def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], re
 def _setting(found: Entry, setting: str, value: Any, hashes: Mapping[str, str], revisions: bool) -> Any:
     """The value of a setting, or a default of it, as the identity has it."""
     held = nested(found.cls, setting)
-    if held is not None and value is not None:
-        if isinstance(value, (list, tuple)) and held.joined != "and":  # several, in their order
-            each = [_component(held.kind, _spec_of(held.kind, one), hashes, revisions) for one in value]
-            return each[0] if held.joined and len(each) == 1 else each
+    if held and isinstance(value, (list, tuple)):
+        each = [_component(held.kind, _spec_of(held.kind, one), hashes, revisions) for one in value]
+        if held.joined and len(each) == 1:
+            return each[0]
+        return {name: settings for one in each for name, settings in one.items()} if held.joined == "and" else each
+    if held and value is not None:
         return _component(held.kind, _spec_of(held.kind, value), hashes, revisions)
     if Inputs.is_path(found.cls, setting):
         return _content(value, hashes)
@@ -93,8 +96,8 @@ def _spec_of(kind: str, value: Any) -> dict[str, Any]:
         return {_qualified(kind, value): value.get_params(deep=False)}
     if isinstance(value, str):
         return {value: {}}
-    if isinstance(value, (list, tuple)):  # masks that combine
-        return {name: settings for one in value for name, settings in _spec_of(kind, one).items()}
+    if kind == "mechanism" and (not value or any(key in PARTS for key in value)):
+        return {COMPOSED: dict(value)}
     return {name: settings or {} for name, settings in value.items()}
 
 
@@ -118,6 +121,10 @@ def by_content(run: Run) -> dict[str, Any]:
     hashes = run.spec.get("inputs", {})
 
     def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: known(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [known(inner) for inner in value]
         return f"sha256:{hashes[value]}" if isinstance(value, str) and value in hashes else value
 
     return {

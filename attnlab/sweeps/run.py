@@ -77,8 +77,8 @@ class Run:
     def label(self) -> str:
         """A short line for people: task, mechanism and seed."""
         spec = self.spec
-        apart = f", model seed {self.model_seed}" if "model_seed" in spec else ""
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
+        apart = f", model seed {self.model_seed}" if "model_seed" in spec else ""
         return f"{task} · {_called(spec['mechanism'])} · {model} · seed {spec['seed']}{apart}"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Choice", "Combined", "Point"]
+__all__ = ["Choice", "Combined", "Learners", "Point", "count"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,28 @@ class Combined:
             each = [point.spec for point in points]
             spec = each if self.ordered else {name: settings for one in each for name, settings in one.items()}
             yield Point(spec, {column: values for point in points for column, values in point.tune.items()})
+
+
+def count(choices: Iterable[Choice | Combined]) -> int:
+    """How many points there are."""
+    return sum(choice.count for choice in choices)
+
+
+@dataclass(frozen=True)
+class Learners:
+    """Mechanisms, and the models that each of them is learned by."""
+
+    mechanisms: tuple[Choice, ...]
+    models: tuple[Choice, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of mechanisms with a model, settings counted."""
+        return count(self.mechanisms) * count(self.models)
+
+    def points(self) -> Iterator[tuple[Point, Point]]:
+        """Each mechanism with each model: mechanism by mechanism."""
+        mechanisms, models = (
+            [point for choice in choices for point in choice.points()] for choices in (self.mechanisms, self.models)
+        )
+        return itertools.product(mechanisms, models)

@@ -10,8 +10,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,7 @@ from pydantic.config import JsonDict
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import Own, entry
 from attnlab.sweeps.columns import columns_of, seed_columns
-from attnlab.sweeps.experiment.choices import Choice, Point
+from attnlab.sweeps.experiment.choices import Choice, Learners, count
 from attnlab.sweeps.experiment.claims import Claim, Table, check_selections, column_of_metric, with_columns
 from attnlab.sweeps.experiment.grid import GridReader
 from attnlab.sweeps.experiment.inputs import Inputs
@@ -136,26 +135,6 @@ class Layout(BaseModel):
     limits: Limits = Field(default=Limits(), description="What a run may take, and how many there may be.")
 
 
-@dataclass(frozen=True)
-class Learners:
-    """Mechanisms, and the models that each of them is learned by."""
-
-    mechanisms: tuple[Choice, ...]
-    models: tuple[Choice, ...]
-
-    @property
-    def count(self) -> int:
-        """The number of mechanisms with a model, settings counted."""
-        return _count(self.mechanisms) * _count(self.models)
-
-    def points(self) -> Iterator[tuple[Point, Point]]:
-        """Each mechanism with each model: mechanism by mechanism."""
-        mechanisms, models = (
-            [point for choice in choices for point in choice.points()] for choices in (self.mechanisms, self.models)
-        )
-        return itertools.product(mechanisms, models)
-
-
 class Experiment(BaseModel):
     """A question, and the grid of runs that answers it. Nothing is built yet; `plan` expands it."""
 
@@ -180,7 +159,7 @@ class Experiment(BaseModel):
     def count(self) -> int:
         """The number of runs, before those that are the same are counted once."""
         seeds = len(self.seeds) * len(self.model_seeds or (0,))
-        return _count(self.tasks) * sum(group.count for group in self.learners) * seeds
+        return count(self.tasks) * sum(group.count for group in self.learners) * seeds
 
     @property
     def mechanisms(self) -> tuple[Choice, ...]:
@@ -191,10 +170,6 @@ class Experiment(BaseModel):
     def models(self) -> tuple[Choice, ...]:
         """The models."""
         return tuple(choice for group in self.learners for choice in group.models)
-
-
-def _count(choices: tuple[Choice, ...]) -> int:
-    return sum(choice.count for choice in choices)
 
 
 def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Experiment:
@@ -226,8 +201,8 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     )
     claims = with_columns(document, layout.claims)
     if expandable and claims:
-        pairs = itertools.product(seeds, model_seeds or (None,))
-        rows = {**_rows(tasks, learners), "seed": [seed_columns(*pair) for pair in pairs]}
+        rows = _rows(tasks, learners)
+        rows["seed"] = [seed_columns(*pair) for pair in itertools.product(seeds, model_seeds or (None,))]
         check_selections(document, claims, Table(rows, tuple(layout.tune)))
     document.refuse()
     return Experiment(
@@ -285,17 +260,17 @@ def _check_count(
     limit: int,
 ) -> bool:
     """Note a grid of more runs than allowed, before anything is expanded; whether it may be."""
-    n_runs = _count(tasks) * sum(group.count for group in learners) * len(seeds) * len(model_seeds or (0,))
+    n_learners = sum(group.count for group in learners)
+    n_runs = count(tasks) * n_learners * len(seeds) * len(model_seeds or (0,))
     if n_runs > limit:
         if len(learners) == 1:
-            numbers = f"{_count(learners[0].mechanisms)} mechanism x {_count(learners[0].models)} model"
+            learning = [f"{count(learners[0].mechanisms)} mechanism", f"{count(learners[0].models)} model"]
         else:
-            numbers = f"{sum(group.count for group in learners)} model, each with its own mechanism,"
-        drawn = f"{len(seeds)} data seeds x {len(model_seeds)} model seeds" if model_seeds else f"{len(seeds)} seeds"
-        message = (
-            f"{n_runs} runs ({_count(tasks)} task x {numbers} x {drawn}) are more than {limit}, which limits.runs allows; "
-            f"narrow the grid or write `limits: {{runs: {n_runs}}}`"
-        )
+            learning = [f"{n_learners} model with its own mechanism"]
+        drawn = [f"{len(seeds)} {'data ' if model_seeds else ''}seeds"]
+        drawn += [f"{len(model_seeds)} model seeds"] if model_seeds else []
+        numbers = " x ".join([f"{count(tasks)} task", *learning, *drawn])
+        message = f"{n_runs} runs ({numbers}) are more than {limit}, which limits.runs allows; narrow the grid or write `limits: {{runs: {n_runs}}}`"
         document.problem(("limits", "runs"), message)
     return n_runs <= limit
 
