@@ -38,6 +38,7 @@ _OWN = "-"  # what attnlab's own parts have where others have the hash of their 
 _EXECUTE = "attnlab.sweeps.execute"
 _CARRIES_OUT = ("splits_of", "_fit_best", "_check", "measure")
 _INTERFACES: Node = ("attnlab.interfaces", None)
+_BINDING: Node = ("attnlab.mechanisms.binding", None)  # what mechanisms made of mechanisms run through
 
 
 def fingerprints(run: Run) -> dict[str, str]:
@@ -107,7 +108,7 @@ def _execution() -> str:
 def _strangers(cls: type, distribution: str) -> _Kept:
     """All code of the distribution, and what it imports of attnlab."""
     texts: list[str] = []
-    roots: set[Node] = {_INTERFACES}
+    roots: set[Node] = {_INTERFACES, *([_BINDING] if getattr(cls, "kind", "") == "mechanism" else [])}
     pending = []
     for file, name in strangers_files(cls.__module__, distribution).items():
         module = module_of(name, file) if file.suffix == ".py" else None
