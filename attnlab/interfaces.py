@@ -287,7 +287,8 @@ class Modifier(Part):
     # a score depends on what other keys hold, so that a masked key may change something
     mixes_keys: ClassVar[bool] = False
 
-    # A modifier that forbids keys defines:  def allowed(self) -> bool array that broadcasts to (..., q, k), or None
+    # A modifier that forbids keys defines:  def allowed(self, q_index, k_index) -> bool (..., q, k), or None for all;
+    # its last two axes may be of size one
     allowed: ClassVar[Callable[..., Any] | None] = None
 
     def modify(self, *args: Any, **kwargs: Any) -> Any:

@@ -94,7 +94,7 @@ class BoundMechanism:
         similarity = self.parts.similarity
         mixes = similarity.init is not None and {"d_query", "d_key"} <= asks_for(similarity, "init")
         return context_of(
-            (*self.parts.masks, *(m.allowed() for m in self.parts.modifiers if m.allowed is not None), mask),
+            (*self.parts.masks, *(m.allowed for m in self.parts.modifiers if m.allowed is not None), mask),
             Q,
             K,
             V,

@@ -110,7 +110,8 @@ def context_of(
 
     Parameters
     ----------
-    masks : iterable of Mask objects, boolean arrays that broadcast to (..., q, k), and None
+    masks : iterable of Mask objects, boolean arrays that broadcast to (..., q, k), functions of q_index and k_index that
+        give one, and None
     Q, K, V : arrays (..., q, d), (..., k, d), (..., k, v); V may be None
     features : "same", "free" or "none"
         Whether queries and keys have the same features, may have different ones, or need have any.
@@ -226,6 +227,8 @@ def _allowed(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) -> A
                 f"got {array.dtype} {array.shape}"
             )
         return array[q_index[..., :, None], k_index[..., None, :]]
+    if callable(mask) and (mask := mask(q_index, k_index)) is None:
+        return None
     array = mask if hasattr(mask, "dtype") else np.asarray(mask)
     if "bool" not in str(array.dtype):
         raise TypeError(

@@ -156,10 +156,12 @@ class Bias(Modifier):
             )
         return array if array.ndim >= 2 else array.reshape((1, -1))
 
-    def allowed(self) -> Any:
-        """Where the numbers are not -inf; None where none is."""
+    def allowed(self, q_index: Any, k_index: Any) -> Any:
+        """Where the numbers of these queries and keys are not -inf; None where none is."""
         plain = to_numpy(self.numbers())
-        return None if np.isfinite(plain).all() else ~np.isneginf(plain)
+        if np.isfinite(plain).all():
+            return None
+        return ~np.isneginf(self._at(self._at(plain, q_index, -2), k_index, -1))
 
     def modify(self, S: Any, q_index: Any, k_index: Any) -> Any:
         xp = namespace(S)
