@@ -67,6 +67,11 @@ def test_latex_has_signs_where_text_has_them():
     ]
 
 
+def test_latex_makes_no_dashes_of_hyphens():
+    frame = pd.DataFrame({"a--b": ["--rope", "x---y"]})
+    assert latex_table(frame).split("\n")[2:6] == [r"a-{}-b \\", r"\midrule", r"-{}-rope \\", r"x-{}-{}-y \\"]
+
+
 def test_what_tells_is_the_grid_the_metrics_and_who_did_not_succeed():
     frame = pd.DataFrame(
         {

@@ -70,7 +70,7 @@ def test_a_second_sweep_runs_nothing_and_prints_the_same(tmp_path):
 
 def test_an_empty_store_has_no_run_that_could_have_failed(tmp_path):
     Store(tmp_path / "empty.db").close()
-    assert "no run is in this store" in attnlab_command("errors", "--store", "empty.db", cwd=tmp_path).stderr
+    assert "this store has no runs" in attnlab_command("errors", "--store", "empty.db", cwd=tmp_path).stderr
     write(tmp_path / "one.yaml", similarities="dot", seeds=1)
     attnlab_command("sweep", "one.yaml", "--store", "one.db", cwd=tmp_path)
     assert "every run succeeded" in attnlab_command("errors", "--store", "one.db", cwd=tmp_path).stderr
