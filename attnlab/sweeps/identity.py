@@ -20,7 +20,7 @@ from attnlab.errors import AmbiguousName, UnknownName
 from attnlab.interfaces import Component, settings_of
 from attnlab.kinds import PARTS
 from attnlab.nested import nested
-from attnlab.plugins import BUILTIN
+from attnlab.plugins import BUILTIN, FILE
 from attnlab.registry import COMPOSED, Entry, Own, entries, entry
 from attnlab.sweeps.columns import ROLES
 from attnlab.sweeps.experiment.grid import canonical
@@ -137,8 +137,11 @@ def by_content(run: Run) -> dict[str, Any]:
 def of_version_1(run: Run) -> Run | None:
     """A run that a store of schema version 1 kept, under the identity that it has now; None where that cannot be told.
 
-    Version 1 had no revisions.
+    Version 1 had no revisions. The data of a task that a plugin file gave depended on the name of the file: they are drawn anew,
+    and what is kept is no run of now.
     """
+    if any(name.startswith(f"{FILE}:") for name in run.spec.get("task", ())):
+        return None
     try:
         return Run.of(run.spec, identity(run.spec, revisions=False))
     except (UnknownName, AmbiguousName, KeyError, TypeError, ValueError, AttributeError):

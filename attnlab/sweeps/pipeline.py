@@ -21,7 +21,7 @@ from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
-from attnlab.sweeps.plan import DEFAULT_RERUN, Planned, decide, parse_rerun, plan
+from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
@@ -44,7 +44,7 @@ def sweep(
     jobs: int | None = None,
     executor: str | Mapping[str, Mapping[str, Any]] | None = None,
     store: str | os.PathLike[str] = DEFAULT_STORE,
-    rerun: str = DEFAULT_RERUN,
+    rerun: str = DEFAULT_WORDS,
     time_limit: float | str | None = None,
     memory_limit: int | str | None = None,
     only: str | None = None,
@@ -129,7 +129,7 @@ def sweep(
 def plan_with_reasons(
     sources: Sequence[Source],
     store: str | os.PathLike[str] = DEFAULT_STORE,
-    rerun: str = DEFAULT_RERUN,
+    rerun: str = DEFAULT_WORDS,
     only: str | None = None,
     limit: int | None = None,
 ) -> list[tuple[Experiment, tuple[Planned, ...]]]:

@@ -15,9 +15,10 @@ from attnlab.sweeps.fingerprint import changes
 from attnlab.sweeps.identity import identity
 from attnlab.sweeps.run import Run
 
-__all__ = ["DEFAULT_RERUN", "RERUN", "Planned", "decide", "parse_rerun", "plan"]
+__all__ = ["DEFAULT_RERUN", "DEFAULT_WORDS", "RERUN", "Planned", "decide", "parse_rerun", "plan"]
 
-DEFAULT_RERUN = "missing,failed,stale,stale-own"
+DEFAULT_WORDS = "missing,failed,stale,stale-own"
+DEFAULT_RERUN = frozenset(DEFAULT_WORDS.split(","))
 RERUN = ("missing", "failed", "stale", "stale-own", "all", "none")
 _FAILED = ("failed", "timeout", "crashed", "oom")  # invalid and skipped are results: the same run ends the same way
 
@@ -72,7 +73,7 @@ def decide(
     runs: Iterable[Run],
     known: Mapping[str, tuple[Any, ...]],
     fingerprints: Callable[[Run], Mapping[str, str]],
-    rerun: Collection[str] = parse_rerun(DEFAULT_RERUN),
+    rerun: Collection[str] = DEFAULT_RERUN,
 ) -> tuple[Planned, ...]:
     """What is to be done about each run, and why.
 

@@ -12,6 +12,7 @@ import pytest
 
 import attnlab
 from attnlab import registry
+from attnlab.kinds import PARTS
 from attnlab.parts.similarities import Dot, ScaledDot
 from attnlab.sweeps.code import written
 from attnlab.sweeps.experiment.read import read
@@ -140,8 +141,7 @@ def test_every_component_of_a_run_has_one(tmp_path: Path) -> None:
         return fingerprints(run)
 
     before, after = of(PLUGIN), of(PLUGIN.replace("FACTOR = 2.0", "FACTOR = 3.0"))
-    parts = {"task", "mechanism", "similarity", "normaliser", "aggregator", "position", "mask", "model"}
-    assert set(before) == parts | {"execution"}
+    assert set(before) == {"task", "mechanism", *PARTS, "model", "execution"}
     assert before["similarity"].startswith("twice:")
     assert before["task"].startswith("lookup:")
     assert {role for role in before if before[role] != after[role]} == {"similarity"}

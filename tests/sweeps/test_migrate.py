@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,20 @@ from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Store
 
 KEPT = Path(__file__).parent / "data" / "version_1"
-OLD_ID = "3a08bc1cc4fc9a16"  # of a run with a part of the plugin file mine.py
+OLD_ID = "b15d9c2d13b4965e"  # of a run with a part of the plugin file mine.py
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
+    """`kept`, of an installed plugin's task; `arrays`, of a task whose data attnlab has redrawn since (its revision is 1)."""
     shutil.copytree(KEPT, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.syspath_prepend(str(tmp_path / "project"))
+    monkeypatch.setenv("ATTNLAB_PLUGINS", "nearby")
     configure(files=["mine.py"])
     yield tmp_path / "project"
     configure()
+    sys.modules.pop("nearby", None)
 
 
 def version(store: str = "v1.db") -> int:
@@ -44,7 +49,7 @@ def test_looking_changes_nothing(project):
     assert frame.groupby("experiment").size().to_dict() == {"kept": 4, "arrays": 2}
     assert (frame["status"] == "ok").all()
     assert frame["similarity"].tolist()[:4] == ["dot", "dot", "halved", "halved"]
-    assert frame["plugin_versions"].tolist()[:4] == ["", "", "mine=file", "mine=file"]
+    assert frame["plugin_versions"].tolist()[:4] == ["nearby=1.0"] * 2 + ["mine=file nearby=1.0"] * 2
     stored = attnlab.load_run(OLD_ID[:6], "v1.db")
     assert columns(stored.run)["similarity.by"] == 3.0
     assert "test.test.W" in stored.arrays
@@ -56,48 +61,56 @@ def test_looking_changes_nothing(project):
 
 
 def test_its_runs_are_stale_and_not_missing(project):
-    planned = [p for _, ps in plan_with_reasons(["kept.yaml", "arrays.yaml"], "v1.db") for p in ps]
+    ((_, planned),) = plan_with_reasons(["kept.yaml"], "v1.db")
     assert {p.reason for p in planned} == {
         "stale-own: done by an earlier attnlab, whose fingerprints covered less of its code"
     }
     assert all(p.stale_own and p.seconds > 0 for p in planned)
-    kept = [p for _, ps in plan_with_reasons(["kept.yaml"], "v1.db", rerun="missing,failed,stale") for p in ps]
+    ((_, kept),) = plan_with_reasons(["kept.yaml"], "v1.db", rerun="missing,failed,stale")
     assert {p.action for p in kept} == {"keep"}
     assert version() == 1
+
+
+def test_what_was_drawn_anew_since_is_another_run(project):
+    ((_, planned),) = plan_with_reasons(["arrays.yaml"], "v1.db")
+    assert {p.reason for p in planned} == {"missing"}
 
 
 def test_without_its_plugin_a_run_is_still_there(project):
     configure()
     assert len(attnlab.load_results("v1.db", experiment="kept")) == 4
-    planned = [p for _, ps in plan_with_reasons(["arrays.yaml"], "v1.db") for p in ps]
-    assert all(p.stale_own for p in planned)
-    attnlab.sweep("arrays.yaml", store="v1.db", rerun="none", quiet=True)
+    sweep = {"store": "v1.db", "rerun": "none", "executor": "serial", "quiet": True}
+    attnlab.sweep("arrays.yaml", **sweep)
     assert attnlab.load_run(OLD_ID, "v1.db").run.run_id == OLD_ID, "nobody can tell what it is called now"
     configure(files=["mine.py"])
-    attnlab.sweep("arrays.yaml", store="v1.db", rerun="none", quiet=True)
+    attnlab.sweep("arrays.yaml", **sweep)
     assert attnlab.load_run(OLD_ID, "v1.db").run.run_id != OLD_ID
 
 
 def test_a_sweep_renames_what_it_can_and_keeps_every_number(project):
-    before = attnlab.load_results("v1.db")
-    after = attnlab.sweep("kept.yaml", "arrays.yaml", store="v1.db", rerun="none", quiet=True)
+    before = attnlab.load_results("v1.db", experiment="kept")
+    after = attnlab.sweep("kept.yaml", store="v1.db", rerun="none", quiet=True)
     assert version() == 2
     assert set(before["run_id"]).isdisjoint(after["run_id"])
     same = ["alignment_accuracy", "aer", "fit_seconds", "started_at", "attnlab_version"]
     assert after[same].equals(before[same])
-    ids = [run.run_id for name in ("kept.yaml", "arrays.yaml") for run in plan(read(name))]
+    ids = [run.run_id for run in plan(read("kept.yaml"))]
     with Store("v1.db", create=False) as store:
-        assert [i for e in store.experiments() for i in e.run_ids] == ids
+        assert {e.key: list(e.run_ids) for e in store.experiments()}["kept"] == ids
         assert store.damaged() == []
         assert store.former() == []
         run, result = store.load_run(OLD_ID)
     assert run.run_id in ids
     assert run.spec["mechanism"]["single_head"]["similarity"] == {"file:halved": {"by": 3.0}}
     assert result.status == "ok"
+    assert len(attnlab.load_results("v1.db")) == 6
 
 
 def test_what_is_done_again_is_like_any_run(project):
-    attnlab.sweep("kept.yaml", store="v1.db", executor="serial", quiet=True)
+    before = attnlab.load_results("v1.db", experiment="kept")
+    after = attnlab.sweep("kept.yaml", store="v1.db", executor="serial", quiet=True)
+    for metric in ("alignment_accuracy", "context_error"):
+        assert after[metric].tolist() == pytest.approx(before[metric].tolist(), rel=1e-6)
     ((_, planned),) = plan_with_reasons(["kept.yaml"], "v1.db")
     assert {p.reason for p in planned} == {"done"}
     with Store("v1.db") as store:
