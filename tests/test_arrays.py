@@ -290,7 +290,7 @@ def test_as_float_keeps_float32_and_refuses_words():
 # -- another library -------------------------------------------------------------------------------------------------
 @pytest.fixture
 def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
+    return pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
 
 
 def test_libraries_do_not_mix(torch):

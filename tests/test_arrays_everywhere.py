@@ -50,9 +50,9 @@ def library(request):
         if request.param == "numpy":
             yield NumPy
         elif request.param == "torch":
-            yield Torch(pytest.importorskip("torch", reason="PyTorch is not installed"))
+            yield Torch(pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError))
         else:
-            jax = pytest.importorskip("jax", reason="JAX is not installed")
+            jax = pytest.importorskip("jax", reason="JAX is not installed", exc_type=ImportError)
             stack.enter_context(jax.enable_x64(True))
             yield Jax(jax)
 

@@ -26,7 +26,7 @@ class Check:
     code: str
     statement: str
     kinds: tuple[str, ...]
-    function: Callable[[Subject], None]
+    function: Callable[[Subject], str | None]  # what it returns says on what the check was made
 
     def run(self, subject: Subject) -> Outcome:
         """Make the check: an exception of the component's is a failure, its refusal (`Unsupported`) a skip."""
@@ -35,7 +35,7 @@ class Check:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                self.function(subject)
+                reason = self.function(subject) or ""
         except Skipped as skip:
             status, reason = "skipped", str(skip)
         except Unsupported as refusal:
@@ -52,10 +52,10 @@ class Check:
 CHECKS: dict[str, Check] = {}
 
 
-def check(code: str, *kinds: str) -> Callable[[Callable[[Subject], None]], Check]:
+def check(code: str, *kinds: str) -> Callable[[Callable[[Subject], str | None]], Check]:
     """Make a function a check of components of these kinds; its docstring's first line is the statement."""
 
-    def make(function: Callable[[Subject], None]) -> Check:
+    def make(function: Callable[[Subject], str | None]) -> Check:
         if code in CHECKS:
             raise ValueError(f"two checks have the code {code}")
         statement = inspect.cleandoc(function.__doc__ or "").splitlines()[0]

@@ -47,7 +47,8 @@ class Outcome:
 class Report:
     """The outcomes of all checks of some components. True when something ran and nothing failed.
 
-    Printed, it is a line of counts, then each outcome that is not `passed` with its reason.
+    Printed, it is a line of counts with the reasons of what was skipped, a line for each other library on which the
+    component ran, then each outcome that failed or warned, with its reason.
     """
 
     def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
@@ -90,8 +91,10 @@ class Report:
             f"skipped {counts['skipped']}{f' ({why})' if why else ''}, failed {counts['failed']}"
         )
         told = [o for o in self if o.status in ("failed", "warned")]
+        ran = dict.fromkeys(o.reason for o in self if o.status == "passed" and o.reason)
         return "\n".join(
-            [head, *(f"{o.status:7} {o.code} {o.component}: {o.statement}\n        {o.reason}" for o in told)]
+            [head, *(f"also on {where}" for where in ran)]
+            + [(f"{o.status:7} {o.code} {o.component}: {o.statement}\n        {o.reason}") for o in told]
         )
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import autograd.numpy as anp
 import numpy as np
 from annotated_types import Gt
 from sklearn.base import BaseEstimator
@@ -451,6 +452,51 @@ class StepsAtZero(MechanismComponent):
 
     def step(self, params, Q, K, V, state, t, mask=None, **context):
         return self._inner().step(params, Q, K, V, state, 0, mask, **context)
+
+
+@rejected_by("C031", "C032")
+class ScoresByNumPy(Similarity):
+    """Takes its functions from NumPy, and not from the namespace of its arrays."""
+
+    name = "by_numpy"
+
+    def score(self, Q, K):
+        return anp.tanh(dot(Q, K))
+
+
+@rejected_by("C031")
+class IndicesByNumPy(Position):
+    """Looks at its indices with NumPy, which cannot be done on a GPU."""
+
+    name = "indices_by_numpy"
+    permutation_equivariant = False
+
+    def bias(self, S, q_index, k_index):
+        xp = namespace(S)
+        away = np.abs(np.asarray(k_index)[..., None, :] - np.asarray(q_index)[..., :, None])
+        return S - 0.1 * xp.astype(xp.asarray(away), S.dtype)
+
+
+@rejected_by("C031", "C032")
+class ElsewhereOtherwise(Similarity):
+    """Right on NumPy, twice as large on other libraries."""
+
+    name = "elsewhere_otherwise"
+
+    def score(self, Q, K):
+        S = dot(Q, K)
+        return S if isinstance(detach(S), np.ndarray) else 2 * S
+
+
+@rejected_by("C032", "C031")
+class ElsewhereWithoutGradient(Normaliser):
+    """Right on NumPy; on other libraries it has the values, and no gradient."""
+
+    name = "elsewhere_without_gradient"
+    rows_sum_to_one = nonnegative = shift_invariant = True
+
+    def normalise(self, S):
+        return softmax(S) if isinstance(detach(S), np.ndarray) else softmax(detach(S))
 
 
 # -- similarities -------------------------------------------------------------------------------------------------------
@@ -991,7 +1037,7 @@ class Coverage(Similarity):
         return {"strength": np.ones(())}
 
     def initial_state(self, n_keys, leading, K):
-        return np.zeros((*leading, 1, n_keys), dtype=K.dtype)
+        return namespace(K).zeros((*leading, 1, n_keys), dtype=K.dtype)
 
     def update(self, state, W):
         return state + W

@@ -127,7 +127,8 @@ def test_frame_has_a_row_a_check():
     assert list(frame) == ["component", "kind", "code", "statement", "status", "reason"]
     assert len(frame) == len(checks_for("normaliser")) + len(checks_for("similarity"))
     assert set(frame["component"]) == {"lying", "dot"}
-    assert (frame.loc[frame["status"] == "passed", "reason"] == "").all()
+    passed = frame[frame["status"] == "passed"]
+    assert (passed.loc[~passed["code"].isin(["C031", "C032"]), "reason"] == "").all()
 
 
 def test_codes_and_statements():
@@ -255,3 +256,34 @@ def test_files_that_cannot_be_checked(tmp_path):
         resolve_target(str(tmp_path / "broken.py"))
     with pytest.raises(UnknownName, match="defines no component class"):
         resolve_target(str(tmp_path / "empty.py"))
+
+
+# -- other libraries ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("code", "module", "title"), [("C031", "torch", "PyTorch"), ("C032", "jax", "JAX")])
+def test_the_report_says_on_which_library_a_part_ran(code, module, title):
+    library = pytest.importorskip(module, reason=f"{title} is not installed", exc_type=ImportError)
+    report = check_component(Dot, only=[code])
+    assert report.codes("passed") == [code]
+    said = str(report).splitlines()[1]
+    assert said.startswith(f"also on {title} {library.__version__} (cpu")
+    assert said.endswith("): values and gradients, float64 and float32")
+    hard = check_component(attnlab.get("normaliser", "hardmax"), only=[code])
+    assert str(hard).endswith("): values, float64 and float32")
+
+
+@pytest.mark.parametrize(("code", "module", "title"), [("C031", "torch", "PyTorch"), ("C032", "jax", "JAX")])
+def test_a_library_that_is_not_there_is_not_run_and_that_is_said(code, module, title, tmp_path):
+    """In a fresh process that cannot find it, whether it is installed or not."""
+    script = f"""
+import sys
+sys.modules[{module!r}] = None
+from attnlab.parts.similarities import Dot
+from attnlab.testing import check_component
+report = check_component(Dot, only=[{code!r}, "C001"])
+assert report.codes("skipped") == [{code!r}] and report.codes("passed") == ["C001"]
+print(report)
+assert not check_component(Dot, only=[{code!r}]), "nothing ran"
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"ran 1, passed 1, warned 0, skipped 1 ({title} is not installed), failed 0"

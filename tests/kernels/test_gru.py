@@ -113,7 +113,7 @@ def test_a_masked_step_keeps_the_state():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_are_the_gru_of_pytorch(dtype):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
     rng = np.random.default_rng(6)
     (X, start, *learned), _ = drawn(rng, 4, 6, 3, 5, dtype)
     R = rng.normal(size=(4, 6, 5)).astype(dtype)

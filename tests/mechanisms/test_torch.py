@@ -14,7 +14,7 @@ from attnlab import Mechanism, attend, attention_weights
 from attnlab.arrays import to_numpy
 from attnlab.testing.subject import flat, unflat
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 MASKS = ["all", "causal", {"window": {"width": 1}}]
