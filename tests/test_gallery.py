@@ -72,8 +72,8 @@ def tom_chases_jerry(found):
     english, chinese, W, gold = found[1]
     true = gold.any(axis=1)
     away = abs(W.argmax(axis=1) - gold.argmax(axis=1))[true]  # a weight may sit beside the true word
-    assert (away <= 1).sum() >= 4
-    assert len(away) == 7
+    assert (away <= 1).sum() >= 6
+    assert len(away) == 8
 
 
 def hubs(found):

@@ -24,7 +24,7 @@ def numbers():
                 embedding_dim=16,
                 steps=steps,
                 learning_rate=0.02,
-                random_state=0,
+                random_state=1,
             ).fit(splits.train)
             pairs = zip(model.predict(english), chinese, strict=True)
             right = np.array([said == true for said, true in pairs])

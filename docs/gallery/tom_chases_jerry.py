@@ -6,7 +6,7 @@ from style import main
 
 import attnlab
 
-EXAMPLES = (0, 5)  # of the test split: Tom chases Jerry, and one whose words change places
+EXAMPLES = (0, 108)  # of the test split: Tom chases Jerry, and one whose words change places
 
 
 def numbers():

@@ -304,7 +304,7 @@ def test_mixing_predictions_is_exact_latent_alignment():
     assert AlignmentAccuracy().measure(test, aligner.align(test)) == pytest.approx(Fertility(length=4).chance, abs=0.05)
     W = aligner.posterior(test)
     np.testing.assert_allclose(W[test.alive].sum(axis=-1), 1)
-    assert AlignmentAccuracy().measure(test, W) > 0.85
+    assert AlignmentAccuracy().measure(test, W) > 0.8
     # the loss is minus the mean log-probability of the classes
     alive = data.train.alive
     chosen = np.take_along_axis(aligner.predict(data.train)[alive], data.train.target[alive][:, None], axis=-1)
