@@ -21,7 +21,7 @@ from attnlab.mechanisms.pullback import pulled_whole
 from attnlab.nested import nested
 from attnlab.registry import built
 
-__all__ = ["BoundComposition", "step_of", "with_heads"]
+__all__ = ["BoundComposition", "attended", "step_of", "weighed", "with_heads"]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -39,6 +39,16 @@ def _asks(cls: type, verb: str) -> frozenset[str] | None:
 def _handed(cls: type, verb: str, context: Mapping[str, Any]) -> dict[str, Any]:
     asks = _asks(cls, verb)
     return dict(context) if asks is None else {name: value for name, value in context.items() if name in asks}
+
+
+def attended(mechanism: Any, params: Any, Q: Any, K: Any, V: Any, **context: Any) -> Any:
+    """Y (..., q, v) of any mechanism, which is handed of the context what it names."""
+    return mechanism.attend(params, Q, K, V, **_handed(type(mechanism), "attend", context))
+
+
+def weighed(mechanism: Any, params: Any, Q: Any, K: Any, **context: Any) -> Any:
+    """W (..., q, k) of any mechanism, which is handed of the context what it names."""
+    return mechanism.weights(params, Q, K, **_handed(type(mechanism), "weights", context))
 
 
 class _Inner:
@@ -155,9 +165,7 @@ def step_of(
                     "attend to all queries at once, or define step"
                 )
     given = {"mask": mask, "q_index": np.asarray([t]), **context}
-    cls: Any = type(mechanism)
-    Y = mechanism.attend(params, Q, K, V, **_handed(cls, "attend", given))
-    return Y, mechanism.weights(params, Q, K, **_handed(cls, "weights", given)), state
+    return attended(mechanism, params, Q, K, V, **given), weighed(mechanism, params, Q, K, **given), state
 
 
 def with_heads(context: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from annotated_types import Gt
 from attnlab.arrays import as_float, namespace
 from attnlab.errors import NotInitialised, SettingError
 from attnlab.interfaces import MechanismComponent, Source
-from attnlab.mechanisms.binding import with_heads
+from attnlab.mechanisms.binding import attended, weighed, with_heads
 from attnlab.registry import Own, build
 
 __all__ = ["Mixture", "MultiHead"]
@@ -21,6 +21,11 @@ __all__ = ["Mixture", "MultiHead"]
 def _mechanism(given: Any) -> Any:
     """A mechanism as an object; a mapping of parts is a `Mechanism`."""
     return build("mechanism", given)
+
+
+def _operations(mechanism: Any, *dims: int) -> float:
+    """Operations of a mechanism for one query; NaN where it does not say."""
+    return float(mechanism.operations(*dims)) if hasattr(mechanism, "operations") else float("nan")
 
 
 def _own(mechanism: MechanismComponent, params: Any) -> Any:
@@ -131,12 +136,12 @@ class MultiHead(MechanismComponent):
         split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", heads), (K, "Wk", kv), (V, "Wv", kv))]
         if isinstance(inside, list):
             rows = [
-                one.attend(params["mechanism"][str(i)], *_head(i, kv, split), mask, **context)
+                attended(one, params["mechanism"][str(i)], *_head(i, kv, split), mask=mask, **context)
                 for i, one in enumerate(inside)
             ]
             joined = namespace(rows[0]).concat(rows, axis=-1)
         else:
-            Y = inside.attend(params["mechanism"], *_grouped(heads, kv, split), **given)
+            Y = attended(inside, params["mechanism"], *_grouped(heads, kv, split), **given)
             joined = _joined(Y)
         return namespace(joined, params["Wo"]).matmul(joined, params["Wo"])
 
@@ -148,12 +153,12 @@ class MultiHead(MechanismComponent):
         split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", h), (K, "Wk", kv))]
         if isinstance(inside, list):
             rows = [
-                one.weights(params["mechanism"][str(i)], *_head(i, kv, split), mask, **context)
+                weighed(one, params["mechanism"][str(i)], *_head(i, kv, split), mask=mask, **context)
                 for i, one in enumerate(inside)
             ]
             W = namespace(rows[0]).stack(rows, axis=-3)
         else:
-            W = inside.weights(params["mechanism"], *_grouped(h, kv, split), **given)
+            W = weighed(inside, params["mechanism"], *_grouped(h, kv, split), **given)
         return W if heads else namespace(W).mean(W, axis=-3)
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
@@ -161,7 +166,7 @@ class MultiHead(MechanismComponent):
         inside = self._inside()
         several = inside if isinstance(inside, list) else [inside] * heads
         own = 2.0 * e * (heads * d_query + kv * n_keys * (d_key + d_value) + heads * d_value)
-        return own + sum(float(one.operations(n_keys, e, e, e)) for one in several)
+        return own + sum(_operations(one, n_keys, e, e, e) for one in several)
 
 
 def _split(X: Any, W: Any, heads: int) -> Any:
@@ -246,13 +251,13 @@ class Mixture(MechanismComponent):
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
         params, (first, second) = _own(self, params), self._both()
-        one = first.attend(params["first"], Q, K, V, mask, **context)
-        return self._mixed(params, one, second.attend(params["second"], Q, K, V, mask, **context))
+        one = attended(first, params["first"], Q, K, V, mask=mask, **context)
+        return self._mixed(params, one, attended(second, params["second"], Q, K, V, mask=mask, **context))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
         params, (first, second) = _own(self, params), self._both()
-        one = first.weights(params["first"], Q, K, mask, **context)
-        return self._mixed(params, one, second.weights(params["second"], Q, K, mask, **context))
+        one = weighed(first, params["first"], Q, K, mask=mask, **context)
+        return self._mixed(params, one, weighed(second, params["second"], Q, K, mask=mask, **context))
 
     @staticmethod
     def _mixed(params: Any, one: Any, other: Any) -> Any:
@@ -260,4 +265,4 @@ class Mixture(MechanismComponent):
         return share * one + (1 - share) * other
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
-        return sum(float(one.operations(n_keys, d_query, d_key, d_value)) for one in self._both()) + 3.0 * d_value
+        return sum(_operations(one, n_keys, d_query, d_key, d_value) for one in self._both()) + 3.0 * d_value

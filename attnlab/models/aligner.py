@@ -16,6 +16,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
+from attnlab.mechanisms.binding import attended, weighed
 from attnlab.models.batches import (
     Examples,
     alignment_data,
@@ -296,7 +297,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         rows = []
         for part in chunks(X):
             Q, K = self._placed(params, part)
-            W = self.mechanism_.weights(params["mechanism"], Q, K, part.mask, lengths=true_lengths(part))
+            W = weighed(self.mechanism_, params["mechanism"], Q, K, mask=part.mask, lengths=true_lengths(part))
             rows.append(np.broadcast_to(W, part.allowed.shape))
         return np.concatenate(rows)
 
@@ -317,7 +318,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
                 Q, K = self._placed(self.params_, part)
                 V = self._values(self.params_, part)
                 rows.append(
-                    self.mechanism_.attend(self.params_["mechanism"], Q, K, V, part.mask, lengths=true_lengths(part))
+                    attended(
+                        self.mechanism_, self.params_["mechanism"], Q, K, V, mask=part.mask, lengths=true_lengths(part)
+                    )
                 )
         return np.concatenate(rows)
 

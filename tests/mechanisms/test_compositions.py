@@ -93,7 +93,7 @@ def test_multi_head_is_a_sum_over_heads(drawn, heads, kv):
 
 
 def test_each_head_may_have_a_mechanism_of_its_own(drawn):
-    Q, K, V, mask = drawn
+    Q, K, _V, mask = drawn
     inside = [Mechanism("additive", "sparsemax"), Mechanism("dot", mask="causal")]
     mechanism = MultiHead(inside, heads=2, head_dim=3)
     params = mechanism.init(np.random.default_rng(0), 6, 4, 3)
@@ -186,7 +186,7 @@ def test_steps_are_the_rows_of_the_whole(drawn):
 
 
 def test_lengths_and_positions_reach_the_heads(drawn):
-    Q, K, V, _ = drawn
+    Q, K, _V, _ = drawn
     mechanism = MultiHead(Mechanism("general", position="diagonal"), heads=2)
     params = mechanism.init(np.random.default_rng(0), 6, 4, 3)
     lengths = np.array([[3, 5], [2, 4]])
@@ -219,5 +219,5 @@ def test_names_and_mappings_are_built_where_they_are_used(drawn):
 
 def test_a_composition_without_its_arrays_says_so(drawn):
     Q, K, V, _ = drawn
-    with pytest.raises(attnlab.NotInitialised, match="'multi_head' has arrays to learn: params = mechanism.init"):
+    with pytest.raises(attnlab.NotInitialised, match=r"'multi_head' has arrays to learn: params = mechanism\.init"):
         MultiHead(heads=2).attend(None, Q, K, V)
