@@ -240,7 +240,7 @@ MISTAKES = [
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: [1, 1]\n", r"x.yaml:4:12: seed 1 stands twice"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 2, modell: 3}\n", r"x.yaml:4:18: unknown key 'modell' \(did you mean model\?\); allowed are data, model"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 2}\n", r"x.yaml:4:8: seeds that are set apart need both data and model, .*; model is missing"),
-    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 0, model: 2}\n", r"x.yaml:4:15: seeds.data must be between 1 .* got 0"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 0, model: 2}\n", r"x.yaml:4:15: seeds.data must be a number n, at least 1, or a list of seeds; got 0"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 1, model: many}\n", r"x.yaml:4:25: seeds.model must be a number n, for 0..n-1, or a list of whole numbers; got 'many'"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: {data: 1, model: [3, 4, 3]}\n", r"x.yaml:4:32: seed 3 stands twice"),
     (SMALL.replace("seeds: 2", "seeds: {data: 2, model: [7, 8]}") + "task: lookup\nlimits: {runs: 3}\n", r"x.yaml:6:16: 4 runs \(1 task x 1 mechanism x 1 model x 2 data seeds x 2 model seeds\) are more than 3"),
