@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import attnlab
 from attnlab import registry
 from attnlab.errors import ExperimentError, SettingError
+from attnlab.kinds import PARTS
 from attnlab.sweeps.columns import columns, only, with_chosen
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.fingerprint import fingerprints
@@ -79,6 +80,7 @@ def test_a_run_is_complete_and_canonical() -> None:
             "aggregator": {"weighted_sum": {}},
             "position": {"none": {}},
             "mask": {"all": {}},
+            "modifier": {"none": {}},
         }
     }
     assert not {"mechanism", "random_state"} & set(spec["model"]["aligner"])
@@ -186,7 +188,7 @@ def test_planning_is_pure_and_the_grid_is_the_product(
 def test_columns_stand_in_the_order_of_the_frame() -> None:
     (run,) = planned(mechanism={"similarity": {"stretched": {"scale": 2}}})
     heads = [column for column in columns(run) if "." not in column]
-    assert heads == ["task", "similarity", "normaliser", "aggregator", "position", "mask", "mechanism", "model", "seed"]
+    assert heads == ["task", *PARTS, "mechanism", "model", "seed"]
     assert columns(run)["similarity"] == "stretched"
     assert columns(run)["similarity.scale"] == 2.0
 

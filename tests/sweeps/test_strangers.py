@@ -94,7 +94,7 @@ def test_the_executor_of_the_page_of_hooks_carries_out_a_sweep(plugin, sweep):
     assert frame["status"].tolist() == ["ok", "ok"]
 
 
-@pytest.mark.parametrize("executor", [3, None, {}, {"serial": {}, "local": {}}, ["serial"]])
+@pytest.mark.parametrize("executor", [3, {}, {"serial": {}, "local": {}}, ["serial"]])
 def test_what_names_no_executor_is_refused(sweep, executor):
     with pytest.raises(SettingError, match="executor must be a name, or"):
         sweep({}, executor=executor)
