@@ -162,8 +162,10 @@ def entry(kind: str, name: str) -> Entry:
         for record in plugins().records:
             if record.distribution == distribution and record.status != "ok":
                 raise UnknownName(f"no {kind} {name!r}: the plugin {record.name} is {record.status}: {record.reason}")
+        others = [e.qualified for e in found]
+        elsewhere = f"; there is {' and '.join(others)}" if others else ""
         qualified = [e.qualified for es in known.values() for e in es]
-        raise UnknownName(f"no {kind} {name!r}{did_you_mean(name, qualified)}")
+        raise UnknownName(f"no {kind} {name!r}{elsewhere or did_you_mean(name, qualified)}")
     if not found:
         raise UnknownName(_unknown(kind, name, list(known)))
     if len(found) > 1 and isinstance(name, Own) and (own := [e for e in found if e.distribution == BUILTIN]):

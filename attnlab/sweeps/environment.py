@@ -38,7 +38,10 @@ def versions_of(run: Run, metrics: Collection[str] = ()) -> dict[str, str]:
     for e in used:
         if e.distribution != BUILTIN:
             by_distribution.setdefault(e.distribution, set()).add(e.version)
-    return {**environment(), **{name: " ".join(sorted(versions)) for name, versions in sorted(by_distribution.items())}}
+    return {
+        **environment(),
+        **{name: ", ".join(sorted(versions)) for name, versions in sorted(by_distribution.items())},
+    }
 
 
 def _known(kind: str, name: str) -> Entry | None:

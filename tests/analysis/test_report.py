@@ -320,7 +320,7 @@ def with_plugin(tmp_path, monkeypatch):
     (tmp_path / "else where").mkdir()
     file = tmp_path / "else where" / "my_parts.py"
     file.write_text(PLUGIN)
-    mechanism = {"similarity": ["dot", "my_parts:halved"], "normaliser": "softmax"}
+    mechanism = {"similarity": ["dot", "file:halved"], "normaliser": "softmax"}
     experiment = {**EXPERIMENT, "mechanism": mechanism, "seeds": 1, "claims": []}
     (tmp_path / "small.yaml").write_text(json.dumps(experiment))
     monkeypatch.chdir(tmp_path)
@@ -329,8 +329,8 @@ def with_plugin(tmp_path, monkeypatch):
     finally:
         configure()
     with Store("a.db") as opened:
-        killed = next(run for _, run, result in opened.rows() if "my_parts" in result.versions)
-        opened.append(killed, Result("timeout", reason="took longer than 1 s"), {})
+        killed, made = next((run, result) for _, run, result in opened.rows() if "file" in result.versions)
+        opened.append(killed, Result("timeout", reason="took longer than 1 s", versions=made.versions), {})
     yield file
     configure()
 

@@ -171,6 +171,15 @@ def test_the_plugin_of_a_metric_is_among_the_plugins(tmp_path):
     assert frame["plugin_versions"].tolist() == ["file=mine.py"]
 
 
+def test_a_run_that_was_killed_says_what_made_it_too(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN.format(scale="__import__('os')._exit(3)"))
+    configure(files=[str(tmp_path / "mine.py")])
+    frame = attnlab.sweep(TINY, store=tmp_path / "s.db", executor="local", quiet=True)
+    assert frame["status"].tolist() == ["crashed"]
+    assert frame["plugin_versions"].tolist() == ["file=mine.py"]
+    assert reasons(TINY, tmp_path / "s.db") == {"failed: crashed"}
+
+
 def test_the_environment_is_in_the_row_and_in_the_report(tmp_path):
     attnlab.sweep(TINY | {"mechanism": {}}, store=tmp_path / "s.db", executor="local", quiet=True)
     (run_id,) = attnlab.load_results(tmp_path / "s.db")["run_id"]

@@ -184,7 +184,7 @@ def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
     """The `--plugin` options that the command of a run lacks. The store knows the names of plugin files, not the folders."""
     versions = result.versions or _versions(run)
     known = {Path(file).name for file in given}
-    files = versions.get(FILE, "").split()
+    files = versions.get(FILE, "").split(", ") if FILE in versions else []
     files += [f"{name}.py" for name, version in versions.items() if version == "file"]  # of a store of schema version 1
     return " ".join(f"--plugin {shlex.quote(file)}" for file in files if file not in known)
 
