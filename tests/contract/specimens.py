@@ -664,7 +664,7 @@ class SomethingFromNothing(Aggregator):
         return W @ V + 1
 
 
-@rejected_by("O551", "C019")
+@rejected_by("O551", "C027")
 class Explodes(Modifier):
     """Gives infinite scores for large ones."""
 
@@ -675,7 +675,7 @@ class Explodes(Modifier):
         return namespace(S).exp(S) + S
 
 
-@rejected_by("O552")
+@rejected_by("O552", "C020", "C021", "C025")
 class SaysElementwise(Modifier):
     """Takes the mean of each row from its scores, and says that it does not."""
 
@@ -686,7 +686,7 @@ class SaysElementwise(Modifier):
         return S - namespace(S).mean(S, axis=-1, keepdims=True)
 
 
-@rejected_by("O553", "C018", "C021", "C030")
+@rejected_by("O553", "C018", "C021", "C025", "C030")
 class CouplesRowsUnsaid(Modifier):
     """Adds the mean over queries and does not say so."""
 

@@ -455,8 +455,8 @@ def test_a_path_is_found_beside_the_experiment(tmp_path: Path, monkeypatch: pyte
     (folder / "x.yaml").write_text(SMALL + "task: {arrays: {path: x.npz}}\n")
     monkeypatch.chdir(tmp_path)
     first = plan(read(folder / "x.yaml"))[0]
-    assert first.spec["task"]["arrays"]["path"] == "experiments/x.npz"
-    assert list(first.spec["inputs"]) == ["experiments/x.npz"]
+    assert first.spec["task"]["arrays"]["path"] == str(folder / "x.npz")
+    assert list(first.spec["inputs"]) == [str(folder / "x.npz")]
     (folder / "x.npz").write_bytes(b"two")
     assert plan(read(folder / "x.yaml"))[0].run_id != first.run_id
     (folder / "x.npz").unlink()
