@@ -36,10 +36,12 @@ __all__ = [
     "entries",
     "entry",
     "get",
+    "kept",
     "may_have_it",
     "names",
     "register",
     "resolve",
+    "shared",
 ]
 
 KINDS: tuple[str, ...] = tuple(_KINDS)
@@ -80,6 +82,29 @@ class Entry:
 _by_kind: dict[str, dict[str, list[Entry]]] = {}  # what the plugins of `_asked` gave
 _asked: Plugins | None = None
 _registered: dict[tuple[str, str], Entry] = {}  # by attnlab.register, this process only
+
+
+_kept: dict[Any, Any] = {}  # what was made of names, for as long as these mean the same
+_kept_for: tuple[Any, ...] = (None, None, 0)
+
+
+def kept() -> dict[Any, Any]:
+    """What was made of names before, by any key; empty once plugins, or what this process registered, have changed."""
+    global _kept_for
+    now = (plugins(), _registered, tuple(_registered.values()))
+    if now[0] is not _kept_for[0] or now[1] is not _kept_for[1] or now[2] != _kept_for[2] or len(_kept) > 512:
+        _kept.clear()
+        _kept_for = now
+    return _kept
+
+
+def shared(kind: str, name: str) -> Any:
+    """The component of a name, with its settings by default: one object for all callers, none of which changes it."""
+    key = (kind, type(name), name)
+    found = (mine := kept()).get(key)
+    if found is None:
+        found = mine[key] = get(kind, name)
+    return found
 
 
 def _given() -> dict[str, dict[str, list[Entry]]]:

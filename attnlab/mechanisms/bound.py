@@ -63,14 +63,17 @@ class BoundMechanism:
 
     parts: Parts
     backend: str = "auto"
+    owners: tuple[tuple[tuple[str, ...], Any], ...] = field(init=False, repr=False)  # `parts.learning()`
     program: Program = field(init=False, repr=False)
     stateful: tuple[tuple[str, ...], ...] = field(init=False, repr=False)  # paths of the parts that remember
     _verbs: tuple[tuple[Step, Any], ...] = field(init=False, repr=False)  # each step with the method that does it
     _live: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        owners = dict(self.parts.learning())
-        program = program_of(tuple((path, type(part)) for path, part in owners.items()))
+        listed = tuple(self.parts.learning())
+        owners = dict(listed)
+        program = program_of(tuple((path, type(part)) for path, part in listed))
+        object.__setattr__(self, "owners", listed)
         verbs = tuple((step, getattr(owners[step.path], step.verb) if step.path else None) for step in program.steps)
         object.__setattr__(self, "program", program)
         object.__setattr__(self, "stateful", tuple(s.path for s in program.steps if s.verb == "update"))
@@ -188,7 +191,7 @@ class BoundMechanism:
     ) -> dict[str, Any]:
         """What each part that remembers starts with, by dotted path; those in `states` stay."""
         now = dict(states or {})
-        owners = dict(self.parts.learning()) if self.stateful else {}
+        owners = dict(self.owners) if self.stateful else {}
         facts = {"n_keys": context.shape[-1], "leading": context.shape[:-2], "Q": Q, "K": K}
         for path in self.stateful:
             if (name := ".".join(path)) not in now:
@@ -203,7 +206,7 @@ class BoundMechanism:
     def _blocks(self, Q: Any, K: Any, context: Context) -> list[slice]:
         """The queries to go through at once: all, or blocks of them where gradients and parts allow."""
         q = Q.shape[-2]
-        coupled = any(getattr(part, "couples_rows", False) for _, part in self.parts.learning())
+        coupled = any(getattr(part, "couples_rows", False) for _, part in self.owners)
         if q <= 1 or coupled or not (isinstance(Q, np.ndarray) and isinstance(K, np.ndarray)):
             return [slice(None)]
         rows = max(1, BLOCK // (math.prod(context.shape) // q))

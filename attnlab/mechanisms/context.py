@@ -142,8 +142,9 @@ def context_of(
             namespace(Q, K, allowed)  # refuses a mixture of libraries
         M = allowed if M is None else M & allowed
     if M is not None:
-        shape = (*broadcast_leading(("Q and K", lead), ("mask", tuple(M.shape[:-2]))), q, k)
-        if V is not None:
+        if len(M.shape) > 2:
+            shape = (*broadcast_leading(("Q and K", lead), ("mask", tuple(M.shape[:-2]))), q, k)
+        if V is not None and V.shape[:-2] != shape[:-2]:
             broadcast_leading(("Q, K and mask", shape[:-2]), ("V", tuple(V.shape[:-2])))
     given = {"q_index": q_index, "k_index": k_index}
     if "lengths" in asks:
@@ -190,7 +191,8 @@ def _counted(
     xp: Any, M: Any, shape: tuple[int, ...], dtype: Any, asks: frozenset[str]
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The mask with its last axes whole, which queries are alive, and what parts are shown of both."""
-    M = xp.broadcast_to(M, (*M.shape[:-2], *shape[-2:]))
+    if M.shape[-2:] != shape[-2:]:
+        M = xp.broadcast_to(M, (*M.shape[:-2], *shape[-2:]))
     alive = xp.any(M, axis=-1, keepdims=True)
     all_alive = _concrete(alive) and bool(xp.all(alive))
     counted = {}

@@ -18,7 +18,7 @@ from attnlab.mechanisms.context import Context
 from attnlab.mechanisms.params import completed, initial
 from attnlab.parts.masks import AllKeys
 from attnlab.parts.modifiers import NoModifier
-from attnlab.registry import Own, build
+from attnlab.registry import Own, build, kept, shared
 from attnlab.settings import checked, checked_one
 
 __all__ = ["Mechanism", "generator"]
@@ -85,19 +85,33 @@ class Mechanism(MechanismComponent):
     # -- settings -----------------------------------------------------------------------------------------------
     def parts(self) -> Parts:
         """The parts as objects, names looked up, settings of objects in their ranges."""
+        return self._parts(_built)
+
+    def _parts(self, built: Any) -> Parts:
         masks = self.mask if isinstance(self.mask, (list, tuple)) else [self.mask]
         return Parts(
-            _built("similarity", self.similarity),
-            _built("normaliser", self.normaliser),
-            _built("aggregator", self.aggregator),
-            _built("position", self.position),
-            tuple(_as_mask(m) for m in masks),
-            _as_modifiers(self.modifier),
+            built("similarity", self.similarity),
+            built("normaliser", self.normaliser),
+            built("aggregator", self.aggregator),
+            built("position", self.position),
+            tuple(_as_mask(m, built) for m in masks),
+            _as_modifiers(self.modifier, built),
         )
 
     def bind(self, backend: str = "auto") -> BoundMechanism:
         """The mechanism with its parts built, for many calls; `BoundMechanism` says what it asks of its caller."""
         return BoundMechanism(self.parts(), backend)
+
+    def _bound(self) -> BoundMechanism:
+        """The same for one call, which changes no part: what is made of names is made once."""
+        given = (self.similarity, self.normaliser, self.aggregator, self.position, self.mask, self.modifier)
+        if not all(isinstance(one, str) for one in given):
+            return BoundMechanism(self._parts(_shared))
+        key = tuple((type(one), one) for one in given)
+        found = (mine := kept()).get(key)
+        if found is None:
+            found = mine[key] = BoundMechanism(self._parts(_shared))
+        return found
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parts as they were given; with `deep`, each part's settings as `part__setting`, also for names."""
@@ -184,11 +198,11 @@ class Mechanism(MechanismComponent):
             When a part has arrays to learn and params is None.
         """
         Q, K = as_float(Q, "Q"), as_float(K, "K")
-        bound = self.bind()
+        bound = self._bound()
         context = bound.context(
             Q, K, None, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
-        params = completed(bound.parts, params, Q, K, K)
+        params = completed(bound.owners, params, Q, K, K)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             return bound.in_steps(params, Q, K, context, state)[0]
@@ -211,11 +225,11 @@ class Mechanism(MechanismComponent):
     ) -> Any:
         """The contexts, Y (..., q, v): the values V (..., k, v) summed up by `weights`, which see for the arguments."""
         Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
-        bound = self.bind()
+        bound = self._bound()
         context = bound.context(
             Q, K, V, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
-        params = completed(bound.parts, params, Q, K, V)
+        params = completed(bound.owners, params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if state is None and (context.M is None or all_finite(V)):
             return bound.attend(params, Q, K, V, context)
@@ -249,11 +263,11 @@ class Mechanism(MechanismComponent):
         Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
         if Q.shape[-2] != 1:
             raise ShapeError(f"step takes one query, Q (..., 1, d); got {tuple(Q.shape)}")
-        bound = self.bind().at_row(t)
+        bound = self._bound().at_row(t)
         context = bound.context(
             Q, K, V, mask, q_index=np.asarray([t]), k_index=k_index, lengths=lengths, rng=rng, training=training
         )
-        params = completed(bound.parts, params, Q, K, V)
+        params = completed(bound.owners, params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             W, state = bound.in_steps(params, Q, K, context, state)
@@ -293,11 +307,16 @@ def _built(kind: str, given: Any) -> Any:
     return part
 
 
-def _as_mask(mask: Any) -> Any:
+def _shared(kind: str, given: Any) -> Any:
+    """A part for one call: of a name the object that all calls share."""
+    return shared(kind, given) if isinstance(given, str) else _built(kind, given)
+
+
+def _as_mask(mask: Any, built: Any) -> Any:
     if mask is None:
         return AllKeys()
     if isinstance(mask, (str, Mapping, Mask)):
-        return _built("mask", mask)
+        return built("mask", mask)
     if not hasattr(mask, "dtype"):
         raise SettingError(
             f"a mask is a name, a {{name: {{setting: value}}}} mapping, an object, a boolean array, or a list of these; "
@@ -308,14 +327,14 @@ def _as_mask(mask: Any) -> Any:
     return mask
 
 
-def _as_modifiers(given: Any) -> tuple[Any, ...]:
+def _as_modifiers(given: Any, built: Any) -> tuple[Any, ...]:
     """The modifiers that do something, in their order."""
     several = given if isinstance(given, (list, tuple)) else [given]
-    built = tuple(m for m in (_built("modifier", one) for one in several) if type(m) is not NoModifier)
-    names = [modifier.name for modifier in built]
+    made = tuple(m for m in (built("modifier", one) for one in several) if type(m) is not NoModifier)
+    names = [modifier.name for modifier in made]
     if twice := [name for name in names if names.count(name) > 1]:
         raise SettingError(f"the modifier {twice[0]!r} is given twice; each may act once in a mechanism")
-    return built
+    return made
 
 
 def all_finite(X: Any) -> bool:

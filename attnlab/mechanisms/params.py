@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from attnlab.kinds import LEARNING, PARTS, VERBS
 from attnlab.mechanisms.bound import Params, Parts
 
 __all__ = ["completed", "initial"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def initial(parts: Parts, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
@@ -29,10 +32,16 @@ def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
     return {} if part.init is None else check_learned(part, call(part, "init", rng=rng, **dims))
 
 
-def completed(parts: Parts, given_params: Params | None, Q: Any, K: Any, V: Any) -> Params:
-    """Params with an entry for each part, or an error saying which part has arrays to learn."""
-    if not given_params and all(part.init is None for _, part in parts.learning()):
-        return {**{role: {} for role in LEARNING}, "modifier": {m.name: {} for m in parts.modifiers}}
+def completed(
+    listed: tuple[tuple[tuple[str, ...], Any], ...], given_params: Params | None, Q: Any, K: Any, V: Any
+) -> Params:
+    """Params with an entry for each part, ((path, part), ...), or an error saying which has arrays to learn."""
+    if not given_params:
+        for _, part in listed:
+            if part.init is not None:
+                break
+        else:
+            return {**dict.fromkeys(LEARNING, _NOTHING), "modifier": {p[1]: _NOTHING for p, _ in listed if len(p) == 2}}
     params: dict[str, Any] = dict(given_params or {})
     if unknown := set(params) - set(PARTS):
         first = sorted(unknown)[0]
@@ -41,11 +50,11 @@ def completed(parts: Parts, given_params: Params | None, Q: Any, K: Any, V: Any)
         )
     for role in LEARNING:
         params[role] = dict(params.get(role) or {})
-    owners = dict(parts.learning())
+    owners = dict(listed)
     if unknown := set(params["modifier"]) - {path[1] for path in owners if len(path) == 2}:
         raise SettingError(
             f"params has {', '.join(sorted(unknown))} under modifier; the mechanism has the modifiers "
-            f"{names_of(m.name for m in parts.modifiers)}"
+            f"{names_of(path[1] for path in owners if len(path) == 2)}"
         )
     for path, part in owners.items():
         role, at = path[0], params if len(path) == 1 else params[path[0]]
@@ -67,7 +76,8 @@ def completed(parts: Parts, given_params: Params | None, Q: Any, K: Any, V: Any)
         missing = needs(part) - set(learned)
         if not given and not missing:  # whether it learns is a matter of its settings
             dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}
-            missing = frozenset(_init_part(part, np.random.default_rng(0), dims))
+            rng = np.random.default_rng(0) if "rng" in asks_for(part, "init") else None
+            missing = frozenset(_init_part(part, rng, dims))
         if missing:
             raise NotInitialised(
                 f"the {role} {part.name!r} has arrays to learn ({', '.join(sorted(missing))}), and neither params nor rng "
