@@ -1,6 +1,7 @@
 """attnlab: a pluggable attention lab.
 
     S = similarity(position(Q, K))      how well does key j answer query i?
+    S = modifier(S)                     change scores, by content or by a rule
     W = normaliser(S, mask)             turn scores into weights
     Y = aggregator(W, V)                turn weighted values into a context
 
