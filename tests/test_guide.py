@@ -73,6 +73,7 @@ PARTS = {
         "mechanism": {"similarity": ["dot", "scaled_dot"]},
         "model": {"aligner": {"projection": 256, "learning_rate": 0.1}},
     },
+    "parts": {},
 }
 
 

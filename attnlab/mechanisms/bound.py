@@ -66,7 +66,7 @@ class BoundMechanism:
     owners: tuple[tuple[tuple[str, ...], Any], ...] = field(init=False, repr=False)  # `parts.learning()`
     program: Program = field(init=False, repr=False)
     stateful: tuple[tuple[str, ...], ...] = field(init=False, repr=False)  # paths of the parts that remember
-    _verbs: tuple[tuple[Step, Any], ...] = field(init=False, repr=False)  # each step with the method that does it
+    _verbs: tuple[tuple[Step, Any], ...] = field(init=False, repr=False)  # each step with the part that has the verb
     _live: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class BoundMechanism:
         owners = dict(listed)
         program = program_of(tuple((path, type(part)) for path, part in listed))
         object.__setattr__(self, "owners", listed)
-        verbs = tuple((step, getattr(owners[step.path], step.verb) if step.path else None) for step in program.steps)
+        verbs = tuple((step, owners[step.path] if step.path else None) for step in program.steps)
         object.__setattr__(self, "program", program)
         object.__setattr__(self, "stateful", tuple(s.path for s in program.steps if s.verb == "update"))
         object.__setattr__(self, "_verbs", verbs)
@@ -282,17 +282,18 @@ class BoundMechanism:
         through = self._through(verbs, wants) if tape is not None else ()
         arguments: dict[str, Any] = {}
         learned: dict[str, Any] = {}
-        step, verb = verbs[0]
+        step, verb = verbs[0][0], None
         try:
-            for n, (step, verb) in enumerate(verbs):
+            for n, (step, part) in enumerate(verbs):
                 back = None
-                if verb is None:
+                if part is None:
                     X = slots[next(iter(step.reads.values()))]
                     out = X if M is None else _masked(X, context) if step.verb == "mask" else _struck(X, M)
                     if tape is not None and through[n][0]:
                         back = _identity(step, M)
                     learned = {}
                 else:
+                    verb = getattr(part, step.verb)
                     arguments = {name: slots[slot] for name, slot in step.reads.items()}
                     learned = {}
                     if step.learned:

@@ -132,7 +132,14 @@ def test_frame_has_a_row_a_check():
 
 
 def test_codes_and_statements():
-    letters = {"similarity": "S1", "normaliser": "N2", "aggregator": "A3", "position": "P4", "mask": "M5"}
+    letters = {
+        "similarity": "S1",
+        "normaliser": "N2",
+        "aggregator": "A3",
+        "position": "P4",
+        "mask": "M5",
+        "modifier": "O5",
+    }
     letters |= {"task": "T6", "metric": "E7", "model": "D8", "executor": "X9"}
     for code, check in CHECKS.items():
         assert code == check.code

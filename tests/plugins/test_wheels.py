@@ -261,7 +261,7 @@ def test_a_file_is_a_plugin_too(python, tmp_path):
         "configure(files=['mine.py', 'worse.py'])\nsay([attnlab.names('similarity'), records()])", pinned=""
     )
     assert "from_a_file" in names
-    assert found["mine"][:2] == ["ok", "mine"]
+    assert found["mine"][:2] == ["ok", "file"]
     assert found["worse"][0] == "broken"
     assert "ZeroDivisionError" in found["worse"][3]
     assert "worse.py:1" in found["worse"][3]

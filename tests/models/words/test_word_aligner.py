@@ -396,7 +396,7 @@ def test_align_reads_standard_input(folder, name):
         (["tabs", "--columns", "3"], "two numbers counted from 1"),
         (["tabs", "--columns", "2,2"], "source and target must be two columns; got column 2 for both"),
         (["."], ". is a directory"),
-        (["text", "--gold", "blank"], "blank: there is no sure link"),
+        (["text", "--gold", "blank"], "blank: no line has a sure link"),
         (["tabs", "--columns", "1,9"], "tabs:1: there is no column 9"),
         (["text", "--gold", "s"], "s has 5 lines for 6 pairs"),
         (["text", "--gold", "gold", "--gold-first", "0"], "gold:1: 2-2 points outside the pair"),

@@ -258,7 +258,7 @@ MISTAKES = [
     (SMALL + "task: 3\n", r"x.yaml:5:7: a task is a name, or .*; got 3"),
     (SMALL + "task: []\n", r"x.yaml:5:7: an empty list"),
     (SMALL + "task: dot\n", r"x.yaml:5:7: no task 'dot'.* 'dot' is a similarity"),
-    (SMALL + "task: nobody:lookup\n", r"x.yaml:5:7: no task 'nobody:lookup' \(did you mean attnlab:lookup"),
+    (SMALL + "task: nobody:lookup\n", r"x.yaml:5:7: no task 'nobody:lookup'; there is attnlab:lookup"),
     (SMALL + "task: lookup\nmechanism:\n  similarty: dot\n", r"x.yaml:7:3: unknown key 'similarty' in mechanism \(did you mean similarity"),
     (SMALL + "task: lookup\nmechanism: {similarty: dot, normalizer: softmax}\n", r"x.yaml:6:29: unknown key 'normalizer' .*mean normaliser"),
     (SMALL + "task: lookup\nmechanism:\n  mask: all\n  similarty: dot\n", r"x.yaml:8:3: unknown key 'similarty' in mechanism"),
