@@ -149,7 +149,7 @@ def expected_order(x, descending):
 DTYPES = [np.bool_, np.uint8, np.uint32, np.uint64, np.int8, np.int64, np.float32, np.float64]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(DTYPES).flatmap(
         lambda dtype: arrays(
@@ -286,7 +286,7 @@ def test_the_gradient_of_logsumexp_at_infinity_is_shared_by_the_infinite():
     assert np.isnan(autograd.grad(NP.logsumexp)(np.array([nan, 0.0]))).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays(np.float64, 4, elements=st.floats(-30, 30)),
     st.floats(-30, 30) | st.none(),

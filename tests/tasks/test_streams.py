@@ -77,7 +77,7 @@ def type_of(name):
 
 
 @every_task
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4)
 @given(sizes=st.tuples(*[st.integers(1, 2 * BLOCK + 40)] * 3), seed=st.integers(0, 99))
 @example(sizes=(1, BLOCK, BLOCK + 1), seed=0)
 def test_the_first_examples_stay_the_same_when_more_are_drawn(cls, chosen, sizes, seed):
