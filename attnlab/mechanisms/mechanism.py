@@ -140,7 +140,13 @@ class Mechanism(MechanismComponent):
             else:
                 setattr(self, role, value)
         for role, inner in nested.items():
-            part = build(role, getattr(self, role))
+            if isinstance(given := getattr(self, role), (list, tuple)):
+                first = next(iter(inner))
+                raise SettingError(
+                    f"{role} is a list of {len(given)}, so that {role}__{first} does not say which one: give the list anew, "
+                    f"set_params({role}=[...])"
+                )
+            part = build(role, given)
             known = copy.deepcopy(part.get_params(deep=False))  # the part that was given stays as it is
             direct = {setting: value for setting, value in inner.items() if "__" not in setting}
             part = type(part)(**checked(role, type(part), {**known, **direct}))
@@ -323,7 +329,10 @@ def _as_mask(mask: Any, built: Any) -> Any:
             f"got {type(mask).__name__}: {mask!r} (write an array as numpy.array(...))"
         )
     if "bool" not in str(mask.dtype):
-        raise TypeError(f"a mask array must be boolean, True = may attend; got dtype {mask.dtype}")
+        raise TypeError(
+            f"a mask array must be boolean, True = may attend; got dtype {mask.dtype}. Numbers to add to the scores are the "
+            f"modifier 'bias': modifier={{'bias': {{'array': ...}}}}"
+        )
     return mask
 
 

@@ -11,6 +11,7 @@ from annotated_types import Gt
 from attnlab.arrays import namespace, to_numpy
 from attnlab.errors import SettingError, ShapeError
 from attnlab.interfaces import Modifier, Source
+from attnlab.shapes import as_array
 
 __all__ = ["Bias", "NoModifier", "Softcap"]
 
@@ -142,7 +143,7 @@ class Bias(Modifier):
                     f"modifier 'bias': path must be a .npy file with an array; {self.path}: {error}"
                 ) from None
         else:
-            array = self.array if hasattr(self.array, "dtype") else np.asarray(self.array, dtype=float)
+            array = self.array if hasattr(self.array, "dtype") else as_array(self.array, "modifier 'bias': array")
         plain = to_numpy(array)
         if plain.dtype.kind not in "fiu" or not np.all(np.isfinite(plain) | np.isneginf(plain)):
             raise SettingError(

@@ -116,6 +116,9 @@ def test_a_bias_from_a_file_is_the_array(drawn, tmp_path):
         ({"array": [[np.nan, 0.0]]}, SettingError, "real numbers or -inf.*1 NaN"),
         ({"array": [[np.inf, 0.0]]}, SettingError, r"1 \+inf"),
         ({"array": np.zeros((3, 4))}, ShapeError, "bias"),
+        ({"array": "numbers"}, SettingError, "must hold real numbers or -inf"),
+        ({"array": [[0.0], [1.0, 2.0]]}, ShapeError, "must be an array, or lists of lists of the same length"),
+        ({"array": np.ones((3, 5), bool)}, SettingError, "must hold real numbers or -inf.*bool"),
         ({"array": np.zeros((2, 5))}, ShapeError, "bias.*2 rows.*query at position 2"),
         ({"path": "nowhere.npy"}, SettingError, "path must be a .npy file.*nowhere"),
         ({"path": "b.npy", "array": np.zeros((3, 5))}, SettingError, "array or path, not both"),
@@ -173,6 +176,15 @@ def test_settings_of_a_modifier_by_name():
     mechanism = Mechanism(modifier="softcap").set_params(modifier__cap=7.0)
     assert mechanism.get_params()["modifier__cap"] == 7.0
     assert Mechanism().get_params()["modifier"] == "none"
+    with pytest.raises(SettingError, match=r"modifier is a list of 2.*set_params\(modifier=\[\.\.\.\]\)"):
+        Mechanism(modifier=["softcap", "bias"]).set_params(modifier__cap=7.0)
+
+
+def test_a_float_mask_is_told_of_the_bias(drawn):
+    Q, K, V = drawn
+    for mechanism, mask in ((Mechanism(mask=np.zeros((3, 5))), None), (Mechanism(), np.zeros((3, 5)))):
+        with pytest.raises(TypeError, match=r"must be boolean.*modifier=\{'bias'"):
+            mechanism.attend(None, Q, K, V, mask)
 
 
 # -- normalise ------------------------------------------------------------------------------------------------------------
