@@ -141,10 +141,20 @@ def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None
             )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _check_metric(cls: Any, name: str) -> None:
     """A metric points somewhere, is a column of its own in the results, and needs no setting, since nothing gives it one."""
     if cls.direction not in ("up", "down", None):
         raise ComponentError(f'{cls.__name__}.direction must be "up", "down" or None; got {cls.direction!r}')
+    bounds = cls.bounds
+    if not (isinstance(bounds, tuple) and len(bounds) == 2 and all(map(_is_number, bounds)) and bounds[0] < bounds[1]):
+        raise ComponentError(
+            f"{cls.__name__}.bounds must be two numbers, the least and the greatest value that it can have, such as (0, 1) "
+            f'or (0, float("inf")); got {bounds!r}'
+        )
     if name in TAKEN:
         raise ComponentError(
             f"{cls.__name__}.name: {name!r} is a column of the results table already, where each metric has its own; "

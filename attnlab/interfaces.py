@@ -372,6 +372,8 @@ class Metric(Component):
 
     kind = "metric"
     direction: ClassVar[str | None] = None  # "up", "down" or None
+    # the least and the greatest value that it can have, for any weights whatever; infinite where there is none
+    bounds: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
 
     def applies(self, data: Any) -> bool:
         """Whether it can be measured on these data (has it gold links, a target, ...)."""

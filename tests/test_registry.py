@@ -260,6 +260,13 @@ def test_register_refuses_what_breaks_the_contract(notebook, cls, message):
     assert not registry._registered
 
 
+@pytest.mark.parametrize("bounds", [(1, 0), (0, 0), (0,), [0, 1], (0, float("nan")), ("0", "1"), (False, True), None])
+def test_a_metrics_bounds_are_checked(notebook, bounds):
+    body = {"name": "mine", "bounds": bounds, "measure": lambda self, data, W: 0.0}
+    with pytest.raises(ComponentError, match=r"bounds must be two numbers, the least and the greatest .* got"):
+        attnlab.register(type("Mine", (attnlab.Metric,), body))
+
+
 def test_a_metrics_direction_is_checked(notebook):
     body = {"name": "mine", "direction": "higher", "measure": lambda self, data, W: 0.0}
     with pytest.raises(ComponentError, match='direction must be "up", "down" or None; got \'higher\''):

@@ -20,7 +20,7 @@ import numpy as np
 
 from attnlab.analysis.presentation import ClaimTable
 from attnlab.analysis.summary import direction_of
-from attnlab.analysis.verdicts import Decision, Region, bounds_of, decide
+from attnlab.analysis.verdicts import Decision, Region, bounds_of, decide, decide_exact
 from attnlab.errors import SettingError
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.experiment.claims import Claim, Table
@@ -34,7 +34,7 @@ __all__ = ["COLUMNS", "Judgement", "check_claims", "judge", "table_of"]
 
 NAN = float("nan")
 COLUMNS = ["say", "form", "metric", "verdict", "effect", "low", "high", "n"]
-COLUMNS += ["by", "within", "at_least", "at_most", "seeds_needed", "reason", "why"]
+COLUMNS += ["by", "within", "at_least", "at_most", "exact", "seeds_needed", "reason", "why"]
 Cell = tuple[Any, ...]  # a grid point and a test condition
 
 
@@ -67,10 +67,11 @@ def check_claims(
     Returns
     -------
     DataFrame
-        One row a claim: `say`, `form`, `metric`, `verdict` (supported, refuted, undecided), `effect` with `low` and
-        `high` (95 % Student t interval over seeds), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`; NaN
-        where there is none), `seeds_needed` (how many seeds would decide at the observed spread; NaN if the claim is
-        decided or no number is known), `reason`, and `why` (the claim's own sentence for when it is refuted).
+        One row a claim: `say`, `form`, `metric`, `verdict` (supported, refuted, undecided; of an exact claim identity,
+        refuted, undecided), `effect` with `low` and `high` (95 % Student t interval over seeds; of an exact
+        claim the least and the greatest value), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`; NaN
+        where there is none), `exact`, `seeds_needed` (how many seeds would decide at the observed spread; NaN if the claim is
+        decided or no number is known), `reason`, and `why` (the claim's own sentence).
 
         The effect is in units of the metric. For `better` it is the mean difference, positive if the claim is right: if
         less is better, it is `than` minus `better`. A metric without direction is taken to be better higher. For `equal`
@@ -103,6 +104,7 @@ def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
                 "high": decision.high,
                 "n": decision.n,
                 **bounds_of(claim),
+                "exact": claim.exact,
                 "seeds_needed": decision.seeds_needed,
                 "reason": decision.reason,
                 "why": claim.why or "",
@@ -159,7 +161,11 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
     elif undefined := len(effects) - len(by_seed):
         few = f"there are {len(cells)} grid points, and it takes 3" if len(cells) < 3 else "a metric does not vary"
         no = f"the correlation is undefined in {undefined} of {len(seeds)} seeds: {few}"
-    decision = decide(by_seed.values(), Region.of(claim))
+    if claim.exact:
+        values = [value for seed in whole for value in _every_effect(claim, sides, seed, cells)]
+        decision = decide_exact(values, Region.of(claim), len(whole))
+    else:
+        decision = decide(by_seed.values(), Region.of(claim))
     if claim.form == "correlation":  # Student's t does not know that r ends at 1
         decision = dataclasses.replace(decision, low=max(decision.low, -1.0), high=min(decision.high, 1.0))
     notes = [no] if no else [decision.reason]
@@ -195,8 +201,21 @@ def _effect(claim: Claim, arrays: Sequence[np.ndarray]) -> float:
     means = [float(array.mean()) for array in arrays]
     if len(means) == 1:
         return means[0]
-    sign = -1 if claim.form == "better" and direction_of(claim.metrics[0]) == "down" else 1
-    return sign * (means[0] - means[1])
+    return _sign(claim) * (means[0] - means[1])
+
+
+def _every_effect(claim: Claim, sides: Sequence[_Side], seed: int, cells: Sequence[Cell]) -> list[float]:
+    """What an exact claim is about: every value in one seed, or every difference between the sides in the same cell."""
+    values = [[[value for (value,) in side.cells[cell][seed]] for cell in cells] for side in sides]
+    if len(values) == 1:
+        return [value for cell in values[0] for value in cell]
+    pairs = [(one, other) for ones, others in zip(*values, strict=True) for one in ones for other in others]
+    return [0.0 if math.isclose(one, other, rel_tol=1e-12) else _sign(claim) * (one - other) for one, other in pairs]
+
+
+def _sign(claim: Claim) -> int:
+    """-1 where the effect of a claim is the second side minus the first."""
+    return -1 if claim.form == "better" and direction_of(claim.metrics[0]) == "down" else 1
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:

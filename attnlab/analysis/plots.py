@@ -34,7 +34,12 @@ __all__ = ["alignment_figure", "claims_figure", "new_picture", "plot_alignment",
 
 INK, FAINT, ALLOWED = "#333333", "#b8b8b8", "#e6f0f7"
 LINK = "#D55E00"
-VERDICTS = {"supported": ("#0072B2", "o"), "refuted": ("#D55E00", "X"), "undecided": ("#666666", "D")}
+VERDICTS = {
+    "supported": ("#0072B2", "o"),
+    "refuted": ("#D55E00", "X"),
+    "undecided": ("#666666", "D"),
+    "identity": ("#666666", "s"),
+}
 FORMATS = (".png", ".svg")
 LONGEST = 20  # characters of a token that are drawn
 # Where matplotlib looks for a glyph that its own font lacks; simplified Chinese comes before the other Han scripts.

@@ -112,11 +112,11 @@ def _bounds(table: pd.DataFrame) -> list[str]:
 
 
 def compact_claims(table: pd.DataFrame) -> pd.DataFrame:
-    """The chief columns of a table of `check_claims`. The reason of a refuted claim begins with its `why`."""
+    """The chief columns of a table of `check_claims`. The reason of a refuted claim, and of an identity, begins with its `why`."""
     people = table[["verdict", "say", "metric", "effect", "low", "high"]].copy()
     people["claimed"] = _claimed(table)
     people["n"] = table["n"]
-    refuted = table["why"].where(table["verdict"] == "refuted", "")
+    refuted = table["why"].where(table["verdict"].isin(["refuted", "identity"]), "")
     people["reason"] = ["; ".join(filter(None, both)) for both in zip(refuted, table["reason"], strict=True)]
     return people
 

@@ -3,12 +3,17 @@
 supported    the whole interval lies inside the region that the claim allows
 refuted      the whole interval lies outside
 undecided    the interval lies on both sides of a bound
+
+A claim that is `exact` is about every value and has no interval:
+
+identity     every value is as the claim says, which it said could not be otherwise; this is no support
+refuted      some value is not
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +23,7 @@ from attnlab.analysis.statistics import t_interval, t_quantile
 from attnlab.sweeps.experiment.claims import Claim
 from attnlab.tables import shown
 
-__all__ = ["Decision", "Region", "bounds_of", "decide", "drawn_range", "seeds_to_decide"]
+__all__ = ["Decision", "Region", "bounds_of", "decide", "decide_exact", "drawn_range", "seeds_to_decide"]
 
 # For log-normal noise and a true effect at the bound: seeds -> (per cent of wrong verdicts, how many times wider the
 # interval must be so that 2.5 % are wrong). Measured by benchmarks/claims_simulation.py.
@@ -59,6 +64,8 @@ class Region:
             return "not 0"
         if self.strict:
             return f"> {shown(self.low)}"
+        if self.low == self.high == 0:
+            return "equal"
         if self.low == -self.high:
             return f"within ±{shown(self.high)}"
         signs = [f"{sign} {shown(end)}" for sign, end in (("≥", self.low), ("≤", self.high)) if math.isfinite(end)]
@@ -84,7 +91,7 @@ def bounds_of(claim: Claim) -> dict[str, float]:
     """The bounds of a claim as the columns of `check_claims`; NaN where the claim has none."""
     return {
         "by": claim.by if claim.form == "better" else NAN,
-        "within": NAN if claim.within is None else claim.within,
+        "within": claim.within if claim.within is not None else 0.0 if claim.form == "equal" else NAN,
         "at_least": NAN if claim.at_least is None else claim.at_least,
         "at_most": NAN if claim.at_most is None else claim.at_most,
     }
@@ -151,6 +158,19 @@ def decide(values: Iterable[float], region: Region) -> Decision:
                 f"{n} seeds, and near the bound: if noise is skewed up to {rate} % of such verdicts are wrong"
             )
     return Decision(verdict, effect, low, high, n, needed, "; ".join(reasons))
+
+
+def decide_exact(values: Sequence[float], region: Region, n: int) -> Decision:
+    """The verdict on an exact claim, from every single value (or difference) of n seeds; `low` to `high` is their range."""
+    if not values:
+        return Decision("undecided", NAN, NAN, NAN, 0, NAN, "no seed has a value")
+    effect, low, high = float(np.mean(values)), min(values), max(values)
+    wrong = [value for value in values if region.verdict(value, value) != "supported"]
+    if not wrong:
+        said = f"an identity, and no support: it holds of every one of {len(values)} values, from low to high"
+        return Decision("identity", effect, low, high, n, NAN, said)
+    said = f"said to be exact, and {len(wrong)} of {len(values)} values are otherwise, such as {wrong[0]:.6g}"
+    return Decision("refuted", effect, low, high, n, NAN, said)
 
 
 def seeds_to_decide(effect: float, spread: float, region: Region) -> float:

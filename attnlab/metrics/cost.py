@@ -38,6 +38,7 @@ class StepsTo95(Metric):
     name = "steps_to_95"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
 
     def applies(self, data: Any) -> bool:
         return data.gold is not None
@@ -69,6 +70,7 @@ class NParameters(Metric):
     name = "n_parameters"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
 
     def measure(self, model: Any) -> float:
         return float(getattr(model, "n_parameters_", NAN))
@@ -93,6 +95,7 @@ class OperationsPerQuery(Metric):
     name = "operations_per_query"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
 
     def measure(self, model: Any) -> float:
         return float(getattr(model, "operations_per_query_", NAN))
@@ -116,6 +119,7 @@ class FitSeconds(Metric):
     name = "fit_seconds"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
 
     def measure(self, fit_seconds: float) -> float:
         return float(fit_seconds)
@@ -142,6 +146,7 @@ class StepsPerSecond(Metric):
     name = "steps_per_second"
     source = HERE
     direction = "up"
+    bounds = (0.0, float("inf"))
 
     def measure(self, model: Any, fit_seconds: float) -> float:
         steps = getattr(model, "n_iter_", 0)

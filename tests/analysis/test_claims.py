@@ -162,6 +162,53 @@ def test_seeds_to_decide_is_the_fewest(distance, spread):
     assert n == 2 or half(n - 1) >= distance
 
 
+# -- identities -------------------------------------------------------------------------------------------------------
+def exact(*, seeds=5, **claim):
+    said = {"say": "by definition", "metric": "alignment_accuracy", "exact": True, "why": "There is no other way."}
+    return experiment({**said, **claim}, seeds=seeds, task={"lookup": {"n_keys": [8, 16]}})
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_an_identity_is_no_support_and_needs_one_seed(seeds):
+    row = verdict(table(exp := exact(at_most=0.0, seeds=seeds), lambda r, t: 0.0), exp)
+    assert (row["verdict"], row["exact"], row["n"]) == ("identity", True, seeds)
+    assert (row["effect"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
+    assert f"no support: it holds of every one of {4 * seeds} values" in row["reason"]
+    assert row["why"] == "There is no other way."
+
+
+def test_an_exact_claim_is_refuted_by_one_value_that_the_mean_of_a_seed_would_hide():
+    exp = exact(at_most=0.5)
+    frame = table(exp, lambda r, t: 0.75 if (r["seed"], r["task.n_keys"], r["similarity"]) == (3, 8, "dot") else 0.0)
+    row = verdict(frame, exp)
+    assert (row["verdict"], row["high"]) == ("refuted", 0.75)
+    assert "1 of 20 values are otherwise, such as 0.75" in row["reason"]
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(0.0, "identity"), (1e-17, "identity"), (1e-9, "refuted")])
+def test_exactly_equal_is_equal_but_for_rounding(gap, expected):
+    exp = exact(equal=[COSINE, DOT])
+    frame = table(exp, lambda r, t: 1e-3 * (0.1 * r["seed"] + gap * (r["similarity"] == "dot") + 1))
+    assert verdict(frame, exp)["verdict"] == expected
+    near = exact(equal=[COSINE, DOT], within=1e-6)
+    assert verdict(table(near, lambda r, t: 0.1 + gap * (r["similarity"] == "dot")), near)["verdict"] == "identity"
+
+
+@pytest.mark.parametrize(("dot", "expected"), [(0.4, "identity"), (0.5, "refuted")])
+def test_exactly_better_is_better_every_time(dot, expected):
+    exp = exact(better=COSINE, than=DOT)
+    frame = table(exp, lambda r, t: 0.5 if r["similarity"] == "cosine" else dot)
+    frame.loc[(frame["seed"] > 0) & (frame["similarity"] == "dot"), "alignment_accuracy"] = 0.4
+    assert verdict(frame, exp)["verdict"] == expected
+
+
+def test_an_exact_claim_waits_for_every_run():
+    exp = exact(at_most=0.0)
+    row = verdict(table(exp, lambda r, t: 0.0)[1:], exp)
+    assert row["verdict"] == "undecided"
+    assert "1 of 20 runs have no value: 1 not run" in row["reason"]
+
+
 # -- how often it is wrong --------------------------------------------------------------------------------------------
 def false_support(draw, n, repeats=1500):
     """Shares of falsely supported claims that lie at their bound: of all, and of those without a remark."""
