@@ -12,9 +12,9 @@ import pandas as pd
 from attnlab.analysis.conclusion import conclude_against, conclude_order, conclude_pairs
 from attnlab.analysis.presentation import Comparison
 from attnlab.analysis.replicates import Scores, score_table
+from attnlab.analysis.rounding import alike, differences, signs, tolerance
 from attnlab.analysis.statistics import (
     bayesian_signed_rank,
-    differences,
     fewest_pairs,
     holm,
     interquartile_mean,
@@ -149,8 +149,9 @@ def compare(
         ]
     )
     table["label"] = [scores.labels[i] for i in others]
-    table = table.sort_values(["improvement", "rank_biserial", "label"], ascending=[False, False, True])
-    table = table.reset_index(drop=True)
+    table["_merit"] = alike(table["improvement"], _largest(scores))
+    table = table.sort_values(["_merit", "rank_biserial", "label"], ascending=[False, False, True])
+    table = table.drop(columns="_merit").reset_index(drop=True)
     return _finished(table, scores, terms, conclude_against(table, scores, base, terms.alpha, terms.rope))
 
 
@@ -235,8 +236,8 @@ def performance_profile(
     """
     scores = score_table(frame, metric, by, direction, missing, unit)
     asked = scores.good[np.isfinite(scores.good)] if thresholds is None else scores.sign * np.asarray(thresholds, float)
-    at = np.unique(asked)
-    share = (scores.good[:, None, :] >= at[:, None]).mean(axis=2)
+    at = np.unique(alike(asked))
+    share = (signs(scores.good[:, None, :], at[:, None]) >= 0).mean(axis=2)
     order = _best_first(scores)
     index = pd.Index(scores.sign * at, name=metric)
     return pd.DataFrame(share[order].T, index=index, columns=[scores.labels[i] for i in order])
@@ -249,7 +250,7 @@ def _judged(scores: Scores, pairs: Sequence[tuple[int, int]], terms: _Terms) -> 
         row["p_holm"] = adjusted
         decided = bool(adjusted <= terms.alpha)
         verdict = "undecided" if not decided else "better" if row["rank_biserial"] > 0 else "worse"
-        row["verdict"] = "equivalent" if row.get("p_equivalent", 0.0) >= 1 - terms.alpha else verdict
+        row["verdict"] = "equivalent" if row.get("p_equivalent", 0.0) >= 1 - terms.alpha - 1e-12 else verdict
     return rows
 
 
@@ -282,7 +283,13 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
         "p_improvement_high": better_high,
     }
     if terms.rope is not None:
-        posterior = bayesian_signed_rank(d, terms.rope, n_resamples=terms.n_resamples, random_state=terms.random_state)
+        posterior = bayesian_signed_rank(
+            d,
+            terms.rope,
+            n_resamples=terms.n_resamples,
+            random_state=terms.random_state,
+            slack=tolerance(scores.good[i], scores.good[j]),
+        )
         row |= dict(zip(("p_better", "p_equivalent", "p_worse"), posterior, strict=True))
     scaled, power = rescaled(d)
     each = _seed_variance(scores, i, j, int(power))
@@ -306,14 +313,19 @@ def _seed_variance(scores: Scores, i: int, j: int, power: int) -> float:
 
 
 def _best_first(scores: Scores) -> list[int]:
-    merit = [interquartile_mean(good) for good in scores.good]
+    merit = alike([interquartile_mean(good) for good in scores.good], _largest(scores))
     rank = _mean_ranks(scores)
     return sorted(range(len(merit)), key=lambda i: (-merit[i], rank[i], scores.labels[i]))
 
 
+def _largest(scores: Scores) -> float:
+    """The greatest finite size among the scores."""
+    return float(np.abs(scores.good[np.isfinite(scores.good)]).max(initial=0.0))
+
+
 def _mean_ranks(scores: Scores) -> np.ndarray[Any, Any]:
     """(c,) the mean rank over tasks, where 1 is the best. Equal values share their mean rank."""
-    behind = differences(scores.good[:, None, :], scores.good[None, :, :])
+    behind = signs(scores.good[:, None, :], scores.good[None, :, :])
     ranks: np.ndarray[Any, Any] = ((behind < 0).sum(axis=1) + ((behind == 0).sum(axis=1) + 1) / 2).mean(axis=1)
     return ranks
 

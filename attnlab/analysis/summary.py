@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attnlab.analysis.rounding import alike
 from attnlab.analysis.statistics import t_interval
 from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
 from attnlab.registry import Own, entry
@@ -175,7 +176,7 @@ def summarise(
             rows.append(row)
     table = pd.DataFrame(rows)
     table = table.sort_values(
-        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", ignore_index=True
+        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", ignore_index=True, key=alike
     )
     if "test" in table:
         table = table.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable", ignore_index=True)
