@@ -64,6 +64,10 @@ def count(tree: Tree) -> int:
 class Adam:
     """Adam's update of a list of arrays: `step` returns new arrays and leaves those it is given as they are.
 
+        m = beta1 m + (1 - beta1) g            m_hat = m / (1 - beta1^t)
+        v = beta2 v + (1 - beta2) g^2          v_hat = v / (1 - beta2^t)
+        a - learning_rate m_hat / (sqrt(v_hat) + epsilon)
+
     References
     ----------
     Kingma and Ba (2015), algorithm 1.
@@ -80,7 +84,7 @@ class Adam:
             self.m = [np.zeros_like(a) for a in arrays]
             self.v = [np.zeros_like(a) for a in arrays]
         self.t += 1
-        rate = self.learning_rate * (1 - self.beta2**self.t) ** 0.5 / (1 - self.beta1**self.t)
+        bias1, bias2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
         new = []
         for i, (a, g) in enumerate(zip(arrays, gradients, strict=True)):
             m, v = self.m[i], self.v[i]
@@ -88,10 +92,11 @@ class Adam:
             m += (1 - self.beta1) * g
             v *= self.beta2
             v += (1 - self.beta2) * g * g
-            away = np.sqrt(v, out=np.empty_like(v))  # an array also for a single number
+            away = np.divide(v, bias2, out=np.empty_like(v))  # v_hat; an array also for a single number
+            np.sqrt(away, out=away)
             away += self.epsilon
             np.divide(m, away, out=away)
-            away *= -rate
+            away *= -self.learning_rate / bias1
             away += a
             new.append(away)
         return new
