@@ -276,6 +276,7 @@ def attnlab_tasks() -> Iterable[type[interfaces.Task]]:
         class Same(Task):
             \"\"\"Each query is one of the keys.\"\"\"
             name = "same"
+            solved = {"context_error": 0.05}          # from which value on a run has solved it; may be left out
 
             def __init__(self, n_keys=8):
                 self.n_keys = n_keys
@@ -312,6 +313,7 @@ def attnlab_metrics() -> Iterable[type[interfaces.Metric]]:
             name = "first_weight"
             direction = None                          # or "up", "down": which way is better
             bounds = (0.0, 1.0)                       # for any weights whatever; left out: anything
+            per = "condition"                         # or "run": what a run has once, whatever it is tested on
 
             def measure(self, data, W):               # may also ask for Y, model, fit_seconds
                 return float((W[..., 0] > 0.5)[data.alive].mean())

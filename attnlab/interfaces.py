@@ -357,6 +357,9 @@ class Task(Component):
     # settings that say only how many examples or which test conditions there are, and change no example; None: not said,
     # and every setting changes the random stream of the data
     counts: ClassVar[tuple[str, ...] | None] = None
+    # from which value of a metric on a run has solved the task, by the metric's name: {"context_error": 0.05}. It is for
+    # metrics that are not bounded on both sides; of the others a run has all but 5 % of the range
+    solved: ClassVar[Mapping[str, float]] = {}
 
     @property
     def chance(self) -> float:
@@ -374,6 +377,8 @@ class Metric(Component):
     direction: ClassVar[str | None] = None  # "up", "down" or None
     # the least and the greatest value that it can have, for any weights whatever; infinite where there is none
     bounds: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
+    # what has one value of it: each test "condition", or the whole "run", such as its cost
+    per: ClassVar[str] = "condition"
 
     def applies(self, data: Any) -> bool:
         """Whether it can be measured on these data (has it gold links, a target, ...)."""

@@ -258,7 +258,7 @@ def describe_component(name: str) -> str:
             lines += ["", f"Mechanism unless one is given: {_flow(cls.preferred) or COMPOSED}"]
         flags = [
             f"{flag} = {getattr(cls, flag)}"
-            for flag in (*KINDS[e.kind].flags, "direction", "bounds")
+            for flag in (*KINDS[e.kind].flags, "direction", "bounds", "per")
             if hasattr(cls, flag)
         ]
         lines += ["", "Flags", "-----", *flags] if flags else []

@@ -39,6 +39,7 @@ class StepsTo95(Metric):
     source = HERE
     direction = "down"
     bounds = (0.0, float("inf"))
+    per = "run"
 
     def applies(self, data: Any) -> bool:
         return data.gold is not None
@@ -71,6 +72,7 @@ class NParameters(Metric):
     source = HERE
     direction = "down"
     bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, model: Any) -> float:
         return float(getattr(model, "n_parameters_", NAN))
@@ -96,6 +98,7 @@ class OperationsPerQuery(Metric):
     source = HERE
     direction = "down"
     bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, model: Any) -> float:
         return float(getattr(model, "operations_per_query_", NAN))
@@ -120,6 +123,7 @@ class FitSeconds(Metric):
     source = HERE
     direction = "down"
     bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, fit_seconds: float) -> float:
         return float(fit_seconds)
@@ -147,6 +151,7 @@ class StepsPerSecond(Metric):
     source = HERE
     direction = "up"
     bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, model: Any, fit_seconds: float) -> float:
         steps = getattr(model, "n_iter_", 0)
