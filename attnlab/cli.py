@@ -215,7 +215,9 @@ def _how_to_resume() -> None:
 
 
 def _print_experiment(experiment: Any, frame: Any) -> None:
-    from attnlab.analysis.summary import direction_of, summarise
+    from attnlab.analysis.measures import direction_of
+    from attnlab.analysis.presentation import compact_summary
+    from attnlab.analysis.summary import summarise
     from attnlab.tables import print_table
 
     click.echo(
@@ -227,7 +229,12 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
     frame.attrs["tuned"] = list(experiment.tune)
     first = experiment.metrics[0]
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
-    print_table(summarise(frame, experiment.metrics), f"{first}{better}; mean and 95 % t interval over seeds")
+    table = compact_summary(summarise(frame, experiment.metrics))
+    said = f"{first}{better}; mean and 95 % t interval over seeds"
+    if "solved" in table:
+        said += "; solved: the share of seeds that did, with Wilson's interval"
+    late = [c for c in ("solved", "mean if solved", "n", "ok") if c in table]  # a narrow terminal omits them first
+    print_table(table, said, order=[*(c for c in table.columns if c not in late), *late])
     ok = frame[frame["status"] == "ok"]
     noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]

@@ -276,7 +276,6 @@ def attnlab_tasks() -> Iterable[type[interfaces.Task]]:
         class Same(Task):
             \"\"\"Each query is one of the keys.\"\"\"
             name = "same"
-            solved = {"context_error": 0.05}          # from which value on a run has solved it; may be left out
 
             def __init__(self, n_keys=8):
                 self.n_keys = n_keys

@@ -116,12 +116,7 @@ def check_class(kind: str, cls: Any) -> None:
     if kind == "metric":
         _check_metric(cls, name)
     if kind == "task":
-        solved = cls.solved
-        if not (isinstance(solved, Mapping) and all(isinstance(m, str) and _is_number(v) for m, v in solved.items())):
-            raise ComponentError(
-                f"{cls.__name__}.solved must give a number for the name of each metric, such as "
-                f'{{"context_error": 0.05}}; got {solved!r}'
-            )
+        _check_task(cls)
     if kind == "model" and (lacking := [s for s in _FILLED_IN if s not in settings_of(cls)]):
         raise ComponentError(
             f"{_signature(cls, '__init__')}: a model has the settings {' and '.join(_FILLED_IN)}, which a run fills in; "
@@ -150,6 +145,16 @@ def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_task(cls: Any) -> None:
+    """What solves a task is a number for the name of a metric."""
+    solved = cls.solved
+    if not (isinstance(solved, Mapping) and all(isinstance(m, str) and _is_number(v) for m, v in solved.items())):
+        raise ComponentError(
+            f"{cls.__name__}.solved must give a number for the name of each metric, such as "
+            f'{{"context_error": 0.05}}; got {solved!r}'
+        )
 
 
 def _check_metric(cls: Any, name: str) -> None:

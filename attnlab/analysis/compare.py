@@ -276,7 +276,7 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
     n, ranks = len(d), signed_rank(d)
     finite = bool(np.isfinite(d).all())
     reach = scores.bounds[1] - scores.bounds[0]
-    low, high = cut(*map(float, mean_interval(d, 1 - terms.alpha)), (-reach, reach))
+    low, high = cut(mean_interval(d, 1 - terms.alpha), (-reach, reach))
     improvement = float(mean(d))
     fewest = fewest_pairs(terms.alpha)
     reasons = []
@@ -361,7 +361,7 @@ def _order_of_merit(scores: Scores, terms: _Terms) -> pd.DataFrame:
         good = scores.good[i]
         pair = judged.get((order[0], i), {})
         low, high = mean_interval(good, 1 - terms.alpha)
-        bounds = cut(*sorted((_raw(scores, float(low)), _raw(scores, float(high)))), scores.bounds)
+        bounds = cut(sorted((_raw(scores, float(low)), _raw(scores, float(high)))), scores.bounds)
         rows.append(
             {
                 **dict(zip(scores.by, scores.names[i], strict=True)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,13 +66,14 @@ def solves(values: Any, metric: str, threshold: Any) -> Any:
     return np.where(np.isnan(values), np.nan, ahead >= 0)
 
 
-def cut(low: float, high: float, bounds: tuple[float, float]) -> tuple[float, float]:
+def cut(interval: Iterable[Any], bounds: tuple[float, float]) -> tuple[float, float]:
     """An interval without what lies beyond the bounds; NaN stays.
 
-    >>> cut(0.986, 1.009, (0.0, 1.0)), cut(-0.94, 1.063, (0.0, 1.0))
+    >>> cut((0.986, 1.009), (0.0, 1.0)), cut((-0.94, 1.063), (0.0, 1.0))
     ((0.986, 1.0), (0.0, 1.0))
     """
-    return float(np.clip(low, *bounds)), float(np.clip(high, *bounds))
+    low, high = (float(np.clip(end, *bounds)) for end in interval)
+    return low, high
 
 
 def one_row_a_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -20,6 +20,7 @@ __all__ = [
     "Comparison",
     "compact",
     "compact_claims",
+    "compact_summary",
     "latex_table",
     "markdown_table",
     "paper_claims",
@@ -88,6 +89,7 @@ def compact(table: pd.DataFrame) -> pd.DataFrame:
         people[interval] = _bounds(table)
         people["mean_rank"] = table["mean_rank"]
         people["p to first (Holm)"] = table["p_holm"]
+        people["verdict"] = table["verdict"]
         return pd.DataFrame(people)
     if "second" in table.columns:
         people = table[["first", "second", "n_tasks", "improvement"]].copy()
@@ -109,6 +111,21 @@ def compact(table: pd.DataFrame) -> pd.DataFrame:
 def _bounds(table: pd.DataFrame) -> list[str]:
     bounds = zip(table["low"], table["high"], strict=True)
     return [f"{shown(low)} to {shown(high)}" if low == low else shown(low) for low, high in bounds]
+
+
+def compact_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of `summarise` as a terminal shows it: the share of seeds that solved the task in one cell with its interval."""
+    if "solved" not in table.columns:
+        return table
+    at = list(table.columns).index("solved")
+    people = table.drop(columns=["solved", "solved_low", "solved_high", "mean_solved"])
+    bounds = zip(table["solved"], table["solved_low"], table["solved_high"], strict=True)
+    cells = [
+        f"{share:.2f} ({low:.2f} to {high:.2f})" if share == share else shown(share) for share, low, high in bounds
+    ]
+    people.insert(at, "solved", cells)
+    people.insert(at + 1, "mean if solved", table["mean_solved"])
+    return people
 
 
 def compact_claims(table: pd.DataFrame) -> pd.DataFrame:

@@ -165,7 +165,7 @@ def summarise(
     keys = axes or [c for c in ALWAYS if c in frame.columns and by is None]
     # a run that failed has one row, whatever the test conditions are: it counts in each
     conditions = sorted(frame.loc[frame["status"] == "ok", "test"].unique(), key=_natural) or ["test"]
-    bounds = bounds_of(first, frame[first] if first in frame else ())
+    bounds = bounds_of(first, frame.get(first, ()))
     tells = first in frame and all(solved_at(first, str(task)) is not None for task in _tasks(frame).unique())
     points = [k for k in keys if k != "test"]
     rows = []
@@ -177,7 +177,7 @@ def summarise(
             row: dict[str, Any] = dict(zip(points, key, strict=True))
             if "test" in keys or len(conditions) > 1:
                 row["test"] = condition
-            low, high = cut(low, high, bounds)
+            low, high = cut((low, high), bounds)
             row |= {first: mean, "low": low, "high": high}
             row |= _solved(here, first) if tells else {}
             row |= {
