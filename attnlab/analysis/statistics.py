@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attnlab.analysis.rounding import differences, tolerance
+from attnlab.analysis.rounding import alike, differences, tolerance
 
 __all__ = [
     "SignedRank",
@@ -98,6 +98,7 @@ def signed_rank(d: ArrayLike) -> SignedRank:
     Parameters
     ----------
     d : (n,) array, infinite values allowed, not NaN
+        As `differences` gives them, which knows how large what was subtracted is.
 
     References
     ----------
@@ -124,7 +125,11 @@ def signed_rank(d: ArrayLike) -> SignedRank:
 
 
 def _doubled_ranks(sizes: Floats) -> NDArray[np.int64]:
-    """Twice the mean rank of each size, which is an integer even with ties."""
+    """Twice the mean rank of each size, which is an integer even with ties. Sizes equal but for rounding are tied."""
+    ordered = np.sort(sizes[np.isfinite(sizes)])
+    steps = np.diff(ordered)
+    if ((steps > 0) & (steps <= tolerance(ordered[1:]))).any():
+        sizes = alike(sizes)
     _, which, counts = np.unique(sizes, return_inverse=True, return_counts=True)
     doubled: NDArray[np.int64] = (2 * np.cumsum(counts) - counts + 1)[which]
     return doubled

@@ -96,6 +96,12 @@ def test_differences_that_rounding_told_apart():
     assert len(set(np.abs(differences([0.3, 10.0, 1e6 + 0.1], [0.2, 10.1, 1e6])))) == 1
 
 
+def test_differences_taken_elsewhere_share_a_rank_too():
+    d = np.array([0.95, 0.2, 0.1, 0.4]) - [0.9, 0.15, 0.15, 0.2]  # .05 three times, in three ways
+    assert len(set(np.abs(d[:3]))) > 1
+    assert (signed_rank(d).plus, signed_rank(d).minus) == (8, 2)
+
+
 def test_a_large_number_does_not_coarsen_small_ones():
     d = differences([1e6, 3e-12, 1e6 + 2, 1e-12], [1e6, 1e-12, 1e6, 2e-12])
     assert d.tolist() == pytest.approx([0, 2e-12, 2, -1e-12], rel=1e-9)
