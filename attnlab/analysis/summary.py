@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from attnlab.registry import Own, entry
 from attnlab.sweeps.frame import AXES, FIRST, LAST, metric_columns
 from attnlab.tables import differs
 
-__all__ = ["check_table", "direction_of", "shown_metrics", "summarise", "telling", "varied"]
+__all__ = ["bounds_of_metric", "check_table", "direction_of", "shown_metrics", "summarise", "telling", "varied"]
 
 ALWAYS = ("similarity", "normaliser", "aggregator")  # the rows of a table in which no axis varies are named by these
 
@@ -27,6 +28,16 @@ def direction_of(metric: str) -> str | None:
     except (UnknownName, AmbiguousName):
         return None
     return direction
+
+
+def bounds_of_metric(metric: str, values: Iterable[float] = ()) -> tuple[float, float]:
+    """The least and the greatest value of a metric; infinite where it does not say, and where values lie beyond what it says."""
+    try:
+        low, high = map(float, entry("metric", Own(metric)).cls.bounds)  # type: ignore[attr-defined]
+    except (UnknownName, AmbiguousName):
+        return -math.inf, math.inf
+    beyond = [v for v in values if v < low - 1e-6 * max(1, abs(low)) or v > high + 1e-6 * max(1, abs(high))]
+    return (-math.inf, math.inf) if beyond else (low, high)
 
 
 def check_table(frame: Any, needed: Iterable[str] = ()) -> None:
