@@ -366,6 +366,11 @@ class Task(Component):
         """The expected alignment accuracy of a uniform random guess; NaN where it is not known."""
         return float("nan")
 
+    @property
+    def overlap(self) -> float:
+        """The variance that all seeds share, as they draw from the same examples, by that between seeds; 0: each has its own."""
+        return 0.0
+
     def make(self, rng: Any) -> Splits:
         raise NotImplementedError
 

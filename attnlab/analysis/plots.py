@@ -301,6 +301,18 @@ def _draw_claim(judgement: Judgement, ax: Axes) -> None:
     said, families = _drawable(_said(judgement))
     style: dict[str, Any] = {"fontfamily": families, "parse_math": False}
     ax.set_title("\n".join(said), loc="left", fontsize=9.5, color=INK, **style)
+    if decision.doubtful:
+        ax.text(
+            0.99,
+            0.94,
+            "doubtful",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            color=INK,
+            fontsize=8.5,
+            style="italic",
+        )
     ax.set_title(f"{decision.verdict}, n = {decision.n}", loc="right", fontsize=9.5, color=colour, fontweight="bold")
     ax.set_xlabel(_effect_label(claim), fontsize=8, color=INK, **style)
 

@@ -131,6 +131,8 @@ def compact_summary(table: pd.DataFrame) -> pd.DataFrame:
 def compact_claims(table: pd.DataFrame) -> pd.DataFrame:
     """The chief columns of a table of `check_claims`. The reason of a refuted claim, and of an identity, begins with its `why`."""
     people = table[["verdict", "say", "metric", "effect", "low", "high"]].copy()
+    if table["doubtful"].any():
+        people.insert(1, "mark", _marks(table))
     people["claimed"] = _claimed(table)
     people["n"] = table["n"]
     refuted = table["why"].where(table["verdict"].isin(["refuted", "identity"]), "")
@@ -144,7 +146,13 @@ def paper_claims(table: pd.DataFrame) -> pd.DataFrame:
     people["claimed"] = _claimed(table)
     people["effect"] = table["effect"]
     people["95% interval"] = _bounds(table)
+    if table["doubtful"].any():
+        people["95% interval"] += [f" ({mark})" if mark else "" for mark in _marks(table)]
     return people.assign(n=table["n"], verdict=table["verdict"])
+
+
+def _marks(table: pd.DataFrame) -> list[str]:
+    return ["doubtful" if doubtful else "" for doubtful in table["doubtful"]]
 
 
 def _claimed(table: pd.DataFrame) -> list[str]:

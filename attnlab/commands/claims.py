@@ -93,8 +93,11 @@ def print_claims(table: pd.DataFrame) -> None:
     from attnlab.tables import print_table
 
     click.echo()
-    order = ("verdict", "say", "effect", "low", "high", "claimed", "reason", "metric", "n")
-    print_table(compact_claims(table), "claims; mean over n seeds and 95 % t interval, low to high", order)
+    caption = "claims; mean over n seeds and 95 % t interval, low to high"
+    if table["doubtful"].any():
+        caption += "; doubtful: that it is seldom wrong is not assured, as the reason says"
+    order = ("verdict", "mark", "say", "effect", "low", "high", "claimed", "reason", "metric", "n")
+    print_table(compact_claims(table), caption, order)
 
 
 @click.command()
