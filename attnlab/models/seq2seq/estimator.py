@@ -23,6 +23,7 @@ from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, Previous
 from attnlab.models.seq2seq.decoding import beam_search, greedy
 from attnlab.models.seq2seq.network import Network
 from attnlab.models.seq2seq.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
+from attnlab.models.seq2seq.recurrence import Elman
 from attnlab.models.seq2seq.vocabulary import Vocabulary, bucketed
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import cast, count, minimise_adam, seed_sequence
@@ -48,7 +49,10 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     encoder : name, {name: {setting: value}}, or Encoder
         `embedding`, `rnn`, `birnn`, or a plugin's.
     decoder : "rnn"
-        A GRU.
+        A recurrent network.
+    cell : "gru" or "rnn"
+        Of the decoder: the gated recurrent unit, or Elman's plain one, for which there is no fast twin. An encoder has its
+        own setting, ``encoder={"birnn": {"cell": "rnn"}}``.
     context : "attention" or "fixed"
         A context c_t for each output token, or one fixed context C for all of them.
     fixed_context : "last" or "mean"
@@ -146,6 +150,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         mechanism: Any = None,
         encoder: Any = "birnn",
         decoder: Literal["rnn"] = "rnn",
+        cell: Literal["gru", "rnn"] = "gru",
         context: Literal["attention", "fixed"] = "attention",
         fixed_context: Literal["last", "mean"] = "last",
         attend_with: Literal["previous_state", "current_state"] = "previous_state",
@@ -171,6 +176,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.mechanism = mechanism
         self.encoder = encoder
         self.decoder = decoder
+        self.cell = cell
         self.context = context
         self.fixed_context = fixed_context
         self.attend_with = attend_with
@@ -272,8 +278,8 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 
     def _decoder(self) -> Any:
-        fast = self.backend == "fast"
-        gru = FastGru() if fast else None
+        fast = self.backend == "fast" and self.cell == "gru"
+        gru = Elman() if self.cell == "rnn" else FastGru() if fast else None
         if self.context == "fixed":
             return FixedContext(gru)
         if self.attend_with == "current_state":
@@ -287,7 +293,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         whole = isinstance(decoder, FastPreviousState)  # the decoder with its mechanism
         roles = {"decoder": whole or isinstance(decoder.gru, FastGru)}
         if isinstance(given := getattr(self.encoder_, "backend", None), str):
-            roles["encoder"] = given == "fast"
+            roles["encoder"] = given == "fast" and getattr(self.encoder_, "cell", "gru") == "gru"
         if self.context != "fixed":
             roles["mechanism"] = whole
         answers = {role: "fast" if fast else "reference" for role, fast in sorted(roles.items())}
