@@ -132,6 +132,7 @@ class Fitted:
     n_iter: int
     loss_curve: list[float]
     validation_curve: list[dict[str, float]] = field(default_factory=list)
+    settled: bool = False  # it ended by itself: validation no longer improved, or a minimum was found
 
 
 def _finite(loss: float, step: int, steps: int, hint: str) -> None:
@@ -162,7 +163,12 @@ class Watch:
             self.best, self.best_params, self.waited = now["loss"], params, 0
         else:
             self.waited += 1
-        return self.waited >= self.patience
+        return self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether validation no longer improves."""
+        return self.patience is not None and self.waited >= self.patience
 
 
 def clipped(gradients: list[Any], norm: float | None) -> list[Any]:
@@ -215,7 +221,7 @@ def minimise_adam(
     final = rebuild(params, arrays)
     if watch is not None and watch.best_params is not None:
         final = watch.best_params
-    return Fitted(final, step, curve, watch.curve if watch else [])
+    return Fitted(final, step, curve, watch.curve if watch else [], watch is not None and watch.done)
 
 
 def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = None) -> Fitted:
@@ -258,4 +264,5 @@ def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = N
     final = rebuild(params, unravel(found.x))
     if watch is not None and watch.best_params is not None:
         final = watch.best_params
-    return Fitted(final, len(curve), curve, watch.curve if watch else [])
+    settled = bool(found.success) or (watch is not None and watch.done)
+    return Fitted(final, len(curve), curve, watch.curve if watch else [], settled)

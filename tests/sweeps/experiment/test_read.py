@@ -273,7 +273,7 @@ MISTAKES = [
     (SMALL + "task: lookup\nmechanism:\n  around: {times: 2, mechanism: {similarity: dott}}\n", r"x.yaml:7:46: no similarity 'dott'"),
     # tune
     (SMALL + "task: lookup\ntune: {model.stepz: [1]}\n", r"x.yaml:6:8: nothing here has the setting 'model.stepz' \(did you mean model.steps"),
-    (SMALL + "task: lookup\ntune: {model.steps: [1, -1]}\n", r"x.yaml:6:25: model 'aligner': steps must be int, >= 0; got -1"),
+    (SMALL + "task: lookup\ntune: {model.steps: [1, -1]}\n", r"x.yaml:6:25: model 'aligner': steps must be int, >= 0 or None; got -1"),
     (SMALL + "task: lookup\ntune: {model.steps: 3}\n", r"x.yaml:6:21: tune.model.steps must be a list; got 3"),
     (SMALL + "task: lookup\ntune: {task.d: [3]}\n", r"x.yaml:6:8: task.d: the task cannot be tuned"),
     (SMALL + "task: lookup\ntune: {model.steps: [3]}\nmodel: {aligner: {steps: [1, 2]}}\n", r"x.yaml:7:19: model.steps is both set here and tuned \(line 6\)"),
