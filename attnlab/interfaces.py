@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from attnlab.errors import SettingError, did_you_mean
 
 if TYPE_CHECKING:
@@ -119,6 +121,12 @@ class Component:
     kind: ClassVar[str] = ""
     # raised by 1 when the meaning of a setting or of a default changes, so that older results count as another's
     revision: ClassVar[int] = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A setting that is a number of NumPy's becomes Python's, which does not turn float32 into float64."""
+        if isinstance(value, np.generic) and name in settings_of(type(self)):
+            value = value.item()
+        object.__setattr__(self, name, value)
 
     @classmethod
     def summary(cls) -> str:

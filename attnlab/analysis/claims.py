@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnlab.analysis.measures import bounds_of, direction_of
+from attnlab.analysis.measures import bounds_of as bounds_of_metric
+from attnlab.analysis.measures import direction_of
 from attnlab.analysis.presentation import ClaimTable
 from attnlab.analysis.verdicts import (
     Decision,
@@ -196,7 +197,7 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
         values = [value for seed in whole for value in _every_effect(claim, sides, seed, cells)]
         decision = decide_exact(values, Region.of(claim), len(whole))
     else:
-        bounds = bounds_of(claim.metrics[0], [v for side in sides for v in side.values()])
+        bounds = bounds_of_metric(claim.metrics[0], [v for side in sides for v in side.values()])
         ends = at_end([np.array([by_side[seed][i].mean() for seed in whole]) for i in range(len(sides))], bounds)
         reach = bounds if len(sides) == 1 else (bounds[0] - bounds[1], bounds[1] - bounds[0])
         overlap = max((results.overlap_of(i) for by_run in kept for i in by_run), default=0.0)
