@@ -20,8 +20,8 @@ __all__ = ["BiRnn", "Embedding", "Rnn"]
 Backend = Literal["fast", "reference"]
 
 
-def _gru(backend: str) -> Any:
-    return FastGru() if backend == "fast" else Gru()
+def _gru(encoder: Any) -> Any:
+    return (FastGru if encoder.backend == "fast" else Gru)(encoder.linear_before_reset)
 
 
 def _zeros(X: Any, width: int) -> Any:
@@ -64,6 +64,9 @@ class Rnn(Encoder):
     ----------
     backend : "fast" or "reference"
         The hand-written gradient, or plain maths under autograd: the same numbers.
+    linear_before_reset : bool
+        Whether the reset gate acts on what the matrix makes of the state, as in PyTorch, or on the state itself, as in the papers
+        and by ONNX's default.
 
     References
     ----------
@@ -81,14 +84,15 @@ class Rnn(Encoder):
     name = "rnn"
     source = FastGru.source
 
-    def __init__(self, backend: Backend = "fast") -> None:
+    def __init__(self, backend: Backend = "fast", linear_before_reset: bool = True) -> None:
         self.backend = backend
+        self.linear_before_reset = linear_before_reset
 
     def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
         return Gru().init(rng, d_input, d_hidden)
 
     def encode(self, X: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
-        return _gru(self.backend).run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
+        return _gru(self).run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
 
     def last(self, H: Any, mask: Any) -> Any:
         return H[:, -1]
@@ -103,6 +107,7 @@ class BiRnn(Encoder):
     Parameters
     ----------
     backend : "fast" or "reference"
+    linear_before_reset : bool
         As of `rnn`.
 
     Notes
@@ -128,8 +133,9 @@ class BiRnn(Encoder):
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
 
-    def __init__(self, backend: Backend = "fast") -> None:
+    def __init__(self, backend: Backend = "fast", linear_before_reset: bool = True) -> None:
         self.backend = backend
+        self.linear_before_reset = linear_before_reset
 
     def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
         there = Gru().init(rng, d_input, d_hidden - d_hidden // 2)
@@ -149,7 +155,7 @@ class BiRnn(Encoder):
         bi_back: Any,
         bh_back: Any,
     ) -> Any:
-        xp, gru = namespace(X, Wi), _gru(self.backend)
+        xp, gru = namespace(X, Wi), _gru(self)
         there = gru.run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
         reverse = None if mask is None else mask[:, ::-1]  # padding comes first, and leaves the state at zero
         back = gru.run(X[:, ::-1], _zeros(X, Wh_back.shape[0]), reverse, Wi_back, Wh_back, bi_back, bh_back)

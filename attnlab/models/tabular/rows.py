@@ -19,7 +19,7 @@ from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.models.tabular.learning import Memory, learn, project, start_projection
 from attnlab.models.tabular.width import bandwidth, middle_and_unit
-from attnlab.models.training import cast, count
+from attnlab.models.training import cast, count, on_one_thread
 from attnlab.registry import build
 from attnlab.settings import checked
 
@@ -100,6 +100,7 @@ class AttentionOverRows(BaseEstimator):
         return tags
 
     # -- learning -------------------------------------------------------------------------------------------------
+    @on_one_thread
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Keep the rows and their targets; learn, where there is something to learn.
 
@@ -174,7 +175,7 @@ class AttentionOverRows(BaseEstimator):
                 f"n_neighbors={n_neighbors:g} is more than the {rows:g} rows of the training data: a row attends to a quarter "
                 f"of them, effectively, {max(1.0, rows / 4):g}; lower n_neighbors",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _learned(self, memory: Memory, params: Any, rng: np.random.Generator) -> Any:
@@ -237,6 +238,7 @@ class AttentionOverRows(BaseEstimator):
         """
         import pandas as pd
 
+        check_is_fitted(self, "params_")
         if top is not None and (isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1):
             raise SettingError(f"explain: top must be an int > 0 or None; got {top!r}")
         Q, inner = self._asked(X)
