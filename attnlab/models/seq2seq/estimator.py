@@ -246,7 +246,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
         self.backend_ = self._backend(decoder)
-        self._network = Network(self.encoder_, decoder, self.fixed_context, self.alignment_weight)
+        self._network = Network(self.encoder_, decoder, self.fixed_context, float(self.alignment_weight))
         sizes = len(self.source_vocabulary_), len(self.target_vocabulary_)
         self.params_ = cast(self._network.init(streams[0], *sizes, self.embedding_dim, self.hidden_dim), self.dtype)
         self.n_parameters_ = count(self.params_)
