@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import autograd
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from attnlab.errors import Diverged, SettingError
 
@@ -22,6 +24,7 @@ __all__ = [
     "minibatches",
     "minimise_adam",
     "minimise_lbfgs",
+    "on_one_thread",
     "rebuild",
     "seed_sequence",
 ]
@@ -124,6 +127,17 @@ def seed_sequence(random_state: Any) -> np.random.SeedSequence:
     )
 
 
+def on_one_thread(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """A method during which BLAS has one thread: the products of these models are too small for more, which wait for each other."""
+
+    @functools.wraps(fit)
+    def alone(self: Any, *args: Any, **named: Any) -> Any:
+        with threadpool_limits(1, user_api="blas"):
+            return fit(self, *args, **named)
+
+    return alone
+
+
 @dataclass
 class Fitted:
     """What training leaves behind."""
@@ -208,10 +222,10 @@ def minimise_adam(
         curve.append(float(value))
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
         arrays = adam.step(arrays, clipped(gradients, clip_norm))
-        if not all(np.isfinite(a).all() for a in arrays):
+        if not all(np.isfinite(np.vdot(a, a)) for a in arrays):  # nor do products of such arrays say anything
             steep = step == 1 and not all(np.isfinite(g).all() for g in gradients)
             why = f"its gradient is not, {AT_FIRST}" if steep else hint
-            raise Diverged(f"a learned array is not finite after step {step} of {steps} ({why})", step)
+            raise Diverged(f"a learned array, or its square, is not finite after step {step} of {steps} ({why})", step)
         if (
             watch is not None
             and (step % watch.every == 0 or step == steps)

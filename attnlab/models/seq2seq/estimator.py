@@ -23,10 +23,10 @@ from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, Previous
 from attnlab.models.seq2seq.decoding import beam_search, greedy
 from attnlab.models.seq2seq.network import Network
 from attnlab.models.seq2seq.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
-from attnlab.models.seq2seq.recurrence import Elman
+from attnlab.models.seq2seq.recurrence import Elman, Gru
 from attnlab.models.seq2seq.vocabulary import Vocabulary, bucketed
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
-from attnlab.models.training import cast, count, minimise_adam, seed_sequence
+from attnlab.models.training import cast, count, minimise_adam, on_one_thread, seed_sequence
 from attnlab.registry import Own, build
 from attnlab.settings import checked
 
@@ -86,6 +86,9 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     backend : "fast" or "reference"
         The decoder's hand-written gradient where there is one, or plain maths under autograd: the same numbers. Encoders have
         such a setting of their own.
+    linear_before_reset : bool
+        Whether the reset gate of the decoder's GRU acts on what the matrix makes of the state, as in PyTorch, or on the state itself,
+        as in the papers and by ONNX's default. Encoders have such a setting of their own.
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -171,6 +174,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         tol: Tolerance = 1e-4,
         dtype: Literal["float32", "float64"] = "float32",
         backend: Literal["fast", "reference"] = "fast",
+        linear_before_reset: bool = True,
         random_state: Any = None,
     ) -> None:
         self.mechanism = mechanism
@@ -197,9 +201,11 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.tol = tol
         self.dtype = dtype
         self.backend = backend
+        self.linear_before_reset = linear_before_reset
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------
+    @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: Any = None) -> AttentionSeq2Seq:
         """Learn from pairs of sentences.
 
@@ -242,7 +248,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
         self.backend_ = self._backend(decoder)
-        self._network = Network(self.encoder_, decoder, self.fixed_context, self.alignment_weight)
+        self._network = Network(self.encoder_, decoder, self.fixed_context, float(self.alignment_weight))
         sizes = len(self.source_vocabulary_), len(self.target_vocabulary_)
         self.params_ = cast(self._network.init(streams[0], *sizes, self.embedding_dim, self.hidden_dim), self.dtype)
         self.n_parameters_ = count(self.params_)
@@ -269,7 +275,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
 
         watch = None if validation is None else stopping.watch(lambda params: self._look(params, validation))
         if not stopping.most:
-            warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=3)
+            warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=4)
             self.n_iter_, self.loss_curve_, self.validation_curve_, self.converged_ = 0, [], [], True
             return
         batches = bucketed(pairs.lengths, self.batch_size, streams[1])
@@ -279,12 +285,17 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
 
     def _decoder(self) -> Any:
         fast = self.backend == "fast" and self.cell == "gru"
-        gru = Elman() if self.cell == "rnn" else FastGru() if fast else None
+        gru = Elman() if self.cell == "rnn" else (FastGru if fast else Gru)(self.linear_before_reset)
         if self.context == "fixed":
             return FixedContext(gru)
         if self.attend_with == "current_state":
             return CurrentState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
-        if fast and not self.alignment_weight and FastPreviousState.supports(self.mechanism_):
+        if (
+            fast
+            and self.linear_before_reset
+            and not self.alignment_weight
+            and FastPreviousState.supports(self.mechanism_)
+        ):
             return FastPreviousState(self.mechanism_)
         return PreviousState(self.mechanism_, gru)
 
