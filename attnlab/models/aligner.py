@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Gt
@@ -118,7 +119,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
-    revision = 1
+    former: ClassVar[Mapping[str, Any]] = {"steps": 300}
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         early_stopping: bool = False,
         validation_fraction: Fraction = 0.1,
         validate_every: Every = 10,
-        n_iter_no_change: Patience = 30,
+        n_iter_no_change: Patience = 10,
         tol: Tolerance = 1e-5,
         random_state: Any = None,
     ) -> None:

@@ -156,15 +156,20 @@ def _finite(loss: float, step: int, steps: int, hint: str) -> None:
 
 @dataclass
 class Watch:
-    """Looks at validation data every so many steps; with `patience`, stops and keeps the best."""
+    """Looks at validation data every so many steps; with `patience`, stops and keeps the best.
+
+    It stops after `patience` looks without a better one, and not before the step of the best times `hold`.
+    """
 
     look: Callable[[Tree], dict[str, float]]
     every: int
     patience: int | None
     tolerance: float
+    hold: float = 1.0
     curve: list[dict[str, float]] = field(default_factory=list)
     best: float = float("inf")
     best_params: Tree = None
+    best_step: int = 0
     waited: int = 0
 
     def seen(self, step: int, params: Tree) -> bool:
@@ -174,7 +179,7 @@ class Watch:
         if self.patience is None:
             return False
         if self.best_params is None or now["loss"] < self.best - self.tolerance:
-            self.best, self.best_params, self.waited = now["loss"], params, 0
+            self.best, self.best_params, self.best_step, self.waited = now["loss"], params, step, 0
         else:
             self.waited += 1
         return self.done
@@ -182,7 +187,9 @@ class Watch:
     @property
     def done(self) -> bool:
         """Whether validation no longer improves."""
-        return self.patience is not None and self.waited >= self.patience
+        if self.patience is None or self.waited < self.patience:
+            return False
+        return self.curve[-1]["step"] >= self.hold * self.best_step
 
 
 def clipped(gradients: list[Any], norm: float | None) -> list[Any]:

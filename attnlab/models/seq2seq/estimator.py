@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -145,7 +146,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
-    revision = 1
+    former: ClassVar[Mapping[str, Any]] = {"steps": 1000}
     preferred: ClassVar[Any] = {"similarity": Own("additive"), "normaliser": Own("softmax")}
 
     def __init__(
@@ -170,7 +171,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         early_stopping: bool = False,
         validation_fraction: Fraction = 0.1,
         validate_every: Every = 100,
-        n_iter_no_change: Patience = 10,
+        n_iter_no_change: Patience = 5,
         tol: Tolerance = 1e-4,
         dtype: Literal["float32", "float64"] = "float32",
         backend: Literal["fast", "reference"] = "fast",
