@@ -11,7 +11,7 @@ from scipy import stats
 
 import attnlab
 from attnlab.analysis.claims import judge
-from attnlab.analysis.verdicts import Region, at_end, decide, seeds_to_decide
+from attnlab.analysis.verdicts import Region, at_end, decide, decide_correlation, seeds_to_decide
 from attnlab.errors import ExperimentError, SettingError
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.experiment.read import read
@@ -461,6 +461,14 @@ def test_a_correlation_is_that_of_the_means_of_mechanisms():
     assert (decision.verdict, decision.n) == ("supported", 10)
     within = [np.corrcoef(f["alignment_accuracy"], f["gold_mass"])[0, 1] for _, f in frame.groupby("seed")]
     assert max(within) < decision.effect - 0.2
+
+
+def test_twelve_mechanisms_that_correlate_by_minus_93_lie_below_minus_a_half():
+    x, noise = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 3)) * [0, 1, 1] + [1, 0, 0])[0].T[1:]
+    points = np.column_stack([x, -0.93 * x + math.sqrt(1 - 0.93**2) * noise])
+    found = decide_correlation(points, Region(low=-0.5))
+    assert (found.effect, found.low, found.high) == pytest.approx((-0.930, -0.981, -0.764), abs=5e-4)
+    assert found.verdict == "refuted"
 
 
 def test_an_undecided_correlation_says_how_many_mechanisms_would_decide():
