@@ -344,10 +344,22 @@ class Encoder(Component):
 
 
 class Kernel(Component):
-    """The same function, faster; `replaces` names the class whose values and gradients it has."""
+    """The same function, faster; `replaces` names the class whose values and gradients it has.
+
+    A kernel of a part has the verbs that it replaces, with the part before the nouns: `score(part, Q, K, ..., wants)` returns
+    (S, back), and `back(g)` gives the gradients by argument. `wants` may be asked for: the arguments whose gradients will be
+    asked for, none in prediction. A name left out has gradient zero. It has no settings, for those of the part are on the part;
+    it never writes into its arguments or g. A fused kernel replaces (a similarity, a normaliser, an aggregator) by
+    `attend(parts, Q, K, V, mask, alive, learned, wants)`, which returns (Y, back). On arrays of other libraries back is None:
+    the library's own gradients go through what the kernel called.
+    """
 
     kind = "kernel"
-    replaces: ClassVar[type | None] = None
+    replaces: ClassVar[Any] = None  # a class, or a tuple of three classes
+
+    def supports(self, part: Any, library: str, dtype: str) -> bool:
+        """Whether it answers for this part (or these parts) on arrays of "numpy", "torch" or "jax" of this dtype."""
+        return False
 
 
 class Task(Component):

@@ -106,16 +106,27 @@ def way_back(
     """Gradients from the end to the start: those in `wants`, each in the shape and dtype of its array."""
     g = dict(g)
     learned_g: dict[tuple[str, ...], Any] = {}
-    for step, back, learned in reversed(tape):
+    for call, back, learned in reversed(tape):
+        step = call.step
         given: Any = tuple(g.pop(slot, None) for slot in step.writes)
         if all(one is None for one in given):
             continue
         if len(step.writes) == 1:
             (given,) = given
+        elif call.kernel:  # a kernel is given a gradient of each that it wrote
+            given = tuple(
+                np.zeros_like(slots[slot]) if one is None else one
+                for slot, one in zip(step.writes, given, strict=True)
+            )
         for name, one in back(given).items():
+            if name not in call.wants:
+                continue
             slot = step.reads.get(name)
             if slot is not None:
                 _add(g, slot, unbroadcast(one, slots[slot]))
+            elif not step.path:  # the learned arrays of a fused kernel's part, by role
+                for inner, x in one.items():
+                    _add(learned_g, (name, inner), unbroadcast(x, learned[name][inner]))
             elif name in learned:
                 _add(learned_g, (*step.path, name), unbroadcast(one, learned[name]))
     gradients = {}

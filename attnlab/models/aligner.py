@@ -17,6 +17,7 @@ from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
 from attnlab.mechanisms.binding import attended, weighed
+from attnlab.models.aligner_gradient import LEAST, loss_and_gradient
 from attnlab.models.batches import (
     Examples,
     alignment_data,
@@ -32,8 +33,6 @@ from attnlab.models.training import Watch, cast, count, minibatches, minimise_ad
 from attnlab.settings import checked
 
 __all__ = ["AttentionAligner"]
-
-LEAST = 1e-12  # added to a probability before its logarithm
 
 
 class AttentionAligner(Attending, Model, BaseEstimator):
@@ -195,8 +194,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         examples = self._examples(bound, start, X, rng=streams[2], training=True)
         looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
 
-        def loss(params: Any, batch: Any) -> Any:
-            return self._loss(bound, params, examples if batch is None else examples.pick(batch))
+        def gradient(params: Any, batch: Any) -> Any:
+            here = examples if batch is None else examples.pick(batch)
+            return loss_and_gradient(bound, params, here, self.objective == "alignment")
 
         def look(params: Any) -> dict[str, float]:
             return self._look(bound, params, validation, looked_at)
@@ -221,9 +221,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             return
         if self.optimizer == "adam":
             batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
-            fitted = minimise_adam(loss, start, batches, self.steps, self.learning_rate, watch)
+            fitted = minimise_adam(gradient, start, batches, self.steps, self.learning_rate, watch, by_hand=True)
         else:
-            fitted = minimise_lbfgs(loss, start, self.steps, watch)
+            fitted = minimise_lbfgs(gradient, start, self.steps, watch, by_hand=True)
         self.params_, self.n_iter_ = fitted.params, fitted.n_iter
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 

@@ -227,7 +227,9 @@ def test_blocks_of_queries_are_the_whole(block, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(engine, "BLOCK", block)
             patch.setattr(type(mechanism.parts().similarity), "score", _counted(mechanism, calls))
-            np.testing.assert_allclose(mechanism.attend(params, Q, K, V, mask), whole, rtol=1e-12, atol=1e-15)
+            bound = mechanism.bind("reference")
+            found = bound.attend(params, Q, K, V, bound.context(Q, K, V, mask))
+            np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-15)
         assert len(calls) == {1: 7, 40: 3, 100: 1}[block]
 
 

@@ -1,0 +1,110 @@
+"""A program made ready for one library, one dtype and the gradients that are wanted: each verb with the kernel that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from attnlab.injection import asks_for
+from attnlab.interfaces import EVERY_VERB
+from attnlab.kinds import VERBS
+from attnlab.mechanisms.choice import kernel_of
+from attnlab.mechanisms.program import Step
+
+__all__ = ["FUSED", "Call", "fused", "planned"]
+
+FUSED = ("similarity", "normaliser", "aggregator")  # what a fused kernel replaces, from its `score` to its `aggregate`
+NONE: frozenset[str] = frozenset()
+
+
+class Call(NamedTuple):
+    """One step as it is carried out."""
+
+    step: Step
+    part: Any  # None for the engine's own steps; a tuple for a fused kernel
+    verb: Any  # the method that answers, of the part or of the kernel
+    kernel: str  # the name of the kernel that answers, or ""
+    reads: tuple[tuple[str, str], ...]  # (argument, slot)
+    asks: tuple[str, ...]  # what it asks of the context
+    learned: tuple[str, ...]  # the learned arrays that it may ask for
+    told: bool  # whether it is told what gradients are wanted
+    live: frozenset[str]  # the nouns through which gradients go
+    learns: bool  # whether its learned arrays have gradients
+    wants: frozenset[str] = NONE  # both, by name
+    exact: bool = False  # strike alone: masked weights are zero already, but for queries that may attend to nothing
+
+
+def planned(
+    verbs: tuple[tuple[Step, Any], ...], library: str, dtype: str, wants: frozenset[str], backend: str
+) -> tuple[Call, ...]:
+    """The calls of some steps with their parts.
+
+    Parameters
+    ----------
+    verbs : the steps, each with the part that has the verb
+    library : "numpy", "torch" or "jax"; "" where no kernel may answer
+    dtype : str
+    wants : slots whose gradients will be asked for, and "params"
+    backend : "auto", "reference" or a distribution
+    """
+    return tuple(_calls(verbs, library, dtype, wants, backend))
+
+
+def _calls(
+    verbs: tuple[tuple[Step, Any], ...], library: str, dtype: str, wants: frozenset[str], backend: str
+) -> Iterator[Call]:
+    slots, exact = set(wants), False
+    for step, part in verbs:
+        live = frozenset(a for a, slot in step.reads.items() if slot in slots)
+        learns = "params" in wants and bool(step.learned)
+        if live or learns:
+            slots.update(step.writes)
+        if part is None:
+            yield Call(step, None, None, "", tuple(step.reads.items()), (), (), False, live, False, live, exact)
+            continue
+        wanted = live | step.learned if learns else live
+        chosen = None
+        if library and step.verb in VERBS[step.path[0]]:
+            chosen = kernel_of(part, step.verb, library, dtype, backend)
+        if step.verb in ("normalise", "reweigh"):
+            exact = step.verb == "normalise" and chosen is not None
+        if chosen is None:
+            verb, reads = getattr(part, step.verb), tuple(step.reads.items())
+            yield Call(step, part, verb, "", reads, step.asks, tuple(step.learned), False, live, learns, wanted)
+            continue
+        kernel, name = chosen
+        asked = asks_for(kernel, step.verb)
+        reads = tuple((a, slot) for a, slot in step.reads.items() if a in asked)
+        asks = tuple(n for n in EVERY_VERB if n in asked and n != "state")
+        learned = tuple(n for n in step.learned if n in asked)
+        verb = getattr(kernel, step.verb)
+        yield Call(step, part, verb, name, reads, asks, learned, "wants" in asked, live, learns, wanted)
+
+
+def fused(
+    verbs: tuple[tuple[Step, Any], ...], library: str, dtype: str, wants: frozenset[str], backend: str
+) -> tuple[Call, ...] | None:
+    """The calls with one kernel from the scores to the contexts, or None where none supports the three parts.
+
+    There is none either where a bias, a modifier, a reweighing or a state stands between.
+    """
+    between = {"bias", "modify", "reweigh", "update"}
+    if not library or any(step.verb in between or "state" in step.reads for step, _ in verbs):
+        return None
+    parts = {step.path[0]: part for step, part in verbs if step.path}
+    steps = {step.verb: step for step, _ in verbs}
+    three = tuple(parts.get(role) for role in FUSED)
+    if None in three or (chosen := kernel_of(three, "attend", library, dtype, backend)) is None:
+        return None
+    first = next(n for n, (step, _) in enumerate(verbs) if step.verb == "score")
+    before = planned(verbs[:first], library, dtype, wants, backend)
+    slots = set(wants).union(*(call.step.writes for call in before if call.wants))
+    score, last = steps["score"], steps["aggregate"]
+    reads = {"Q": score.reads.get("Q", "Q"), "K": score.reads.get("K", "K"), "V": "V"}
+    roles = frozenset(step.path[0] for step, _ in verbs[first:] if step.learned)
+    step = Step((), "attend", reads, last.writes, (), roles)
+    live = frozenset(a for a, slot in reads.items() if slot in slots)
+    learns = "params" in wants and bool(roles)
+    kernel, name = chosen
+    wanted = live | roles if learns else live
+    return (*before, Call(step, three, kernel.attend, name, tuple(reads.items()), (), FUSED, True, live, learns, wanted))
