@@ -146,8 +146,18 @@ class BoundMechanism:
         return planned(verbs, library, dtype, wants, self.backend)
 
     def _calls(self, params: Params, slots: dict[str, Any], end: str) -> tuple[Call, ...]:
-        """The calls for these arrays, of which no gradient is wanted."""
-        return self._plan(*_library(params, slots), NONE, end)
+        """The calls for these arrays, of which no gradient is wanted; where some are boxes, the parts themselves."""
+        if self.stateful and _boxed(params, slots):
+            return self._plan("", None, NONE, end)
+        return self._plan(*_library(slots), NONE, end)
+
+    def for_arrays(self, params: Params, *nouns: Any) -> BoundMechanism:
+        """Itself where all arrays have one dtype; else by the parts alone, which promote as their library does."""
+        dtype = getattr(nouns[0], "dtype", None)
+        alike = all(array.dtype == dtype for array in nouns[1:])
+        if alike and all(getattr(array, "dtype", dtype) == dtype for _, array in leaves(params)):
+            return self
+        return BoundMechanism(self.parts, "reference")
 
     # -- values -------------------------------------------------------------------------------------------------------
     def weights(self, params: Params, Q: Any, K: Any, context: Context) -> Any:
@@ -181,6 +191,8 @@ class BoundMechanism:
             lead = broadcast_leading(("W", tuple(W.shape[:-2])), ("V", tuple(V.shape[:-2])))
             return namespace(W, V).zeros((*lead, W.shape[-2], V.shape[-1]), dtype=V.dtype)
         slots = {"Q": Q, "K": K, "V": V, self.program.W: W}
+        if _boxed(params, slots):
+            return self._run(self._plan("", None, NONE, "aggregate"), params, slots, context)[self.program.Y]
         return self._run(self._calls(params, slots, "aggregate"), params, slots, context)[self.program.Y]
 
     def seen_through(self, params: Params, nouns: Mapping[str, Any], context: Context) -> Any:
@@ -279,7 +291,7 @@ class BoundMechanism:
             return pulled_whole(self, params, Q, K, V, context, wants)
         slots, end = ({"Q": Q, "K": K}, "W") if V is None else ({"Q": Q, "K": K, "V": V}, "Y")
         tape: list[Any] = []
-        calls = self._plan(*_library(params, slots), wants, end)
+        calls = self._plan(*_library(slots), wants, end)
         value = self._run(calls, params, slots, context, tape)[self.program.W if V is None else self.program.Y]
         return value, lambda g: way_back(tape, slots, params, {self.program.W if V is None else self.program.Y: g}, wants)
 
@@ -303,7 +315,7 @@ class BoundMechanism:
         ends = {"W": self.program.W, **({} if V is None else {"Y": self.program.Y})}
         ends |= {f"next.{path}": f"next.{path}" for path in states}
         tape: list[Any] = []
-        calls = self._plan(*_library(params, slots), wants, "W" if V is None else "step")
+        calls = self._plan(*_library(slots), wants, "W" if V is None else "step")
         self._run(calls, params, slots, context, tape)
         outs = {name: slots[slot] for name, slot in ends.items()}
         return outs, lambda g: way_back(tape, slots, params, {ends[name]: one for name, one in g.items()}, wants)
@@ -314,19 +326,13 @@ def _boxed(params: Params, slots: Mapping[str, Any]) -> bool:
     return any(isbox(array) for _, array in leaves(slots)) or any(isbox(array) for _, array in leaves(params))
 
 
-def _library(params: Params, slots: Mapping[str, Any]) -> tuple[str, Any]:
-    """(library, dtype) for which kernels may be chosen; ("", None) where arrays differ in it, or are traced."""
+def _library(slots: Mapping[str, Any]) -> tuple[str, Any]:
+    """(library, dtype) for which kernels are chosen; ("", None) where none may answer."""
     Q = slots["Q"]
-    dtype, kind = getattr(Q, "dtype", None), type(Q)
-    for path, array in (*leaves(slots), *leaves(params)):
-        if path[0].startswith("state.") and not isbox(array):  # a state may hold numbers of any kind
-            continue
-        if not (type(array) is kind or (kind is np.ndarray and isinstance(array, np.generic))) or array.dtype != dtype:
-            return "", None
-    if kind is np.ndarray:
-        return "numpy", dtype
-    name = kind.__module__.partition(".")[0]
-    return ("jax" if name.startswith("jax") else name if name == "torch" else ""), dtype
+    if type(Q) is np.ndarray:
+        return "numpy", Q.dtype
+    name = type(Q).__module__.partition(".")[0]
+    return ("jax" if name.startswith("jax") else name if name == "torch" else ""), getattr(Q, "dtype", None)
 
 
 def _row(mask: Any, t: int) -> Any:

@@ -209,6 +209,7 @@ class Mechanism(MechanismComponent):
             Q, K, None, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
         params = completed(bound.owners, params, Q, K, K)
+        bound = bound.for_arrays(params, Q, K)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             return bound.in_steps(params, Q, K, context, state)[0]
@@ -236,6 +237,7 @@ class Mechanism(MechanismComponent):
             Q, K, V, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
         params = completed(bound.owners, params, Q, K, V)
+        bound = bound.for_arrays(params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if state is None and (context.M is None or all_finite(V)):
             return bound.attend(params, Q, K, V, context)
@@ -274,6 +276,7 @@ class Mechanism(MechanismComponent):
             Q, K, V, mask, q_index=np.asarray([t]), k_index=k_index, lengths=lengths, rng=rng, training=training
         )
         params = completed(bound.owners, params, Q, K, V)
+        bound = bound.for_arrays(params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             W, state = bound.in_steps(params, Q, K, context, state)

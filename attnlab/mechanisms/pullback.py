@@ -61,6 +61,8 @@ def pulled(function: Callable[..., Any], arrays: Mapping[str, Any]) -> tuple[Any
 
 def unbroadcast(g: Any, like: Any) -> Any:
     """A gradient summed to the shape that `like` had before it was broadcast, in its dtype."""
+    if type(g) is np.ndarray and type(like) is np.ndarray and g.shape == like.shape and g.dtype == like.dtype:
+        return g
     g, shape = np.asarray(g), np.shape(like)
     if g.shape != shape:
         if extra := g.ndim - len(shape):
@@ -135,9 +137,21 @@ def way_back(
             found = g.get(name)
             gradients[name] = np.zeros_like(slots[name]) if found is None else found
     if "params" in wants:
-        zeros = {path: np.zeros_like(array) for path, array in leaves(params)}
-        gradients["params"] = rebuilt(params, {**zeros, **learned_g})
+        gradients["params"] = _or_zeros(params, learned_g, ())
     return gradients
+
+
+def _or_zeros(tree: Mapping[str, Any], found: Mapping[tuple[str, ...], Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """A tree like that of params: the gradients that were found, zeros for the rest."""
+    grown = {}
+    for name, value in tree.items():
+        here = (*path, name)
+        if isinstance(value, Mapping):
+            grown[name] = _or_zeros(value, found, here) if value else {}
+        else:
+            one = found.get(here)
+            grown[name] = np.zeros_like(value) if one is None else one
+    return grown
 
 
 def pulled_whole(

@@ -66,13 +66,25 @@ class Flat:
     """The arrays of a tree as views of one vector, so that a step is a few operations, however many arrays there are."""
 
     def __init__(self, tree: Tree) -> None:
-        arrays = [np.asarray(a) for _, a in leaves(tree)]
+        listed = list(leaves(tree))
+        self.paths = [path for path, _ in listed]
+        arrays = [np.asarray(a) for _, a in listed]
         self.x = np.concatenate([a.ravel() for a in arrays])
         views, start = [], 0
         for a in arrays:
             views.append(self.x[start : start + a.size].reshape(a.shape))
             start += a.size
         self.tree = rebuild(tree, views)
+
+    def gathered(self, tree: Tree) -> Any:
+        """The arrays of a tree like this one in a vector, in the same order."""
+        found = []
+        for path in self.paths:
+            node = tree
+            for name in path:
+                node = node[name]
+            found.append(np.ravel(node))
+        return np.concatenate(found)
 
     def kept(self) -> Tree:
         """The tree as it is now, in arrays of its own."""
@@ -217,7 +229,7 @@ def minimise_adam(
         value, found = gradient(flat.tree, next(batches))
         curve.append(float(value))
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
-        gradients = np.concatenate([np.ravel(g) for _, g in leaves(found)])
+        gradients = flat.gathered(found)
         flat.x[...] = adam.step([flat.x], clipped([gradients], clip_norm))[0]
         if not np.isfinite(flat.x).all():
             steep = step == 1 and not np.isfinite(gradients).all()
