@@ -31,6 +31,16 @@ def alternate(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
     return times
 
 
+def repeated(step: Callable[[], Any], n: int) -> Callable[[], None]:
+    """A function that takes n steps."""
+
+    def steps() -> None:
+        for _ in range(n):
+            step()
+
+    return steps
+
+
 def median(times: Sequence[float]) -> float:
     return statistics.median(times)
 

@@ -37,7 +37,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
         if common.installed("jax"):
             peers["jax"] = in_jax(similarity, normaliser, *arrays, n)
         ways = {"attnlab": ours(similarity, normaliser, *arrays, n, steps)}
-        ways |= {name: (lambda f=f: [f() for _ in range(steps)]) for name, f in peers.items()}
+        ways |= {name: common.repeated(f, steps) for name, f in peers.items()}
         times = common.alternate(ways, 5)
         rows.append(
             {"n": n, "q": q, "d": d, "similarity": similarity, "normaliser": normaliser}
@@ -48,9 +48,7 @@ def main(quick: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def ours(
-    similarity: str, normaliser: str, Q: Any, K: Any, V: Any, T: Any, batch: int, steps: int
-) -> Callable[[], Any]:
+def ours(similarity: str, normaliser: str, Q: Any, K: Any, V: Any, T: Any, batch: int, steps: int) -> Callable[[], Any]:
     """A whole fit, what it prepares included."""
     data = attnlab.AlignmentData(Q, K, V, target=T)
     aligner = attnlab.AttentionAligner(

@@ -14,7 +14,20 @@ __all__ = ["WeightedSumProduct"]
 
 
 class WeightedSumProduct(Kernel):
-    """One product each way, those of the way back only where they are wanted."""
+    """One product each way, those of the way back only where they are wanted.
+
+    References
+    ----------
+    Bahdanau, Cho, Bengio (2015), equation 5.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("aggregator", "weighted_sum")
+    >>> Y, back = WeightedSumProduct().aggregate(part, np.array([[0.25, 0.75]]), np.array([[4.0], [8.0]]), ())
+    >>> Y
+    array([[7.]])
+    """
 
     name = "weighted_sum_product"
     source = WeightedSum.source

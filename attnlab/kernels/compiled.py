@@ -39,7 +39,7 @@ small = numba.njit(inline="always", fastmath=REORDER, error_model="numpy")
 # functions of one number, float32
 # --------------------------------------------------------------------------------------------------------------------
 @small
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """e^x for -87 <= x <= 0: 2^n times a polynomial on [-log(2)/2, log(2)/2] (Cephes' expf), relative error 2e-7."""
     n = np.floor(x * f32(1.44269504) + f32(0.5))
     r = x - n * f32(0.693359375) + n * f32(2.12194440e-4)
@@ -54,7 +54,7 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @small
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x):
     """tanh as a ratio of polynomials, of degree 13 and 6 (Eigen's coefficients), absolute error 3e-7."""
     x = min(max(x, f32(-7.90531110763549805)), f32(7.90531110763549805))
     y = x * x
@@ -76,7 +76,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 # rows of weights
 # --------------------------------------------------------------------------------------------------------------------
 @search
-def top_of(row):  # type: ignore[no-untyped-def]
+def top_of(row):
     top = row[0]
     for j in range(row.shape[0]):
         x = row[j]
@@ -85,7 +85,7 @@ def top_of(row):  # type: ignore[no-untyped-def]
 
 
 @loops
-def softmax_rows(S, W, scale):  # type: ignore[no-untyped-def]
+def softmax_rows(S, W, scale):
     """W = softmax(scale S), float32; how many scores are not below infinity."""
     bad = 0
     for i in range(S.shape[0]):
@@ -105,7 +105,7 @@ def softmax_rows(S, W, scale):  # type: ignore[no-untyped-def]
 
 
 @loops
-def softmax_back(W, g, dS, scale):  # type: ignore[no-untyped-def]
+def softmax_back(W, g, dS, scale):
     """dS = scale W (g - sum W g)."""
     for i in range(W.shape[0]):
         mean = W.dtype.type(0)
@@ -116,7 +116,7 @@ def softmax_back(W, g, dS, scale):  # type: ignore[no-untyped-def]
 
 
 @search
-def sparsemax_threshold(row, top):  # type: ignore[no-untyped-def]
+def sparsemax_threshold(row, top):
     """tau with sum max(row - top - tau, 0) = 1: from -1 on it only rises (Michelot 1986)."""
     zero, one = row.dtype.type(0), row.dtype.type(1)
     tau, before = -one, -one
@@ -135,7 +135,7 @@ def sparsemax_threshold(row, top):  # type: ignore[no-untyped-def]
 
 
 @loops
-def sparsemax_rows(S, W):  # type: ignore[no-untyped-def]
+def sparsemax_rows(S, W):
     """W = sparsemax(S); how many rows hold NaN or infinity."""
     zero, one, bad = S.dtype.type(0), S.dtype.type(1), 0
     for i in range(S.shape[0]):
@@ -150,7 +150,7 @@ def sparsemax_rows(S, W):  # type: ignore[no-untyped-def]
 
 
 @search
-def sparsemax_back(W, g, dS):  # type: ignore[no-untyped-def]
+def sparsemax_back(W, g, dS):
     """dS = g less its mean over the support, on the support."""
     zero = W.dtype.type(0)
     for i in range(W.shape[0]):
@@ -164,7 +164,7 @@ def sparsemax_back(W, g, dS):  # type: ignore[no-untyped-def]
 
 
 @search
-def entmax15_threshold(row, top):  # type: ignore[no-untyped-def]
+def entmax15_threshold(row, top):
     """tau with sum max((row - top) / 2 - tau, 0)^2 = 1, from below.
 
     In closed form on a support, if all of that support lies above it. On too large a support the closed form is too high, for
@@ -197,7 +197,7 @@ def entmax15_threshold(row, top):  # type: ignore[no-untyped-def]
 
 
 @loops
-def entmax15_rows(S, W):  # type: ignore[no-untyped-def]
+def entmax15_rows(S, W):
     """W = entmax(S), alpha 1.5; how many rows hold NaN or infinity."""
     zero, one, half, bad = S.dtype.type(0), S.dtype.type(1), S.dtype.type(0.5), 0
     for i in range(S.shape[0]):
@@ -217,7 +217,7 @@ def entmax15_rows(S, W):  # type: ignore[no-untyped-def]
 
 
 @loops
-def entmax15_back(W, g, dS):  # type: ignore[no-untyped-def]
+def entmax15_back(W, g, dS):
     """dS = u (g - sum u g / sum u), u = sqrt(W)."""
     zero = W.dtype.type(0)
     for i in range(W.shape[0]):
@@ -236,7 +236,7 @@ def entmax15_back(W, g, dS):  # type: ignore[no-untyped-def]
 # additive scores, float32
 # --------------------------------------------------------------------------------------------------------------------
 @loops
-def additive(A, B, v, S):  # type: ignore[no-untyped-def]
+def additive(A, B, v, S):
     """S_nij = sum_h v_h tanh(A_nih + B_njh): A (n, q, h), B (n, k, h), v (h,), S (n, q, k)."""
     for n in range(A.shape[0]):
         for i in range(A.shape[1]):
@@ -249,7 +249,7 @@ def additive(A, B, v, S):  # type: ignore[no-untyped-def]
 
 
 @loops
-def additive_back(A, B, v, g, dA, dB, dv):  # type: ignore[no-untyped-def]
+def additive_back(A, B, v, g, dA, dB, dv):
     """The gradients of A, B and v; tanh is made again rather than kept."""
     here = np.empty(v.shape[0], f32)
     dB[:] = f32(0)

@@ -1,6 +1,6 @@
 """Normalisers with their way back. Rows are compiled where numba is installed; else NumPy's loops over whole arrays.
 
-A row that holds NaN or +infinity is the reference's: such arrays go there.
+A row that holds NaN or +infinity is the reference's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from attnlab.interfaces import Kernel
 from attnlab.mechanisms.pullback import pulled
 from attnlab.parts.normalisers import Entmax, LognSoftmax, Sigmoid, Softmax, SoftmaxN, Sparsemax
 
-__all__ = ["EntmaxRows", "LognSoftmaxRows", "SigmoidByHand", "SoftmaxNRows", "SoftmaxRows", "SparsemaxRows", "compiled", "numpy_floats"]
+__all__ = [
+    "EntmaxRows",
+    "LognSoftmaxRows",
+    "SigmoidByHand",
+    "SoftmaxNRows",
+    "SoftmaxRows",
+    "SparsemaxRows",
+    "compiled",
+    "numpy_floats",
+]
 
 LONG = 512  # keys from which NumPy's own exponential is faster than the compiled one
 
@@ -40,22 +49,51 @@ def rows(X: Array) -> Array:
     return X.reshape(-1, X.shape[-1])
 
 
-def by_autograd(part: Any, S: Array, **given: Any) -> tuple[Array, Any]:
-    """The reference, with its way back by autograd."""
-    found: tuple[Array, Any] = pulled(functools.partial(part.normalise, **given), {"S": S})
-    return found
-
-
 def _below_infinity(top: Array) -> bool:
-    """Whether the largest scores of all rows are numbers: neither NaN nor +infinity, nor -infinity."""
+    """Whether the largest scores of all rows are finite."""
     return bool(np.isfinite(top).all())
+
+
+def _odd(S: Array) -> Any:
+    """Which rows (..., q) hold NaN or +infinity, or nothing but -infinity; None where none does."""
+    with np.errstate(invalid="ignore"):
+        usual = np.isfinite(S.max(axis=-1))
+    return None if usual.all() else ~usual
+
+
+def by_rows(kernel: Any, part: Any, S: Array, odd: Array, **given: Any) -> tuple[Array, Any]:
+    """The kernel's for the usual rows; for the odd ones the reference's, with autograd's gradient."""
+    W, back = kernel(np.where(odd[..., None], S.dtype.type(0), S))
+    of_rows = {name: np.broadcast_to(a, (*S.shape[:-1], np.shape(a)[-1]))[odd] for name, a in given.items()}
+    w, its_back = pulled(functools.partial(part.normalise, **of_rows), {"S": S[odd]})
+    W[odd] = w
+
+    def both(g: Any) -> Any:
+        dS = back(g)["S"]
+        dS[odd] = its_back(g[odd]).get("S", 0)
+        return {"S": dS}
+
+    return W, both
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # exponentials
 # --------------------------------------------------------------------------------------------------------------------
 class SoftmaxRows(Kernel):
-    """Softmax in one pass over each row; of long rows, and in float64, by NumPy's exponential in place."""
+    """Softmax in one pass over each row; of long rows, and in float64, by NumPy's exponential in place.
+
+    References
+    ----------
+    Bridle (1990).
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("normaliser", "softmax")
+    >>> W, back = SoftmaxRows().normalise(part, np.array([[-2.0, 0.0, 0.5]]), wants=())
+    >>> W.round(4)
+    array([[0.0486, 0.3592, 0.5922]])
+    """
 
     name = "softmax_rows"
     source = Softmax.source
@@ -70,12 +108,12 @@ class SoftmaxRows(Kernel):
         if loops is not None:
             S = np.ascontiguousarray(S)
             W = np.empty(S.shape, S.dtype)
-            if loops.softmax_rows(rows(S), rows(W), scale):
-                return by_autograd(part, S)
+            if loops.softmax_rows(rows(S), rows(W), scale) and (odd := _odd(S)) is not None:
+                return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, odd)
         else:
             top = S.max(axis=-1, keepdims=True)
             if not _below_infinity(top):
-                return by_autograd(part, S)
+                return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, _odd(S))
             W = np.subtract(S, top, order="C")
             if scale != 1:
                 W *= scale
@@ -99,7 +137,20 @@ def softmax_gradient(W: Array, g: Array, scale: Any) -> Array:
 
 
 class LognSoftmaxRows(Kernel):
-    """Softmax of scores times the logarithm of the number of keys; a row of one key has no gradient."""
+    """Softmax of scores times the logarithm of the number of keys; a row of one key has no gradient.
+
+    References
+    ----------
+    Chiang and Cholak (2022), section 5.3.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("normaliser", "logn_softmax")
+    >>> W, back = LognSoftmaxRows().normalise(part, np.array([[-2.0, 0.0, 0.5]]), None, np.array([[3.0]]), ())
+    >>> W.round(4)
+    array([[0.0391, 0.3517, 0.6092]])
+    """
 
     name = "logn_softmax_rows"
     source = LognSoftmax.source
@@ -112,7 +163,8 @@ class LognSoftmaxRows(Kernel):
         factor = np.asarray(part.scale * np.log(n_allowed), dtype=S.dtype)  # 0 for one key, and 0 times -inf is NaN
         top = S.max(axis=-1, keepdims=True)
         if not _below_infinity(top):
-            return by_autograd(part, S, mask=mask, n_allowed=n_allowed)
+            usual = lambda S: self.normalise(part, S, mask, n_allowed, True)  # noqa: E731
+            return by_rows(usual, part, S, _odd(S), mask=mask, n_allowed=n_allowed)
         W = np.subtract(S, top, order="C")
         np.multiply(W, factor, out=W, where=~np.isneginf(W) if (factor == 0).any() else True)
         np.exp(W, out=W)
@@ -126,7 +178,20 @@ class LognSoftmaxRows(Kernel):
 
 
 class SoftmaxNRows(Kernel):
-    """Exponentials over n0 and their sum."""
+    """Exponentials over n0 and their sum.
+
+    References
+    ----------
+    Miller (2023).
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("normaliser", "softmax_n")
+    >>> W, back = SoftmaxNRows().normalise(part, np.array([[-2.0, 0.0, 0.5]]), wants=())
+    >>> W.round(4)
+    array([[0.0358, 0.2643, 0.4357]])
+    """
 
     name = "softmax_n_rows"
     source = SoftmaxN.source
@@ -138,7 +203,7 @@ class SoftmaxNRows(Kernel):
     def normalise(self, part: Any, S: Any, wants: Any) -> Any:
         top = S.max(axis=-1, keepdims=True)
         if not _below_infinity(top):
-            return by_autograd(part, S)
+            return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, _odd(S))
         if part.n0 > 0:
             top = np.maximum(top, 0)
         W = np.subtract(S, top, order="C")
@@ -155,7 +220,20 @@ class SoftmaxNRows(Kernel):
 
 
 class SigmoidByHand(Kernel):
-    """The logistic function with its gradient W (1 - W)."""
+    """The logistic function with its gradient W (1 - W).
+
+    References
+    ----------
+    Ramapuram et al. (2024), section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("normaliser", "sigmoid")
+    >>> W, back = SigmoidByHand().normalise(part, np.ones((1, 3)), np.array([[3.0]]), ())
+    >>> W.round(4)
+    array([[0.4754, 0.4754, 0.4754]])
+    """
 
     name = "sigmoid_by_hand"
     source = Sigmoid.source
@@ -176,7 +254,20 @@ class SigmoidByHand(Kernel):
 # sparse
 # --------------------------------------------------------------------------------------------------------------------
 class SparsemaxRows(Kernel):
-    """Sparsemax without a sort: the threshold rises from below to where it stays, in few passes."""
+    """Sparsemax without a sort: the threshold rises from below to where it stays, in few passes.
+
+    References
+    ----------
+    Michelot (1986), for the passes; Martins and Astudillo (2016), algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("normaliser", "sparsemax")
+    >>> W, back = SparsemaxRows().normalise(part, np.array([[-2.0, 0.0, 0.5]]), wants=())
+    >>> W.round(4)
+    array([[0.  , 0.25, 0.75]])
+    """
 
     name = "sparsemax_rows"
     source = Sparsemax.source
@@ -195,7 +286,7 @@ class SparsemaxRows(Kernel):
             if loops.sparsemax_rows(rows(S), rows(W)):
                 W = None
         if W is None:
-            return by_autograd(part, S)
+            return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, _odd(S))
 
         def back(g: Any) -> Any:
             if loops is None:
@@ -220,7 +311,7 @@ def sparsemax_by_passes(S: Array) -> Any:
     Z = np.subtract(S, top, order="C")
     tau = np.full_like(top, -1)
     for _ in range(S.shape[-1] + 1):
-        inside = Z > tau
+        inside = tau < Z
         n = inside.sum(axis=-1, keepdims=True, dtype=S.dtype)
         total = np.where(inside, Z, S.dtype.type(0)).sum(axis=-1, keepdims=True)
         higher = np.maximum(tau, (total - 1) / n)
@@ -232,7 +323,22 @@ def sparsemax_by_passes(S: Array) -> Any:
 
 
 class EntmaxRows(Kernel):
-    """Entmax of 1 < alpha <= 2 by Newton's method on the threshold, from below; alpha 1.5 in closed form on its support."""
+    """Entmax of 1 < alpha <= 2 by Newton's method on the threshold, from below.
+
+    Of alpha 1.5, by compiled loops, in closed form on its support.
+
+    References
+    ----------
+    Peters, Niculae, Martins (2019), equation 10 and proposition 2.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("normaliser", "entmax")
+    >>> W, back = EntmaxRows().normalise(part, np.array([[-2.0, 0.0, 0.5]]), wants=())
+    >>> W.round(4)
+    array([[0.   , 0.326, 0.674]])
+    """
 
     name = "entmax_rows"
     source = Entmax.source
@@ -251,7 +357,7 @@ class EntmaxRows(Kernel):
             if loops.entmax15_rows(rows(S), rows(W)):
                 W = None
         if W is None:
-            return by_autograd(part, S)
+            return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, _odd(S))
 
         def back(g: Any) -> Any:
             if loops is not None:
@@ -287,9 +393,10 @@ def entmax_by_newton(S: Array, alpha: float) -> Any:
         steep = Y if power == 2 else Y ** S.dtype.type(power - 1)
         f = np.einsum("...k,...k->...", steep, Y)[..., None] - 1
         step = f / (S.dtype.type(power) * steep.sum(axis=-1, keepdims=True))
-        if not (step > close * np.abs(tau)).any():
+        moving = step > close * np.abs(tau)  # each row stops by itself, so that no row depends on another
+        if not moving.any():
             break
-        tau = np.where(step > 0, tau + step, tau)
+        tau = np.where(moving, tau + step, tau)
     W = np.maximum(Z - tau, 0)
     W = np.multiply(W, W, out=W) if power == 2 else W ** S.dtype.type(power)
     W /= W.sum(axis=-1, keepdims=True)

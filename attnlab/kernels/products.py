@@ -28,7 +28,20 @@ def mapped(X: Array, W: Array) -> Array:
 
 
 class DotProduct(Kernel):
-    """The product of queries and keys."""
+    """The product of queries and keys.
+
+    References
+    ----------
+    Luong, Pham, Manning (2015), section 3.1, `dot`.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("similarity", "dot")
+    >>> S, back = DotProduct().score(part, np.ones((1, 4)), np.ones((2, 4)), ())
+    >>> S.round(4)
+    array([[4., 4.]])
+    """
 
     name = "dot_product"
     source = Dot.source
@@ -42,7 +55,20 @@ class DotProduct(Kernel):
 
 
 class ScaledDotProduct(Kernel):
-    """The product of queries, scaled before, and keys."""
+    """The product of queries, scaled before, and keys.
+
+    References
+    ----------
+    Vaswani et al. (2017), equation 1.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("similarity", "scaled_dot")
+    >>> S, back = ScaledDotProduct().score(part, np.ones((1, 4)), np.ones((2, 4)), ())
+    >>> S.round(4)
+    array([[2., 2.]])
+    """
 
     name = "scaled_dot_product"
     source = ScaledDot.source
@@ -74,7 +100,20 @@ def _both_ways(X: Array, K: Array, wants: Any, scale: Any = None) -> Any:
 
 
 class GeneralProduct(Kernel):
-    """The learned map as one product over all queries."""
+    """The learned map as one product over all queries.
+
+    References
+    ----------
+    Luong, Pham, Manning (2015), section 3.1, `general`.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("similarity", "general")
+    >>> S, back = GeneralProduct().score(part, np.ones((1, 2)), np.ones((2, 2)), np.eye(2), ())
+    >>> S.round(4)
+    array([[2., 2.]])
+    """
 
     name = "general_product"
     source = General.source
@@ -101,7 +140,20 @@ class GeneralProduct(Kernel):
 
 
 class CosineProduct(Kernel):
-    """Vectors of length one, made once, and one product each way."""
+    """Vectors of length one, made once, and one product each way.
+
+    References
+    ----------
+    Henry et al. (2020), equation 2.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("similarity", "cosine", temperature=0.5)
+    >>> S, back = CosineProduct().score(part, np.array([[2.0, 0.0]]), np.array([[5.0, 0.0], [0.0, 1.0]]), ())
+    >>> S.round(4)
+    array([[2., 0.]])
+    """
 
     name = "cosine_product"
     source = Cosine.source
@@ -159,6 +211,20 @@ class AdditiveLoops(Kernel):
     """Additive scores without an array (..., q, k, h): tanh is made again on the way back.
 
     In float32 by compiled loops where numba is installed; else by NumPy, a few queries at a time.
+
+    References
+    ----------
+    Bahdanau, Cho, Bengio (2015), appendix A.1.2.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("similarity", "additive", hidden=8)
+    >>> learned = part.init(np.random.default_rng(0), d_query=3, d_key=5)
+    >>> Q, K = np.ones((2, 3)), np.ones((4, 5))
+    >>> S, back = AdditiveLoops().score(part, Q, K, **learned, wants=())
+    >>> np.allclose(S, part.score(Q, K, **learned))
+    True
     """
 
     name = "additive_loops"
@@ -172,7 +238,9 @@ class AdditiveLoops(Kernel):
         A, B = mapped(Q, Wq), mapped(K, Wk)
         A += b
         lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
-        wide = [np.ascontiguousarray(np.broadcast_to(X, (*lead, *X.shape[-2:]))).reshape(-1, *X.shape[-2:]) for X in (A, B)]
+        wide = [
+            np.ascontiguousarray(np.broadcast_to(X, (*lead, *X.shape[-2:]))).reshape(-1, *X.shape[-2:]) for X in (A, B)
+        ]
         v = np.ascontiguousarray(v)
         S = np.empty((*lead, A.shape[-2], B.shape[-2]), dtype=A.dtype)
         flat = S.reshape(-1, *S.shape[-2:])

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from autograd.tracer import isbox
 
 from attnlab.arrays import namespace
@@ -293,7 +292,9 @@ class BoundMechanism:
         tape: list[Any] = []
         calls = self._plan(*_library(slots), wants, end)
         value = self._run(calls, params, slots, context, tape)[self.program.W if V is None else self.program.Y]
-        return value, lambda g: way_back(tape, slots, params, {self.program.W if V is None else self.program.Y: g}, wants)
+        return value, lambda g: way_back(
+            tape, slots, params, {self.program.W if V is None else self.program.Y: g}, wants
+        )
 
     def pull_step(
         self,

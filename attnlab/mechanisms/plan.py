@@ -107,4 +107,7 @@ def fused(
     learns = "params" in wants and bool(roles)
     kernel, name = chosen
     wanted = live | roles if learns else live
-    return (*before, Call(step, three, kernel.attend, name, tuple(reads.items()), (), FUSED, True, live, learns, wanted))
+    return (
+        *before,
+        Call(step, three, kernel.attend, name, tuple(reads.items()), (), FUSED, True, live, learns, wanted),
+    )

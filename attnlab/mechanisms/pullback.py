@@ -117,8 +117,7 @@ def way_back(
             (given,) = given
         elif call.kernel:  # a kernel is given a gradient of each that it wrote
             given = tuple(
-                np.zeros_like(slots[slot]) if one is None else one
-                for slot, one in zip(step.writes, given, strict=True)
+                np.zeros_like(slots[slot]) if one is None else one for slot, one in zip(step.writes, given, strict=True)
             )
         for name, one in back(given).items():
             if name not in call.wants:

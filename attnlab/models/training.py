@@ -255,9 +255,7 @@ def _by_autograd(loss: Loss) -> Callable[[Tree, Any], tuple[float, Tree]]:
     return gradient
 
 
-def minimise_lbfgs(
-    loss: Loss, params: Tree, steps: int, watch: Watch | None = None, by_hand: bool = False
-) -> Fitted:
+def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = None, by_hand: bool = False) -> Fitted:
     """Minimise over all examples at once by scipy's L-BFGS-B; `by_hand` as of `minimise_adam`.
 
     Raises

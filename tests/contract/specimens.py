@@ -18,6 +18,7 @@ from attnlab import (
     Aggregator,
     AlignmentData,
     Executor,
+    Kernel,
     Mask,
     Mechanism,
     MechanismComponent,
@@ -32,7 +33,8 @@ from attnlab import (
     detach,
     namespace,
 )
-from attnlab.parts.similarities import Dot
+from attnlab.parts.normalisers import Softmax
+from attnlab.parts.similarities import Dot, ScaledDot
 from attnlab.sweeps.execute import execute
 
 SPECIMENS: list[tuple[str, Any, frozenset[str]]] = []
@@ -1025,6 +1027,70 @@ class ClosesOnce(_OneByOne):
 
     def close(self):
         del self.waiting
+
+
+# -- kernels ----------------------------------------------------------------------------------------------------------
+class _OnNumPy(Kernel):
+    def supports(self, part, library, dtype):
+        return library == "numpy" and dtype in ("float32", "float64")
+
+
+@rejected_by("K901", "K902", "K903", "K904")
+class Returns42(_OnNumPy):
+    """The answer, whatever the question."""
+
+    name = "returns_42"
+    replaces = Dot
+
+    def score(self, part, Q, K):
+        lead = np.broadcast_shapes(Q.shape[:-2], K.shape[:-2])
+        S = np.full((*lead, Q.shape[-2], K.shape[-2]), 42.0, dtype=Q.dtype)
+        return S, lambda g: {"Q": np.zeros_like(Q), "K": np.zeros_like(K)}
+
+
+@rejected_by("K902", "K903")
+class ForgetsTheScale(_OnNumPy):
+    """The right values with a gradient that forgets the scale."""
+
+    name = "forgets_the_scale"
+    replaces = ScaledDot
+
+    def score(self, part, Q, K):
+        S = Q @ K.mT / Q.dtype.type(Q.shape[-1] ** 0.5)
+        return S, lambda g: {"Q": g @ K, "K": g.mT @ Q}
+
+
+@rejected_by("K903")
+class WritesNothing(_OnNumPy):
+    """Right where an array lies in order in memory; of any other it fills a copy, and returns what nobody filled."""
+
+    name = "writes_nothing"
+    replaces = Softmax
+
+    def normalise(self, part, S):
+        if not S.flags.c_contiguous:
+            return np.zeros_like(S), lambda g: {"S": np.zeros_like(g)}
+        W = Softmax.normalise(part, S)
+
+        def back(g):
+            return {"S": W * (g - (W * g).sum(axis=-1, keepdims=True))}
+
+        return W, back
+
+
+@rejected_by("K904")
+class SupportsWhatItCannot(_OnNumPy):
+    """Says that it answers in float16, and answers in float32."""
+
+    name = "supports_what_it_cannot"
+    replaces = Dot
+
+    def supports(self, part, library, dtype):
+        return library == "numpy"
+
+    def score(self, part, Q, K):
+        dtype = np.float32 if Q.dtype == np.float16 else Q.dtype
+        return (Q @ K.mT).astype(dtype), lambda g: {"Q": g @ K, "K": g.mT @ Q}
 
 
 # -- sound ones, which no check may reject --------------------------------------------------------------------------

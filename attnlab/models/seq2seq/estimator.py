@@ -284,7 +284,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
             return FixedContext(gru)
         if self.attend_with == "current_state":
             return CurrentState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
-        if fast and not self.alignment_weight and FastPreviousState.supports(self.mechanism_):
+        if fast and not self.alignment_weight and FastPreviousState.fits(self.mechanism_):
             return FastPreviousState(self.mechanism_)
         return PreviousState(self.mechanism_, gru)
 
