@@ -71,12 +71,13 @@ def attnlab_kernels() -> list[type]:
     from attnlab.kernels import normalisers as n
     from attnlab.kernels import products as p
     from attnlab.kernels.decoder import FastPreviousState
+    from attnlab.kernels.decoder_chain import ChainedPreviousState
     from attnlab.kernels.gru import FastGru
 
     return [
         *(p.DotProduct, p.ScaledDotProduct, p.GeneralProduct, p.CosineProduct, p.AdditiveLoops),
         *(n.SoftmaxRows, n.LognSoftmaxRows, n.SoftmaxNRows, n.SigmoidByHand, n.SparsemaxRows, n.EntmaxRows),
-        *(a.WeightedSumProduct, FastGru, FastPreviousState),
+        *(a.WeightedSumProduct, FastGru, FastPreviousState, ChainedPreviousState),
     ]
 
 

@@ -190,8 +190,12 @@ def _check_kernel(cls: Any) -> None:
             raise ComponentError(f"{cls.__name__} replaces a {kind}: it must define {' or '.join(VERBS[kind])}")
         for verb, nouns in verbs.items():
             own = asks_for(replaced, verb)
-            allowed = ("part", *nouns, *(n for n in EVERY_VERB if n not in nouns), *sorted(own - {*nouns, *EVERY_VERB}))
-            _check_names(cls, verb, ("part",), (*allowed, "wants"))
+            learned = sorted(own - {*nouns, *EVERY_VERB})
+            keys = ("P",) if verb == "score" and callable(getattr(cls, "prepare", None)) else ()
+            allowed = ("part", *nouns, *keys, *(n for n in EVERY_VERB if n not in nouns), *learned, "wants")
+            _check_names(cls, verb, ("part",), allowed)
+            if keys:
+                _check_names(cls, "prepare", ("part", "K"), ("part", "K", *learned))
     else:
         raise ComponentError(
             f"{cls.__name__}.replaces must be the class whose values and gradients it has, or a tuple of three; got "

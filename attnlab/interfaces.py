@@ -349,7 +349,8 @@ class Kernel(Component):
     A kernel of a part has the verbs that it replaces, with the part before the nouns: `score(part, Q, K, ..., wants)` returns
     (S, back), and `back(g)` gives the gradients by argument. `wants` may be asked for: the arguments whose gradients will be
     asked for, none in prediction. A name left out has gradient zero. It has no settings, for those of the part are on the part;
-    it never writes into its arguments or g. A fused kernel replaces (a similarity, a normaliser, an aggregator) by
+    it never writes into its arguments or g. For decoders it may `prepare(part, K, **learned)`, which returns (P, back); its
+    `score` then asks for P instead of K. A fused kernel replaces (a similarity, a normaliser, an aggregator) by
     `attend(parts, Q, K, V, mask, alive, learned, wants)`, which returns (Y, back). On arrays of other libraries back is None:
     the library's own gradients go through what the kernel called.
     """

@@ -127,7 +127,7 @@ def sparsemax_threshold(row, top):
             inside = z > tau
             total += z if inside else zero
             n += one if inside else zero
-        if n == before or n == zero:
+        if n == before or n == zero:  # noqa: SIM109 - compiled
             break
         before = n
         tau = max(tau, (total - one) / n)

@@ -222,7 +222,8 @@ class AdditiveLoops(Kernel):
     >>> part = attnlab.get("similarity", "additive", hidden=8)
     >>> learned = part.init(np.random.default_rng(0), d_query=3, d_key=5)
     >>> Q, K = np.ones((2, 3)), np.ones((4, 5))
-    >>> S, back = AdditiveLoops().score(part, Q, K, **learned, wants=())
+    >>> P, _ = AdditiveLoops().prepare(part, K, learned["Wk"], learned["b"])
+    >>> S, back = AdditiveLoops().score(part, Q, P, learned["Wq"], learned["v"], ())
     >>> np.allclose(S, part.score(Q, K, **learned))
     True
     """
@@ -234,9 +235,18 @@ class AdditiveLoops(Kernel):
     def supports(self, part: Any, library: str, dtype: str) -> bool:
         return numpy_floats(library, dtype)
 
-    def score(self, part: Any, Q: Any, K: Any, Wq: Any, Wk: Any, b: Any, v: Any, wants: Any) -> Any:
-        A, B = mapped(Q, Wq), mapped(K, Wk)
-        A += b
+    def prepare(self, part: Any, K: Any, Wk: Any, b: Any) -> Any:
+        """P (..., k, h) of the keys."""
+        P = mapped(K, Wk)
+        P += b
+
+        def back(g: Any) -> Any:
+            return {"K": mapped(g, Wk.T), "Wk": rows(K).T @ rows(g), "b": rows(g).sum(axis=0)}
+
+        return P, back
+
+    def score(self, part: Any, Q: Any, P: Any, Wq: Any, v: Any, wants: Any) -> Any:
+        A, B = mapped(Q, Wq), P
         lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
         wide = [
             np.ascontiguousarray(np.broadcast_to(X, (*lead, *X.shape[-2:]))).reshape(-1, *X.shape[-2:]) for X in (A, B)
@@ -266,15 +276,11 @@ class AdditiveLoops(Kernel):
                     np.matmul(g[n, here][:, None, :], H, out=dA[n, here][:, None, :])
                     dB[n] += np.einsum("qk,qkh->kh", g[n, here], H)
             dA, dB = (unbroadcast(d.reshape(*lead, *d.shape[1:]), X) for d, X in ((dA, A), (dB, B)))
-            found = {"v": dv, "b": rows(dA).sum(axis=0)}
+            found = {"v": dv, "P": dB}
             if "Wq" in wants:
                 found["Wq"] = rows(Q).T @ rows(dA)
-            if "Wk" in wants:
-                found["Wk"] = rows(K).T @ rows(dB)
             if "Q" in wants:
                 found["Q"] = mapped(dA, Wq.T)
-            if "K" in wants:
-                found["K"] = mapped(dB, Wk.T)
             return found
 
         return S, back

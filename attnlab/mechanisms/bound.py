@@ -296,6 +296,20 @@ class BoundMechanism:
             tape, slots, params, {self.program.W if V is None else self.program.Y: g}, wants
         )
 
+    def prepared(self, params: Params, K: Any) -> tuple[Any, Any] | None:
+        """What the scores make of the keys once, for `pull_step`, and its way back; None where they make nothing.
+
+        `back(g)` gives the gradient of the keys, "K", and those of learned arrays by (*path, name).
+        """
+        plan = self._plan(*_library({"Q": K}), frozenset({"K", "params"}), "step")
+        score = next(call for call in plan if call.step.verb == "score")
+        if score.prepare is None or score.step.reads["K"] != "K":
+            return None
+        own = at(params, score.step.path)
+        asked = asks_for(score.prepare.__self__, "prepare")
+        P, back = score.prepare(score.part, K, **{name: a for name, a in own.items() if name in asked})
+        return P, lambda g: {n if n == "K" else (*score.step.path, n): one for n, one in back(g).items()}
+
     def pull_step(
         self,
         params: Params,
@@ -305,12 +319,15 @@ class BoundMechanism:
         states: Mapping[str, Any],
         context: Context,
         wants: frozenset[str],
+        P: Any = None,
     ) -> tuple[dict[str, Any], Any]:
         """One query, and its way back: ({"Y", "W", "next.<path>": what is remembered}, back), back(gradients by name).
 
-        The gradients that back gives have those of the states too, as "state.<path>".
+        The gradients that back gives have those of the states too, as "state.<path>", and of P, what `prepared` made.
         """
         slots = {"Q": Q, "K": K, **({} if V is None else {"V": V})}
+        if P is not None:
+            slots["P"], wants = P, wants | {"P"}
         slots |= {f"state.{path}": state for path, state in states.items()}
         wants = wants | {f"state.{path}" for path in states}
         ends = {"W": self.program.W, **({} if V is None else {"Y": self.program.Y})}

@@ -40,7 +40,7 @@ def run(
     one = calls[0]
     try:
         for one in calls:
-            step, part, verb, kernel, reads, asks, names, told, live, learns, wants, exact = one
+            step, part, verb, kernel, reads, asks, names, told, live, learns, wants, prepare, exact = one
             back, learned = None, {}
             if part is None:
                 (name, slot) = reads[0]
@@ -61,6 +61,10 @@ def run(
                     known = given if not step.counts else _true(given, context, slots[W])
                     arguments.update((name, known[name]) for name in asks)
                 if kernel:
+                    if prepare is not None and "P" in slots:  # what was made of the keys beforehand
+                        arguments["P"] = slots["P"]
+                        del arguments["K"]
+                        wants = wants | {"P"}
                     if told:
                         arguments["wants"] = NONE if tape is None else wants
                     if step.path:

@@ -11,7 +11,7 @@ from attnlab.kinds import VERBS
 from attnlab.mechanisms.choice import kernel_of
 from attnlab.mechanisms.program import Step
 
-__all__ = ["FUSED", "Call", "fused", "planned"]
+__all__ = ["FUSED", "Call", "fused", "planned", "prepared"]
 
 FUSED = ("similarity", "normaliser", "aggregator")  # what a fused kernel replaces, from its `score` to its `aggregate`
 NONE: frozenset[str] = frozenset()
@@ -31,6 +31,7 @@ class Call(NamedTuple):
     live: frozenset[str]  # the nouns through which gradients go
     learns: bool  # whether its learned arrays have gradients
     wants: frozenset[str] = NONE  # both, by name
+    prepare: Any = None  # what a kernel makes of the keys once, for many queries; `verb` then takes P in their place
     exact: bool = False  # strike alone: masked weights are zero already, but for queries that may attend to nothing
 
 
@@ -60,7 +61,7 @@ def _calls(
         if live or learns:
             slots.update(step.writes)
         if part is None:
-            yield Call(step, None, None, "", tuple(step.reads.items()), (), (), False, live, False, live, exact)
+            yield Call(step, None, None, "", tuple(step.reads.items()), (), (), False, live, False, live, None, exact)
             continue
         wanted = live | step.learned if learns else live
         chosen = None
@@ -77,8 +78,39 @@ def _calls(
         reads = tuple((a, slot) for a, slot in step.reads.items() if a in asked)
         asks = tuple(n for n in EVERY_VERB if n in asked and n != "state")
         learned = tuple(n for n in step.learned if n in asked)
-        verb = getattr(kernel, step.verb)
-        yield Call(step, part, verb, name, reads, asks, learned, "wants" in asked, live, learns, wanted)
+        verb, prepare = getattr(kernel, step.verb), None
+        if step.verb == "score" and "P" in asked:
+            verb, prepare = prepared(kernel), getattr(kernel, "prepare", None)
+            reads, learned = tuple(step.reads.items()), tuple(step.learned)
+        told = "wants" in asked or prepare is not None
+        yield Call(step, part, verb, name, reads, asks, learned, told, live, learns, wanted, prepare)
+
+
+def prepared(kernel: Any) -> Any:
+    """`score` of a kernel that prepares the keys: prepared here, for one call, or given as `P` by who goes step by step."""
+    of_keys, of_score = asks_for(kernel, "prepare"), asks_for(kernel, "score")
+
+    def score(part: Any, Q: Any, wants: frozenset[str], K: Any = None, P: Any = None, **given: Any) -> tuple[Any, Any]:
+        whole = P is None
+        prepare_back: Any = None
+        if whole:
+            own = {name: a for name, a in given.items() if name in of_keys}
+            P, prepare_back = kernel.prepare(part, K, **own)
+        asked = {name: a for name, a in given.items() if name in of_score}
+        if "wants" in of_score:
+            asked["wants"] = wants | {"P"} if wants & of_keys or "P" in wants else wants
+        S, score_back = kernel.score(part, Q=Q, P=P, **asked)
+
+        def back(g: Any) -> dict[str, Any]:
+            found = dict(score_back(g))
+            if whole and wants & of_keys and (dP := found.pop("P", None)) is not None:
+                for name, one in prepare_back(dP).items():
+                    found[name] = found[name] + one if name in found else one
+            return found
+
+        return S, back
+
+    return score
 
 
 def fused(

@@ -120,9 +120,9 @@ def way_back(
                 np.zeros_like(slots[slot]) if one is None else one for slot, one in zip(step.writes, given, strict=True)
             )
         for name, one in back(given).items():
-            if name not in call.wants:
+            if name not in call.wants and name != "P":
                 continue
-            slot = step.reads.get(name)
+            slot = "P" if name == "P" else step.reads.get(name)
             if slot is not None:
                 _add(g, slot, unbroadcast(one, slots[slot]))
             elif not step.path:  # the learned arrays of a fused kernel's part, by role

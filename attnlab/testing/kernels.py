@@ -13,6 +13,7 @@ from attnlab.injection import asks_for, call
 from attnlab.interfaces import Part
 from attnlab.kinds import VERBS
 from attnlab.mechanisms.bound import BoundMechanism, Parts
+from attnlab.mechanisms.plan import prepared
 from attnlab.mechanisms.pullback import leaves, pulled, unbroadcast
 from attnlab.parts.positions import NoPosition
 from attnlab.testing.checks import check
@@ -41,9 +42,12 @@ class _Case:
 
     def kernel(self, kernel: Any, wants: frozenset[str]) -> tuple[Any, Any]:
         given = {**self._asked(kernel), **self._known(kernel)}
-        if "wants" in asks_for(kernel, self.verb):
+        verb = getattr(kernel, self.verb)
+        if self.verb == "score" and callable(getattr(kernel, "prepare", None)):
+            verb, given = prepared(kernel), {**self.live, "wants": wants}
+        elif "wants" in asks_for(kernel, self.verb):
             given["wants"] = wants
-        found: tuple[Any, Any] = getattr(kernel, self.verb)(self.part, **given)
+        found: tuple[Any, Any] = verb(self.part, **given)
         return found
 
     def _asked(self, of: Any) -> dict[str, Any]:
