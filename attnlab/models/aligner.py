@@ -267,7 +267,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
     def _examples(self, bound: Any, params: Any, X: AlignmentData, **given: Any) -> Examples:
         """Examples as training goes through them, with all that does not change from step to step."""
-        context = bound.context(*self._placed(params, X), X.V, X.mask, lengths=true_lengths(X), **given)
+        Q, K = X.Q, X.K
+        if own := params["projection"]:  # of the projected ones only the shapes are asked
+            Q, K = (np.broadcast_to(A[..., :1], (*A.shape[:-1], own["Wq"].shape[1])) for A in (Q, K))
+        context = bound.context(Q, K, X.V, X.mask, lengths=true_lengths(X), **given)
         learned_from = rows_to_one(X.gold, X.Q.dtype) if self.objective == "alignment" else vectors(X)
         return Examples(X.Q, X.K, X.V, learned_from, X.alive[..., None].astype(X.Q.dtype), context)
 
