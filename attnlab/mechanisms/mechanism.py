@@ -105,9 +105,9 @@ class Mechanism(MechanismComponent):
     def _bound(self) -> BoundMechanism:
         """The same for one call, which changes no part: what is made of names is made once."""
         given = (self.similarity, self.normaliser, self.aggregator, self.position, self.mask, self.modifier)
-        if not all(isinstance(one, str) for one in given):
+        if not all(isinstance(one, str) or getattr(one, "has_no_settings", False) for one in given):
             return BoundMechanism(self._parts(_shared))
-        key = tuple((type(one), one) for one in given)
+        key = tuple((type(one), one if isinstance(one, str) else "") for one in given)
         found = (mine := kept()).get(key)
         if found is None:
             found = mine[key] = BoundMechanism(self._parts(_shared))
