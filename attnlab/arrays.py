@@ -118,7 +118,7 @@ class _NumpyNamespace:
 
     @staticmethod
     def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
-        if np.dtype(dtype).kind not in "fc":  # integers and booleans have no gradient
+        if np.dtype(dtype).kind not in "fc" and "float" not in str(dtype):  # integers and booleans have no gradient
             return detach(x).astype(dtype, copy=copy)
         return gradients.astype(x, dtype) if copy or x.dtype != dtype else x
 
@@ -325,6 +325,6 @@ def as_float(x: Any, name: str) -> Any:
     array = as_array(x, name)
     if array.dtype.kind in "biu":
         return array.astype(np.float64)
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":  # which NumPy knows by a package of its own
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
     return array

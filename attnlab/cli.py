@@ -23,6 +23,7 @@ from attnlab.commands.authoring import cite, new
 from attnlab.commands.claims import claims, index, plot, print_claims
 from attnlab.commands.compare import compare
 from attnlab.commands.components import check, list_, plugins, schema, show
+from attnlab.commands.longer import longer_option, print_changes, with_more_steps
 from attnlab.commands.options import (
     STORE,
     experiment_option,
@@ -143,6 +144,7 @@ def cli() -> None:
 @click.option("--memory", "memory_limit", metavar="2GiB", help="The most memory a run may take.")
 @only_option
 @limit_option
+@longer_option
 @click.option(
     "--fail-fast",
     is_flag=True,
@@ -161,6 +163,7 @@ def sweep(
     memory_limit: str | None,
     only: str | None,
     limit: int | None,
+    times: int | None,
     fail_fast: bool,
     dry_run: bool,
     quiet: bool,
@@ -169,15 +172,17 @@ def sweep(
 ) -> int:
     """Run the missing runs of the experiments in FILE..., and print a table for each."""
     use_plugins(blocked, plugin_files)
-    if dry_run:
-        return _print_plan(files, store, rerun, only, limit, "table")
     from attnlab.sweeps.pipeline import Stopped, distinct
     from attnlab.sweeps.pipeline import sweep as run_sweep
 
     experiments = distinct(files)
+    pairs = with_more_steps(experiments, times) if times else []
+    everything = [*experiments, *(more for _, more in pairs)]
+    if dry_run:
+        return _print_plan(everything, store, rerun, only, limit, "table")
     try:
         frame = run_sweep(
-            *experiments,
+            *everything,
             jobs=jobs,
             executor=executor,
             store=store,
@@ -197,6 +202,8 @@ def sweep(
         return 143 if isinstance(stop, Interrupted) else 130
     for experiment in experiments:
         _print_experiment(experiment, frame[frame["experiment"] == experiment.name])
+    if pairs and times:
+        print_changes(pairs, store, times)
     bad = frame[frame["status"] != "ok"]
     if len(bad):
         counts = ", ".join(f"{n} {status}" for status, n in bad["status"].value_counts().items())
@@ -215,7 +222,9 @@ def _how_to_resume() -> None:
 
 
 def _print_experiment(experiment: Any, frame: Any) -> None:
-    from attnlab.analysis.summary import direction_of, summarise
+    from attnlab.analysis.measures import direction_of
+    from attnlab.analysis.presentation import compact_summary
+    from attnlab.analysis.summary import summarise
     from attnlab.tables import print_table
 
     click.echo(
@@ -227,7 +236,12 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
     frame.attrs["tuned"] = list(experiment.tune)
     first = experiment.metrics[0]
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
-    print_table(summarise(frame, experiment.metrics), f"{first}{better}; mean and 95 % t interval over seeds")
+    table = compact_summary(summarise(frame, experiment.metrics))
+    said = f"{first}{better}; mean and 95 % t interval over seeds"
+    if "solved" in table:
+        said += "; solved: the share of seeds that did, with Wilson's interval"
+    late = [c for c in ("solved", "mean if solved", "n", "ok") if c in table]  # a narrow terminal omits them first
+    print_table(table, said, order=[*(c for c in table.columns if c not in late), *late])
     ok = frame[frame["status"] == "ok"]
     noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]
@@ -268,7 +282,7 @@ def plan(
     return _print_plan(files, store, rerun, only, limit, form)
 
 
-def _print_plan(files: Sequence[str], store: str, rerun: str, only: str | None, limit: int | None, form: str) -> int:
+def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, limit: int | None, form: str) -> int:
     import pandas as pd
 
     from attnlab.sweeps.columns import columns

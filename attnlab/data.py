@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import ShapeError
+from attnlab.precision import is_low
 from attnlab.shapes import as_array, check_shapes
 
 __all__ = ["AlignmentData", "Splits"]
@@ -44,6 +45,10 @@ class AlignmentData:
     tokens : sequence of n examples' tokens, or None
         What to print: (source tokens, target tokens) of each example.
 
+    Notes
+    -----
+    Q, K and V of integers become float64, of float16 and bfloat16 float32.
+
     Raises
     ------
     ShapeError
@@ -66,9 +71,11 @@ class AlignmentData:
         self.Q, self.K, self.V = as_array(Q, "Q"), as_array(K, "K"), as_array(V, "V")
         for name in ("Q", "K", "V"):
             array = getattr(self, name)
-            if array.dtype.kind not in "fiub":
+            if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
                 raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
-            if array.dtype.kind != "f":
+            if is_low(array):
+                setattr(self, name, array.astype(np.float32))  # sums of fewer digits would not learn
+            elif array.dtype.kind != "f":
                 setattr(self, name, array.astype(np.float64))
         sizes = check_shapes(Q=("n q d", self.Q), K=("n k e", self.K), V=("n k v", self.V))
         n, q, k = sizes["n"], sizes["q"], sizes["k"]

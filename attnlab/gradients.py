@@ -13,7 +13,7 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp, primitive
-from autograd.tracer import getval
+from autograd.tracer import getval, isbox
 from scipy import special
 
 __all__ = [
@@ -109,7 +109,15 @@ reduce_max, reduce_min = _extreme(np.max), _extreme(np.min)
 tanh = primitive(np.tanh)
 defvjp(tanh, lambda ans, x: lambda g: g * (1 - ans * ans))
 
-sigmoid = primitive(special.expit)
+
+def _in_its_dtype(function: Callable[..., Any]) -> Any:
+    """A function of scipy's, which gives float64 for float16."""
+    f = primitive(lambda x: function(x).astype(x.dtype) if getattr(x, "dtype", None) == np.float16 else function(x))
+    f.fun.__name__ = function.__name__
+    return f
+
+
+sigmoid = _in_its_dtype(special.expit)
 defvjp(sigmoid, lambda ans, x: lambda g: g * ans * (1 - ans))
 
 
@@ -127,7 +135,7 @@ def softplus(x: Any) -> Any:
 
 defvjp(softplus, lambda ans, x: lambda g: g * sigmoid(x))
 
-erf = primitive(special.erf)
+erf = _in_its_dtype(special.erf)
 defvjp(erf, lambda ans, x: lambda g: g * (2 / math.sqrt(math.pi)) * anp.exp(-(x * x)))
 
 
@@ -142,15 +150,36 @@ defvjp(exp2, lambda ans, x: lambda g: g * ans * math.log(2))
 
 
 @primitive
-def softmax(x: Any, axis: int = -1) -> Any:
-    x = _floats(x)
-    if not x.size:
-        return np.zeros_like(x)
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+def _softmax(x: Any, top: Any, axis: int) -> Any:
+    e = np.exp(x - top)
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-defvjp(softmax, lambda ans, x, axis=-1: lambda g: ans * (g - anp.sum(g * ans, axis=axis, keepdims=True)))
+defvjp(
+    _softmax,
+    lambda ans, x, top, axis: lambda g: ans * (g - anp.sum(g * ans, axis=axis, keepdims=True)),
+    argnums=(0,),
+)
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """Exponentials over their sum; +inf has all of it, in equal shares where there are several, and no gradient."""
+    plain = x
+    while isbox(plain):
+        plain = getval(plain)
+    plain = _floats(plain)
+    x = x if isbox(x) else plain
+    if not plain.size:
+        return _softmax(x, np.zeros_like(plain, shape=()), axis)
+    if plain.dtype == np.float16:  # in which sums are infinite soon
+        return astype(softmax(astype(x, np.float32), axis), np.float16)
+    top = np.max(plain, axis=axis, keepdims=True)
+    endless = top == np.inf
+    if endless.any():
+        low = plain.dtype.type(-np.inf)
+        x = where(endless, np.where(plain == np.inf, plain.dtype.type(0), low), x)
+        top = np.where(endless, plain.dtype.type(0), top)
+    return (_softmax if isbox(x) else _softmax.fun)(x, top, axis)
 
 
 @primitive

@@ -307,12 +307,14 @@ def attnlab_metrics() -> Iterable[type[interfaces.Metric]]:
         from attnlab import Metric, hookimpl
 
         class FirstWeight(Metric):
-            \"\"\"The mean weight of the first key.\"\"\"
+            \"\"\"Share of queries whose first key has more than half of the weight.\"\"\"
             name = "first_weight"
-            direction = None
+            direction = None                          # or "up", "down": which way is better
+            bounds = (0.0, 1.0)                       # for any weights whatever; left out: anything
+            per = "condition"                         # or "run": what a run has once, whatever it is tested on
 
             def measure(self, data, W):               # may also ask for Y, model, fit_seconds
-                return float(W[..., 0][data.alive].mean())
+                return float((W[..., 0] > 0.5)[data.alive].mean())
 
         @hookimpl
         def attnlab_metrics():

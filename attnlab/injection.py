@@ -117,6 +117,8 @@ def check_class(kind: str, cls: Any) -> None:
         _check_metric(cls, name)
     if kind == "kernel":
         _check_kernel(cls)
+    if kind == "task":
+        _check_task(cls)
     if kind == "model" and (lacking := [s for s in _FILLED_IN if s not in settings_of(cls)]):
         raise ComponentError(
             f"{_signature(cls, '__init__')}: a model has the settings {' and '.join(_FILLED_IN)}, which a run fills in; "
@@ -143,10 +145,35 @@ def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None
             )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_task(cls: Any) -> None:
+    """What solves a task is a number for the name of a metric."""
+    solved = cls.solved
+    if not (isinstance(solved, Mapping) and all(isinstance(m, str) and _is_number(v) for m, v in solved.items())):
+        raise ComponentError(
+            f"{cls.__name__}.solved must give a number for the name of each metric, such as "
+            f'{{"context_error": 0.05}}; got {solved!r}'
+        )
+
+
 def _check_metric(cls: Any, name: str) -> None:
     """A metric points somewhere, is a column of its own in the results, and needs no setting, since nothing gives it one."""
     if cls.direction not in ("up", "down", None):
         raise ComponentError(f'{cls.__name__}.direction must be "up", "down" or None; got {cls.direction!r}')
+    if cls.per not in ("run", "condition"):
+        raise ComponentError(
+            f'{cls.__name__}.per must be "condition", or "run" for what a run has once, whatever it is tested on; '
+            f"got {cls.per!r}"
+        )
+    bounds = cls.bounds
+    if not (isinstance(bounds, tuple) and len(bounds) == 2 and all(map(_is_number, bounds)) and bounds[0] < bounds[1]):
+        raise ComponentError(
+            f"{cls.__name__}.bounds must be two numbers, the least and the greatest value that it can have, such as (0, 1) "
+            f'or (0, float("inf")); got {bounds!r}'
+        )
     if name in TAKEN:
         raise ComponentError(
             f"{cls.__name__}.name: {name!r} is a column of the results table already, where each metric has its own; "

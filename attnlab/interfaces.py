@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from attnlab.errors import SettingError, did_you_mean
 
 if TYPE_CHECKING:
@@ -119,6 +121,12 @@ class Component:
     kind: ClassVar[str] = ""
     # raised by 1 when the meaning of a setting or of a default changes, so that older results count as another's
     revision: ClassVar[int] = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A setting that is a number of NumPy's becomes Python's, which does not turn float32 into float64."""
+        if isinstance(value, np.generic) and name in settings_of(type(self)):
+            value = value.item()
+        object.__setattr__(self, name, value)
 
     @classmethod
     def summary(cls) -> str:
@@ -370,11 +378,19 @@ class Task(Component):
     # settings that say only how many examples or which test conditions there are, and change no example; None: not said,
     # and every setting changes the random stream of the data
     counts: ClassVar[tuple[str, ...] | None] = None
+    # from which value of a metric on a run has solved the task, by the metric's name: {"context_error": 0.05}. It is for
+    # metrics that are not bounded on both sides; of the others a run has all but 5 % of the range
+    solved: ClassVar[Mapping[str, float]] = {}
 
     @property
     def chance(self) -> float:
         """The expected alignment accuracy of a uniform random guess; NaN where it is not known."""
         return float("nan")
+
+    @property
+    def overlap(self) -> float:
+        """The variance that all seeds share, as they draw from the same examples, by that between seeds; 0: each has its own."""
+        return 0.0
 
     def make(self, rng: Any) -> Splits:
         raise NotImplementedError
@@ -385,6 +401,10 @@ class Metric(Component):
 
     kind = "metric"
     direction: ClassVar[str | None] = None  # "up", "down" or None
+    # the least and the greatest value that it can have, for any weights whatever; infinite where there is none
+    bounds: ClassVar[tuple[float, float]] = (float("-inf"), float("inf"))
+    # what has one value of it: each test "condition", or the whole "run", such as its cost
+    per: ClassVar[str] = "condition"
 
     def applies(self, data: Any) -> bool:
         """Whether it can be measured on these data (has it gold links, a target, ...)."""

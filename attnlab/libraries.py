@@ -106,10 +106,16 @@ class OtherNamespace(_Names):
 
     # -- additions ------------------------------------------------------------------------------------------------
     def softmax(self, x: Any, axis: int = -1) -> Any:
+        xp, axis, plain = self._base, _plain(axis), detached(x)
         if 0 in x.shape:
-            return self._base.exp(x)
-        e = self._base.exp(x - self._base.max(detached(x), axis=_plain(axis), keepdims=True))
-        return e / self._base.sum(e, axis=_plain(axis), keepdims=True)
+            return xp.exp(x)
+        if x.dtype.itemsize < 4:  # in which sums are infinite soon
+            return self.astype(self.softmax(self.astype(x, xp.float32), axis), x.dtype)
+        top, zero = xp.max(plain, axis=axis, keepdims=True), xp.zeros_like(plain)
+        endless = top == xp.inf  # +inf has all of it, in equal shares where there are several, and no gradient
+        x = xp.where(endless, xp.where(plain == xp.inf, zero, zero - xp.inf), x)
+        e = xp.exp(x - xp.where(endless, xp.zeros_like(top), top))
+        return e / xp.sum(e, axis=axis, keepdims=True)
 
     def logsumexp(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         xp, axis = self._base, _plain(axis)

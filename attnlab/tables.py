@@ -256,7 +256,11 @@ def describe_component(name: str) -> str:
             lines.append(f"{setting}{default}    {describe(cls, setting)}")
         if e.kind == "model":
             lines += ["", f"Mechanism unless one is given: {_flow(cls.preferred) or COMPOSED}"]
-        flags = [f"{flag} = {getattr(cls, flag)}" for flag in (*KINDS[e.kind].flags, "direction") if hasattr(cls, flag)]
+        flags = [
+            f"{flag} = {getattr(cls, flag)}"
+            for flag in (*KINDS[e.kind].flags, "direction", "bounds", "per")
+            if hasattr(cls, flag)
+        ]
         lines += ["", "Flags", "-----", *flags] if flags else []
         lines += ["", f"Source: {cls.source}"] if cls.source else []
         blocks.append("\n".join(lines))

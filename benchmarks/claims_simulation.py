@@ -36,7 +36,7 @@ def false_support(noise: str, n: int, repeats: int, seed: int = 0) -> dict[str, 
         for name, region in (("above", Region(low=0, strict=True)), ("below", Region(high=0))):
             decision = decide(row, region)
             found[name] += decision.verdict == "supported"
-            found[f"{name}, unmarked"] += decision.verdict == "supported" and not decision.reason
+            found[f"{name}, unmarked"] += decision.verdict == "supported" and not decision.doubtful
     return {name: 100 * count / repeats for name, count in found.items()}
 
 

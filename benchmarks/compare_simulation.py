@@ -2,6 +2,7 @@
 
     python benchmarks/compare_simulation.py coverage [SIMULATIONS]     intervals of a mean difference
     python benchmarks/compare_simulation.py errors [SIMULATIONS]       family-wise error when nothing differs
+    python benchmarks/compare_simulation.py kinds [SIMULATIONS]        the same where settings of one kind of task are alike
     python benchmarks/compare_simulation.py planning [SIMULATIONS]     whether the tasks asked for are enough
     python benchmarks/compare_simulation.py proportion                 coverage of the probability of improvement
 
@@ -16,7 +17,7 @@ import sys
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
-from attnlab.analysis.statistics import holm, mean_interval, signed_rank, tasks_needed, wilson
+from attnlab.analysis.statistics import fewest_pairs, holm, mean_interval, signed_rank, tasks_needed, wilson
 
 LEVEL = 0.95
 SEEDS = 5  # runs a task
@@ -188,6 +189,31 @@ def _null_scores(rng, distribution, n, k):
     return draw(rng, distribution, (k, n))
 
 
+def kinds(simulations):
+    """Family-wise error where nothing differs between kinds of task, and half of the variance is common to a kind.
+
+    "a word" is what the default does where kinds are too few: the verdict says that it is about these kinds only.
+    """
+    print("| tasks | kinds | comparisons | settings as replicates | kinds as replicates | default | what it takes |")
+    print("|---|---|---|---|---|---|---|")
+    for n_kinds, each in ((3, 4), (6, 4), (8, 3), (9, 4), (12, 2), (12, 4), (20, 3)):
+        for tests in (1, 3, 7):
+            rng = np.random.default_rng([n_kinds, each, tests])
+            found = np.zeros((simulations, 2), dtype=bool)
+            for s in range(simulations):
+                of_kind = rng.standard_normal((tests + 1, n_kinds, 1))
+                scores = of_kind + rng.standard_normal((tests + 1, n_kinds, each))
+                for j, units in enumerate((scores.reshape(tests + 1, -1), scores.mean(axis=2))):
+                    found[s, j] = min(holm([signed_rank(one - units[0]).p_value for one in units[1:]])) <= 0.05
+            by_setting, by_kind = found.mean(axis=0)
+            enough = n_kinds >= fewest_pairs(0.05, tests)
+            default, takes = (f"{by_kind:.3f}", "kinds") if enough else ("0.000", "settings, with a word")
+            print(
+                f"| {n_kinds * each} | {n_kinds} | {tests} | {by_setting:.3f} | {by_kind:.3f} | {default} | {takes} |",
+                flush=True,
+            )
+
+
 def planning(simulations):
     """Power of the first step of Holm with the number of tasks that `tasks_needed` asks for (0.8 is wanted)."""
     print("| mean / spread | comparisons | tasks asked for | power |\n|---|---|---|---|")
@@ -221,6 +247,8 @@ def main():
         coverage(int(rest[0]) if rest else 4000)
     elif what == "errors":
         errors(int(rest[0]) if rest else 2000)
+    elif what == "kinds":
+        kinds(int(rest[0]) if rest else 2000)
     elif what == "planning":
         planning(int(rest[0]) if rest else 4000)
     elif what == "proportion":

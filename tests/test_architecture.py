@@ -22,6 +22,7 @@ LAYERS = [
     ["errors", "sources"],
     ["shapes", "gradients", "libraries"],
     ["arrays"],
+    ["precision"],
     ["data"],
     ["interfaces", "bitext", "version"],
     ["kinds"],

@@ -260,6 +260,26 @@ def test_register_refuses_what_breaks_the_contract(notebook, cls, message):
     assert not registry._registered
 
 
+@pytest.mark.parametrize("bounds", [(1, 0), (0, 0), (0,), [0, 1], (0, float("nan")), ("0", "1"), (False, True), None])
+def test_a_metrics_bounds_are_checked(notebook, bounds):
+    body = {"name": "mine", "bounds": bounds, "measure": lambda self, data, W: 0.0}
+    with pytest.raises(ComponentError, match=r"bounds must be two numbers, the least and the greatest .* got"):
+        attnlab.register(type("Mine", (attnlab.Metric,), body))
+
+
+def test_what_a_metric_is_measured_of_is_checked(notebook):
+    body = {"name": "mine", "per": "seed", "measure": lambda self, data, W: 0.0}
+    with pytest.raises(ComponentError, match=r'per must be "condition", or "run" .*; got \'seed\''):
+        attnlab.register(type("Mine", (attnlab.Metric,), body))
+
+
+@pytest.mark.parametrize("solved", [0.05, {"context_error": "low"}, {1: 0.05}, None])
+def test_what_solves_a_task_is_checked(notebook, solved):
+    body = {"name": "mine", "solved": solved, "make": lambda self, rng: None}
+    with pytest.raises(ComponentError, match=r"solved must give a number for the name of each metric, .* got"):
+        attnlab.register(type("Mine", (attnlab.Task,), body))
+
+
 def test_a_metrics_direction_is_checked(notebook):
     body = {"name": "mine", "direction": "higher", "measure": lambda self, data, W: 0.0}
     with pytest.raises(ComponentError, match='direction must be "up", "down" or None; got \'higher\''):

@@ -9,6 +9,7 @@ averaged over the grid points that both have. So they differ only in what the cl
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections import Counter
@@ -18,11 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnlab.analysis.measures import bounds_of as bounds_of_metric
+from attnlab.analysis.measures import direction_of
 from attnlab.analysis.presentation import ClaimTable
-from attnlab.analysis.summary import direction_of
-from attnlab.analysis.verdicts import Decision, Region, bounds_of, decide
+from attnlab.analysis.verdicts import (
+    Decision,
+    Region,
+    at_end,
+    bounds_of,
+    decide,
+    decide_correlation,
+    decide_exact,
+)
 from attnlab.errors import SettingError
-from attnlab.sweeps.columns import columns
+from attnlab.registry import get
+from attnlab.sweeps.columns import buildable, columns
 from attnlab.sweeps.experiment.claims import Claim, Table
 from attnlab.sweeps.experiment.read import Experiment, read
 from attnlab.sweeps.plan import plan
@@ -34,7 +45,19 @@ __all__ = ["COLUMNS", "Judgement", "check_claims", "judge", "table_of"]
 
 NAN = float("nan")
 COLUMNS = ["say", "form", "metric", "verdict", "effect", "low", "high", "n"]
-COLUMNS += ["by", "within", "at_least", "at_most", "seeds_needed", "reason", "why"]
+COLUMNS += [
+    "by",
+    "within",
+    "at_least",
+    "at_most",
+    "exact",
+    "doubtful",
+    "sure_low",
+    "sure_high",
+    "seeds_needed",
+    "reason",
+    "why",
+]
 Cell = tuple[Any, ...]  # a grid point and a test condition
 
 
@@ -67,10 +90,11 @@ def check_claims(
     Returns
     -------
     DataFrame
-        One row a claim: `say`, `form`, `metric`, `verdict` (supported, refuted, undecided), `effect` with `low` and
-        `high` (95 % Student t interval over seeds), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`; NaN
-        where there is none), `seeds_needed` (how many seeds would decide at the observed spread; NaN if the claim is
-        decided or no number is known), `reason`, and `why` (the claim's own sentence for when it is refuted).
+        One row a claim: `say`, `form`, `metric`, `verdict` (supported, refuted, undecided; of an exact claim identity,
+        refuted, undecided), `effect` with `low` and `high` (95 % Student t interval over seeds; of an exact
+        claim the least and the greatest value), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`; NaN
+        where there is none), `exact`, `seeds_needed` (how many seeds would decide at the observed spread; NaN if the claim is
+        decided or no number is known), `reason`, and `why` (the claim's own sentence).
 
         The effect is in units of the metric. For `better` it is the mean difference, positive if the claim is right: if
         less is better, it is `than` minus `better`. A metric without direction is taken to be better higher. For `equal`
@@ -103,6 +127,10 @@ def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
                 "high": decision.high,
                 "n": decision.n,
                 **bounds_of(claim),
+                "exact": claim.exact,
+                "doubtful": decision.doubtful,
+                "sure_low": decision.sure_low,
+                "sure_high": decision.sure_high,
                 "seeds_needed": decision.seeds_needed,
                 "reason": decision.reason,
                 "why": claim.why or "",
@@ -132,11 +160,17 @@ class _Side:
         """The metrics of one seed (cells, metrics). Runs that differ only in the side's own columns are averaged."""
         return np.array([np.mean(self.cells[cell][seed], axis=0) for cell in cells])
 
+    def values(self) -> list[float]:
+        """Every value of the first metric."""
+        return [value[0] for by_seed in self.cells.values() for values in by_seed.values() for value in values]
+
 
 def _judge(claim: Claim, results: _Results) -> Judgement:
     selections = [{**claim.where, **chosen} for _, chosen in claim.selections()] or [claim.where]
     own = {key for _, chosen in claim.selections() for key in chosen}
     points, pairing = _paired([results.runs_of(selection) for selection in selections], own, results.rows)
+    if claim.form == "correlation":
+        points = [{i: (results.mechanism_of(i),) for i in by_run} for by_run in points]
     common = set.intersection(*(set(by_run.values()) for by_run in points))
     kept = [{i: point for i, point in by_run.items() if point in common} for by_run in points]
     sides = results.sides(kept, [selection.get("test") for selection in selections], claim.metrics, "test" in own)
@@ -144,8 +178,8 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
     seeds = [seed for seed in results.seeds if all(any(results.rows[i]["seed"] == seed for i in k) for k in kept)]
     missing = [what for side in sides for seed in seeds for what in side.missing.get(seed, [])]
     whole = [seed for seed in seeds if cells and not any(seed in side.missing for side in sides)]
-    effects = {seed: _effect(claim, [side.at(seed, cells) for side in sides]) for seed in whole}
-    by_seed = {seed: effect for seed, effect in effects.items() if math.isfinite(effect)}
+    by_side = {seed: [side.at(seed, cells) for side in sides] for seed in whole}
+    by_seed = {} if claim.form == "correlation" else {seed: _effect(claim, by_side[seed]) for seed in whole}
 
     no = ""
     if not common:
@@ -156,12 +190,18 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
         no = f"{len(missing)} of {sum(side.n_runs for side in sides)} runs have no value: {_counted(missing)}"
     elif not cells:
         no = "the two selections share no test condition"
-    elif undefined := len(effects) - len(by_seed):
-        few = f"there are {len(cells)} grid points, and it takes 3" if len(cells) < 3 else "a metric does not vary"
-        no = f"the correlation is undefined in {undefined} of {len(seeds)} seeds: {few}"
-    decision = decide(by_seed.values(), Region.of(claim))
-    if claim.form == "correlation":  # Student's t does not know that r ends at 1
-        decision = dataclasses.replace(decision, low=max(decision.low, -1.0), high=min(decision.high, 1.0))
+    if claim.form == "correlation":
+        means = np.mean([by_side[seed][0] for seed in whole], axis=0) if whole else np.empty((0, 2))
+        decision = decide_correlation(_by_mechanism(cells, means), Region.of(claim))
+    elif claim.exact:
+        values = [value for seed in whole for value in _every_effect(claim, sides, seed, cells)]
+        decision = decide_exact(values, Region.of(claim), len(whole))
+    else:
+        bounds = bounds_of_metric(claim.metrics[0], [v for side in sides for v in side.values()])
+        ends = at_end([np.array([by_side[seed][i].mean() for seed in whole]) for i in range(len(sides))], bounds)
+        reach = bounds if len(sides) == 1 else (bounds[0] - bounds[1], bounds[1] - bounds[0])
+        overlap = max((results.overlap_of(i) for by_run in kept for i in by_run), default=0.0)
+        decision = decide(by_seed.values(), Region.of(claim), reach, ends, overlap)
     notes = [no] if no else [decision.reason]
     if alone := sum(map(len, points)) - sum(map(len, kept)):
         notes.append(f"{alone} runs have no partner on the other side and are left out")
@@ -172,7 +212,7 @@ def _judge(claim: Claim, results: _Results) -> Judgement:
         notes.append(f"{claim.metrics[0]} has no better direction, so higher is taken to be better")
     decision = dataclasses.replace(decision, reason="; ".join(filter(None, notes)))
     if no:
-        decision = dataclasses.replace(decision, verdict="undecided", seeds_needed=NAN)
+        decision = dataclasses.replace(decision, verdict="undecided", seeds_needed=NAN, doubtful=False)
     return Judgement(claim, decision, by_seed)
 
 
@@ -190,21 +230,32 @@ def _paired(
 
 def _effect(claim: Claim, arrays: Sequence[np.ndarray]) -> float:
     """The effect in one seed, from the metrics in each cell of each side."""
-    if claim.form == "correlation":
-        return _pearson(*arrays[0].T)
     means = [float(array.mean()) for array in arrays]
     if len(means) == 1:
         return means[0]
-    sign = -1 if claim.form == "better" and direction_of(claim.metrics[0]) == "down" else 1
-    return sign * (means[0] - means[1])
+    return _sign(claim) * (means[0] - means[1])
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's r; NaN for fewer than 3 points, or if x or y does not vary."""
-    if len(x) < 3 or any(np.ptp(z) <= 1e-12 * np.abs(z).max() for z in (x, y)):
-        return NAN
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip(x @ y / math.sqrt(float(x @ x) * float(y @ y)), -1, 1))
+def _every_effect(claim: Claim, sides: Sequence[_Side], seed: int, cells: Sequence[Cell]) -> list[float]:
+    """What an exact claim is about: every value in one seed, or every difference between the sides in the same cell."""
+    values = [[[value for (value,) in side.cells[cell][seed]] for cell in cells] for side in sides]
+    if len(values) == 1:
+        return [value for cell in values[0] for value in cell]
+    pairs = [(one, other) for ones, others in zip(*values, strict=True) for one in ones for other in others]
+    return [0.0 if math.isclose(one, other, rel_tol=1e-12) else _sign(claim) * (one - other) for one, other in pairs]
+
+
+def _sign(claim: Claim) -> int:
+    """-1 where the effect of a claim is the second side minus the first."""
+    return -1 if claim.form == "better" and direction_of(claim.metrics[0]) == "down" else 1
+
+
+def _by_mechanism(cells: Sequence[Cell], means: np.ndarray) -> np.ndarray:
+    """Two metrics of each mechanism (mechanisms, 2), from those of each mechanism in each test condition."""
+    named: dict[Any, list[np.ndarray]] = {}
+    for cell, mean in zip(cells, means, strict=True):
+        named.setdefault(cell[0], []).append(mean)
+    return np.array([np.mean(rows, axis=0) for rows in named.values()]).reshape(-1, 2)
 
 
 def _differing(points: Sequence[Mapping[int, Cell]], pairing: Sequence[str]) -> str:
@@ -226,7 +277,8 @@ class _Results:
     def __init__(self, frame: pd.DataFrame, experiment: Experiment) -> None:
         if {"metric", "value"} <= set(frame.columns):
             raise SettingError("claims need the wide table, and this one is tidy; give load_results(..., tidy=False)")
-        runs = plan(experiment)
+        self._runs = runs = plan(experiment)
+        self._overlaps: dict[str, float] = {}  # by task
         self.seeds = experiment.seeds
         self.rows = [columns(run) for run in runs]
         self._table = Table({"run": self.rows}, ())
@@ -261,6 +313,19 @@ class _Results:
                     )
                 tests[test] = {str(column): value for column, value in record.items()}
         return found
+
+    def mechanism_of(self, i: int) -> str:
+        """The mechanism of a run with its settings."""
+        return json.dumps(self._runs[i].spec["mechanism"], sort_keys=True)
+
+    def overlap_of(self, i: int) -> float:
+        """`Task.overlap` of the task of a run."""
+        task = self._runs[i].spec["task"]
+        key = json.dumps(task, sort_keys=True)
+        if key not in self._overlaps:
+            ((name, settings),) = buildable("task", task).items()
+            self._overlaps[key] = float(get("task", name, **settings).overlap)
+        return self._overlaps[key]
 
     def runs_of(self, selection: Mapping[str, Any]) -> list[int]:
         """The planned runs that a selection names, with any test condition."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from attnlab.analysis.conclusion import conclude_against, conclude_order, conclude_pairs
+from attnlab.analysis.measures import cut
 from attnlab.analysis.presentation import Comparison
 from attnlab.analysis.replicates import Scores, score_table
+from attnlab.analysis.rounding import alike, differences, signs, tolerance
 from attnlab.analysis.statistics import (
     bayesian_signed_rank,
-    differences,
     fewest_pairs,
     holm,
     interquartile_mean,
@@ -59,7 +61,7 @@ def compare(
     *,
     direction: str | None = None,
     missing: str = "error",
-    unit: str = "setting",
+    unit: str | None = None,
     rope: float | None = None,
     alpha: float = 0.05,
     n_resamples: int = 50_000,
@@ -67,15 +69,18 @@ def compare(
 ) -> pd.DataFrame:
     """Compare competitors over tasks, each with a baseline, or all in order of merit.
 
-    A task, with its settings and its test condition, is one replicate. Within it, seeds are averaged first, and so is
-    everything else that varies in the grid, such as a learning rate that is an axis. The conclusion says what was
-    averaged. What was tuned on validation data is part of the competitor.
+    A kind of task is one replicate where there are enough kinds for a finding, and else a task with its settings and its
+    test condition; the verdicts then say that they are about these few kinds. Within a replicate, seeds are averaged first,
+    and so is everything else that varies in the grid, such as a learning rate that is an axis. The conclusion says what was
+    averaged. What was tuned on validation data is part of the competitor. A metric of a whole run, such as its cost, counts
+    once, whatever the run is tested on.
 
     Parameters
     ----------
     frame : DataFrame
         The results table of `sweep` or `load_results`, or a part of its rows.
     metric : str
+        A metric, or another column of numbers, such as `n_parameters` or `fit_seconds`.
     by : str or list of str
         The columns that tell competitors apart: "similarity", or ["similarity", "normaliser"].
     baseline : value, tuple of values or label, or None
@@ -87,8 +92,9 @@ def compare(
         place its competitor last on that task, even if its other seeds succeeded. A last place has a rank and no value.
         Means and intervals are then NaN. The interquartile mean is NaN if the competitor is last on more than a quarter
         of the tasks.
-    unit : "setting" or "task"
-        "task" averages the settings and test conditions of a task too, for fewer and independent replicates.
+    unit : "setting", "task" or None
+        "task" averages the settings and test conditions of a task too, for fewer and independent replicates. None is
+        "task" where a finding on all kinds of task would be significant at `alpha`, all comparisons counted; else "setting".
     rope : float or None
         Half the width of the region of practical equivalence, in units of the metric. With it the table has the posterior
         of the Bayesian signed-rank test.
@@ -102,15 +108,17 @@ def compare(
     DataFrame
         With a baseline, one row a competitor, best first. `improvement` is the mean difference in units of the metric,
         positive if the competitor is better than the baseline, for metrics of either direction. `low` to `high` is its
-        interval (Hall's t). wins + ties + losses = n_tasks. `p_value` is the two-sided p value of Wilcoxon's signed-rank
+        interval (Hall's t), within what the bounds of the metric allow. wins + ties + losses = n_tasks. `p_value` is the two-sided p value of Wilcoxon's signed-rank
         test, and `p_holm` is adjusted by Holm over the rows. `rank_biserial` runs from -1 to 1. `p_improvement` is the
         chance to be better on a new task, ties shared, with Wilson's interval. `mean`, `iqm` (interquartile mean) and
         `baseline_mean` are in units of the metric. With `rope` there are `p_better`, `p_equivalent` and `p_worse`.
-        `verdict` is better, worse, equivalent (p_equivalent >= 1 - alpha) or undecided. `reason` says why there is no p
-        value or no mean.
+        `verdict` is better or worse (by ranks: p_holm <= alpha), equivalent (p_equivalent >= 1 - alpha), both ("better,
+        equivalent": a difference that is shown and does not matter), or undecided; "better, on these 3 kinds of task" where
+        several replicates are of one kind. `reason` says why there is no p value or no mean, and where ranks and mean
+        disagree.
 
         Without a baseline, one row a competitor, ordered by interquartile mean: `mean` with `low` and `high`, `iqm`,
-        `mean_rank` (1 is best), and `p_holm` of the difference to the first row, adjusted over all pairs.
+        `mean_rank` (1 is best), and `p_holm` and `verdict` of the difference to the first row, adjusted over all pairs.
 
         `attrs["conclusion"]` says in words what the comparison shows, and about how many more tasks or seeds would settle
         the rest. A notebook shows it above the chief columns.
@@ -127,8 +135,9 @@ def compare(
     reinforcement learning at the edge of the statistical precipice; Benavoli et al. (2017), Time for a change.
     """
     terms = _Terms(alpha, rope, n_resamples, random_state)
-    scores = score_table(frame, metric, by, direction, missing, unit)
-    if baseline is None:
+    against = baseline is not None
+    scores = score_table(frame, metric, by, direction, missing, unit, functools.partial(_enough, alpha, against))
+    if not against:
         return _order_of_merit(scores, terms)
     base = scores.index(baseline)
     others = [i for i in range(len(scores.names)) if i != base]
@@ -149,9 +158,16 @@ def compare(
         ]
     )
     table["label"] = [scores.labels[i] for i in others]
-    table = table.sort_values(["improvement", "rank_biserial", "label"], ascending=[False, False, True])
-    table = table.reset_index(drop=True)
+    table["_merit"] = alike(table["improvement"], _largest(scores))
+    table = table.sort_values(["_merit", "rank_biserial", "label"], ascending=[False, False, True])
+    table = table.drop(columns="_merit").reset_index(drop=True)
     return _finished(table, scores, terms, conclude_against(table, scores, base, terms.alpha, terms.rope))
+
+
+def _enough(alpha: float, against_one: bool, kinds: int, competitors: int) -> bool:
+    """Whether a difference that goes one way on all kinds of task is significant, all comparisons counted."""
+    tests = competitors - 1 if against_one else competitors * (competitors - 1) // 2
+    return kinds >= fewest_pairs(alpha, tests)
 
 
 def pairwise(
@@ -162,7 +178,7 @@ def pairwise(
     tidy: bool = False,
     direction: str | None = None,
     missing: str = "error",
-    unit: str = "setting",
+    unit: str | None = None,
     rope: float | None = None,
     alpha: float = 0.05,
     n_resamples: int = 50_000,
@@ -179,7 +195,7 @@ def pairwise(
         row a pair in the columns of `compare`; `first` is the better competitor, `second` the other.
     """
     terms = _Terms(alpha, rope, n_resamples, random_state)
-    scores = score_table(frame, metric, by, direction, missing, unit)
+    scores = score_table(frame, metric, by, direction, missing, unit, functools.partial(_enough, alpha, False))
     order = _best_first(scores)
     pairs = [(i, j) for at, i in enumerate(order) for j in order[at + 1 :]]
     labels = scores.labels
@@ -196,7 +212,7 @@ def pairwise(
             for (i, j), row in zip(pairs, _judged(scores, pairs, terms), strict=True)
         ]
     )
-    table = _finished(table, scores, terms, conclude_pairs(table, scores, terms.alpha))
+    table = _finished(table, scores, terms, conclude_pairs(table, scores, terms.alpha, terms.rope))
     if tidy:
         return table
     matrix = Comparison(np.nan, index=[labels[i] for i in order], columns=[labels[i] for i in order])
@@ -214,13 +230,13 @@ def performance_profile(
     *,
     direction: str | None = None,
     missing: str = "error",
-    unit: str = "setting",
+    unit: str | None = None,
 ) -> pd.DataFrame:
     """The share of tasks on which each competitor is at least as good as a threshold.
 
     Parameters
     ----------
-    frame, metric, by, direction, missing, unit : as of `compare`
+    frame, metric, by, direction, missing, unit : as of `compare`, but that a `unit` of None is "setting"
     thresholds : sequence of float or None
         In units of the metric. None takes every value in the table.
 
@@ -235,8 +251,8 @@ def performance_profile(
     """
     scores = score_table(frame, metric, by, direction, missing, unit)
     asked = scores.good[np.isfinite(scores.good)] if thresholds is None else scores.sign * np.asarray(thresholds, float)
-    at = np.unique(asked)
-    share = (scores.good[:, None, :] >= at[:, None]).mean(axis=2)
+    at = np.unique(alike(asked))
+    share = (signs(scores.good[:, None, :], at[:, None]) >= 0).mean(axis=2)
     order = _best_first(scores)
     index = pd.Index(scores.sign * at, name=metric)
     return pd.DataFrame(share[order].T, index=index, columns=[scores.labels[i] for i in order])
@@ -249,7 +265,9 @@ def _judged(scores: Scores, pairs: Sequence[tuple[int, int]], terms: _Terms) -> 
         row["p_holm"] = adjusted
         decided = bool(adjusted <= terms.alpha)
         verdict = "undecided" if not decided else "better" if row["rank_biserial"] > 0 else "worse"
-        row["verdict"] = "equivalent" if row.get("p_equivalent", 0.0) >= 1 - terms.alpha else verdict
+        if row.get("p_equivalent", 0.0) >= 1 - terms.alpha - 1e-12:
+            verdict = f"{verdict}, equivalent" if decided else "equivalent"
+        row["verdict"] = verdict
     return rows
 
 
@@ -257,7 +275,9 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
     d = differences(scores.good[i], scores.good[j])
     n, ranks = len(d), signed_rank(d)
     finite = bool(np.isfinite(d).all())
-    low, high = mean_interval(d, 1 - terms.alpha)
+    reach = scores.bounds[1] - scores.bounds[0]
+    low, high = cut(mean_interval(d, 1 - terms.alpha), (-reach, reach))
+    improvement = float(mean(d))
     fewest = fewest_pairs(terms.alpha)
     reasons = []
     if n < fewest:
@@ -265,12 +285,15 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
         reasons.append(f"{n} tasks cannot give p <= {terms.alpha:g} (at best {least:.3g}); at least {fewest} can")
     if not finite:
         reasons.append("a missing or infinite value has a rank and no mean")
+    elif ranks.rank_biserial * improvement < 0 and abs(improvement) > tolerance(np.abs(d).max()):
+        by_ranks, by_mean = ("better", "worse") if improvement < 0 else ("worse", "better")
+        reasons.append(f"ranks and mean disagree: {by_ranks} by ranks, {by_mean} by the mean")
     wins, ties = int((d > 0).sum()), int((d == 0).sum())
     better_low, better_high = wilson(wins + ties / 2, n, 1 - terms.alpha)
     row: dict[str, Any] = {
-        "improvement": float(mean(d)) if finite else np.nan,
-        "low": float(low) if finite else np.nan,
-        "high": float(high) if finite else np.nan,
+        "improvement": improvement if finite else np.nan,
+        "low": low if finite else np.nan,
+        "high": high if finite else np.nan,
         "wins": wins,
         "ties": ties,
         "losses": n - wins - ties,
@@ -282,7 +305,13 @@ def _pair(scores: Scores, i: int, j: int, tests: int, terms: _Terms) -> dict[str
         "p_improvement_high": better_high,
     }
     if terms.rope is not None:
-        posterior = bayesian_signed_rank(d, terms.rope, n_resamples=terms.n_resamples, random_state=terms.random_state)
+        posterior = bayesian_signed_rank(
+            d,
+            terms.rope,
+            n_resamples=terms.n_resamples,
+            random_state=terms.random_state,
+            slack=tolerance(scores.good[i], scores.good[j]),
+        )
         row |= dict(zip(("p_better", "p_equivalent", "p_worse"), posterior, strict=True))
     scaled, power = rescaled(d)
     each = _seed_variance(scores, i, j, int(power))
@@ -306,14 +335,19 @@ def _seed_variance(scores: Scores, i: int, j: int, power: int) -> float:
 
 
 def _best_first(scores: Scores) -> list[int]:
-    merit = [interquartile_mean(good) for good in scores.good]
+    merit = alike([interquartile_mean(good) for good in scores.good], _largest(scores))
     rank = _mean_ranks(scores)
     return sorted(range(len(merit)), key=lambda i: (-merit[i], rank[i], scores.labels[i]))
 
 
+def _largest(scores: Scores) -> float:
+    """The greatest finite size among the scores."""
+    return float(np.abs(scores.good[np.isfinite(scores.good)]).max(initial=0.0))
+
+
 def _mean_ranks(scores: Scores) -> np.ndarray[Any, Any]:
     """(c,) the mean rank over tasks, where 1 is the best. Equal values share their mean rank."""
-    behind = differences(scores.good[:, None, :], scores.good[None, :, :])
+    behind = signs(scores.good[:, None, :], scores.good[None, :, :])
     ranks: np.ndarray[Any, Any] = ((behind < 0).sum(axis=1) + ((behind == 0).sum(axis=1) + 1) / 2).mean(axis=1)
     return ranks
 
@@ -327,7 +361,7 @@ def _order_of_merit(scores: Scores, terms: _Terms) -> pd.DataFrame:
         good = scores.good[i]
         pair = judged.get((order[0], i), {})
         low, high = mean_interval(good, 1 - terms.alpha)
-        bounds = sorted((_raw(scores, float(low)), _raw(scores, float(high))))
+        bounds = cut(sorted((_raw(scores, float(low)), _raw(scores, float(high)))), scores.bounds)
         rows.append(
             {
                 **dict(zip(scores.by, scores.names[i], strict=True)),
@@ -339,12 +373,21 @@ def _order_of_merit(scores: Scores, terms: _Terms) -> pd.DataFrame:
                 "iqm": _raw(scores, interquartile_mean(good)),
                 "mean_rank": ranks[i],
                 "p_holm": pair.get("p_holm", np.nan),
+                "verdict": _turned(pair["verdict"]) if pair else "",
+                "rank_biserial": -pair["rank_biserial"] if pair else np.nan,
                 "reason": pair.get("reason", ""),
                 "label": scores.labels[i],
             }
         )
     table = pd.DataFrame(rows)
-    return _finished(table, scores, terms, conclude_order(table, scores, terms.alpha))
+    conclusion = conclude_order(table, scores, terms.alpha, terms.rope)
+    return _finished(table.drop(columns="rank_biserial"), scores, terms, conclusion)
+
+
+def _turned(verdict: str) -> str:
+    """The verdict on the second of two competitors, from that on the first."""
+    swapped = {"better": "worse", "worse": "better"}
+    return ", ".join(swapped.get(word, word) for word in verdict.split(", "))
 
 
 def _raw(scores: Scores, good: float) -> float:
@@ -360,6 +403,8 @@ def _seeds(scores: Scores) -> int | float:
 
 def _finished(table: pd.DataFrame, scores: Scores, terms: _Terms, conclusion: str) -> pd.DataFrame:
     table = Comparison(table.drop(columns="label"))
+    if scores.about:
+        table["verdict"] = [v if v in ("", "undecided") else f"{v}, {scores.about}" for v in table["verdict"]]
     table.attrs = {
         "conclusion": conclusion,
         "metric": scores.metric,

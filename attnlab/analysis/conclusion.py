@@ -26,26 +26,28 @@ def conclude_against(table: pd.DataFrame, scores: Scores, base: int, alpha: floa
     if same:
         agree = "agrees" if len(same) == 1 else "agree"
         said.append(f"{_and([row.label for row in same])} {agree} with {name} on every task, to twelve digits.")
+    decided = [row for row in rows if row.verdict.startswith(("better", "worse"))]
     for verdict, words in (("better", "Better than"), ("worse", "Worse than")):
-        found = [row for row in rows if row.verdict == verdict]
+        found = [row for row in decided if row.verdict.startswith(verdict)]
         if found:
-            said.append(f"{words} {name}: {_listed(found, _result)}.")
-    equivalent = [row for row in rows if row.verdict == "equivalent"]
-    if equivalent:
-        described = _listed(equivalent, lambda row: f"{row.label} ({row.p_equivalent:.2f})")
-        said.append(
-            f"Practically equivalent to {name}, to within {rope:g}, with probability at least {1 - alpha:g}: {described}."
-        )
-    if any(row.verdict in ("better", "worse") for row in rows):
+            where = (
+                f"{scores.about[0].upper()}{scores.about[1:]}, {words[0].lower()}{words[1:]}" if scores.about else words
+            )
+            said.append(f"{where} {name}: {_listed(found, _result)}.")
+    if decided:
         said.append(_test(len(rows), alpha))
+    equivalent = [row for row in rows if row.verdict.endswith("equivalent")]
+    if equivalent:
+        said.append(_equivalent(equivalent, lambda row: row.label, f" to {name}", alpha, rope))
+    said += _disagreements(rows, lambda row: row.label, alpha)
     open_rows = [row for row in rows if row.verdict == "undecided" and row.ties < scores.n]
     if open_rows:
         said.append(_undecided(open_rows, name, scores.n, len(rows), alpha, rope))
     return " ".join([*said, *_cautions(scores)])
 
 
-def conclude_order(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
-    """The conclusion from the table of `compare` without a baseline."""
+def conclude_order(table: pd.DataFrame, scores: Scores, alpha: float, rope: float | None) -> str:
+    """The conclusion from the table of `compare` without a baseline. Its column `rank_biserial` is against the first."""
     rows: list[Any] = list(table.itertuples())
     first, others = rows[0], rows[1:]
     said = [f"{_setting(scores)} {_count(len(rows), 'competitor')} were compared."]
@@ -57,7 +59,17 @@ def conclude_order(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
         apart = [row.label for row in others if row.p_holm <= alpha]
         alike = [row.label for row in others if not row.p_holm <= alpha]
         if apart:
-            said += [f"It differs from {_and(apart)}.", _test(tests, alpha)]
+            about = f", {scores.about}" if scores.about else ""
+            said += [f"It differs from {_and(apart)}{about}.", _test(tests, alpha)]
+        ahead = [row.label for row in others if row.p_holm <= alpha and row.rank_biserial > 0]
+        if ahead:
+            said.append(
+                f"Ranks and means disagree: by ranks {_and(ahead)} {'is' if len(ahead) == 1 else 'are'} better than "
+                f"{first.label}, on most tasks and by less than it is ahead on the others."
+            )
+        equivalent = [row for row in others if row.verdict.endswith("equivalent")]
+        if equivalent:
+            said.append(_equivalent(equivalent, lambda row: row.label, f" to {first.label}", alpha, rope))
         if alike:
             said.append(f"Not shown to differ from it: {_and(alike)}, which does not mean that they are equal.")
             if scores.n < fewest_pairs(alpha, tests):
@@ -66,7 +78,7 @@ def conclude_order(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
     return " ".join([*said, *_cautions(scores)])
 
 
-def conclude_pairs(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
+def conclude_pairs(table: pd.DataFrame, scores: Scores, alpha: float, rope: float | None) -> str:
     """The conclusion from the table of all pairs."""
     rows: list[Any] = list(table.itertuples())
     said = [f"{_setting(scores)} {_count(len(rows), 'pair')} of competitors {_be(len(rows))} compared."]
@@ -80,7 +92,12 @@ def conclude_pairs(table: pd.DataFrame, scores: Scores, alpha: float) -> str:
             for row in apart
         ]
         more = f" and {len(named) - 10} more" if len(named) > 10 else ""
-        said += [f"Different: {'; '.join(named[:10])}{more}.", _test(len(rows), alpha)]
+        about = f"Different, {scores.about}" if scores.about else "Different"
+        said += [f"{about}: {'; '.join(named[:10])}{more}.", _test(len(rows), alpha)]
+        said += _disagreements(rows, _pair, alpha)
+    equivalent = [row for row in rows if row.verdict.endswith("equivalent")]
+    if equivalent:
+        said.append(_equivalent(equivalent, _pair, "", alpha, rope))
     same = [f"{row.first} and {row.second}" for row in rows if row.ties == scores.n]
     if same:
         more = f" and {len(same) - 10} more" if len(same) > 10 else ""
@@ -100,16 +117,58 @@ def _setting(scores: Scores) -> str:
     way = "greater" if scores.sign == 1 else "less"
     few, many = int(scores.n_seeds.min()), int(scores.n_seeds.max())
     seeds = _count(many, "seed") if few == many else f"{few} to {many} seeds"
-    return f"On {scores.metric} ({way} is better), over {_count(scores.n, 'task')} with {seeds} each, averaged first,"
+    over = _count(scores.n, scores.noun)
+    return f"On {scores.metric} ({way} is better), over {over} with {seeds} each, averaged first,"
 
 
 def _result(row: Any) -> str:
     record = f"{row.wins} won, {row.ties} tied, {row.losses} lost"
     if math.isnan(row.improvement):
         return f"{row.label} ({record}, {_p(row.p_holm)})"
-    by = f"by {abs(row.improvement):.3g}"
-    low, high = (row.low, row.high) if row.improvement >= 0 else (-row.high, -row.low)
-    return f"{row.label} {by} [{low:.3g}, {high:.3g}] ({record}, {_p(row.p_holm)})"
+    return f"{row.label} by {row.improvement:.3g} [{row.low:.3g}, {row.high:.3g}] ({record}, {_p(row.p_holm)})"
+
+
+def _pair(row: Any) -> str:
+    return f"{row.first} and {row.second}"
+
+
+def _equivalent(rows: Sequence[Any], words: Callable[[Any], str], to: str, alpha: float, rope: float | None) -> str:
+    """What does not matter, and which of it is shown to differ all the same."""
+    described = _listed(
+        rows, lambda row: f"{words(row)} ({row.p_equivalent:.2f})" if hasattr(row, "p_equivalent") else words(row)
+    )
+    both = [words(row) for row in rows if row.verdict != "equivalent"]
+    said = f"Practically equivalent{to}, to within {rope:g}, with probability at least {1 - alpha:g}: {described}."
+    if both:
+        said += f" Of these, {_and(both)} {'differs' if len(both) == 1 else 'differ'} all the same, but by no more than that."
+    return said
+
+
+def _disagreements(rows: Sequence[Any], words: Callable[[Any], str], alpha: float) -> list[str]:
+    """Where the test, which is about ranks, and the mean say different things."""
+    said, unsure, alone = [], [], []
+    for row in rows:
+        if math.isnan(row.improvement) or row.ties == row.wins + row.ties + row.losses:
+            continue
+        excludes = row.low > 0 or row.high < 0
+        if row.p_holm <= alpha:
+            if "disagree" in row.reason:
+                by_ranks, by_mean = ("better", "worse") if row.rank_biserial > 0 else ("worse", "better")
+                said.append(
+                    f"Ranks and mean disagree for {words(row)}: {by_ranks} by ranks, that is on most tasks, but {by_mean} "
+                    f"by the mean ({row.improvement:.3g}), since the differences that go the other way are large."
+                )
+            elif not excludes:
+                unsure.append(words(row))
+        elif row.p_value > alpha and excludes:
+            alone.append(words(row))
+    if unsure:
+        said.append(f"For {_and(unsure)} ranks differ, but the interval of the mean holds 0.")
+    if alone:
+        said.append(
+            f"For {_and(alone)} the interval of the mean excludes 0, but ranks do not differ; it is for one comparison."
+        )
+    return said
 
 
 def _test(tests: int, alpha: float) -> str:
@@ -211,7 +270,8 @@ def _and(words: Sequence[str]) -> str:
 
 
 def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    first, space, rest = noun.partition(" ")  # 1 kind of task, 2 kinds of task
+    return f"{n} {noun}" if n == 1 else f"{n} {first}s{space}{rest}"
 
 
 def _be(n: int) -> str:

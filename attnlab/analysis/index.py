@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["results_of", "stored_experiments", "write_index"]
 
 MADE = "<!-- made by `attnlab index`; edit the experiments instead -->"
-VERDICTS = ("supported", "refuted", "undecided")
+VERDICTS = ("supported", "refuted", "undecided", "identity")
 
 
 # -- experiments and their results ------------------------------------------------------------------------------------
@@ -113,12 +113,22 @@ def _head(judged: Sequence[tuple[Experiment, Sequence[Judgement]]]) -> str:
     said = (
         "Each file asks one question and makes claims about the answer. The verdicts are computed: a claim is *supported* if "
         "the whole 95 % Student t interval over seeds lies where the claim says, *refuted* if wholly elsewhere, else "
-        "*undecided*. Effects are in units of the metric; differences are paired by seed, and positive where the claim points."
+        "*undecided*. An *identity* is a claim that cannot be otherwise: it was found to hold of every value, and supports nothing. "
+        "Effects are in units of the metric; differences are paired by seed, and positive where the claim points. What is marked "
+        "*doubtful* may be wrong more often than its interval says, and the remark below it says why."
     )
-    table = ["| experiment | question | supported | refuted | undecided |", "| --- | --- | ---: | ---: | ---: |"]
+    tested = sum(not one.claim.exact for _, judgements in judged for one in judgements)
+    said += (
+        f" The {tested} intervals know nothing of one another: each verdict is wrong in up to 2.5 of a hundred cases, so that "
+        f"of {tested} claims whose effects lie at their bounds {shown(round(0.025 * tested, 1))} would be expected to be supported by "
+        "chance."
+    )
+    head = ["experiment", "question", *VERDICTS, "doubtful"]
+    table = [f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * (len(VERDICTS) + 1)]
     for experiment, judgements in judged:
         counts = Counter(one.decision.verdict for one in judgements)
-        numbers = " | ".join(str(counts[verdict] or "") for verdict in VERDICTS)
+        counts["doubtful"] = sum(one.decision.doubtful for one in judgements)
+        numbers = " | ".join(str(counts[verdict] or "") for verdict in (*VERDICTS, "doubtful"))
         table.append(
             f"| [{_cell(experiment.name)}](#{_anchor(experiment.name)}) | {_cell(experiment.question)} | {numbers} |"
         )
@@ -137,10 +147,19 @@ def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path
     ]
     remarks = []
     for row in table_of(judgements).to_dict("records"):
-        interval = f"{shown(row['effect'])} [{shown(row['low'])}, {shown(row['high'])}]"
-        cells = [_cell(row["say"]), row["metric"], str(Region.of(row)), interval, row["n"], f"**{row['verdict']}**"]
+        interval = (
+            f"{shown(row['effect'])} [{shown(row['low'])}, {shown(row['high'])}]" + ", doubtful" * row["doubtful"]
+        )
+        cells = [
+            _cell(row["say"]),
+            row["metric"],
+            str(Region.of(row)),
+            interval,
+            row["n"],
+            f"**{row['verdict']}**",
+        ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-        why = (row["why"] or "Nobody has said why yet.") if row["verdict"] == "refuted" else ""
+        why = {"refuted": row["why"] or "Nobody has said why yet.", "identity": row["why"]}.get(row["verdict"], "")
         if why or row["reason"]:
             said = ". ".join(_line(text).rstrip(".") for text in (row["say"], why) if text)
             reason = f" ({_line(row['reason'])})" if row["reason"] else ""

@@ -34,7 +34,12 @@ __all__ = ["alignment_figure", "claims_figure", "new_picture", "plot_alignment",
 
 INK, FAINT, ALLOWED = "#333333", "#b8b8b8", "#e6f0f7"
 LINK = "#D55E00"
-VERDICTS = {"supported": ("#0072B2", "o"), "refuted": ("#D55E00", "X"), "undecided": ("#666666", "D")}
+VERDICTS = {
+    "supported": ("#0072B2", "o"),
+    "refuted": ("#D55E00", "X"),
+    "undecided": ("#666666", "D"),
+    "identity": ("#666666", "s"),
+}
 FORMATS = (".png", ".svg")
 LONGEST = 20  # characters of a token that are drawn
 # Where matplotlib looks for a glyph that its own font lacks; simplified Chinese comes before the other Han scripts.
@@ -296,6 +301,18 @@ def _draw_claim(judgement: Judgement, ax: Axes) -> None:
     said, families = _drawable(_said(judgement))
     style: dict[str, Any] = {"fontfamily": families, "parse_math": False}
     ax.set_title("\n".join(said), loc="left", fontsize=9.5, color=INK, **style)
+    if decision.doubtful:
+        ax.text(
+            0.99,
+            0.94,
+            "doubtful",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            color=INK,
+            fontsize=8.5,
+            style="italic",
+        )
     ax.set_title(f"{decision.verdict}, n = {decision.n}", loc="right", fontsize=9.5, color=colour, fontweight="bold")
     ax.set_xlabel(_effect_label(claim), fontsize=8, color=INK, **style)
 

@@ -20,6 +20,7 @@ __all__ = [
     "Comparison",
     "compact",
     "compact_claims",
+    "compact_summary",
     "latex_table",
     "markdown_table",
     "paper_claims",
@@ -88,6 +89,7 @@ def compact(table: pd.DataFrame) -> pd.DataFrame:
         people[interval] = _bounds(table)
         people["mean_rank"] = table["mean_rank"]
         people["p to first (Holm)"] = table["p_holm"]
+        people["verdict"] = table["verdict"]
         return pd.DataFrame(people)
     if "second" in table.columns:
         people = table[["first", "second", "n_tasks", "improvement"]].copy()
@@ -111,12 +113,29 @@ def _bounds(table: pd.DataFrame) -> list[str]:
     return [f"{shown(low)} to {shown(high)}" if low == low else shown(low) for low, high in bounds]
 
 
+def compact_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of `summarise` as a terminal shows it: the share of seeds that solved the task in one cell with its interval."""
+    if "solved" not in table.columns:
+        return table
+    at = list(table.columns).index("solved")
+    people = table.drop(columns=["solved", "solved_low", "solved_high", "mean_solved"])
+    bounds = zip(table["solved"], table["solved_low"], table["solved_high"], strict=True)
+    cells = [
+        f"{share:.2f} ({low:.2f} to {high:.2f})" if share == share else shown(share) for share, low, high in bounds
+    ]
+    people.insert(at, "solved", cells)
+    people.insert(at + 1, "mean if solved", table["mean_solved"])
+    return people
+
+
 def compact_claims(table: pd.DataFrame) -> pd.DataFrame:
-    """The chief columns of a table of `check_claims`. The reason of a refuted claim begins with its `why`."""
+    """The chief columns of a table of `check_claims`. The reason of a refuted claim, and of an identity, begins with its `why`."""
     people = table[["verdict", "say", "metric", "effect", "low", "high"]].copy()
+    if table["doubtful"].any():
+        people.insert(1, "mark", _marks(table))
     people["claimed"] = _claimed(table)
     people["n"] = table["n"]
-    refuted = table["why"].where(table["verdict"] == "refuted", "")
+    refuted = table["why"].where(table["verdict"].isin(["refuted", "identity"]), "")
     people["reason"] = ["; ".join(filter(None, both)) for both in zip(refuted, table["reason"], strict=True)]
     return people
 
@@ -127,7 +146,13 @@ def paper_claims(table: pd.DataFrame) -> pd.DataFrame:
     people["claimed"] = _claimed(table)
     people["effect"] = table["effect"]
     people["95% interval"] = _bounds(table)
+    if table["doubtful"].any():
+        people["95% interval"] += [f" ({mark})" if mark else "" for mark in _marks(table)]
     return people.assign(n=table["n"], verdict=table["verdict"])
+
+
+def _marks(table: pd.DataFrame) -> list[str]:
+    return ["doubtful" if doubtful else "" for doubtful in table["doubtful"]]
 
 
 def _claimed(table: pd.DataFrame) -> list[str]:

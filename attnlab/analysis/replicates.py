@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
 
-from attnlab.analysis.summary import check_table, direction_of
+from attnlab.analysis.measures import bounds_of, direction_of, is_per_run, numeric_columns, one_row_a_run
+from attnlab.analysis.missing import POINT, VARIANT, count_missing, list_missing, mixed
+from attnlab.analysis.summary import check_table
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import entries
 from attnlab.sweeps.frame import FIRST, LAST, metric_columns
@@ -22,8 +23,6 @@ __all__ = ["MISSING", "UNITS", "Scores", "score_table"]
 MISSING = ("error", "complete-tasks", "worst-rank")
 UNITS = ("setting", "task")
 NEEDED = ("run_id", "task", "test", "seed", "status")
-POINT = ["point", "crossed", "seed"]
-VARIANT = ["competitor", "own"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,25 @@ class Scores:
     by_seed: NDArray[np.float64]
     tasks: tuple[str, ...]  # the name of the task of each unit
     notes: tuple[str, ...]  # what a reader of the numbers must know
+    unit: str  # of UNITS; "task" only where a unit has several settings or test conditions
+    bounds: tuple[float, float]  # of the metric, in its own units and direction
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of task the units are of."""
+        return len(set(self.tasks))
+
+    @property
+    def about(self) -> str:
+        """What the verdicts are about, where several units are of one kind of task: "on these 3 kinds of task"; else ""."""
+        if self.kinds == self.n:
+            return ""
+        return "on this kind of task" if self.kinds == 1 else f"on these {self.kinds} kinds of task"
+
+    @property
+    def noun(self) -> str:
+        """What a unit is called, one and several."""
+        return "kind of task" if self.unit == "task" else "task"
 
     @property
     def labels(self) -> list[str]:
@@ -85,12 +103,18 @@ def score_table(
     by: str | Sequence[str],
     direction: str | None = None,
     missing: str = "error",
-    unit: str = "setting",
+    unit: str | None = None,
+    enough: Callable[[int, int], bool] | None = None,
 ) -> Scores:
-    """The scores that are compared. `compare` describes the parameters and errors."""
+    """The scores that are compared. `compare` describes the parameters and errors.
+
+    Where `unit` is None, it is "task" if `enough(kinds of task, competitors)` kinds are there, else "setting".
+    """
     by = _columns(by)
     _check(frame, metric, by, missing, unit)
     sign = _sign(metric, direction)
+    if is_per_run(metric):
+        frame = one_row_a_run(frame, metric)
     frame = frame.drop_duplicates(["run_id", "test"])  # a run that two experiments share
     values = _numbers(frame, metric)
     axes = _axes(frame, by)
@@ -116,12 +140,12 @@ def score_table(
     expected["task"] = expected["point"].map(
         dict(zip(rows["point"], frame["task"].astype(str), strict=True))  # the same for all rows of a point
     )
-    expected["unit"] = _codes(expected, ["task"] if unit == "task" else ["point", "test"])
+    expected["unit"] = _codes(expected, ["point", "test"])
     lost = expected["value"].isna()
     if lost.any():
-        head = _count_missing(int(lost.sum()), expected.loc[lost, "unit"].nunique(), expected["unit"].nunique())
+        head = count_missing(int(lost.sum()), expected.loc[lost, "unit"].nunique(), expected["unit"].nunique())
         if missing == "error":
-            raise SettingError(_list_missing(head, frame, rows, expected[lost], _labels(names), ok, metric))
+            raise SettingError(list_missing(head, frame, rows, expected[lost], _labels(names), ok, metric))
         notes.append(
             head
             + (
@@ -133,12 +157,19 @@ def score_table(
         if missing == "complete-tasks":
             expected = expected[~expected["unit"].isin(expected.loc[lost, "unit"])]
             if expected.empty:
-                raise SettingError(f"{_mixed(frame)}no task has all runs: complete-tasks leaves nothing. {notes[-1]}")
+                raise SettingError(f"{mixed(frame)}no task has all runs: complete-tasks leaves nothing. {notes[-1]}")
         expected = expected.assign(value=expected["value"].fillna(-np.inf))
-    notes = [*_averaged(frame, axes, unit), *_kinship(expected, unit), *notes]
+    settings, kinds = expected["unit"].nunique(), expected["task"].nunique()
+    if unit is None:
+        unit = "task" if enough is not None and enough(kinds, len(names)) else "setting"
+    if kinds == settings:
+        unit = "setting"
+    if unit == "task":
+        expected["unit"] = _codes(expected, ["task"])
+    notes = [*_averaged(frame, axes, unit), *_kinship(settings, kinds, unit), *notes]
     good, by_seed = _means(expected, len(names))
     tasks = expected.drop_duplicates("unit").sort_values("unit")["task"]
-    return Scores(metric, sign, by, names, good, by_seed, tuple(tasks), tuple(notes))
+    return Scores(metric, sign, by, names, good, by_seed, tuple(tasks), tuple(notes), unit, bounds_of(metric, values))
 
 
 def _labels(names: Sequence[tuple[Any, ...]]) -> list[str]:
@@ -152,10 +183,9 @@ def _sign(metric: str, direction: str | None) -> int:
     if known and direction and known != direction:
         raise SettingError(f"direction: {direction!r}, but the metric {metric} says {known!r}; leave direction out")
     if not known and not direction:
-        why = (
-            "does not say" if metric in entries("metric") else "is no metric of the plugins that are loaded, which say"
-        )
-        load = "" if metric in entries("metric") else "load its plugin (--plugin FILE.py), or "
+        known_here = metric in entries("metric") or metric in LAST
+        why = "does not say" if known_here else "is no metric of the plugins that are loaded, which say"
+        load = "" if known_here else "load its plugin (--plugin FILE.py), or "
         raise SettingError(f"{metric} {why} which way is better; {load}say up or down (direction=, --direction)")
     return 1 if (known or direction) == "up" else -1
 
@@ -174,10 +204,10 @@ def _columns(by: Any) -> tuple[str, ...]:
     return names
 
 
-def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, unit: str) -> None:
+def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, unit: str | None) -> None:
     check_table(frame, NEEDED)
-    metrics = [c for c in metric_columns(frame) if c not in by]
-    numbers = [c for c in metrics if is_numeric_dtype(frame[c])]
+    numbers = [c for c in numeric_columns(frame) if c not in by]
+    metrics = [*(c for c in metric_columns(frame) if c not in by), *numbers]
     if metric in by:
         raise SettingError(f"{metric} cannot both be the metric and tell the competitors apart")
     if metric not in metrics:
@@ -198,7 +228,7 @@ def _check(frame: pd.DataFrame, metric: str, by: tuple[str, ...], missing: str, 
             near = did_you_mean(column, allowed)
             raise SettingError(f"by: {what}{near}; competitors may differ in {', '.join(allowed)}")
     for name, given, choices in (("missing", missing, MISSING), ("unit", unit, UNITS)):
-        if given not in choices:
+        if given not in choices and (name, given) != ("unit", None):
             raise SettingError(f"{name}: {given!r} is not one of {', '.join(choices)} (--{name})")
 
 
@@ -276,63 +306,6 @@ def _expected(rows: pd.DataFrame, ok: NDArray[np.bool_], metric: str) -> tuple[p
     return expected[~unmeasured].reset_index(drop=True), notes
 
 
-def _count_missing(runs: int, units: int, of: int) -> str:
-    return f"{runs} {'run is' if runs == 1 else 'runs are'} missing, on {units} of the {of} tasks"
-
-
-def _list_missing(
-    head: str,
-    frame: pd.DataFrame,
-    rows: pd.DataFrame,
-    lost: pd.DataFrame,
-    labels: Sequence[str],
-    ok: NDArray[np.bool_],
-    metric: str,
-) -> str:
-    """The first few missing runs, each with its reason, and what the user can do."""
-    bad = rows[~ok].drop_duplicates([*VARIANT, *POINT])[[*VARIANT, *POINT, "at"]].rename(columns={"at": "failed"})
-    lost = lost.merge(bad, on=[*VARIANT, *POINT], how="left")
-    seeds = dict(zip(rows["seed"], frame["seed"], strict=True))
-    lines = []
-    first: list[Any] = list(lost.head(6).itertuples())
-    for row in first:
-        if pd.notna(row.failed):
-            record = frame.iloc[int(row.failed)]
-            why = f"{record['status']}: {record.get('reason', '')} (run {record['run_id']})"
-        else:
-            why = f"{metric} is NaN" if pd.notna(row.at) else "was never run"
-        point = rows.loc[rows["point"] == row.point, "at"].iloc[0]
-        lines.append(f"  {labels[row.competitor]}, {_task(frame, point)}, seed {seeds[row.seed]}: {why}")
-    more = [f"  and {len(lost) - 6} more"] if len(lost) > 6 else []
-    return (
-        _mixed(frame)
-        + "\n".join([f"{head}:", *lines, *more])
-        + "\nrun them (attnlab sweep), or choose what to do about them (missing=, --missing): complete-tasks leaves those "
-        "tasks out, worst-rank places a competitor last where one of its runs is missing"
-    )
-
-
-def _mixed(frame: pd.DataFrame) -> str:
-    """A sentence if the runs belong to several experiments, which may have different tasks or competitors."""
-    names = [str(name) for name in frame["experiment"].unique() if name] if "experiment" in frame.columns else []
-    if len(names) < 2:
-        return ""
-    listed = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
-    return (
-        f"these runs belong to {len(names)} experiments, which may have different tasks and competitors; take one "
-        f"(--experiment NAME, load_results(experiment=NAME)): {listed}\nall together: "
-    )
-
-
-def _task(frame: pd.DataFrame, at: int) -> str:
-    """A task point in a few words: its name and the settings that vary."""
-    settings = [c for c in frame.columns if c.startswith("task.") and differs(frame[c])]
-    words = [
-        f"{c.removeprefix('task.')}={setting_text(frame[c].iloc[at])}" for c in settings if pd.notna(frame[c].iloc[at])
-    ]
-    return " ".join([str(frame["task"].iloc[at]), *words])
-
-
 def _averaged(frame: pd.DataFrame, axes: dict[str, list[str]], unit: str) -> list[str]:
     """What else varied and was averaged within a task."""
     averaged = axes["crossed"] + axes["own"]
@@ -347,14 +320,18 @@ def _averaged(frame: pd.DataFrame, axes: dict[str, list[str]], unit: str) -> lis
     return [f"Averaged within a task: {'; '.join(words)}."] if words else []
 
 
-def _kinship(expected: pd.DataFrame, unit: str) -> list[str]:
-    """A warning if several units are settings or test conditions of one task."""
-    units = expected.drop_duplicates("unit")
-    kinds = units["task"].nunique()
-    if unit == "task" or kinds == len(units):
+def _kinship(settings: int, kinds: int, unit: str) -> list[str]:
+    """What the replicates are, if several settings or test conditions are of one kind of task."""
+    if kinds == settings:
         return []
+    if unit == "task":
+        what = "task" if kinds == 1 else f"{kinds} kinds of task"
+        return [
+            f"The {settings} settings and test conditions are averaged within their {what}, since those of one kind "
+            "resemble each other; --unit setting (unit='setting') takes each for itself."
+        ]
     return [
-        f"The {len(units)} tasks are settings and test conditions of {kinds} {'task' if kinds == 1 else 'kinds of task'}: "
+        f"The {settings} tasks are settings and test conditions of {kinds} {'task' if kinds == 1 else 'kinds of task'}: "
         "tasks of one kind resemble each other. So the conclusion is about "
         f"{'this kind' if kinds == 1 else 'these kinds'} of task; for other tasks p values and intervals are too sure"
         + ("; --unit task (unit='task') averages them." if kinds > 5 else ".")

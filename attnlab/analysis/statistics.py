@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attnlab.analysis.rounding import alike, differences, tolerance
+
 __all__ = [
     "SignedRank",
     "bayesian_signed_rank",
@@ -33,23 +35,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 EXACT = 100  # pairs up to which the null distribution is enumerated
-DIGITS = 12  # significant digits in which two values must differ to be different
-
-
-def differences(a: ArrayLike, b: ArrayLike) -> Floats:
-    """a - b, rounded to twelve significant digits of the larger value, so that rounding errors decide no rank.
-
-    Two infinite values of one sign are equal: two competitors that are both last on a task are tied there.
-    """
-    a, b = np.broadcast_arrays(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
-    with np.errstate(invalid="ignore", over="ignore"):
-        d = np.where(a == b, 0.0, a - b)
-    finite = np.isfinite(d) & (d != 0)
-    unit = np.ones_like(d)
-    size = np.maximum(np.abs(a), np.abs(b))[finite]
-    unit[finite] = 10.0 ** np.clip(np.ceil(np.log10(size)) - DIGITS, -300, 300)
-    rounded: Floats = np.where(finite, np.round(d / unit) * unit, d)
-    return rounded
 
 
 def rescaled(x: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
@@ -113,6 +98,7 @@ def signed_rank(d: ArrayLike) -> SignedRank:
     Parameters
     ----------
     d : (n,) array, infinite values allowed, not NaN
+        As `differences` gives them, which knows how large what was subtracted is.
 
     References
     ----------
@@ -139,7 +125,11 @@ def signed_rank(d: ArrayLike) -> SignedRank:
 
 
 def _doubled_ranks(sizes: Floats) -> NDArray[np.int64]:
-    """Twice the mean rank of each size, which is an integer even with ties."""
+    """Twice the mean rank of each size, which is an integer even with ties. Sizes equal but for rounding are tied."""
+    ordered = np.sort(sizes[np.isfinite(sizes)])
+    steps = np.diff(ordered)
+    if ((steps > 0) & (steps <= tolerance(ordered[1:]))).any():
+        sizes = alike(sizes)
     _, which, counts = np.unique(sizes, return_inverse=True, return_counts=True)
     doubled: NDArray[np.int64] = (2 * np.cumsum(counts) - counts + 1)[which]
     return doubled
@@ -302,6 +292,7 @@ def bayesian_signed_rank(
     n_resamples: int = 50_000,
     random_state: int = 0,
     prior: float = 0.5,
+    slack: ArrayLike = 0.0,
 ) -> tuple[float, float, float]:
     """Posterior probabilities that a new pair of tasks speaks for the first, for neither, or for the second.
 
@@ -318,6 +309,9 @@ def bayesian_signed_rank(
         Draws, and the seed; the Monte Carlo error is at most 0.5 / sqrt(n_resamples).
     prior : float
         Weight of the prior difference, in tasks.
+    slack : (n,) array or float
+        How far each difference may be wrong by rounding (`rounding.tolerance` of its two values). A mean of two
+        differences that is no further from the edge of the region is on the edge, and is shared.
 
     Returns
     -------
@@ -328,12 +322,14 @@ def bayesian_signed_rank(
     Benavoli, Corani, Demšar and Zaffalon (2017), Time for a change: a tutorial for comparing multiple classifiers
     through Bayesian analysis, section 4.3.
     """
-    d = np.concatenate([[0.0], np.asarray(d, dtype=float)])
+    d = np.asarray(d, dtype=float)
+    slack = np.concatenate([[0.0], np.broadcast_to(np.asarray(slack, dtype=float), d.shape)])
+    d = np.concatenate([[0.0], d])
     with np.errstate(invalid="ignore"):
         middle = d[:, None] / 2 + d[None, :] / 2
     middle = np.where(np.isnan(middle), 0.0, middle)  # infinitely better and infinitely worse
-    above = np.heaviside(differences(middle, rope), 0.5)
-    below = np.heaviside(differences(-rope, middle), 0.5)
+    blurred = np.maximum(slack[:, None], slack[None, :]) + tolerance(middle, rope)
+    above, below = (np.heaviside(np.where(np.abs(m - rope) <= blurred, 0.0, m - rope), 0.5) for m in (middle, -middle))
     weights = np.ones(len(d))
     weights[0] = prior
     draws = np.random.default_rng(random_state).dirichlet(weights, n_resamples)
@@ -356,7 +352,7 @@ def tasks_needed(d: ArrayLike, alpha: float, tests: int = 1, power: float = 0.8)
     if len(d) < 2 or not np.isfinite(d).all():
         return math.nan
     centre, sd = float(d.mean()), float(d.std(ddof=1))
-    if centre == 0:
+    if abs(centre) <= tolerance(np.abs(d).max()):
         return math.inf
     z = _normal_quantile(1 - alpha / tests / 2)
     ratio = (z + _normal_quantile(power)) * sd / centre

@@ -9,24 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attnlab.analysis.statistics import t_interval
-from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
-from attnlab.registry import Own, entry
+from attnlab.analysis.measures import (
+    bounds_of,
+    cut,
+    direction_of,
+    is_per_run,
+    numeric_columns,
+    one_row_a_run,
+    solved_at,
+    solves,
+)
+from attnlab.analysis.rounding import alike
+from attnlab.analysis.statistics import t_interval, wilson
+from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.frame import AXES, FIRST, LAST, metric_columns
 from attnlab.tables import differs
 
 __all__ = ["check_table", "direction_of", "shown_metrics", "summarise", "telling", "varied"]
 
 ALWAYS = ("similarity", "normaliser", "aggregator")  # the rows of a table in which no axis varies are named by these
-
-
-def direction_of(metric: str) -> str | None:
-    """Which way is better: "up", "down" or None. It is None too for a metric that is not installed here."""
-    try:
-        direction: str | None = entry("metric", Own(metric)).cls.direction  # type: ignore[attr-defined]
-    except (UnknownName, AmbiguousName):
-        return None
-    return direction
 
 
 def check_table(frame: Any, needed: Iterable[str] = ()) -> None:
@@ -128,10 +129,16 @@ def summarise(
     -------
     DataFrame
         The axes ("similarity", "normaliser" and "aggregator" if none varies), `test` if there are several test conditions,
-        the mean of the metric in its own units, `low` and `high` (its 95 % Student t interval over the runs, NaN below two
-        runs), the means of the other metrics (as text where only some runs have a value), `n` (the runs with a value), and
-        `ok` ("4/5": how many of the runs succeeded). The best row comes first, or the greatest for a metric without a
-        better direction. Test conditions follow each other.
+        the mean of the metric in its own units, `low` and `high` (its 95 % Student t interval over the runs, within the
+        bounds of the metric, NaN below two runs), the means of the other metrics (as text where only some runs have a
+        value), `n` (the runs with a value), and `ok` ("4/5": how many of the runs succeeded). The best row comes first, or
+        the greatest for a metric without a better direction. Test conditions follow each other; there are none where all
+        metrics are those of a whole run.
+
+        Results are often bimodal: some seeds learn a task and others do not. Where it is known what counts as solved,
+        `solved` is the share of seeds that solved it, from `solved_low` to `solved_high` (Wilson's 95 % interval), and
+        `mean_solved` the mean of those. A run has solved its task if it misses at most 5 % of the range of a metric that is
+        bounded on both sides; for other metrics the task may say it (`Task.solved`).
 
     Raises
     ------
@@ -152,10 +159,14 @@ def summarise(
     """
     check_table(frame, ("run_id", "test", "status"))
     first, *others = _metrics(frame, metric)
+    if all(is_per_run(m) for m in (first, *others)):
+        frame = one_row_a_run(frame, first)
     axes = varied(frame) if by is None else _axes(frame, by)
     keys = axes or [c for c in ALWAYS if c in frame.columns and by is None]
     # a run that failed has one row, whatever the test conditions are: it counts in each
     conditions = sorted(frame.loc[frame["status"] == "ok", "test"].unique(), key=_natural) or ["test"]
+    bounds = bounds_of(first, frame.get(first, ()))
+    tells = first in frame and all(solved_at(first, str(task)) is not None for task in _tasks(frame).unique())
     points = [k for k in keys if k != "test"]
     rows = []
     grouped = frame.groupby(points, dropna=False, sort=False) if points else [((), frame)]
@@ -166,7 +177,9 @@ def summarise(
             row: dict[str, Any] = dict(zip(points, key, strict=True))
             if "test" in keys or len(conditions) > 1:
                 row["test"] = condition
+            low, high = cut((low, high), bounds)
             row |= {first: mean, "low": low, "high": high}
+            row |= _solved(here, first) if tells else {}
             row |= {
                 m: _mean_of_some(_by_seed(here, m), len(here) if "model_seed" not in here else here["seed"].nunique())
                 for m in others
@@ -175,11 +188,33 @@ def summarise(
             rows.append(row)
     table = pd.DataFrame(rows)
     table = table.sort_values(
-        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", ignore_index=True
+        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", ignore_index=True, key=alike
     )
     if "test" in table:
         table = table.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable", ignore_index=True)
     return table
+
+
+def _tasks(rows: pd.DataFrame) -> pd.Series:
+    return rows["task"] if "task" in rows else pd.Series("", index=rows.index)
+
+
+def _solved(rows: pd.DataFrame, metric: str) -> dict[str, float]:
+    """The share of seeds that solved their task, its interval, and the mean of the runs that did.
+
+    Of a seed of the data that was run with several seeds of the model, the share of them counts.
+    """
+    thresholds = {task: solved_at(metric, str(task)) for task in _tasks(rows).unique()}
+    done = rows.assign(solved_=solves(rows[metric], metric, _tasks(rows).map(thresholds).to_numpy(float)))
+    shares = _by_seed(done, "solved_")
+    share, _, _, n = t_interval(shares)
+    low, high = wilson(share * n, n) if n else (np.nan, np.nan)
+    return {
+        "solved": share,
+        "solved_low": low,
+        "solved_high": high,
+        "mean_solved": t_interval(done.loc[done["solved_"] == 1, metric])[0],
+    }
 
 
 def _by_seed(rows: pd.DataFrame, metric: str) -> Any:
@@ -191,7 +226,7 @@ def _by_seed(rows: pd.DataFrame, metric: str) -> Any:
 
 def _metrics(frame: pd.DataFrame, metric: str | Sequence[str] | None) -> list[str]:
     """The metrics to show; each is a column of the frame, or one that its experiments show but no run has measured."""
-    known = metric_columns(frame)
+    known = list(dict.fromkeys([*metric_columns(frame), *numeric_columns(frame)]))
     if metric is None:
         first = list(dict.fromkeys(names[0] for names in shown_metrics(frame)))
         if len(first) != 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnlab.commands.longer import longer_option, print_changes, with_more_steps
 from attnlab.commands.options import experiment_option, format_option, plugin_options, store_option, use_plugins
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ __all__ = ["claims", "index", "plot"]
 @click.argument("files", nargs=-1, metavar="[FILE...]")
 @store_option
 @experiment_option
+@longer_option
 @format_option("table", "csv", "json", "latex", "markdown")
 @plugin_options
 def claims(
     files: tuple[str, ...],
     store: str,
     experiment: str | None,
+    times: int | None,
     form: str,
     plugin_files: tuple[str, ...],
     blocked: tuple[str, ...],
@@ -46,6 +49,9 @@ def claims(
         found = [read(file) for file in files]
     else:
         found, unreadable = stored_experiments(store, experiment)
+    if times:
+        print_changes(with_more_steps(found, times), store, times, form)
+        return 1 if unreadable else 0
     _print_all([(one, check_claims(frame, one)) for one, frame in results_of(found, store)], form)
     if not found and not unreadable:
         print(f"attnlab: {store}: this store has no experiments, so there are no claims", file=sys.stderr)
@@ -93,8 +99,11 @@ def print_claims(table: pd.DataFrame) -> None:
     from attnlab.tables import print_table
 
     click.echo()
-    order = ("verdict", "say", "effect", "low", "high", "claimed", "reason", "metric", "n")
-    print_table(compact_claims(table), "claims; mean over n seeds and 95 % t interval, low to high", order)
+    caption = "claims; mean over n seeds and 95 % t interval, low to high"
+    if table["doubtful"].any():
+        caption += "; doubtful: that it is seldom wrong is not assured, as the reason says"
+    order = ("verdict", "mark", "say", "effect", "low", "high", "claimed", "reason", "metric", "n")
+    print_table(compact_claims(table), caption, order)
 
 
 @click.command()

@@ -54,9 +54,8 @@ LATE = (
 @click.option(
     "--unit",
     type=click.Choice(["setting", "task"]),
-    default="setting",
-    show_default=True,
-    help="The replicate: a task with its settings and test condition, or a task averaged over them.",
+    help="The replicate: a task with its settings and test condition, or a task averaged over them. The second where there "
+    "are enough tasks for a finding, and else the first.",
 )
 @click.option("--direction", type=click.Choice(["up", "down"]), help="Which way is better, if the metric does not say.")
 @store_option
@@ -72,7 +71,7 @@ def compare(
     missing: str,
     rope: float | None,
     alpha: float,
-    unit: str,
+    unit: str | None,
     direction: str | None,
     store: str,
     experiment: str | None,

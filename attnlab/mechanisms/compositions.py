@@ -13,6 +13,7 @@ from attnlab.arrays import as_float, namespace
 from attnlab.errors import NotInitialised, SettingError
 from attnlab.interfaces import MechanismComponent, Source
 from attnlab.mechanisms.binding import attended, weighed, with_heads
+from attnlab.precision import in_range
 from attnlab.registry import Own, build
 
 __all__ = ["Mixture", "MultiHead"]
@@ -130,8 +131,9 @@ class MultiHead(MechanismComponent):
         return {**own, "mechanism": inside.init(rng, e, e, e)}
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
-        Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
-        params, (heads, kv, _) = _own(self, params), self._sizes(Q.shape[-1])
+        nouns = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
+        params, (Q, K, V), cast = in_range(_own(self, params), *nouns)
+        heads, kv, _ = self._sizes(Q.shape[-1])
         inside, given = self._inside(), with_heads({"mask": mask, **context})
         split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", heads), (K, "Wk", kv), (V, "Wv", kv))]
         if isinstance(inside, list):
@@ -143,12 +145,12 @@ class MultiHead(MechanismComponent):
         else:
             Y = attended(inside, params["mechanism"], *_grouped(heads, kv, split), **given)
             joined = _joined(Y)
-        return namespace(joined, params["Wo"]).matmul(joined, params["Wo"])
+        return cast(namespace(joined, params["Wo"]).matmul(joined, params["Wo"]))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, *, heads: bool = False, **context: Any) -> Any:
         """The mean over heads, W (..., q, k); with heads=True those of each head, (..., h, q, k)."""
-        Q, K = as_float(Q, "Q"), as_float(K, "K")
-        params, (h, kv, _) = _own(self, params), self._sizes(Q.shape[-1])
+        params, (Q, K), cast = in_range(_own(self, params), as_float(Q, "Q"), as_float(K, "K"))
+        h, kv, _ = self._sizes(Q.shape[-1])
         inside, given = self._inside(), with_heads({"mask": mask, **context})
         split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", h), (K, "Wk", kv))]
         if isinstance(inside, list):
@@ -159,7 +161,7 @@ class MultiHead(MechanismComponent):
             W = namespace(rows[0]).stack(rows, axis=-3)
         else:
             W = weighed(inside, params["mechanism"], *_grouped(h, kv, split), **given)
-        return W if heads else namespace(W).mean(W, axis=-3)
+        return cast(W if heads else namespace(W).mean(W, axis=-3))
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
         heads, kv, e = self._sizes(d_query)
@@ -250,14 +252,17 @@ class Mixture(MechanismComponent):
         return {"logit": np.zeros(()), "first": first.init(rng, **dims), "second": second.init(rng, **dims)}
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
-        params, (first, second) = _own(self, params), self._both()
+        nouns = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
+        params, (Q, K, V), cast = in_range(_own(self, params), *nouns)
+        first, second = self._both()
         one = attended(first, params["first"], Q, K, V, mask=mask, **context)
-        return self._mixed(params, one, attended(second, params["second"], Q, K, V, mask=mask, **context))
+        return cast(self._mixed(params, one, attended(second, params["second"], Q, K, V, mask=mask, **context)))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
-        params, (first, second) = _own(self, params), self._both()
+        params, (Q, K), cast = in_range(_own(self, params), as_float(Q, "Q"), as_float(K, "K"))
+        first, second = self._both()
         one = weighed(first, params["first"], Q, K, mask=mask, **context)
-        return self._mixed(params, one, weighed(second, params["second"], Q, K, mask=mask, **context))
+        return cast(self._mixed(params, one, weighed(second, params["second"], Q, K, mask=mask, **context)))
 
     @staticmethod
     def _mixed(params: Any, one: Any, other: Any) -> Any:

@@ -123,6 +123,12 @@ def context_of(
     ShapeError, ComponentError, TypeError, ValueError
         Naming the array, its shape and what it should be.
     """
+    for name, X in (("Q", Q), ("K", K)):
+        if X.dtype.itemsize < 4:
+            raise TypeError(
+                f"a bound mechanism computes in the dtype of its arrays, float32 or float64; got {name} of {X.dtype}: call the "
+                "mechanism, which casts, or cast it"
+            )
     lead, q, k = _sizes(Q, K, V, features, who)
     q_index = np.arange(q) if q_index is None else _index("q", q_index, q)
     k_index = np.arange(k) if k_index is None else _index("k", k_index, k)

@@ -18,6 +18,7 @@ from attnlab.mechanisms.context import Context
 from attnlab.mechanisms.params import completed, initial
 from attnlab.parts.masks import AllKeys
 from attnlab.parts.modifiers import NoModifier
+from attnlab.precision import in_range
 from attnlab.registry import Own, build, kept, shared
 from attnlab.settings import checked, checked_one
 
@@ -203,7 +204,7 @@ class Mechanism(MechanismComponent):
         NotInitialised
             When a part has arrays to learn and params is None.
         """
-        Q, K = as_float(Q, "Q"), as_float(K, "K")
+        params, (Q, K), back = in_range(params, as_float(Q, "Q"), as_float(K, "K"))
         bound = self._bound()
         context = bound.context(
             Q, K, None, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
@@ -212,8 +213,8 @@ class Mechanism(MechanismComponent):
         bound = bound.for_arrays(params, Q, K)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
-            return bound.in_steps(params, Q, K, context, state)[0]
-        return bound.weights(params, Q, K, context)
+            return back(bound.in_steps(params, Q, K, context, state)[0])
+        return back(bound.weights(params, Q, K, context))
 
     def attend(
         self,
@@ -231,7 +232,7 @@ class Mechanism(MechanismComponent):
         training: bool = False,
     ) -> Any:
         """The contexts, Y (..., q, v): the values V (..., k, v) summed up by `weights`, which see for the arguments."""
-        Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
+        params, (Q, K, V), back = in_range(params, as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V"))
         bound = self._bound()
         context = bound.context(
             Q, K, V, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
@@ -240,9 +241,9 @@ class Mechanism(MechanismComponent):
         bound = bound.for_arrays(params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if state is None and (context.M is None or all_finite(V)):
-            return bound.attend(params, Q, K, V, context)
+            return back(bound.attend(params, Q, K, V, context))
         W = bound.in_steps(params, Q, K, context, state)[0] if bound.stateful else bound.weights(params, Q, K, context)
-        return _summed(bound, params, W, V, Q, K, context)
+        return back(_summed(bound, params, W, V, Q, K, context))
 
     def step(  # type: ignore[override]
         self,
@@ -268,7 +269,7 @@ class Mechanism(MechanismComponent):
         t : int >= 0, the query's position; positions and masks are those of row t of the whole
         mask : bool array, broadcast to (..., 1, k), or None
         """
-        Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
+        params, (Q, K, V), back = in_range(params, as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V"))
         if Q.shape[-2] != 1:
             raise ShapeError(f"step takes one query, Q (..., 1, d); got {tuple(Q.shape)}")
         bound = self._bound().at_row(t)
@@ -282,7 +283,7 @@ class Mechanism(MechanismComponent):
             W, state = bound.in_steps(params, Q, K, context, state)
         else:
             W, state = bound.weights(params, Q, K, context), dict(state or {})
-        return _summed(bound, params, W, V, Q, K, context), W, state
+        return back(_summed(bound, params, W, V, Q, K, context)), back(W), state
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
         """Floating-point operations for one query, as the parts declare them; NaN when a part does not."""

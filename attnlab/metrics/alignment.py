@@ -51,6 +51,7 @@ class AlignmentAccuracy(Metric):
     name = "alignment_accuracy"
     source = HERE
     direction = "up"
+    bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
         return data.gold is not None and bool(asked(data).any())
@@ -106,6 +107,7 @@ class Aer(Metric):
     name = "aer"
     source = OCH_NEY
     direction = "down"
+    bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
         return data.gold is not None
@@ -135,6 +137,7 @@ class AerPrecision(Metric):
     name = "aer_precision"
     source = OCH_NEY
     direction = "up"
+    bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
         return data.gold is not None
@@ -164,6 +167,7 @@ class AerRecall(Metric):
     name = "aer_recall"
     source = OCH_NEY
     direction = "up"
+    bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
         return data.gold is not None
@@ -229,6 +233,7 @@ class KlToGold(Metric):
         "On Information and Sufficiency", "S. Kullback, R. A. Leibler", 1951, "Annals of Mathematical Statistics 22(1)"
     )
     direction = "down"
+    bounds = (0.0, float("inf"))
 
     def applies(self, data: AlignmentData) -> bool:
         return data.gold is not None and bool(asked(data).any())
@@ -266,6 +271,7 @@ class NullMass(Metric):
     name = "null_mass"
     source = Source("Attention Is Off By One", "E. Miller", 2023, "evanmiller.org/attention-is-off-by-one.html")
     direction = "up"
+    bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
         return data.gold is not None and bool(null(data).any())

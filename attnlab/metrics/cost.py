@@ -38,13 +38,15 @@ class StepsTo95(Metric):
     name = "steps_to_95"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
+    per = "run"
 
     def applies(self, data: Any) -> bool:
         return data.gold is not None
 
     def measure(self, model: Any) -> float:
         for entry in getattr(model, "validation_curve_", ()):
-            if entry.get("alignment_accuracy", NAN) >= 0.95:
+            if entry.get("alignment_accuracy", NAN) >= 0.95 - 1e-12:  # a share of 0.95, but for rounding
                 return float(entry["step"])
         return NAN
 
@@ -69,6 +71,8 @@ class NParameters(Metric):
     name = "n_parameters"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, model: Any) -> float:
         return float(getattr(model, "n_parameters_", NAN))
@@ -93,6 +97,8 @@ class OperationsPerQuery(Metric):
     name = "operations_per_query"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, model: Any) -> float:
         return float(getattr(model, "operations_per_query_", NAN))
@@ -116,6 +122,8 @@ class FitSeconds(Metric):
     name = "fit_seconds"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, fit_seconds: float) -> float:
         return float(fit_seconds)
@@ -142,6 +150,8 @@ class StepsPerSecond(Metric):
     name = "steps_per_second"
     source = HERE
     direction = "up"
+    bounds = (0.0, float("inf"))
+    per = "run"
 
     def measure(self, model: Any, fit_seconds: float) -> float:
         steps = getattr(model, "n_iter_", 0)

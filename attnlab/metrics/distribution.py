@@ -46,6 +46,7 @@ class WeightEntropy(Metric):
     name = "weight_entropy"
     source = Source("A Mathematical Theory of Communication", "C. E. Shannon", 1948, "Bell System Technical Journal 27")
     direction = None
+    bounds = (0.0, 1.0)
 
     def measure(self, data: AlignmentData, W: Any) -> float:
         w = np.maximum(weights_of(data, W).astype(np.float64), 0)
@@ -85,6 +86,7 @@ class SupportSize(Metric):
         "ICML",
     )
     direction = None
+    bounds = (0.0, float("inf"))
 
     def measure(self, data: AlignmentData, W: Any) -> float:
         return mean_over((weights_of(data, W) > TOLERANCE).sum(axis=-1), data.alive)

@@ -104,5 +104,8 @@ def links(W: Any, allowed: Any = None, null_below: float = 0.5) -> Array:
     """
     W = np.asarray(W)
     allowed = np.ones(W.shape, dtype=bool) if allowed is None else np.broadcast_to(np.asarray(allowed), W.shape)
-    speaks = np.where(allowed, W, 0).sum(axis=-1, keepdims=True) > null_below
+    slack = (
+        8 * np.finfo(np.result_type(W, np.float16)).eps * null_below
+    )  # a sum of as much, but for rounding, is no more
+    speaks = np.where(allowed, W, 0).sum(axis=-1, keepdims=True) > null_below + slack
     return heaviest(W, allowed) & speaks

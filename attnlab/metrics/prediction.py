@@ -43,6 +43,7 @@ class ContextError(Metric):
     name = "context_error"
     source = HERE
     direction = "down"
+    bounds = (0.0, float("inf"))
 
     def applies(self, data: AlignmentData) -> bool:
         return data.target is not None and not data.is_classification
@@ -79,6 +80,7 @@ class Accuracy(Metric):
     name = "accuracy"
     source = HERE
     direction = "up"
+    bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
         return data.is_classification
@@ -118,6 +120,7 @@ class ExactMatch(Metric):
     name = "exact_match"
     source = HERE
     direction = "up"
+    bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
         return data.is_classification

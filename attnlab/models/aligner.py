@@ -7,7 +7,7 @@ import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Gt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -29,7 +29,8 @@ from attnlab.models.batches import (
     vectors,
 )
 from attnlab.models.mechanism_setting import Attending
-from attnlab.models.training import Watch, cast, count, minibatches, minimise_adam, minimise_lbfgs, seed_sequence
+from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
+from attnlab.models.training import cast, count, minibatches, minimise_adam, minimise_lbfgs, seed_sequence
 from attnlab.settings import checked
 
 __all__ = ["AttentionAligner"]
@@ -62,18 +63,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         Adam on minibatches, or scipy's L-BFGS-B on all examples.
     learning_rate : float > 0, dimensionless
         Adam's.
-    steps : int >= 0
-        Minibatches for Adam, iterations for L-BFGS-B.
     batch_size : int > 0, examples
-    early_stopping : bool
-        Stop when the loss on validation data has not fallen by `tol` for `n_iter_no_change` looks, and keep the best. The
-        validation data are those given to `fit`, or a part of the training data.
-    validation_fraction : float in (0, 1)
-        That part, when `fit` is given no validation data.
-    validate_every : int > 0, steps
-        How often to look at validation data.
-    n_iter_no_change : int > 0, looks
-    tol : float >= 0, in the unit of the loss
+    steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
+        When `fit` ends: `attnlab.models.stopping.Stopping` says it for all models. Without `steps`, when validation no
+        longer improves. `tol` is in the unit of the loss.
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -81,6 +74,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     mechanism_ : the mechanism that was learned
     params_ : dict, the learned arrays: "mechanism", what its `init` returns; "projection"; "readout"
     n_iter_ : int, steps taken
+    converged_ : bool, whether the loss no longer fell when `fit` ended
     loss_curve_ : list of float, the loss of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
@@ -115,6 +109,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
+    revision = 1
 
     def __init__(
         self,
@@ -124,13 +119,13 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         mix: Literal["values", "predictions"] = "values",
         optimizer: Literal["adam", "lbfgs"] = "adam",
         learning_rate: Annotated[float, Gt(0)] = 0.03,
-        steps: Annotated[int, Ge(0)] = 300,
+        steps: Steps = None,
         batch_size: Annotated[int, Gt(0)] = 32,
         early_stopping: bool = False,
-        validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
-        validate_every: Annotated[int, Gt(0)] = 10,
-        n_iter_no_change: Annotated[int, Gt(0)] = 10,
-        tol: Annotated[float, Ge(0)] = 1e-5,
+        validation_fraction: Fraction = 0.1,
+        validate_every: Every = 10,
+        n_iter_no_change: Patience = 30,
+        tol: Tolerance = 1e-5,
         random_state: Any = None,
     ) -> None:
         self.mechanism = mechanism
@@ -173,8 +168,6 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         X = self._learnable(alignment_data(X, y), "fit")
         seeds = seed_sequence(self.random_state).spawn(4)
         streams = [np.random.default_rng(s) for s in seeds]
-        if self.early_stopping and validation is None:
-            X, validation = held_out(X, self.validation_fraction, streams[3])
         if validation is not None:
             validation = self._learnable(alignment_data(validation), "fit's validation data")
 
@@ -184,12 +177,15 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.n_parameters_ = count(start)
         self.operations_per_query_ = self._operations(X)
         self.n_features_in_, self.n_features_key_ = X.Q.shape[2], X.K.shape[2]
+        stopping = Stopping.of(self)
+        if validation is None and stopping.stops and self.n_parameters_:
+            X, validation = held_out(X, stopping.held(len(X), "examples"), streams[3])
         with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
             warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
-            self._learn(X, start, validation, streams)
+            self._learn(X, start, validation, streams, stopping)
         return self
 
-    def _learn(self, X: AlignmentData, start: Any, validation: AlignmentData | None, streams: list[Any]) -> None:
+    def _learn(self, X: AlignmentData, start: Any, validation: Any, streams: list[Any], stopping: Stopping) -> None:
         bound = self.mechanism_.bind()
         examples = self._examples(bound, start, X, rng=streams[2], training=True)
         looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
@@ -203,10 +199,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
         watch = None
         if validation is not None:
-            patience = self.n_iter_no_change if self.early_stopping else None
-            every = self.validate_every if self.optimizer == "adam" else 1
-            watch = Watch(look, every, patience, self.tol)
-        if not self.n_parameters_ or not self.steps:
+            watch = stopping.watch(look, None if self.optimizer == "adam" else 1)
+        if not self.n_parameters_ or not stopping.most:
             why = "there is nothing to learn" if not self.n_parameters_ else "steps is 0"
             warnings.warn(
                 f"{why}: the mechanism is used as it is"
@@ -214,17 +208,17 @@ class AttentionAligner(Attending, Model, BaseEstimator):
                 NothingToLearn,
                 stacklevel=3,
             )
-            self.n_iter_, self.loss_curve_ = 0, []
+            self.n_iter_, self.loss_curve_, self.converged_ = 0, [], True
             if watch is not None:
                 watch.seen(0, start)
             self.validation_curve_ = watch.curve if watch else []
             return
         if self.optimizer == "adam":
             batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
-            fitted = minimise_adam(gradient, start, batches, self.steps, self.learning_rate, watch, by_hand=True)
+            fitted = minimise_adam(gradient, start, batches, stopping.most, self.learning_rate, watch, by_hand=True)
         else:
-            fitted = minimise_lbfgs(gradient, start, self.steps, watch, by_hand=True)
-        self.params_, self.n_iter_ = fitted.params, fitted.n_iter
+            fitted = minimise_lbfgs(gradient, start, stopping.most, watch, by_hand=True)
+        self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 
     def _init(self, rng: np.random.Generator, X: AlignmentData) -> dict[str, Any]:

@@ -50,13 +50,8 @@ def alignment_data(X: Any, y: Any = None) -> AlignmentData:
     return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens)
 
 
-def held_out(X: AlignmentData, fraction: float, rng: Any) -> tuple[AlignmentData, AlignmentData]:
-    held = max(1, round(fraction * len(X)))
-    if held >= len(X):
-        raise ValueError(
-            f"early_stopping holds out {fraction:g} of {len(X)} examples, which leaves none to learn from: "
-            "give fit validation data, or more examples"
-        )
+def held_out(X: AlignmentData, held: int, rng: Any) -> tuple[AlignmentData, AlignmentData]:
+    """(the examples to learn from, so many others that are kept aside, at random)."""
     order = rng.permutation(len(X))
     return X[order[held:]], X[order[:held]]
 

@@ -94,6 +94,10 @@ class Flat:
 class Adam:
     """Adam's update of a list of arrays: `step` returns new arrays and leaves those it is given as they are.
 
+        m = beta1 m + (1 - beta1) g            m_hat = m / (1 - beta1^t)
+        v = beta2 v + (1 - beta2) g^2          v_hat = v / (1 - beta2^t)
+        a - learning_rate m_hat / (sqrt(v_hat) + epsilon)
+
     References
     ----------
     Kingma and Ba (2015), algorithm 1.
@@ -110,7 +114,7 @@ class Adam:
             self.m = [np.zeros_like(a) for a in arrays]
             self.v = [np.zeros_like(a) for a in arrays]
         self.t += 1
-        rate = self.learning_rate * (1 - self.beta2**self.t) ** 0.5 / (1 - self.beta1**self.t)
+        bias1, bias2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
         new = []
         for i, (a, g) in enumerate(zip(arrays, gradients, strict=True)):
             m, v = self.m[i], self.v[i]
@@ -118,10 +122,11 @@ class Adam:
             m += (1 - self.beta1) * g
             v *= self.beta2
             v += (1 - self.beta2) * g * g
-            away = np.sqrt(v, out=np.empty_like(v))  # an array also for a single number
+            away = np.divide(v, bias2, out=np.empty_like(v))  # v_hat; an array also for a single number
+            np.sqrt(away, out=away)
             away += self.epsilon
             np.divide(m, away, out=away)
-            away *= -rate
+            away *= -self.learning_rate / bias1
             away += a
             new.append(away)
         return new
@@ -157,6 +162,7 @@ class Fitted:
     n_iter: int
     loss_curve: list[float]
     validation_curve: list[dict[str, float]] = field(default_factory=list)
+    settled: bool = False  # it ended by itself: validation no longer improved, or a minimum was found
 
 
 def _finite(loss: float, step: int, steps: int, hint: str) -> None:
@@ -187,7 +193,12 @@ class Watch:
             self.best, self.best_params, self.waited = now["loss"], params, 0
         else:
             self.waited += 1
-        return self.waited >= self.patience
+        return self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether validation no longer improves."""
+        return self.patience is not None and self.waited >= self.patience
 
 
 def clipped(gradients: list[Any], norm: float | None) -> list[Any]:
@@ -240,7 +251,7 @@ def minimise_adam(
     final = flat.kept()
     if watch is not None and watch.best_params is not None:
         final = watch.best_params
-    return Fitted(final, step, curve, watch.curve if watch else [])
+    return Fitted(final, step, curve, watch.curve if watch else [], watch is not None and watch.done)
 
 
 def _by_autograd(loss: Loss) -> Callable[[Tree, Any], tuple[float, Tree]]:
@@ -295,4 +306,5 @@ def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = N
     final = rebuild(params, unravel(found.x))
     if watch is not None and watch.best_params is not None:
         final = watch.best_params
-    return Fitted(final, len(curve), curve, watch.curve if watch else [])
+    settled = bool(found.success) or (watch is not None and watch.done)
+    return Fitted(final, len(curve), curve, watch.curve if watch else [], settled)

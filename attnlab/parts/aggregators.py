@@ -6,6 +6,7 @@ from typing import Any
 
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Aggregator, Source
+from attnlab.precision import in_float32
 
 __all__ = ["Gather", "WeightedSum"]
 
@@ -32,6 +33,7 @@ class WeightedSum(Aggregator):
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
 
+    @in_float32
     def aggregate(self, W: Any, V: Any) -> Any:
         return namespace(W, V).matmul(W, V)
 
@@ -64,6 +66,7 @@ class Gather(Aggregator):
     source = Source("Pointer Networks", "Vinyals, Fortunato, Jaitly", 2015, "NeurIPS")
     differentiable = False
 
+    @in_float32
     def aggregate(self, W: Any, V: Any) -> Any:
         xp = namespace(W, V)
         plain = detach(W)

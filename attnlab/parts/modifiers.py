@@ -11,6 +11,7 @@ from annotated_types import Gt
 from attnlab.arrays import namespace, to_numpy
 from attnlab.errors import SettingError, ShapeError
 from attnlab.interfaces import Modifier, Source
+from attnlab.precision import in_float32
 from attnlab.shapes import as_array
 
 __all__ = ["Bias", "NoModifier", "Softcap"]
@@ -78,6 +79,7 @@ class Softcap(Modifier):
     def __init__(self, cap: Annotated[float, Gt(0)] = 30.0) -> None:
         self.cap = cap
 
+    @in_float32
     def modify(self, S: Any) -> Any:
         return self.cap * namespace(S).tanh(S / self.cap)
 
@@ -164,6 +166,7 @@ class Bias(Modifier):
             return None
         return ~np.isneginf(self._at(self._at(plain, q_index, -2), k_index, -1))
 
+    @in_float32
     def modify(self, S: Any, q_index: Any, k_index: Any) -> Any:
         xp = namespace(S)
         B = self.numbers()

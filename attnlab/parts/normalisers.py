@@ -1,7 +1,8 @@
 """Normalisers: turn scores into weights.  normalise(S (..., q, k)) -> W (..., q, k).
 
 Scores that may not be attended to come as -inf and leave as exactly 0; a row in which nothing may be attended to never
-comes here. The sparse ones find their threshold on `detach(S)` and then write the closed form, so that autograd has the
+comes here. Scores of +inf are the limit of scores that grow together: where weights compete, they share all of it. The sparse
+ones find their threshold on `detach(S)` and then write the closed form, so that autograd has the
 right gradient without a hand-written one.
 """
 
@@ -10,12 +11,29 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
+import numpy as np
 from annotated_types import Ge, Gt
 
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Normaliser, Source
+from attnlab.precision import exact, in_float32
 
 __all__ = ["Entmax", "Hardmax", "LognSoftmax", "Sigmoid", "Softmax", "SoftmaxN", "Sparsemax"]
+
+
+def _below_best(xp: Any, S: Any, top: Any = None) -> Any:
+    """Scores minus the best of their row (or minus `top`), so that nothing is lost to their size.
+
+    In a row whose best is +inf those are 0 and all others -inf, constants without gradient.
+    """
+    plain = detach(S)
+    top = xp.max(plain, axis=-1, keepdims=True) if top is None else top
+    endless = top == xp.inf
+    if isinstance(plain, np.ndarray) and not endless.any():
+        return S - top
+    zero = xp.zeros_like(plain)
+    first = xp.where(plain == xp.inf, zero, zero - xp.inf)
+    return xp.where(endless, first, S - xp.where(endless, xp.zeros_like(top), top))
 
 
 class Softmax(Normaliser):
@@ -50,8 +68,12 @@ class Softmax(Normaliser):
     def __init__(self, temperature: Annotated[float, Gt(0)] = 1.0) -> None:
         self.temperature = temperature
 
+    @in_float32
     def normalise(self, S: Any) -> Any:
-        return namespace(S).softmax(S if self.temperature == 1 else S / self.temperature, axis=-1)
+        xp = namespace(S)
+        if self.temperature == 1:
+            return xp.softmax(S, axis=-1)
+        return xp.softmax(_below_best(xp, S) / self.temperature, axis=-1)
 
     def operations(self, n_keys: int) -> float:
         return 3.0 * n_keys
@@ -89,12 +111,13 @@ class SoftmaxN(Normaliser):
     def __init__(self, n0: Annotated[float, Ge(0)] = 1.0) -> None:
         self.n0 = n0
 
+    @in_float32
     def normalise(self, S: Any) -> Any:
         xp = namespace(S)
         top = xp.max(detach(S), axis=-1, keepdims=True)
         if self.n0 > 0:
             top = xp.maximum(top, xp.zeros_like(top))
-        E = xp.exp(S - top)
+        E = xp.exp(_below_best(xp, S, top))
         total = xp.sum(E, axis=-1, keepdims=True)
         return E / (total + self.n0 * xp.exp(-top)) if self.n0 > 0 else E / total
 
@@ -135,10 +158,12 @@ class LognSoftmax(Normaliser):
     def __init__(self, scale: Annotated[float, Gt(0)] = 1.0) -> None:
         self.scale = scale
 
+    @in_float32
     def normalise(self, S: Any, mask: Any, n_allowed: Any) -> Any:
         xp = namespace(S)
         zero = xp.zeros_like(detach(S))
-        Z = xp.where(mask, S, zero) * (self.scale * xp.log(n_allowed))  # log 1 = 0, and 0 * -inf would be nan
+        factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
+        Z = xp.where(mask, _below_best(xp, S), zero) * factor  # log 1 = 0, and 0 * -inf would be nan
         return xp.softmax(xp.where(mask, Z, zero - xp.inf), axis=-1)
 
     def operations(self, n_keys: int) -> float:
@@ -178,9 +203,10 @@ class Sparsemax(Normaliser):
     sparse = True
     shift_invariant = True
 
+    @in_float32
     def normalise(self, S: Any) -> Any:
         xp = namespace(S)
-        Z = S - xp.max(detach(S), axis=-1, keepdims=True)
+        Z = _below_best(xp, S)
         descending = xp.flip(xp.sort(detach(Z), axis=-1), axis=-1)
         rank = xp.astype(xp.arange(1, S.shape[-1] + 1), S.dtype)
         inside = 1 + rank * descending > xp.cumulative_sum(descending, axis=-1)
@@ -235,13 +261,14 @@ class Entmax(Normaliser):
     def __init__(self, alpha: Annotated[float, Ge(1)] = 1.5) -> None:
         self.alpha = alpha
 
+    @in_float32
     def normalise(self, S: Any) -> Any:
         xp = namespace(S)
         if self.alpha == 1:
             return xp.softmax(S, axis=-1)
-        plain = detach(S)
-        W = self._solve(xp, (self.alpha - 1) * (xp.max(plain, axis=-1, keepdims=True) - plain))
-        return W + self._change(xp, W, S)
+        Z = _below_best(xp, S)
+        W = self._solve(xp, (self.alpha - 1) * (0 - detach(Z)))
+        return W + self._change(xp, W, Z)
 
     def _solve(self, xp: Any, gap: Any) -> Any:
         """W of scores that lie gap / (alpha - 1) below the best of their row."""
@@ -317,9 +344,10 @@ class Sigmoid(Normaliser):
     def __init__(self, minus_log_n: bool = True) -> None:
         self.minus_log_n = minus_log_n
 
+    @in_float32
     def normalise(self, S: Any, n_allowed: Any) -> Any:
         xp = namespace(S)
-        return xp.sigmoid(S - xp.log(n_allowed) if self.minus_log_n else S)
+        return xp.sigmoid(S - xp.astype(xp.log(exact(xp, n_allowed)), S.dtype) if self.minus_log_n else S)
 
     def operations(self, n_keys: int) -> float:
         return 4.0 * n_keys + 1.0
@@ -353,6 +381,7 @@ class Hardmax(Normaliser):
     shift_invariant = True
     differentiable = False
 
+    @in_float32
     def normalise(self, S: Any) -> Any:
         xp = namespace(S)
         soft = xp.softmax(S, axis=-1)

@@ -8,6 +8,7 @@ from annotated_types import Gt
 
 from attnlab.arrays import namespace
 from attnlab.interfaces import Position, Source
+from attnlab.precision import exact, in_float32
 
 __all__ = ["NoPosition", "Sinusoidal", "sinusoid"]
 
@@ -43,10 +44,9 @@ class NoPosition(Position):
 
 def sinusoid(xp: Any, index: Any, d: int, base: float, dtype: Any) -> Any:
     """The table (..., n, d): sin(p / base^(2i/d)) at the even places 2i, the cosine at the odd places 2i + 1."""
-    p = xp.astype(index, dtype)[..., :, None]
-    even = xp.astype(xp.arange(0, d, 2), dtype)
-    angle = p / base ** (even / d)  # (..., n, ceil(d / 2))
-    both = xp.stack([xp.sin(angle), xp.cos(angle)], axis=-1)
+    p = exact(xp, index)[..., :, None]
+    angle = p / base ** (exact(xp, xp.arange(0, d, 2)) / d)  # (..., n, ceil(d / 2)); cast once it is a sine
+    both = xp.astype(xp.stack([xp.sin(angle), xp.cos(angle)], axis=-1), dtype)
     return xp.reshape(both, (*angle.shape[:-1], 2 * angle.shape[-1]))[..., :d]
 
 
@@ -87,6 +87,7 @@ class Sinusoidal(Position):
     def __init__(self, base: Annotated[float, Gt(1)] = 10000.0) -> None:
         self.base = base
 
+    @in_float32
     def place(self, Q: Any, K: Any, q_index: Any, k_index: Any) -> Any:
         xp = namespace(Q, K)
         Q = Q + sinusoid(xp, q_index, Q.shape[-1], self.base, Q.dtype)

@@ -9,16 +9,12 @@ import numpy as np
 from annotated_types import Ge, Gt, MultipleOf
 
 from attnlab.arrays import namespace
-from attnlab.errors import NotInitialised, SettingError, Unsupported
+from attnlab.errors import NotInitialised, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Position, Source
 from attnlab.libraries import is_traced
+from attnlab.precision import exact, in_float32
 
 __all__ = ["Alibi", "Diagonal", "GaussianLocal", "Learned", "Rope", "T5Bias"]
-
-
-def _distances(xp: Any, q_index: Any, k_index: Any, dtype: Any) -> Any:
-    """j - i for each query i and key j, (..., q, k)."""
-    return xp.astype(k_index, dtype)[..., None, :] - xp.astype(q_index, dtype)[..., :, None]
 
 
 class Learned(Position):
@@ -72,6 +68,7 @@ class Learned(Position):
             "key_table": self.scale * rng.normal(size=(self.positions, d_key)),
         }
 
+    @in_float32
     def place(self, Q: Any, K: Any, q_index: Any, k_index: Any, query_table: Any, key_table: Any) -> Any:
         return Q + self._rows(query_table, q_index), K + self._rows(key_table, k_index)
 
@@ -134,9 +131,10 @@ class Alibi(Position):
     def init(self) -> dict[str, Any]:
         return {"log_slope": np.asarray(math.log(0.5))} if self.slope == "learned" else {}
 
+    @in_float32
     def bias(self, S: Any, q_index: Any, k_index: Any, log_slope: Any = None) -> Any:
         xp = namespace(S, log_slope)
-        away = xp.abs(_distances(xp, q_index, k_index, S.dtype))
+        away = xp.astype(xp.abs(xp.asarray(k_index)[..., None, :] - xp.asarray(q_index)[..., :, None]), S.dtype)
         return S - _fixed_or_learned(xp, "alibi", "slope", self.slope, log_slope) * away
 
     def operations(self, n_keys: int) -> float:
@@ -162,16 +160,26 @@ class Rope(Position):
     ----------
     base : float > 1, dimensionless
         Wavelengths run from 2 pi to 2 pi base positions.
+    layout : "interleaved" or "half"
+        Which features are a pair: 2i and 2i + 1, or i and i + d/2.
+    dims : int >= 2, even, or None
+        Only the first so many features are turned, d in the formula being `dims`; None is all of them.
+
+    Raises
+    ------
+    ShapeError
+        When there are fewer features than `dims`.
 
     Notes
     -----
-    Neighbouring features are paired, as in the paper; some software pairs feature i with feature i + d/2, which is the same
-    up to the order of the features. Lengths stay, so that cosine turns into a function of the distance as well; `additive`
+    Neighbouring features are paired by default, as in the paper. GPT-NeoX and Llama have layout="half", which is the same up
+    to the order of the features; GPT-NeoX turns a part of them, `dims`. ONNX's RotaryEmbedding has both as `interleaved` and
+    `rotary_embedding_dim`. Angles are computed in float64, where the library has it, and cast as sines. Lengths stay, so that cosine turns into a function of the distance as well; `additive`
     does not.
 
     References
     ----------
-    Su et al. (2021), equations 14, 15 and 34.
+    Su et al. (2021), equations 14, 15 and 34; Black et al. (2022), section 2.1, for the half layout and a part of the features.
 
     Examples
     --------
@@ -187,25 +195,41 @@ class Rope(Position):
     source = Source("RoFormer: Enhanced Transformer with Rotary Position Embedding", "Su et al.", 2021)
     permutation_equivariant = False
 
-    def __init__(self, base: Annotated[float, Gt(1)] = 10000.0) -> None:
+    def __init__(
+        self,
+        base: Annotated[float, Gt(1)] = 10000.0,
+        layout: Literal["interleaved", "half"] = "interleaved",
+        dims: Annotated[int, Ge(2), MultipleOf(2)] | None = None,
+    ) -> None:
         self.base = base
+        self.layout = layout
+        self.dims = dims
 
+    @in_float32
     def place(self, Q: Any, K: Any, q_index: Any, k_index: Any) -> Any:
         return self._turned(Q, q_index), self._turned(K, k_index)
 
     def _turned(self, X: Any, index: Any) -> Any:
         xp = namespace(X)
-        d = X.shape[-1]
+        d = X.shape[-1] if self.dims is None else self.dims
+        if d > X.shape[-1]:
+            raise ShapeError(
+                f"position 'rope' turns dims = {d} features; queries and keys have {X.shape[-1]}: lower dims"
+            )
         pairs = d // 2
         if not pairs:
             return X
-        frequency = self.base ** (-2.0 * np.arange(pairs) / d)
-        angle = xp.astype(index, X.dtype)[..., :, None] * xp.astype(xp.asarray(frequency), X.dtype)  # (..., n, pairs)
-        x, y = X[..., 0 : 2 * pairs : 2], X[..., 1 : 2 * pairs : 2]
-        cos, sin = xp.cos(angle), xp.sin(angle)
-        both = xp.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
-        turned = xp.reshape(both, (*both.shape[:-2], 2 * pairs))
-        return turned if d == 2 * pairs else xp.concat([turned, X[..., 2 * pairs :]], axis=-1)
+        p = exact(xp, index)
+        angle = p[..., :, None] * xp.astype(xp.asarray(self.base ** (-2.0 * np.arange(pairs) / d)), p.dtype)
+        cos, sin = xp.astype(xp.cos(angle), X.dtype), xp.astype(xp.sin(angle), X.dtype)  # (..., n, pairs)
+        if self.layout == "half":
+            x, y = X[..., :pairs], X[..., pairs : 2 * pairs]
+            turned = xp.concat([x * cos - y * sin, x * sin + y * cos], axis=-1)
+        else:
+            x, y = X[..., 0 : 2 * pairs : 2], X[..., 1 : 2 * pairs : 2]
+            both = xp.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
+            turned = xp.reshape(both, (*both.shape[:-2], 2 * pairs))
+        return turned if X.shape[-1] == 2 * pairs else xp.concat([turned, X[..., 2 * pairs :]], axis=-1)
 
     def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
         return 3.0 * (d_query + n_keys * d_key)
@@ -285,6 +309,7 @@ class T5Bias(Position):
             edges.append(edge)
         return np.array(edges, dtype=np.int64)
 
+    @in_float32
     def bias(self, S: Any, q_index: Any, k_index: Any, bucket_bias: Any) -> Any:
         xp = namespace(S, bucket_bias)
         bucket = self.buckets_of(xp.asarray(k_index)[..., None, :] - xp.asarray(q_index)[..., :, None])
@@ -341,6 +366,7 @@ class GaussianLocal(Position):
             "vp": rng.normal(size=self.hidden) / math.sqrt(self.hidden),
         }
 
+    @in_float32
     def reweigh(self, W: Any, Q: Any, k_index: Any, lengths: Any, Wp: Any, vp: Any) -> Any:
         xp = namespace(W, Q, Wp)
         n = xp.astype(xp.asarray(lengths), W.dtype)[..., 1][..., None]  # (..., 1)
@@ -386,12 +412,13 @@ class Diagonal(Position):
     def init(self) -> dict[str, Any]:
         return {"log_tension": np.asarray(math.log(4.0))} if self.tension == "learned" else {}
 
+    @in_float32
     def bias(self, S: Any, q_index: Any, k_index: Any, lengths: Any, log_tension: Any = None) -> Any:
         xp = namespace(S, log_tension)
-        true = xp.astype(xp.asarray(lengths), S.dtype)
+        true = exact(xp, lengths)
         m, n = true[..., 0][..., None, None], true[..., 1][..., None, None]
-        i, j = xp.astype(q_index, S.dtype)[..., :, None] + 1, xp.astype(k_index, S.dtype)[..., None, :] + 1
-        away = xp.abs(i / _at_least_one(xp, m) - j / _at_least_one(xp, n))
+        i, j = exact(xp, q_index)[..., :, None] + 1, exact(xp, k_index)[..., None, :] + 1
+        away = xp.astype(xp.abs(i / _at_least_one(xp, m) - j / _at_least_one(xp, n)), S.dtype)
         return S - _fixed_or_learned(xp, "diagonal", "tension", self.tension, log_tension) * away
 
     def operations(self, n_keys: int) -> float:

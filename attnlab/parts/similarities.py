@@ -12,6 +12,7 @@ from annotated_types import Gt
 from attnlab.arrays import detach, namespace
 from attnlab.errors import NotInitialised
 from attnlab.interfaces import Similarity, Source
+from attnlab.precision import in_float32
 
 __all__ = ["Additive", "Cosine", "Dot", "General", "NegL2", "ScaledDot", "Uniform"]
 
@@ -48,6 +49,7 @@ class Dot(Similarity):
     symmetric = True
     content_free = False
 
+    @in_float32
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
         return xp.matmul(Q, xp.matrix_transpose(K))
@@ -81,9 +83,10 @@ class ScaledDot(Similarity):
     symmetric = True
     content_free = False
 
+    @in_float32
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
-        return xp.matmul(Q, xp.matrix_transpose(K)) / Q.shape[-1] ** 0.5
+        return xp.matmul(Q / Q.shape[-1] ** 0.5, xp.matrix_transpose(K))  # products that are in range where scores are
 
     def operations(self, n_keys: int, d_query: int) -> float:
         return (2.0 * d_query + 1.0) * n_keys
@@ -144,6 +147,7 @@ class Cosine(Similarity):
             )
         return {}
 
+    @in_float32
     def score(self, Q: Any, K: Any, log_temperature: Any = None) -> Any:
         if log_temperature is None and self.temperature == "learned":
             raise NotInitialised("cosine learns its temperature, and was not given log_temperature; see init")
@@ -193,6 +197,7 @@ class General(Similarity):
     def init(self, rng: Any, d_query: int, d_key: int) -> dict[str, Any]:
         return {"W": rng.normal(size=(d_query, d_key)) / math.sqrt(d_key)}
 
+    @in_float32
     def score(self, Q: Any, K: Any, W: Any) -> Any:
         xp = namespace(Q, K, W)
         return xp.matmul(xp.matmul(Q, W), xp.matrix_transpose(K))
@@ -249,6 +254,7 @@ class Additive(Similarity):
             "v": rng.normal(size=h) / math.sqrt(h),
         }
 
+    @in_float32
     def score(self, Q: Any, K: Any, Wq: Any, Wk: Any, b: Any, v: Any) -> Any:
         xp = namespace(Q, K, Wq, Wk, b, v)
         H = xp.tanh(xp.matmul(Q, Wq)[..., :, None, :] + xp.matmul(K, Wk)[..., None, :, :] + b)  # (..., q, k, h)
@@ -293,10 +299,13 @@ class NegL2(Similarity):
     def __init__(self, sigma: Annotated[float, Gt(0)] = 1.0) -> None:
         self.sigma = sigma
 
+    @in_float32
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
         away = Q[..., :, None, :] - K[..., None, :, :]  # (..., q, k, d)
-        return -xp.sum(away * away, axis=-1) / (2 * self.sigma**2)
+        if self.sigma != 1:
+            away = away / self.sigma  # before it is squared, so that squares are in range where scores are
+        return -xp.sum(away * away, axis=-1) / 2
 
     def operations(self, n_keys: int, d_query: int) -> float:
         return (3.0 * d_query + 1.0) * n_keys
@@ -327,6 +336,7 @@ class Uniform(Similarity):
     symmetric = True
     content_free = True
 
+    @in_float32
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
         Q, K = detach(Q), detach(K)

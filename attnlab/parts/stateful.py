@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt
 
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Normaliser, Similarity, Source
+from attnlab.precision import in_float32
 
 __all__ = ["Coverage", "LocationAware", "Monotonic"]
 
@@ -100,6 +101,7 @@ class LocationAware(Similarity):
     def update(self, state: Any, W: Any) -> Any:
         return W
 
+    @in_float32
     def score(self, Q: Any, K: Any, state: Any, Wq: Any, Wk: Any, b: Any, v: Any, F: Any, U: Any) -> Any:
         xp = namespace(Q, K, Wq)
         n_keys, reach = K.shape[-2], 2 * self.width + 1
@@ -160,6 +162,7 @@ class Coverage(Similarity):
     def update(self, state: Any, W: Any) -> Any:
         return state + W
 
+    @in_float32
     def score(self, Q: Any, K: Any, state: Any, Wq: Any, Wk: Any, b: Any, v: Any, u: Any) -> Any:
         return _compare(Q, K, state[..., None] * u, Wq, Wk, b, v)
 
@@ -233,6 +236,7 @@ class Monotonic(Normaliser):
     def update(self, state: Any, W: Any) -> Any:
         return W
 
+    @in_float32
     def normalise(self, S: Any, state: Any, training: Any, rng: Any) -> Any:
         xp = namespace(S)
         S = S + self.bias

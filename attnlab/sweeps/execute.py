@@ -231,6 +231,7 @@ def _carry_out(run: Run) -> dict[str, Any]:
         model, facts = _fit_best(run, splits)
         facts["n_parameters"] = float(getattr(model, "n_parameters_", float("nan")))
         facts["operations_per_query"] = float(getattr(model, "operations_per_query_", float("nan")))
+        facts["converged"] = bool(model.converged_) if hasattr(model, "converged_") else None
         measured: dict[str, dict[str, float]] = {}
         kept: dict[str, Any] = {}
         for condition, data in splits.tests.items():

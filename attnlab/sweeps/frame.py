@@ -36,6 +36,7 @@ def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]
         "fit_seconds": facts.get("fit_seconds", np.nan),
         "n_parameters": facts.get("n_parameters", np.nan),
         "operations_per_query": facts.get("operations_per_query", np.nan),
+        "converged": facts.get("converged"),
         "n_tuned": facts.get("n_tuned", np.nan),
         "backend": facts.get("backend", ""),
         "executor": result.executor,
@@ -92,7 +93,7 @@ def frame_of(
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     if not rows:
         names.pop("model_seed")  # a column only where it was set apart
-    frame = pd.DataFrame(rows, columns=_ordered(names))
+    frame = pd.DataFrame(rows, columns=_ordered(names)).astype({"converged": "boolean"})
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
     if not tidy:
         return frame

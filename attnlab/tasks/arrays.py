@@ -24,7 +24,8 @@ class Arrays(Task):
     `numpy.savez("mine.npz", Q=Q, K=K, V=V, gold=gold, target=target)`. Nothing is unpickled.
 
     One file is shuffled by the seed and split: round(validation * n) examples to choose by, round(test * n) to report
-    on, the rest to learn from. So other shares, or more examples in the file, give other splits. With `validation_path` and
+    on, the rest to learn from. So other shares, or more examples in the file, give other splits. The splits of several seeds
+    overlap, and by `overlap` the intervals of claims know it. With `validation_path` and
     `test_path` the three splits are read as they are, in the files' order.
 
     Gold and target: the file's. Chance: the mean share of keys that are gold among those that may be attended to, over
@@ -55,7 +56,7 @@ class Arrays(Task):
 
     References
     ----------
-    Defined here.
+    Defined here; Nadeau and Bengio (2003), Inference for the generalization error, for intervals over such splits.
 
     Examples
     --------
@@ -99,6 +100,12 @@ class Arrays(Task):
         asked = gold.any(axis=-1)  # (n, q)
         share = gold.sum(axis=-1)[asked] / data.allowed.sum(axis=-1)[asked]
         return float(share.mean()) if share.size else float("nan")
+
+    @property
+    def overlap(self) -> float:
+        """As `Task.overlap`: by Nadeau and Bengio, examples to report on by those to learn from; 0 with files for each split."""
+        learned = 1 - self.validation - self.test
+        return 0.0 if self.test_path is not None or learned <= 0 else self.test / learned
 
     def make(self, rng: np.random.Generator) -> Splits:
         if (self.validation_path is None) != (self.test_path is None):

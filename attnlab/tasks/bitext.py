@@ -29,6 +29,9 @@ class Bitext(Task):
     pairs with gold, in the file's order. A word aligner learns from the text that it aligns, so gold is held out and text is
     not. `rng` also draws the pairs that `share` keeps, as one permutation: a larger share keeps those of a smaller one.
 
+    Seeds thus draw from one corpus and have pairs in common. By `overlap` the intervals of claims know it: with either `share`
+    or `bootstrap` they are about sentences like these. With neither a seed draws no pairs, and they are about these sentences.
+
     Queries are the target words and keys and values the source words, as vectors of how they are spelled
     (`attnlab.bitext.spelling_vectors`); `tokens` has the words.
 
@@ -56,18 +59,25 @@ class Bitext(Task):
     limit : int, at least 1, or None
         Only the first so many pairs.
     share : float in (0, 1]
-        Only this part of them, drawn from `rng`. Several seeds then show how much a result depends on the sentences.
+        Only this part of them, drawn from `rng`. The parts that several seeds draw overlap: results of halves differ from seed
+        to seed about as much as a result of the whole corpus would differ from one corpus to another, and the mean of many
+        seeds is no surer than that.
+    bootstrap : bool
+        Whether the test condition is a bootstrap sample: as many pairs as there are, drawn from `rng` with replacement. All
+        pairs are learned from.
 
     Raises
     ------
     FileNotFoundError, BitextError
         When there is no such file, or a line of it is wrong.
     SettingError
-        When target_path and columns are both given.
+        When target_path and columns are both given, or share below 1 and bootstrap.
 
     References
     ----------
-    Mihalcea and Pedersen (2003), the shared task whose test sets have this form; Och and Ney (2003), for sure and possible.
+    Mihalcea and Pedersen (2003), the shared task whose test sets have this form; Och and Ney (2003), for sure and possible;
+    Shao and Wu (1989), A general theory for jackknife variance estimation, for parts of a sample; Efron (1979), Bootstrap
+    methods: another look at the jackknife.
 
     Examples
     --------
@@ -98,6 +108,7 @@ class Bitext(Task):
         d: Count = 32,
         limit: Count | None = None,
         share: Annotated[float, Gt(0), Le(1)] = 1.0,
+        bootstrap: bool = False,
     ) -> None:
         self.path = path
         self.target_path = target_path
@@ -108,6 +119,7 @@ class Bitext(Task):
         self.d = d
         self.limit = limit
         self.share = share
+        self.bootstrap = bootstrap
 
     def _read(self) -> tuple[list[tuple[list[str], list[str]]], list[Links] | None]:
         if self.target_path is not None and self.columns is not None:
@@ -125,10 +137,22 @@ class Bitext(Task):
             shares += [linked.count(j) / len(source) for j in set(linked)]
         return float(np.mean(shares)) if shares else float("nan")
 
+    @property
+    def overlap(self) -> float:
+        """As `Task.overlap`: by the delete-d jackknife share / (1 - share), by the bootstrap 1."""
+        return 1.0 if self.bootstrap else self.share / (1 - self.share) if self.share < 1 else 0.0
+
     def make(self, rng: np.random.Generator) -> Splits:
         pairs, links = self._read()
+        if self.share < 1 and self.bootstrap:
+            raise SettingError(
+                f"task 'bitext': a share ({self.share}) and a bootstrap sample are two ways to draw sentences; give one of them"
+            )
         if self.share < 1:
             kept = np.sort(rng.permutation(len(pairs))[: max(1, round(self.share * len(pairs)))])
             pairs, links = [pairs[i] for i in kept], links and [links[i] for i in kept]
         train = to_alignment_data([pairs[i] for i in rng.permutation(len(pairs))], d=self.d)
+        if self.bootstrap:
+            drawn = np.sort(rng.integers(len(pairs), size=len(pairs)))
+            pairs, links = [pairs[i] for i in drawn], links and [links[i] for i in drawn]
         return Splits(train, train, {"test": to_alignment_data(pairs, links, d=self.d)})

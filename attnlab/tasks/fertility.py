@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
-from attnlab.tasks.words import Dictionary, Factor, Said, chance_of, lengths_between, longer
+from attnlab.tasks.words import Dictionary, Factor, HeldOut, Said, Unseen, chance_of, lengths_between, longer
 
 __all__ = ["Fertility", "LookupTable"]
 
@@ -43,6 +43,9 @@ class Fertility(DrawnTask):
         Features of a query or key.
     transfer : sequence of int, each at least 2
         Further test conditions of sources so many times L long, named `2L` for 2.
+    unseen : float, 0 to less than 0.5
+        Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
+        occurs in another. With 0 they are drawn alike, and short ones occur in several.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -66,7 +69,7 @@ class Fertility(DrawnTask):
     >>> import numpy as np
     >>> data = Fertility(length=3, n_train=1).make(np.random.default_rng(0)).train
     >>> data.tokens[0]
-    (['w0', 'w5'], ['u0', 'u0', 'u0', 'u5'])
+    (['w2', 'w7'], ['u2', 'u2', 'u7', 'u7', 'u7', 'u7'])
     """
 
     name = "fertility"
@@ -76,7 +79,7 @@ class Fertility(DrawnTask):
         1993,
         "Computational Linguistics 19(2)",
     )
-    revision = 1
+    revision = 2
     counts = (*DrawnTask.counts, "transfer")
 
     length: Count = 8
@@ -85,6 +88,7 @@ class Fertility(DrawnTask):
     max_fertility: Count = 4
     d: Count = 16
     transfer: Sequence[Factor] = ()
+    unseen: Unseen = 0.2
 
     def _fertilities(self) -> Array:
         """Of each word: 1, 2, ..., max_fertility, 0, 1, ..."""
@@ -103,13 +107,18 @@ class Fertility(DrawnTask):
         fertility = rng.permutation(self._fertilities())
         source, target = ([f"{letter}{i}" for i in range(self.vocabulary)] for letter in "wu")
         book = Dictionary(rng, source, target, {w: i for i, w in enumerate(source)}, self.d, asks=True)
-        return {"fertility": fertility, "book": book}
+        return {"fertility": fertility, "book": book, "held_out": HeldOut(rng.bytes(16), self.unseen)}
 
-    def draw(self, rng: Rng, n: int, fertility: Array, book: Dictionary, factor: int = 1) -> AlignmentData:
+    def draw(
+        self, rng: Rng, n: int, split: str, fertility: Array, book: Dictionary, held_out: HeldOut, factor: int = 1
+    ) -> AlignmentData:
         lengths = lengths_between(self.name, self.min_length, self.length)
         k = self.length * factor
-        sizes = rng.choice(lengths, size=n) if factor == 1 else np.full(n, k)
-        return book.data([self._say(rng, int(size), fertility) for size in sizes], k, k * int(fertility.max()))
+
+        def say() -> Said:
+            return self._say(rng, int(rng.choice(lengths)) if factor == 1 else k, fertility)
+
+        return book.data(held_out.sentences(say, n, split, self.name), k, k * int(fertility.max()))
 
     def _say(self, rng: Rng, size: int, fertility: Array) -> Said:
         words = rng.integers(self.vocabulary, size=size)
@@ -143,8 +152,11 @@ class LookupTable(DrawnTask):
         Features of a query or key.
     transfer : sequence of int, each at least 2
         Further test conditions with so many times L tables applied, named `2L` for 2.
+    unseen : float, 0 to less than 0.5
+        Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
+        occurs in another. With 0 they are drawn alike, and short ones occur in several.
     n_train, n_validation, n_test : int, at least 1
-        Examples of each split, and of each test condition; short ones may be alike.
+        Examples of each split, and of each test condition.
 
     Notes
     -----
@@ -161,12 +173,12 @@ class LookupTable(DrawnTask):
     >>> import numpy as np
     >>> data = LookupTable(length=2, n_train=2).make(np.random.default_rng(0)).train
     >>> data.tokens[0]
-    (['101', 't3'], ['101', '000'])
+    (['111', 't4'], ['111', '100'])
     """
 
     name = "lookup_table"
     source = Source("Learning Compositionally Through Attentive Guidance", "D. Hupkes et al.", 2018, "arXiv:1805.09657")
-    revision = 1
+    revision = 2
     counts = (*DrawnTask.counts, "transfer")
 
     length: Count = 3
@@ -174,6 +186,7 @@ class LookupTable(DrawnTask):
     tables: Count = 8
     d: Count = 16
     transfer: Sequence[Factor] = ()
+    unseen: Unseen = 0.2
 
     @property
     def chance(self) -> float:
@@ -187,14 +200,26 @@ class LookupTable(DrawnTask):
         names = [f"t{i + 1}" for i in range(self.tables)]
         after = np.array([rng.permutation(len(strings)) for _ in names])  # (tables, strings)
         book = Dictionary(rng, [*strings, *names], strings, {s: i for i, s in enumerate(strings)}, self.d, asks=False)
-        return {"strings": strings, "after": after, "book": book}
+        held_out = HeldOut(rng.bytes(16), self.unseen)
+        return {"strings": strings, "after": after, "book": book, "held_out": held_out}
 
     def draw(
-        self, rng: Rng, n: int, strings: list[str], after: Array, book: Dictionary, factor: int = 1
+        self,
+        rng: Rng,
+        n: int,
+        split: str,
+        strings: list[str],
+        after: Array,
+        book: Dictionary,
+        held_out: HeldOut,
+        factor: int = 1,
     ) -> AlignmentData:
         most = self.length * factor
-        sizes = rng.integers(1, most + 1, size=n) if factor == 1 else np.full(n, most)
-        return book.data([self._say(rng, int(size), strings, after) for size in sizes], 1 + most, 1 + most)
+
+        def say() -> Said:
+            return self._say(rng, int(rng.integers(1, most + 1)) if factor == 1 else most, strings, after)
+
+        return book.data(held_out.sentences(say, n, split, self.name), 1 + most, 1 + most)
 
     def _say(self, rng: Rng, n_applied: int, strings: list[str], after: Array) -> Said:
         applied = rng.integers(self.tables, size=n_applied)

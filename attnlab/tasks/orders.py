@@ -13,7 +13,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
-from attnlab.tasks.words import Dictionary, Factor, Said, chance_of, lengths_between, longer
+from attnlab.tasks.words import Dictionary, Factor, HeldOut, Said, Unseen, chance_of, lengths_between, longer
 
 __all__ = ["SelectiveCopy", "Sort"]
 
@@ -43,6 +43,9 @@ class Sort(DrawnTask):
         Features of a query or key.
     transfer : sequence of int, each at least 2
         Further test conditions of examples so many times L long, named `2L` for 2.
+    unseen : float, 0 to less than 0.5
+        Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
+        occurs in another. With 0 they are drawn alike, and short ones occur in several.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -71,7 +74,7 @@ class Sort(DrawnTask):
 
     name = "sort"
     source = Source("Order Matters: Sequence to Sequence for Sets", "O. Vinyals, S. Bengio, M. Kudlur", 2016, "ICLR")
-    revision = 1
+    revision = 2
     counts = (*DrawnTask.counts, "transfer")
 
     length: Count = 8
@@ -79,6 +82,7 @@ class Sort(DrawnTask):
     vocabulary: Annotated[int, Ge(2)] = 64
     d: Count = 16
     transfer: Sequence[Factor] = ()
+    unseen: Unseen = 0.2
 
     @property
     def chance(self) -> float:
@@ -98,13 +102,19 @@ class Sort(DrawnTask):
         words = [f"{x:0{width}}" for x in range(self.vocabulary)]
         book = Dictionary(rng, words, words, {w: i for i, w in enumerate(words)}, self.d, asks=False)
         book.keys = book.keys + np.outer(np.arange(self.vocabulary) / self.vocabulary, rng.normal(size=self.d))
-        return {"book": book, "words": words}
+        return {"book": book, "words": words, "held_out": HeldOut(rng.bytes(16), self.unseen)}
 
-    def draw(self, rng: Rng, n: int, book: Dictionary, words: list[str], factor: int = 1) -> AlignmentData:
+    def draw(
+        self, rng: Rng, n: int, split: str, book: Dictionary, words: list[str], held_out: HeldOut, factor: int = 1
+    ) -> AlignmentData:
         lengths = lengths_between(self.name, self.min_length, self.length)
         k = self.length * factor
-        sizes = rng.choice(lengths, size=n) if factor == 1 else np.full(n, k)
-        return book.data([self._say(rng.permutation(self.vocabulary)[:size], words) for size in sizes], k, k)
+
+        def say() -> Said:
+            size = int(rng.choice(lengths)) if factor == 1 else k
+            return self._say(rng.permutation(self.vocabulary)[:size], words)
+
+        return book.data(held_out.sentences(say, n, split, self.name), k, k)
 
     @staticmethod
     def _say(numbers: Array, words: list[str]) -> Said:

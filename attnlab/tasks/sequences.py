@@ -22,10 +22,10 @@ from attnlab.tasks.words import Factor, longer
 __all__ = ["Copy", "Reverse"]
 
 
-def _embeddings(rng: Rng, vocabulary: int, d: int, token_scale: float) -> dict[str, Array]:
-    """The embeddings of the tokens (vocabulary, d), and of the marker (d,), for all splits."""
+def _embeddings(rng: Rng, vocabulary: int, d: int, token_scale: float, common_scale: float) -> dict[str, Array]:
+    """The embeddings of the tokens (vocabulary, d) with what they have in common, and of the marker (d,), for all splits."""
     E = token_scale * rng.normal(size=(vocabulary + 1, d))
-    return {"E": E[:-1], "marker": E[-1]}
+    return {"E": E[:-1] + common_scale * rng.normal(size=d), "marker": E[-1]}
 
 
 def _say(tokens: Array, places: Array, E: Array, marker: Array, lengths: Array | None = None) -> dict[str, Any]:
@@ -50,9 +50,9 @@ class Copy(DrawnTask):
     """Say a sequence again: step t must attend to place t.
 
     x_1..x_k are tokens, uniform with repetition. With embeddings e_x ~ N(0, token_scale^2 I_d) and a marker c of the
-    same distribution, drawn once for all splits,
+    same distribution, and u ~ N(0, common_scale^2 I_d), drawn once for all splits,
 
-        k_j = e_x(j),   v_j = the one-hot vector of x_j,   q_t = c   (the same at every step)
+        k_j = e_x(j) + u,   v_j = the one-hot vector of x_j,   q_t = c   (the same at every step)
 
     Gold: the link t -> t. Target: the class x_t, int (n, q), of `vocabulary` classes. There are as many queries as
     keys, q = k. Chance: 1/k (with padding, the mean over all steps that are not padding).
@@ -68,6 +68,9 @@ class Copy(DrawnTask):
     token_scale : float, at least 0
         Standard deviation of an embedding's feature. A vector of sinusoidal positions has length sqrt(d/2), and two
         neighbouring places differ little in it. At 0.1 the difference can be seen; at 1.0 the tokens hide it.
+    common_scale : float, at least 0
+        Standard deviation of the features of one vector that is added to all tokens, as embeddings of real models have
+        one. Positions that rotate keys (`rope`) need it: they can only turn what keys have in common.
     min_length : int or None
         If given, each example's length is uniform on min_length..length; the rest is padding: its keys are masked (and
         zero), and its queries may attend to nothing.
@@ -104,6 +107,7 @@ class Copy(DrawnTask):
     vocabulary: Annotated[int, Ge(2)] = 8
     d: Annotated[int, Ge(2), MultipleOf(2)] = 32
     token_scale: Annotated[float, Ge(0)] = 0.1
+    common_scale: Annotated[float, Ge(0)] = 0.0
     min_length: Count | None = None
     longer: Sequence[Count] = ()
     transfer: Sequence[Factor] = ()
@@ -121,7 +125,7 @@ class Copy(DrawnTask):
         return float(1 / lengths.mean())  # of the k steps of an example of length k, a guess gets one
 
     def shared(self, rng: Rng) -> dict[str, Array]:
-        return _embeddings(rng, self.vocabulary, self.d, self.token_scale)
+        return _embeddings(rng, self.vocabulary, self.d, self.token_scale, self.common_scale)
 
     def conditions(self) -> dict[str, dict[str, int]]:
         return {f"n={k}": {"length": k} for k in self.longer} | {
@@ -152,7 +156,7 @@ class Reverse(DrawnTask):
 
     Parameters
     ----------
-    length, vocabulary, d, token_scale, transfer, n_train, n_validation, n_test
+    length, vocabulary, d, token_scale, common_scale, transfer, n_train, n_validation, n_test
         As in `copy`.
 
     Notes
@@ -187,6 +191,7 @@ class Reverse(DrawnTask):
     vocabulary: Annotated[int, Ge(2)] = 8
     d: Annotated[int, Ge(2), MultipleOf(2)] = 32
     token_scale: Annotated[float, Ge(0)] = 0.1
+    common_scale: Annotated[float, Ge(0)] = 0.0
     transfer: Sequence[Factor] = ()
 
     @property
@@ -194,7 +199,7 @@ class Reverse(DrawnTask):
         return 1 / self.length
 
     def shared(self, rng: Rng) -> dict[str, Array]:
-        return _embeddings(rng, self.vocabulary, self.d, self.token_scale)
+        return _embeddings(rng, self.vocabulary, self.d, self.token_scale, self.common_scale)
 
     def conditions(self) -> dict[str, dict[str, int]]:
         return longer(self.transfer)

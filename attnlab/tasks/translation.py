@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Count, DrawnTask, Rng
-from attnlab.tasks.words import Dictionary, Factor, Said, chance_of, longer
+from attnlab.tasks.words import Dictionary, Factor, HeldOut, Said, Unseen, chance_of, longer
 
 __all__ = ["BlockReorder", "ToyTranslation", "translate"]
 
@@ -49,6 +48,9 @@ class BlockReorder(DrawnTask):
         Features of a query or key.
     transfer : sequence of int, each at least 2
         Further test conditions with phrases of so many times L words, named `2L` for 2.
+    unseen : float, 0 to less than 0.5
+        Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
+        occurs in another. With 0 they are drawn alike, and short ones occur in several.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -71,7 +73,7 @@ class BlockReorder(DrawnTask):
 
     name = "block_reorder"
     source = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
-    revision = 1
+    revision = 2
     counts = (*DrawnTask.counts, "transfer")
 
     length: Count = 3
@@ -80,6 +82,7 @@ class BlockReorder(DrawnTask):
     insert: Share = 0.1
     d: Count = 32
     transfer: Sequence[Factor] = ()
+    unseen: Unseen = 0.2
 
     @property
     def chance(self) -> float:
@@ -89,17 +92,19 @@ class BlockReorder(DrawnTask):
     def conditions(self) -> dict[str, dict[str, int]]:
         return longer(self.transfer)
 
-    def shared(self, rng: Rng) -> dict[str, Dictionary]:
+    def shared(self, rng: Rng) -> dict[str, Any]:
         source = [f"{sort}{i}" for sort in "nv" for i in range(self.vocabulary)]
         classes = {word: i for i, word in enumerate(source)}
         class_of = {w.upper() + mark: i for w, i in classes.items() for mark in ("", "'")}
         class_of |= {f"-{p}": len(source) + i for i, p in enumerate("abc")}
-        return {"book": Dictionary(rng, source, class_of, classes, self.d, asks=True, class_of=class_of)}
+        book = Dictionary(rng, source, class_of, classes, self.d, asks=True, class_of=class_of)
+        return {"book": book, "held_out": HeldOut(rng.bytes(16), self.unseen)}
 
-    def draw(self, rng: Rng, n: int, book: Dictionary, factor: int = 1) -> AlignmentData:
+    def draw(self, rng: Rng, n: int, split: str, book: Dictionary, held_out: HeldOut, factor: int = 1) -> AlignmentData:
         k = 3 * self.length * factor
         q = 2 * k if self.insert else k  # a particle after each word
-        return book.data([self._say(rng, factor) for _ in range(n)], k, q, possible=True)
+        found = held_out.sentences(lambda: self._say(rng, factor), n, split, self.name)
+        return book.data(found, k, q, possible=True)
 
     def _say(self, rng: Rng, factor: int) -> Said:
         long = self.length * factor
@@ -336,11 +341,7 @@ class ToyTranslation(DrawnTask):
 
     def _split_of(self, said: Said, key: bytes) -> str:
         """train, validation or test, by the hash of what is said."""
-        digest = hashlib.blake2b(" ".join(said.source).encode(), key=key, digest_size=8).digest()
-        share = int.from_bytes(digest, "big") / 2**64
-        if said.source == FIRST.source or share < self.unseen:
-            return "test"
-        return "validation" if share < 2 * self.unseen else "train"
+        return "test" if said.source == FIRST.source else HeldOut(key, self.unseen).split_of(said.source)
 
 
 def _perhaps(probability: float, size: tuple[int, int]) -> Sizes:

@@ -6,20 +6,23 @@ models that read words and Q, K, V for models that read vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.tasks.drawn import Array, Rng
 
-__all__ = ["Dictionary", "Factor", "Said", "chance_of", "lengths_between", "longer"]
+__all__ = ["Dictionary", "Factor", "HeldOut", "Said", "Unseen", "chance_of", "lengths_between", "longer"]
 
 Link = tuple[int, int]
 Factor = Annotated[int, Ge(2)]
+Unseen = Annotated[float, Ge(0), Lt(0.5)]
+MOST_TRIES = 10_000  # sentences that are drawn in vain before a split is said to have none
 
 
 class Said(NamedTuple):
@@ -100,6 +103,60 @@ class Dictionary:
             possible=maybe if possible else None,
             tokens=[(said.source, said.target) for said in sentences],
         )
+
+
+class HeldOut:
+    """Which split a sentence belongs to: none of training occurs in validation or in the test.
+
+    A keyed hash of its source words says it, so that it depends on no other sentence and on no number of examples.
+
+    Parameters
+    ----------
+    key : bytes
+        Drawn once for all splits.
+    unseen : float, 0 to less than 0.5
+        Share of all possible sources that belongs to the test; the same share belongs to validation. With 0 any sentence may
+        be in any split.
+    """
+
+    def __init__(self, key: bytes, unseen: float) -> None:
+        self.key = key
+        self.unseen = unseen
+
+    def split_of(self, source: Sequence[str]) -> str:
+        """train, validation or test."""
+        digest = hashlib.blake2b(" ".join(source).encode(), key=self.key, digest_size=8).digest()
+        share = int.from_bytes(digest, "big") / 2**64
+        if share < self.unseen:
+            return "test"
+        return "validation" if share < 2 * self.unseen else "train"
+
+    def sentences(self, say: Callable[[], Said], n: int, split: str, task: str) -> list[Said]:
+        """n sentences of a split, of those that `say` draws; of another test condition, whose sources are longer, the next n.
+
+        Raises
+        ------
+        SettingError
+            When no sentence that is drawn belongs to the split.
+        """
+        if not self.unseen or split not in ("train", "validation", "test"):
+            return [say() for _ in range(n)]
+        found: list[Said] = []
+        in_vain = 0
+        while len(found) < n:
+            said = say()
+            if self.split_of(said.source) == split:
+                found.append(said)
+                in_vain = 0
+                continue
+            in_vain += 1
+            if in_vain > MOST_TRIES:
+                raise SettingError(
+                    f"task {task!r}: there are too few different sources to hold out a share of {self.unseen:g} for each of "
+                    f"validation and test, and {split} has none: make them longer or of more words, or set unseen=0, with "
+                    f"which test sentences may occur in training"
+                )
+        return found
 
 
 def lengths_between(name: str, least: int, most: int) -> Array:

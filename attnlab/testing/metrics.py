@@ -125,3 +125,23 @@ def metric_points_its_way(s: Subject) -> None:
         best, plain = _measure(s, data, gold, gold @ data.V), _measure(s, data, flat, flat @ data.V)
         if (best < plain) if direction == "up" else (best > plain):
             raise Failed(f'direction is "{direction}", and gold measures {best:.4g}, equal weights {plain:.4g}')
+
+
+@check("E706", "metric")
+def metric_keeps_its_bounds(s: Subject) -> None:
+    """What is measured lies within `bounds`, whatever the weights: none, all on one key, gold, negative, above one."""
+    low, high = s.cls.bounds  # type: ignore[attr-defined]
+    if np.isinf([low, high]).all():
+        raise Skipped("it declares no bounds")
+    room = 1e-9 * max(1.0, *(abs(bound) for bound in (low, high) if np.isfinite(bound)))  # of rounding
+    for data, W, Y, rng in _cases(s, "E706"):
+        assert data.gold is not None
+        loose, signed = rng.random(W.shape) * data.allowed, rng.normal(size=W.shape) * data.allowed
+        one = np.eye(W.shape[2])[rng.integers(W.shape[2], size=W.shape[:2])] * data.allowed
+        every: list[Array] = [W, data.gold, one, np.zeros_like(W), loose, 4 * loose, 3 * signed]
+        for weights in every:
+            wild = rng.normal(scale=1e3, size=(*Y.shape,))
+            for contexts in (Y, weights @ data.V, wild):
+                value = _measure(s, data, weights, contexts)
+                if value < low - room or value > high + room:
+                    raise Failed(f"bounds are {low:g} to {high:g}, and it measured {value:.6g}")

@@ -11,13 +11,14 @@ from scipy import stats
 
 import attnlab
 from attnlab.analysis.claims import judge
-from attnlab.analysis.verdicts import Region, decide, seeds_to_decide
+from attnlab.analysis.verdicts import Region, at_end, decide, seeds_to_decide
 from attnlab.errors import ExperimentError, SettingError
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
 
 DOT, COSINE = {"similarity": "dot"}, {"similarity": "cosine"}
+ALIKE_5 = "doubtful: 5 of 5 seeds alike: seeds that fail up to 45 % of the time are not excluded"
 BETTER = {"say": "cosine wins", "metric": "alignment_accuracy", "better": COSINE, "than": DOT}
 
 
@@ -117,7 +118,9 @@ def test_identical_seeds_are_a_point_and_a_bound_includes_itself(bound, expected
     exp = experiment({"say": "perfect", "metric": "alignment_accuracy", **bound})
     row = verdict(table(exp, lambda r, t: 1.0), exp)
     assert (row["verdict"], row["low"], row["high"]) == (expected, 1.0, 1.0)
-    assert "the same in all 5 seeds" in row["reason"]
+    assert row["reason"] == f"the same in all 5 seeds, so the interval is a point; {ALIKE_5}"
+    assert row["doubtful"] is True
+    assert row["sure_low"] == pytest.approx(0.025 ** (1 / 5))
 
 
 def test_no_difference_at_all_is_not_better_and_no_seeds_would_tell():
@@ -162,13 +165,157 @@ def test_seeds_to_decide_is_the_fewest(distance, spread):
     assert n == 2 or half(n - 1) >= distance
 
 
+# -- doubt ------------------------------------------------------------------------------------------------------------
+def single(values, metric="alignment_accuracy", **bound):
+    exp = experiment({"say": "so", "metric": metric, "where": COSINE, **bound}, seeds=len(values))
+    return verdict(table(exp, lambda r, t: values[r["seed"]], metric=metric), exp)
+
+
+def test_what_the_bounds_alone_bear_out_is_not_doubtful():
+    """Of twenty seeds that are all right, 1 - .025^(1/20) = 16.8 % may fail: .8 is sure, .85 is not."""
+    assert single([1.0] * 20, at_least=0.8)["doubtful"] is False
+    row = single([1.0] * 20, at_least=0.85)
+    assert (row["verdict"], row["doubtful"]) == ("supported", True)
+    assert "20 of 20 seeds alike: seeds that fail up to 14 % of the time" in row["reason"]
+    row = single([0.0] * 20, at_least=0.15)
+    assert (row["verdict"], row["doubtful"]) == ("refuted", True)
+    assert single([0.0] * 20, at_least=0.2)["doubtful"] is False
+
+
+@pytest.mark.parametrize("metric", ["gold_mass", "context_error"])
+def test_a_metric_without_an_end_is_never_sure_of_seeds_that_are_alike(metric):
+    row = single([0.25] * 20, metric=metric, at_most=1.0)
+    assert (row["verdict"], row["doubtful"]) == ("supported", True)
+
+
+def test_spread_in_the_middle_of_the_range_is_not_doubtful():
+    row = single([0.60, 0.64, 0.61, 0.66, 0.63], at_least=0.4)
+    assert (row["verdict"], row["doubtful"], row["reason"]) == ("supported", False, "")
+
+
+def test_seeds_near_an_end_say_which_mean_is_not_excluded():
+    row = single([0.93, 0.99, 0.94, 0.97, 0.92], at_least=0.8)
+    assert (row["verdict"], row["doubtful"]) == ("supported", True)
+    assert row["reason"].startswith("doubtful: 2 of 5 seeds lie at an end of what is possible")
+    assert f"a mean of {row['sure_low']:.3f} is not excluded" in row["reason"]
+    assert row["sure_low"] < 0.8
+
+
+def test_a_side_at_an_end_makes_a_difference_doubtful():
+    exp = experiment({**BETTER, "by": 0.1})
+    solved, near = [1.0, 0.99, 1.0, 0.97, 1.0], noise(5)
+    frame = table(exp, lambda r, t: solved[r["seed"]] if r["similarity"] == "cosine" else 0.5 + near[r["seed"]])
+    row = verdict(frame, exp)
+    assert (row["verdict"], row["doubtful"]) == ("supported", True)
+    frame = table(exp, lambda r, t: 0.5 + near[r["seed"]] + (r["similarity"] == "cosine") * (0.3 + near[4 - r["seed"]]))
+    assert verdict(frame, exp)["doubtful"] is False
+
+
+def test_an_interval_does_not_leave_the_range_of_the_metric():
+    row = single([0.99, 1.0, 0.96, 1.0, 1.0], at_least=0.5)
+    assert (row["low"] < 1, row["high"]) == (True, 1.0)
+    row = single([0.1, 2.0, 0.4], metric="context_error", at_most=9.0)
+    assert row["low"] == 0.0
+
+
+def test_values_beyond_the_bounds_that_a_metric_declares_are_judged_without_them():
+    row = single([-0.5, 1.7, 0.6, 2.0], at_most=9.0)
+    assert row["high"] > 2
+    assert math.isnan(row["sure_low"])
+
+
+def test_undecided_claims_and_identities_are_not_doubtful():
+    assert single([0.99, 1.0, 0.9, 1.0, 1.0], at_least=0.98)["doubtful"] is False
+    assert single([1.0], at_least=0.98)["doubtful"] is False
+    assert single([1.0] * 5, at_least=0.98, exact=True, why="so")["doubtful"] is False
+
+
+# -- identities -------------------------------------------------------------------------------------------------------
+def exact(*, seeds=5, **claim):
+    said = {"say": "by definition", "metric": "alignment_accuracy", "exact": True, "why": "There is no other way."}
+    return experiment({**said, **claim}, seeds=seeds, task={"lookup": {"n_keys": [8, 16]}})
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_an_identity_is_no_support_and_needs_one_seed(seeds):
+    row = verdict(table(exp := exact(at_most=0.0, seeds=seeds), lambda r, t: 0.0), exp)
+    assert (row["verdict"], row["exact"], row["n"]) == ("identity", True, seeds)
+    assert (row["effect"], row["low"], row["high"]) == (0.0, 0.0, 0.0)
+    assert f"no support: it holds of every one of {4 * seeds} values" in row["reason"]
+    assert row["why"] == "There is no other way."
+
+
+def test_an_exact_claim_is_refuted_by_one_value_that_the_mean_of_a_seed_would_hide():
+    exp = exact(at_most=0.5)
+    frame = table(exp, lambda r, t: 0.75 if (r["seed"], r["task.n_keys"], r["similarity"]) == (3, 8, "dot") else 0.0)
+    row = verdict(frame, exp)
+    assert (row["verdict"], row["high"]) == ("refuted", 0.75)
+    assert "1 of 20 values are otherwise, such as 0.75" in row["reason"]
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(0.0, "identity"), (1e-17, "identity"), (1e-9, "refuted")])
+def test_exactly_equal_is_equal_but_for_rounding(gap, expected):
+    exp = exact(equal=[COSINE, DOT])
+    frame = table(exp, lambda r, t: 1e-3 * (0.1 * r["seed"] + gap * (r["similarity"] == "dot") + 1))
+    assert verdict(frame, exp)["verdict"] == expected
+    near = exact(equal=[COSINE, DOT], within=1e-6)
+    assert verdict(table(near, lambda r, t: 0.1 + gap * (r["similarity"] == "dot")), near)["verdict"] == "identity"
+
+
+@pytest.mark.parametrize(("dot", "expected"), [(0.4, "identity"), (0.5, "refuted")])
+def test_exactly_better_is_better_every_time(dot, expected):
+    exp = exact(better=COSINE, than=DOT)
+    frame = table(exp, lambda r, t: 0.5 if r["similarity"] == "cosine" else dot)
+    frame.loc[(frame["seed"] > 0) & (frame["similarity"] == "dot"), "alignment_accuracy"] = 0.4
+    assert verdict(frame, exp)["verdict"] == expected
+
+
+def test_an_exact_claim_waits_for_every_run():
+    exp = exact(at_most=0.0)
+    row = verdict(table(exp, lambda r, t: 0.0)[1:], exp)
+    assert row["verdict"] == "undecided"
+    assert "1 of 20 runs have no value: 1 not run" in row["reason"]
+
+
 # -- how often it is wrong --------------------------------------------------------------------------------------------
 def false_support(draw, n, repeats=1500):
     """Shares of falsely supported claims that lie at their bound: of all, and of those without a remark."""
     rng = np.random.default_rng(n)
     found = [decide(draw(rng, n), Region(low=0, strict=True)) for _ in range(repeats)]
     supported = [d for d in found if d.verdict == "supported"]
-    return len(supported) / repeats, sum(not d.reason for d in supported) / repeats
+    return len(supported) / repeats, sum(not d.doubtful for d in supported) / repeats
+
+
+def mixture(p, high, low):
+    return lambda rng, n: np.where(rng.random(n) < p, high, low)
+
+
+SELDOM = {  # what few seeds do not show, what it is wrong to claim
+    "fails": (mixture(0.98, 1.0, 0.0), Region(low=0.98 + 1e-9), (0.0, 1.0)),
+    "items": (lambda rng, n: rng.binomial(256, 0.999, n) / 256, Region(low=0.999 + 1e-9), (0.0, 1.0)),
+    "equal": (mixture(0.1, 0.2, 0.0), Region(-0.01, 0.01), (-1.0, 1.0)),
+    "bimodal": (mixture(0.9, 1.0, 0.19), Region(low=0.919 + 1e-9), (0.0, 1.0)),
+    "learns seldom": (mixture(0.1, 1.0, 0.19), Region(high=0.271 - 1e-9), (0.0, 1.0)),
+    "no bounds": (mixture(0.9, 1.0, -5.0), Region(low=0.4 + 1e-9), (-math.inf, math.inf)),
+    "skewed": (lambda rng, n: rng.gamma(0.3, size=n), Region(high=0.3 - 1e-9), (0.0, math.inf)),
+}
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 10, 15, 20])
+@pytest.mark.parametrize("truth", SELDOM)
+def test_what_few_seeds_do_not_show_is_marked(truth, n):
+    draw, region, bounds = SELDOM[truth]
+    rng = np.random.default_rng(n)
+    wrong = unmarked = 0
+    for _ in range(300):
+        x = draw(rng, n)
+        found = decide(
+            x, region, bounds, at_end([x], bounds if region != SELDOM["equal"][1] else (-math.inf, math.inf))
+        )
+        wrong += found.verdict == "supported"
+        unmarked += found.verdict == "supported" and not found.doubtful
+    assert wrong >= (1 if n < 20 else 0)
+    assert unmarked / 300 < 0.025 + 3 * math.sqrt(0.025 * 0.975 / 300)
 
 
 @pytest.mark.parametrize("n", [5, 10, 20])
@@ -240,7 +387,10 @@ def test_the_settings_of_what_a_claim_selects_by_are_its_own():
     exp = experiment({**claim, "where": DOT}, task=[{"copy": {"length": 8}}, {"reverse": {"length": [8, 16]}}])
     gain = {("copy", 8): 0.9, ("reverse", 8): 0.5, ("reverse", 16): 0.3}
     row = verdict(table(exp, lambda r, t: gain[r["task"], r["task.length"]] + 0.01 * r["seed"]), exp)
-    assert (row["verdict"], row["reason"]) == ("supported", "the same in all 5 seeds, so the interval is a point")
+    assert (row["verdict"], row["reason"]) == (
+        "supported",
+        f"the same in all 5 seeds, so the interval is a point; {ALIKE_5}",
+    )
     assert row["effect"] == pytest.approx(0.5)
 
 
@@ -275,33 +425,125 @@ def test_a_condition_in_which_nothing_is_measured_is_none():
     assert verdict(frame, exp)["verdict"] == "supported"
 
 
-def test_correlation_is_taken_across_the_grid_within_each_seed():
-    claim = {"say": "go together", "correlation": ["alignment_accuracy", "gold_mass"], "at_least": 0.5}
-    exp = experiment(claim, task={"lookup": {"n_keys": [4, 8, 16, 32]}})
+CORRELATED = {"say": "go together", "correlation": ["alignment_accuracy", "gold_mass"]}
+TEN = {"similarity": ["dot", {"cosine": {"temperature": [0.1, 0.2, 0.5, 1.0]}}], "normaliser": ["softmax", "sparsemax"]}
+
+
+def mechanism_of(r):
+    return r["similarity"], r.get("similarity.temperature"), r["normaliser"]
+
+
+def test_a_correlation_is_that_of_the_means_of_mechanisms():
+    """Noise within seeds, which pulls the correlation within a seed to 0, is averaged out; tasks are no further points."""
+    exp = experiment({**CORRELATED, "at_least": 0.5}, mechanism=TEN, task={"lookup": {"n_keys": [8, 16]}})
     rng = np.random.default_rng(5)
-    x = {(s, k): rng.normal() for s in range(5) for k in range(100)}
+    truth = {}
 
     def value(r, t):
-        a = x[r["seed"], r["task.n_keys"]] + (r["similarity"] == "dot") * 0.3
-        return {"alignment_accuracy": a + 7 * r["seed"], "gold_mass": a + 0.1 * rng.normal() - 7 * r["seed"]}
+        x = truth.setdefault(mechanism_of(r), rng.normal())
+        return {"alignment_accuracy": x + rng.normal() + 7 * r["seed"], "gold_mass": x + rng.normal() - 7 * r["seed"]}
 
-    frame = table(exp, value)
+    frame = table(exp, value, tests=("test", "long"))
     (judged,) = judge(frame, exp)
-    for seed, r in judged.by_seed.items():
-        rows = frame[frame["seed"] == seed]
-        assert r == pytest.approx(np.corrcoef(rows["alignment_accuracy"], rows["gold_mass"])[0, 1])
-    assert judged.decision.verdict == "supported"  # though across seeds the two go against one another
-    assert judged.decision.high <= 1
+    keys = ["similarity", "similarity.temperature", "normaliser"]
+    means = frame.groupby(keys, dropna=False)[["alignment_accuracy", "gold_mass"]].mean()
+    assert len(means) == 10
+    expected = stats.pearsonr(means["alignment_accuracy"], means["gold_mass"])
+    interval = expected.confidence_interval(0.95)  # Fisher's
+    decision = judged.decision
+    assert (decision.effect, decision.low, decision.high) == pytest.approx((expected.statistic, *interval), abs=1e-9)
+    assert (decision.verdict, decision.n) == ("supported", 10)
+    within = [np.corrcoef(f["alignment_accuracy"], f["gold_mass"])[0, 1] for _, f in frame.groupby("seed")]
+    assert max(within) < decision.effect - 0.2
 
 
-@pytest.mark.parametrize(("keys", "said"), [(4, "2 grid points, and it takes 3"), ([4, 8], "a metric does not vary")])
-def test_a_correlation_that_is_undefined(keys, said):
-    claim = {"say": "go together", "correlation": ["alignment_accuracy", "gold_mass"]}
-    exp = experiment(claim, task={"lookup": {"n_keys": keys}})
-    frame = table(exp, lambda r, t: {"alignment_accuracy": 0.1 + 0.2, "gold_mass": r["seed"] / 7 + r["task.n_keys"]})
+def test_an_undecided_correlation_says_how_many_mechanisms_would_decide():
+    exp = experiment({**CORRELATED, "at_least": 0.5}, mechanism=TEN)
+    rng = np.random.default_rng(2)
+    xs = {}
+
+    def value(r, t):
+        x, y = xs.setdefault(mechanism_of(r), rng.normal(size=2))
+        return {"alignment_accuracy": x, "gold_mass": x + 0.8 * y}
+
+    row = verdict(table(exp, value), exp)
+    assert row["verdict"] == "undecided"
+    (needed,) = [int(word) for word in row["reason"].split() if word.isdigit()]
+    for n, decides in ((needed - 1, False), (needed + 1, True)):
+        half = 1.959964 / math.sqrt(n - 3)
+        assert (abs(math.atanh(row["effect"]) - math.atanh(0.5)) > half) is decides
+
+
+def test_mechanisms_on_one_line_are_doubtful():
+    exp = experiment(CORRELATED, mechanism=TEN)
+    rng = np.random.default_rng(2)
+    xs = {}
+
+    def value(r, t):
+        x = xs.setdefault(mechanism_of(r), rng.normal())
+        return {"alignment_accuracy": x, "gold_mass": 2 - x}
+
+    row = verdict(table(exp, value), exp)
+    assert (row["verdict"], row["effect"], row["low"], row["high"], row["doubtful"]) == ("supported", -1, -1, -1, True)
+    assert "10 of 10 mechanisms on one line" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "said"),
+    [({"similarity": ["dot", "cosine"]}, "there are 2 mechanisms, and a correlation takes 4"), (TEN, "does not vary")],
+)
+def test_a_correlation_that_is_undefined(mechanism, said):
+    exp = experiment(CORRELATED, mechanism=mechanism, task={"lookup": {"n_keys": [4, 8, 16]}})
+    frame = table(exp, lambda r, t: {"alignment_accuracy": 0.1 + 0.2, "gold_mass": r["seed"] / 7 + len(str(r))})
     row = verdict(frame, exp)
     assert row["verdict"] == "undecided"
     assert said in row["reason"]
+
+
+# -- seeds that draw from the same examples ---------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("task", "overlap"),
+    [
+        ({"bitext": {"path": "text", "share": 0.5}}, 1.0),
+        ({"bitext": {"path": "text", "share": 0.2}}, 0.25),
+        ({"bitext": {"path": "text", "bootstrap": True}}, 1.0),
+        ({"bitext": {"path": "text"}}, 0.0),
+        ({"arrays": {"path": "some.npz", "test": 0.2, "validation": 0.4}}, 0.5),
+        ({"arrays": {"path": "some.npz", "validation_path": "some.npz", "test_path": "some.npz"}}, 0.0),
+        ([{"lookup": {}}, {"bitext": {"path": "text", "share": 0.5}}], 1.0),
+    ],
+)
+def test_the_interval_is_as_wide_as_the_examples_that_all_seeds_share_make_it(tmp_path, monkeypatch, task, overlap):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("a b ||| c d\n" * 9, encoding="utf-8")
+    np.savez(tmp_path / "some.npz", Q=np.ones((9, 1, 2)), K=np.ones((9, 3, 2)), V=np.ones((9, 3, 2)))
+    exp = experiment({"say": "few errors", "metric": "aer", "at_most": 0.35, "where": COSINE}, seeds=10, task=task)
+    e = noise(10, 0.02, seed=1)
+    row = verdict(table(exp, lambda r, t: 0.3 + e[r["seed"]], metric="aer"), exp)
+    half = stats.t.ppf(0.975, 9) * e.std(ddof=1) * math.sqrt(1 / 10 + overlap)
+    assert (row["low"], row["high"]) == pytest.approx((0.3 + e.mean() - half, 0.3 + e.mean() + half))
+    assert math.isnan(row["sure_low"]) is (overlap > 0)
+
+
+def test_halves_of_one_corpus_cover_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    held = {0.0: 0, 1.0: 0}
+    for _ in range(600):
+        corpus = rng.beta(2, 5, size=200)
+        halves = [corpus[rng.permutation(200)[:100]].mean() for _ in range(10)]
+        for overlap in held:
+            found = decide(halves, Region(low=0), overlap=overlap)
+            held[overlap] += found.low <= 2 / 7 <= found.high
+    assert held[0.0] / 600 < 0.6
+    assert abs(held[1.0] / 600 - 0.95) < 3.5 * math.sqrt(0.95 * 0.05 / 600)
+
+
+def test_more_seeds_of_the_same_examples_would_not_decide():
+    x = [0.30, 0.28, 0.31, 0.29, 0.27]
+    assert decide(x, Region(high=0.295)).seeds_needed < 100
+    found = decide(x, Region(high=0.295), overlap=1.0)
+    assert math.isnan(found.seeds_needed)
+    assert "no number of seeds would decide" in found.reason
 
 
 # -- what is missing --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 import attnlab
+from attnlab import registry
 from attnlab.analysis.statistics import t_interval
 from attnlab.analysis.summary import summarise
 from attnlab.errors import SettingError
@@ -91,6 +92,83 @@ def test_what_was_tuned_is_no_point_of_the_grid():
     assert mean == pytest.approx(0.6)
 
 
+# -- what is possible, and what is solved -----------------------------------------------------------------------------
+BIMODAL = [1.0, 0.191, 1.0, 1.0, 0.992]
+
+
+def wilson(share, n, z=1.959963984540054):
+    centre, half = (share + z * z / 2 / n), z * np.sqrt(share * (1 - share) / n + z * z / 4 / n / n)
+    return max(0, (centre - half) / (1 + z * z / n)), min(1, (centre + half) / (1 + z * z / n))
+
+
+def test_intervals_end_where_the_metric_ends():
+    frame = rows(task="copy", similarity=["dot"] * 3, seed=[0, 1, 2], alignment_accuracy=[0.99, 1.0, 1.0], context_error=[0.01, 0.0, 0.0])  # fmt: skip
+    (row,) = summarise(frame, "alignment_accuracy").to_dict("records")
+    low, high = stats.t.interval(0.95, 2, 2.99 / 3, stats.sem([0.99, 1, 1]))
+    assert high > 1
+    assert (row["low"], row["high"]) == pytest.approx((low, 1.0))
+    assert summarise(frame, "context_error")["low"].tolist() == [0]
+    beyond = frame.assign(context_error=[-1.0, -2.0, -3.0])  # a metric that is not what its name says
+    assert summarise(beyond, "context_error")["high"].tolist() == pytest.approx([stats.t.interval(0.95, 2, -2, stats.sem([1, 2, 3]))[1]])  # fmt: skip
+
+
+def test_the_share_of_seeds_that_solved_the_task_and_their_mean():
+    frame = rows(task="copy", similarity=["dot"] * 5 + ["cosine"] * 5, seed=[*range(5)] * 2, accuracy=[*BIMODAL, 0.95, 0.949, 0.19 * 5, 0.1, 1 - 0.05])  # fmt: skip
+    table = summarise(frame, "accuracy").set_index("similarity")
+    assert table["solved"].tolist() == pytest.approx([0.8, 0.6])  # .95 is solved, .949 is not
+    assert table.loc["dot", ["solved_low", "solved_high"]].tolist() == pytest.approx(wilson(0.8, 5))
+    assert table.loc["cosine", ["solved_low", "solved_high"]].tolist() == pytest.approx(wilson(0.6, 5))
+    assert table["mean_solved"].tolist() == pytest.approx([3.992 / 4, 0.95])
+    down = summarise(rows(task="copy", seed=[0, 1, 2], aer=[0.05, 0.051, 0.0]), "aer")
+    assert down["solved"].tolist() == pytest.approx([2 / 3])
+    assert down["mean_solved"].tolist() == pytest.approx([0.025])
+
+
+def test_a_seed_that_failed_is_not_counted_and_none_that_solved_has_no_mean():
+    frame = rows(task="copy", seed=[0, 1, 2], accuracy=[0.5, 0.6, np.nan], status=["ok", "ok", "failed"])
+    (row,) = summarise(frame, "accuracy").to_dict("records")
+    assert row["solved"] == 0
+    assert (row["solved_low"], row["solved_high"]) == pytest.approx(wilson(0, 2))
+    assert np.isnan(row["mean_solved"])
+    none = summarise(frame.assign(status="failed", accuracy=np.nan), "accuracy")
+    assert none[["solved", "solved_low", "solved_high", "mean_solved"]].isna().all(axis=None)
+
+
+def test_seeds_of_the_model_share_the_seed_of_the_data():
+    frame = rows(task="copy", seed=[0, 0, 1, 1], model_seed=[0, 1, 0, 1], accuracy=[1.0, 0.2, 1.0, 0.98])
+    (row,) = summarise(frame, "accuracy", by="task").to_dict("records")
+    assert row["solved"] == pytest.approx(0.75)
+    assert (row["solved_low"], row["solved_high"]) == pytest.approx(wilson(0.75, 2))
+    assert row["mean_solved"] == pytest.approx(2.98 / 3)
+
+
+def test_a_task_says_what_is_solved_where_the_metric_has_no_end(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    frame = rows(task="mine", seed=[0, 1], context_error=[0.01, 0.5])
+    assert "solved" not in summarise(frame, "context_error")
+    body = {"name": "mine", "solved": {"context_error": 0.05}, "make": lambda self, rng: None}
+    attnlab.register(type("Mine", (attnlab.Task,), body))
+    assert summarise(frame, "context_error")["solved"].tolist() == [0.5]
+    assert "solved" not in summarise(frame.assign(task=["mine", "lookup"]), "context_error", by="normaliser")
+    assert "solved" not in summarise(frame.assign(max_weight=0.5), "max_weight")  # neither way is better
+
+
+def test_what_a_run_has_once_has_one_row():
+    frame = rows(task="copy", similarity=["dot", "dot", "cosine", "cosine"], seed=[0] * 4, test=["test", "n=64"] * 2, steps_to_95=[np.nan, 20.0, 40.0, 40.0])  # fmt: skip
+    frame["run_id"] = ["a", "a", "b", "b"]
+    table = summarise(frame, "steps_to_95")
+    assert "test" not in table
+    assert table["steps_to_95"].tolist() == [20, 40]
+    assert table["n"].tolist() == [1, 1]
+    assert len(summarise(frame.assign(accuracy=0.5), ["accuracy", "steps_to_95"])) == 4
+
+
+def test_what_a_run_took_can_be_summarised():
+    frame = rows(task="copy", similarity=["dot", "cosine"], seed=[0, 0], n_parameters=[10.0, 5.0], fit_seconds=[1.0, 2.0])  # fmt: skip
+    assert summarise(frame, "n_parameters")["similarity"].tolist() == ["cosine", "dot"]
+    assert summarise(frame, ["fit_seconds", "n_parameters"])["n_parameters"].tolist() == [10, 5]
+
+
 # -- attnlab.summarise ------------------------------------------------------------------------------------------------
 SPEC = {
     "attnlab": 1,
@@ -116,6 +194,7 @@ def check_against_pandas(table, frame, axes, metric):
     for (_, row), key in zip(table.iterrows(), table[axes].itertuples(index=False, name=None), strict=True):
         values = groups.get_group(key).to_numpy()
         low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+        low, high = max(low, 0), min(high, 1 if metric == "alignment_accuracy" else np.inf)  # what is possible
         assert (row[metric], row["low"], row["high"]) == pytest.approx((values.mean(), low, high))
         assert (row["n"], row["ok"]) == (len(values), f"{len(values)}/{len(values)}")
 

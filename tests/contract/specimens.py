@@ -908,6 +908,17 @@ class PointsTheWrongWay(Metric):
         return float((W * data.gold).sum(axis=-1)[data.alive].mean())
 
 
+@rejected_by("E706")
+class MoreThanAll(Metric):
+    """The total weight of a query, which sigmoid weights take beyond one."""
+
+    name = "more_than_all"
+    bounds = (0.0, 1.0)
+
+    def measure(self, data, W):
+        return float(W.sum(axis=-1)[data.alive].mean())
+
+
 # -- models ---------------------------------------------------------------------------------------------------------------
 class _Untrained(Model, BaseEstimator):
     """The mechanism as it starts: a good model, for the broken ones to start from."""

@@ -156,7 +156,7 @@ def test_early_stopping_keeps_the_best(lookup):
 def test_early_stopping_holds_out_a_part(lookup):
     model = aligner(steps=20, early_stopping=True, validation_fraction=0.25).fit(lookup.train)
     assert [row["step"] for row in model.validation_curve_] == [0, 10, 20]
-    train, held = held_out(lookup.train, 0.25, np.random.default_rng(0))
+    train, held = held_out(lookup.train, 64, np.random.default_rng(0))
     assert (len(train), len(held)) == (192, 64)
     both = np.concatenate([train.Q, held.Q]).reshape(256, -1)
     np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(lookup.train.Q.reshape(256, -1), axis=0))
@@ -380,7 +380,7 @@ def test_nothing_to_learn_is_said_where_fit_was_called(lookup):
         ),
         ({"projection": 0}, SettingError, "projection must be .*> 0.* got 0"),
         ({"learning_rate": -0.1}, SettingError, "learning_rate must be float, > 0; got -0.1"),
-        ({"steps": 1.5}, SettingError, "steps must be int, >= 0; got 1.5"),
+        ({"steps": 1.5}, SettingError, "steps must be int, >= 0 or None; got 1.5"),
         ({"mechanism": "dot"}, SettingError, r"such as Mechanism\('dot'\), a mapping .*got 'dot'"),
         ({"mechanism": {"similarity": "dott"}}, UnknownName, "did you mean dot"),
         ({"mechanism": {"similar": "dot"}}, SettingError, r"has no setting 'similar' \(did you mean similarity"),

@@ -34,17 +34,24 @@ def test_trees_are_walked_in_sorted_order_and_rebuilt():
     assert {a.dtype for _, a in leaves(cast(TREE, np.float32))} == {np.dtype(np.float32)}
 
 
-def test_adam_is_the_papers():
-    """Kingma and Ba 2015, algorithm 1, written out."""
+def papers_adam(theta, gradients, rate, epsilon=1e-8):
+    """Kingma and Ba 2015, algorithm 1, from its sums: a moment is the weighted mean of all gradients so far."""
+    for t in range(1, len(gradients) + 1):
+        age = np.arange(t)[::-1]
+        first = sum(0.9**k * g for k, g in zip(age, gradients[:t], strict=True)) / sum(0.9**age)
+        second = sum(0.999**k * g**2 for k, g in zip(age, gradients[:t], strict=True)) / sum(0.999**age)
+        theta = theta - rate * first / (np.sqrt(second) + epsilon)
+    return theta
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-6, 1e-8, 1e-10, 0.0])  # where epsilon is nothing, and where it is everything
+def test_adam_is_the_papers(size):
     rng = np.random.default_rng(0)
-    theta, gradients = rng.normal(size=4), rng.normal(size=(5, 4))
+    theta, gradients = rng.normal(size=4), size * rng.normal(size=(5, 4))
     adam, found = Adam(0.1), theta
-    m, v = np.zeros(4), np.zeros(4)
-    for t, g in enumerate(gradients, start=1):
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        theta = theta - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    for g in gradients:
         (found,) = adam.step([found], [g])
-    np.testing.assert_allclose(found, theta, rtol=1e-6)
+    np.testing.assert_allclose(found - theta, papers_adam(theta, gradients, 0.1) - theta, rtol=1e-9, atol=1e-15)
 
 
 @given(st.integers(1, 30), st.integers(1, 10), st.integers(0, 99))

@@ -380,11 +380,30 @@ class Table(attnlab.Similarity):
         return self.scores[q_index]
 
 
-@pytest.mark.parametrize("name", ["softmax", "softmax_n", "logn_softmax", "sparsemax", "entmax", "hardmax"])
-def test_an_infinite_score_has_no_weights(name):
-    """inf - inf, for all that sum to one, as softmax has it."""
-    with np.errstate(invalid="ignore"):
-        assert np.isnan(weights([0.0, np.inf, 1.0], name)).any()
+@each
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_infinite_score_has_all_the_weight(name, settings, dtype):
+    """The limit of scores that grow together: they share what there is, and of the others the sigmoid alone leaves any."""
+    part = get("normaliser", name, **settings)
+
+    def of(S):
+        count = np.array([[float(S.shape[-1])]], dtype=dtype)
+        return call(part, "normalise", S=S, mask=np.isfinite(S) | (S > 0), n_allowed=count)
+
+    one, two, rest = (np.array([row], dtype=dtype) for row in ([np.inf, 1, 2], [-np.inf, np.inf, 0, np.inf], [1, 2, 0]))
+    if name == "sigmoid":
+        np.testing.assert_array_equal(of(two)[0, [0, 1, 3]], [0, 1, 1])
+        np.testing.assert_array_equal(of(one)[:, 1:], of(np.array([[9, 1, 2]], dtype=dtype))[:, 1:])
+        return
+    np.testing.assert_array_equal(of(one), [[1, 0, 0]])
+    np.testing.assert_array_equal(
+        of(two), [[0, 1, 0, 0 if name == "hardmax" else 1]] / np.array(1 if name == "hardmax" else 2)
+    )
+    both = of(np.concatenate([one, rest]))
+    np.testing.assert_array_equal(both, np.concatenate([of(one), of(rest)]))  # other rows are as they are alone
+    assert both.dtype == dtype
+    for row in (one, two):
+        assert not autograd.grad(lambda S: (of(S) * np.arange(S.shape[-1])).sum())(row).any()
 
 
 @each

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnlab import Mechanism
+import attnlab
+from attnlab import Mechanism, get
 from attnlab.errors import NotInitialised, SettingError, Unsupported
 from attnlab.parts.relative import Alibi, Diagonal, GaussianLocal, Learned, Rope, T5Bias
 from attnlab.settings import checked
@@ -19,6 +22,8 @@ VARIANTS = [
     Alibi(slope="learned"),
     Rope(),
     Rope(base=10.0),
+    Rope(layout="half"),
+    Rope(dims=2),
     T5Bias(),
     T5Bias(buckets=4, max_distance=3),
     GaussianLocal(),
@@ -154,3 +159,57 @@ def test_a_rope_that_forgets_offsets_is_found_out():
 
     failed = {o.code for o in check_component(Forgetful()).outcomes if o.status == "failed"}
     assert {"C018", "P402"} <= failed
+
+
+# -- rope as other software has it -----------------------------------------------------------------------------------
+def rotated(x, p, layout, dims, base=10000.0):
+    """RotaryEmbedding's formula for one vector, number by number: x' = cos x - sin y, y' = sin x + cos y for each pair."""
+    turned = list(x)
+    for i in range(dims // 2):
+        first, second = (2 * i, 2 * i + 1) if layout == "interleaved" else (i, i + dims // 2)
+        angle = p * base ** (-2 * i / dims)
+        turned[first] = math.cos(angle) * x[first] - math.sin(angle) * x[second]
+        turned[second] = math.sin(angle) * x[first] + math.cos(angle) * x[second]
+    return turned
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "half"])
+@pytest.mark.parametrize(("d", "dims"), [(8, None), (8, 8), (8, 4), (7, None), (7, 6), (2, 2)])
+def test_rope_turns_the_pairs_that_other_software_turns(layout, d, dims):
+    rng = np.random.default_rng(3)
+    Q, K, places = rng.normal(size=(2, 3, d)), rng.normal(size=(2, 4, d)), np.array([0, 5, 2, 900])
+    turned_q, turned_k = get("position", "rope", layout=layout, dims=dims).place(Q, K, places[:3], places)
+    for X, found in ((Q, turned_q), (K, turned_k)):
+        n = d if dims is None else dims
+        if d % 2 and dims is None:  # an odd last feature stays; the wavelengths are those of d
+            expected = [[[*rotated_odd(x, p, layout), x[-1]] for x, p in zip(one, places, strict=False)] for one in X]
+        else:
+            expected = [[rotated(x, p, layout, n) for x, p in zip(one, places, strict=False)] for one in X]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def rotated_odd(x, p, layout):
+    d = len(x)
+    return rotated(x, p, layout, d - 1, 10000.0 ** ((d - 1) / d))[: d - 1]
+
+
+def test_the_half_layout_is_the_other_with_its_features_in_another_order():
+    rng = np.random.default_rng(4)
+    Q, K = rng.normal(size=(5, 6)), rng.normal(size=(7, 6))
+    order = [0, 3, 1, 4, 2, 5]  # half (i, i + 3) as neighbours
+    half = attnlab.attention_weights(Q, K, position={"rope": {"layout": "half"}})
+    np.testing.assert_allclose(half, attnlab.attention_weights(Q[:, order], K[:, order], position="rope"), atol=1e-12)
+    assert not np.allclose(half, attnlab.attention_weights(Q, K, position="rope"))
+
+
+def test_rope_by_default_turns_neighbours_and_all():
+    assert get("position", "rope").get_params() == {"base": 10000.0, "layout": "interleaved", "dims": None}
+
+
+def test_rope_refuses_more_features_than_there_are():
+    with pytest.raises(attnlab.ShapeError, match="turns dims = 8 features; queries and keys have 4"):
+        attnlab.attention_weights(np.ones((1, 4)), np.ones((2, 4)), position={"rope": {"dims": 8}})
+    with pytest.raises(attnlab.SettingError, match="dims must be int, >= 2, a multiple of 2 or None; got 3"):
+        get("position", "rope", dims=3)
+    with pytest.raises(attnlab.SettingError, match="layout must be 'interleaved' or 'half'; got 'llama'"):
+        get("position", "rope", layout="llama")

@@ -294,6 +294,40 @@ def test_a_share_is_drawn_by_the_seed_and_keeps_pairs_with_their_gold(tmp_path):
     assert len(Bitext(text, share=0.001).make(np.random.default_rng(0)).train) == 1
 
 
+def test_a_bootstrap_sample_is_reported_on_and_all_pairs_are_learned_from(tmp_path):
+    lines = [f"s{i} ||| t{i} u{i}" for i in range(40)]
+    text, gold = write(tmp_path, "text", "\n".join(lines)), write(tmp_path, "gold", "1-1\n" * 40)
+    make = lambda seed: Bitext(text, gold_path=gold, bootstrap=True).make(np.random.default_rng(seed))  # noqa: E731
+    splits = make(3)
+    words = [source[0] for source, _ in splits.tests["test"].tokens]
+    assert len(words) == len(splits.train) == 40
+    assert len(set(words)) < 35
+    assert len({source[0] for source, _ in splits.train.tokens}) == 40
+    assert words == [source[0] for source, _ in make(3).tests["test"].tokens]
+    assert words != [source[0] for source, _ in make(4).tests["test"].tokens]
+    with pytest.raises(SettingError, match=r"a share \(0.5\) and a bootstrap sample are two ways .* give one"):
+        Bitext(text, share=0.5, bootstrap=True).make(np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "overlap"),
+    [({}, 0.0), ({"share": 0.5}, 1.0), ({"share": 0.8}, 4.0), ({"bootstrap": True}, 1.0)],
+)
+def test_how_much_seeds_have_in_common_is_the_variance_of_the_mean_over_the_corpus(settings, overlap):
+    """The variance of what a seed measures, times the overlap, is that of the mean of a corpus."""
+    task = Bitext("text", **settings)
+    assert task.overlap == pytest.approx(overlap)
+    if not settings:
+        return
+    rng = np.random.default_rng(0)
+    corpus = rng.exponential(size=400)
+    seeds = []
+    for _ in range(4000):
+        drawn = rng.integers(400, size=400) if task.bootstrap else rng.permutation(400)[: round(400 * task.share)]
+        seeds.append(corpus[drawn].mean())
+    assert np.var(seeds) * task.overlap == pytest.approx(corpus.var(ddof=1) / 400, rel=0.1)
+
+
 @pytest.mark.skipif(not HANSARDS.is_file(), reason=f"needs the bitext {HANSARDS.name} of the shared data")
 def test_real_text_with_real_gold():
     task = Bitext(str(HANSARDS), gold_path=str(HANSARDS) + ".gold")

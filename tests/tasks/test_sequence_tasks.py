@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -193,6 +195,34 @@ def test_toy_translation_moves_place_day_and_negation_before_the_verb():
             assert source.index("in") > source.index("not")
             seen += 1
     assert seen > 0
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Sort(length=3, vocabulary=12, n_train=3000),
+        Fertility(length=4, n_train=3000),
+        LookupTable(n_train=3000, transfer=[2]),
+        BlockReorder(length=1, n_train=3000),
+        ToyTranslation(length=1, n_train=3000),
+    ],
+    ids=lambda task: task.name,
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_no_source_of_one_split_occurs_in_another(task, seed):
+    said = {name: {tuple(source) for source, _ in data.tokens} for name, data in parts_of(task, seed).items()}
+    for one, other in itertools.combinations(said, 2):
+        assert not said[one] & said[other], (one, other)
+
+
+def test_what_is_held_out_is_asked_for_by_a_setting_and_needs_enough_sources():
+    alike = parts_of(LookupTable(n_train=3000, unseen=0))
+    train = {tuple(source) for source, _ in alike["train"].tokens}
+    assert np.mean([tuple(source) in train for source, _ in alike["test"].tokens]) > 0.5
+    half = parts_of(LookupTable(n_train=3000, unseen=0.4))["train"]
+    assert len({tuple(source) for source, _ in half.tokens}) < 0.3 * (64 + 512 + 4096)
+    with pytest.raises(SettingError, match=r"too few different sources to hold out a share of 0.01.*or set unseen=0"):
+        parts_of(LookupTable(length=1, bits=1, tables=1, unseen=0.01))
 
 
 def test_toy_translation_tests_unseen_sentences_only():

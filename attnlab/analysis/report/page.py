@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 SCRIPTS = ("base", "search", "table", "charts", "comparison", "explorer", "main")
 MARK = '<meta name="generator" content="attnlab">'
 HEAD = 4096  # the mark is in the first so many bytes of a report
-VERDICTS = {"supported": "●", "refuted": "✕", "undecided": "◇"}
+VERDICTS = {"supported": "●", "refuted": "✕", "undecided": "◇", "identity": "="}
 
 
 def check_output(

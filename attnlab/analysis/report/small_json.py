@@ -22,8 +22,10 @@ def plain(value: Any, digits: int = DIGITS) -> Any:
 
     Infinity becomes the word "Infinity" or "-Infinity", which the script turns back into a number.
     """
-    if value is None or isinstance(value, (bool, np.bool_)):
-        return None if value is None else bool(value)
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' own marks of what is missing
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
     if isinstance(value, (int, np.integer)):
         return int(value) if abs(int(value)) < 2**53 else str(value)
     if isinstance(value, (float, np.floating)):

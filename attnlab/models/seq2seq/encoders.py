@@ -13,14 +13,17 @@ import numpy as np
 from attnlab.arrays import namespace
 from attnlab.interfaces import Encoder, Source
 from attnlab.kernels.gru import FastGru
-from attnlab.models.seq2seq.recurrence import Gru
+from attnlab.models.seq2seq.recurrence import Elman, Gru
 
 __all__ = ["BiRnn", "Embedding", "Rnn"]
 
 Backend = Literal["fast", "reference"]
+Cell = Literal["gru", "rnn"]
 
 
-def _gru(backend: str) -> Any:
+def _unit(cell: str, backend: str = "reference") -> Any:
+    if cell == "rnn":
+        return Elman()
     return FastGru() if backend == "fast" else Gru()
 
 
@@ -55,19 +58,21 @@ class Embedding(Encoder):
 
 
 class Rnn(Encoder):
-    """A GRU over the sequence, from its first token to its last.
+    """A recurrent network over the sequence, from its first token to its last.
 
     h_j = GRU(x_j, h_{j-1}), h_0 = 0, of width d_hidden; after the last token the state stays as it is. Cost: 6 h (d + h)
-    operations a token.
+    operations a token, 2 h (d + h) of a plain unit.
 
     Parameters
     ----------
     backend : "fast" or "reference"
-        The hand-written gradient, or plain maths under autograd: the same numbers.
+        The hand-written gradient, or plain maths under autograd: the same numbers. A plain unit has only the latter.
+    cell : "gru" or "rnn"
+        The gated recurrent unit, or Elman's plain one, h_j = tanh(x_j Wi + bi + h_{j-1} Wh + bh).
 
     References
     ----------
-    Cho et al. (2014), section 2.
+    Cho et al. (2014), section 2; Elman (1990) for the plain unit.
 
     Examples
     --------
@@ -81,21 +86,22 @@ class Rnn(Encoder):
     name = "rnn"
     source = FastGru.source
 
-    def __init__(self, backend: Backend = "fast") -> None:
+    def __init__(self, backend: Backend = "fast", cell: Cell = "gru") -> None:
         self.backend = backend
+        self.cell = cell
 
     def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
-        return Gru().init(rng, d_input, d_hidden)
+        return _unit(self.cell).init(rng, d_input, d_hidden)
 
     def encode(self, X: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
-        return _gru(self.backend).run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
+        return _unit(self.cell, self.backend).run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
 
     def last(self, H: Any, mask: Any) -> Any:
         return H[:, -1]
 
 
 class BiRnn(Encoder):
-    """Two GRUs, one from the first token to the last and one back: each state knows the whole sequence.
+    """Two recurrent networks, one from the first token to the last and one back: each state knows the whole sequence.
 
     h_j = [forward GRU up to j; backward GRU down to j], each of half the width d_hidden, so that H has the width that `rnn`
     gives it. Cost: 3 h (2 d + h) operations a token, h the whole width.
@@ -103,6 +109,7 @@ class BiRnn(Encoder):
     Parameters
     ----------
     backend : "fast" or "reference"
+    cell : "gru" or "rnn"
         As of `rnn`.
 
     Notes
@@ -128,12 +135,13 @@ class BiRnn(Encoder):
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
 
-    def __init__(self, backend: Backend = "fast") -> None:
+    def __init__(self, backend: Backend = "fast", cell: Cell = "gru") -> None:
         self.backend = backend
+        self.cell = cell
 
     def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
-        there = Gru().init(rng, d_input, d_hidden - d_hidden // 2)
-        back = Gru().init(rng, d_input, d_hidden // 2)
+        there = _unit(self.cell).init(rng, d_input, d_hidden - d_hidden // 2)
+        back = _unit(self.cell).init(rng, d_input, d_hidden // 2)
         return {**there, **{f"{name}_back": array for name, array in back.items()}}
 
     def encode(
@@ -149,10 +157,10 @@ class BiRnn(Encoder):
         bi_back: Any,
         bh_back: Any,
     ) -> Any:
-        xp, gru = namespace(X, Wi), _gru(self.backend)
-        there = gru.run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
+        xp, unit = namespace(X, Wi), _unit(self.cell, self.backend)
+        there = unit.run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
         reverse = None if mask is None else mask[:, ::-1]  # padding comes first, and leaves the state at zero
-        back = gru.run(X[:, ::-1], _zeros(X, Wh_back.shape[0]), reverse, Wi_back, Wh_back, bi_back, bh_back)
+        back = unit.run(X[:, ::-1], _zeros(X, Wh_back.shape[0]), reverse, Wi_back, Wh_back, bi_back, bh_back)
         return xp.concat([there, back[:, ::-1]], axis=-1)
 
     def last(self, H: Any, mask: Any) -> Any:

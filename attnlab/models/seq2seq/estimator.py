@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,8 +24,10 @@ from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, Previous
 from attnlab.models.seq2seq.decoding import beam_search, greedy
 from attnlab.models.seq2seq.network import Network
 from attnlab.models.seq2seq.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
+from attnlab.models.seq2seq.recurrence import Elman
 from attnlab.models.seq2seq.vocabulary import Vocabulary, bucketed
-from attnlab.models.training import Watch, cast, count, minimise_adam, seed_sequence
+from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
+from attnlab.models.training import cast, count, minimise_adam, seed_sequence
 from attnlab.registry import Own, build
 from attnlab.settings import checked
 
@@ -48,7 +50,10 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     encoder : name, {name: {setting: value}}, or Encoder
         `embedding`, `rnn`, `birnn`, or a plugin's.
     decoder : "rnn"
-        A GRU.
+        A recurrent network.
+    cell : "gru" or "rnn"
+        Of the decoder: the gated recurrent unit, or Elman's plain one, for which there is no fast twin. An encoder has its
+        own setting, ``encoder={"birnn": {"cell": "rnn"}}``.
     context : "attention" or "fixed"
         A context c_t for each output token, or one fixed context C for all of them.
     fixed_context : "last" or "mean"
@@ -59,8 +64,6 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         which goes into every step.
     embedding_dim, hidden_dim : int > 0, units
         Widths of the embeddings of both languages, and of the encoder's and the decoder's states and the read-out.
-    steps : int >= 0
-        Minibatches.
     batch_size : int > 0, pairs
         Pairs of like length come together.
     learning_rate : float > 0, dimensionless
@@ -77,14 +80,9 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         length in training.
     min_count : int > 0
         Tokens seen less often in training are unknown.
-    early_stopping : bool
-        Stop when the loss on validation data has not fallen by `tol` for `n_iter_no_change` looks, and keep the best. The
-        validation data are those given to `fit`, or a part of the training data.
-    validation_fraction : float in (0, 1)
-        That part, when `fit` is given no validation data.
-    validate_every : int > 0, steps
-    n_iter_no_change : int > 0, looks
-    tol : float >= 0, nats a token
+    steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
+        When `fit` ends: `attnlab.models.stopping.Stopping` says it for all models. Without `steps`, when validation no
+        longer improves. `tol` is in nats a token.
     dtype : "float32" or "float64"
     backend : "fast" or "reference"
         The decoder's hand-written gradient where there is one, or plain maths under autograd: the same numbers. Encoders have
@@ -99,6 +97,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     source_vocabulary_, target_vocabulary_ : the tokens known
     class_of_ : dict, the class of each target token: its data's, or without these its place in the vocabulary
     n_iter_ : int, steps taken
+    converged_ : bool, whether the loss no longer fell when `fit` ended
     loss_curve_ : list of float, nats a token, of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
@@ -144,6 +143,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
+    revision = 1
     preferred: ClassVar[Any] = {"similarity": Own("additive"), "normaliser": Own("softmax")}
 
     def __init__(
@@ -151,12 +151,13 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         mechanism: Any = None,
         encoder: Any = "birnn",
         decoder: Literal["rnn"] = "rnn",
+        cell: Literal["gru", "rnn"] = "gru",
         context: Literal["attention", "fixed"] = "attention",
         fixed_context: Literal["last", "mean"] = "last",
         attend_with: Literal["previous_state", "current_state"] = "previous_state",
         embedding_dim: Annotated[int, Gt(0)] = 64,
         hidden_dim: Annotated[int, Gt(0)] = 64,
-        steps: Annotated[int, Ge(0)] = 1000,
+        steps: Steps = None,
         batch_size: Annotated[int, Gt(0)] = 32,
         learning_rate: Annotated[float, Gt(0)] = 0.003,
         clip_norm: Annotated[float, Gt(0)] | None = 1.0,
@@ -165,10 +166,10 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         max_length: Annotated[int, Gt(0)] | None = None,
         min_count: Annotated[int, Gt(0)] = 1,
         early_stopping: bool = False,
-        validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1,
-        validate_every: Annotated[int, Gt(0)] = 100,
-        n_iter_no_change: Annotated[int, Gt(0)] = 5,
-        tol: Annotated[float, Ge(0)] = 1e-4,
+        validation_fraction: Fraction = 0.1,
+        validate_every: Every = 100,
+        n_iter_no_change: Patience = 10,
+        tol: Tolerance = 1e-4,
         dtype: Literal["float32", "float64"] = "float32",
         backend: Literal["fast", "reference"] = "fast",
         random_state: Any = None,
@@ -176,6 +177,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.mechanism = mechanism
         self.encoder = encoder
         self.decoder = decoder
+        self.cell = cell
         self.context = context
         self.fixed_context = fixed_context
         self.attend_with = attend_with
@@ -233,8 +235,9 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
             looked_at = self._numbered(X, *sentences_of(X, y, "fit's validation data"))
             if not looked_at.source:
                 raise ValueError("fit's validation data need at least one pair of sentences; got 0")
-        if self.early_stopping and looked_at is None:
-            pairs, looked_at = pairs.held_out(self.validation_fraction, streams[3])
+        stopping = Stopping.of(self)
+        if looked_at is None and stopping.stops and stopping.most:
+            pairs, looked_at = pairs.held_out(stopping.held(len(pairs.source), "pairs"), streams[3])
 
         self.mechanism_ = self._attending_with(self.mechanism)
         self.encoder_ = build("encoder", self.encoder)
@@ -247,7 +250,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.operations_per_query_ = self._operations(sources)
         with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
             warnings.filterwarnings("ignore", "Output seems independent of input")
-            self._learn(pairs, looked_at, streams)
+            self._learn(pairs, looked_at, streams, stopping)
         return self
 
     def _vocabulary(self, sentences: Any, side: str) -> Vocabulary:
@@ -259,28 +262,25 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
             )
         return known
 
-    def _learn(self, pairs: Pairs, validation: Pairs | None, streams: list[Any]) -> None:
+    def _learn(self, pairs: Pairs, validation: Pairs | None, streams: list[Any], stopping: Stopping) -> None:
         sentences = pairs if self.alignment_weight else pairs._replace(data=None)
 
         def loss(params: Any, rows: Any) -> Any:
             return self._network.loss(params, sentences.pick(rows), rng=streams[2], training=True)
 
-        watch = None
-        if validation is not None:
-            patience = self.n_iter_no_change if self.early_stopping else None
-            watch = Watch(lambda params: self._look(params, validation), self.validate_every, patience, self.tol)
-        if not self.steps:
+        watch = None if validation is None else stopping.watch(lambda params: self._look(params, validation))
+        if not stopping.most:
             warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=3)
-            self.n_iter_, self.loss_curve_, self.validation_curve_ = 0, [], []
+            self.n_iter_, self.loss_curve_, self.validation_curve_, self.converged_ = 0, [], [], True
             return
         batches = bucketed(pairs.lengths, self.batch_size, streams[1])
-        fitted = minimise_adam(loss, self.params_, batches, self.steps, self.learning_rate, watch, self.clip_norm)
-        self.params_, self.n_iter_ = fitted.params, fitted.n_iter
+        fitted = minimise_adam(loss, self.params_, batches, stopping.most, self.learning_rate, watch, self.clip_norm)
+        self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 
     def _decoder(self) -> Any:
-        fast = self.backend == "fast"
-        gru = FastGru() if fast else None
+        fast = self.backend == "fast" and self.cell == "gru"
+        gru = Elman() if self.cell == "rnn" else FastGru() if fast else None
         if self.context == "fixed":
             return FixedContext(gru)
         if self.attend_with == "current_state":
@@ -296,7 +296,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         whole = isinstance(decoder, (FastPreviousState, ChainedPreviousState))  # the decoder with its mechanism
         roles = {"decoder": whole or isinstance(decoder.gru, FastGru)}
         if isinstance(given := getattr(self.encoder_, "backend", None), str):
-            roles["encoder"] = given == "fast"
+            roles["encoder"] = given == "fast" and getattr(self.encoder_, "cell", "gru") == "gru"
         if self.context != "fixed":
             roles["mechanism"] = whole
         answers = {role: "fast" if fast else "reference" for role, fast in sorted(roles.items())}

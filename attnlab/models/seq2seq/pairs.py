@@ -35,16 +35,9 @@ class Pairs(NamedTuple):
         """(source tokens, target tokens) of each pair."""
         return [(len(s), len(t)) for s, t in zip(self.source, self.target, strict=True)]
 
-    def held_out(self, fraction: float, rng: np.random.Generator) -> tuple[Pairs, Pairs]:
-        """(the pairs to learn from, a random share of them kept aside)."""
-        n = len(self.source)
-        held = max(1, round(fraction * n))
-        if held >= n:
-            raise ValueError(
-                f"early_stopping holds out {fraction:g} of {n} pairs, which leaves none to learn from: "
-                "give fit validation data, or more pairs"
-            )
-        order = rng.permutation(n)
+    def held_out(self, held: int, rng: np.random.Generator) -> tuple[Pairs, Pairs]:
+        """(the pairs to learn from, so many others that are kept aside, at random)."""
+        order = rng.permutation(len(self.source))
         return self.pick(order[held:]), self.pick(order[:held])
 
 

@@ -1,6 +1,6 @@
-"""Recurrence: the gated unit that encoders and decoders are made of, in plain maths.
+"""Recurrence: the units that encoders and decoders are made of, in plain maths.
 
-`Gru` is the reference; its fast twin, with the same signature, values and gradients, is `attnlab.kernels.gru.FastGru`.
+`Elman` is the plain one, `Gru` the gated one; the fast twin of this one, with the same signature, values and gradients, is `attnlab.kernels.gru.FastGru`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from attnlab.arrays import namespace
 
-__all__ = ["Gru"]
+__all__ = ["Elman", "Gru"]
 
 Params = dict[str, Any]
 
@@ -83,10 +83,60 @@ class Gru:
         -------
         array (n, m, h)
         """
-        xp = namespace(X, start, Wi)
-        s, states = start, []
-        for t in range(X.shape[1]):
-            new = self.step(X[:, t], s, Wi, Wh, bi, bh)
-            s = new if mask is None else xp.where(mask[:, t, None], new, s)
-            states.append(s)
-        return xp.stack(states, axis=1) if states else xp.zeros((X.shape[0], 0, start.shape[1]), dtype=start.dtype)
+        return _run(self, X, start, mask, Wi=Wi, Wh=Wh, bi=bi, bh=bh)
+
+
+class Elman:
+    """The plain recurrent unit: each state from the input and the state before.
+
+        s' = tanh(x Wi + bi + s Wh + bh)
+
+    Learned: Wi (d, h), Wh (h, h), bi (h,), bh (h,), in the convention of `torch.nn.RNN`, whose `weight_ih_l0` and
+    `weight_hh_l0` are Wi and Wh transposed. Cost: 2 h (d + h) operations a step.
+
+    Notes
+    -----
+    Without a gate what was read is overwritten at each step, so that it is harder to learn to keep it over many. Elman's
+    units are logistic; tanh is what is usual now. There is no fast twin.
+
+    References
+    ----------
+    Elman (1990), Finding Structure in Time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unit = Elman()
+    >>> params = unit.init(np.random.default_rng(0), d_input=3, d_hidden=4)
+    >>> unit.run(np.ones((2, 5, 3)), np.zeros((2, 4)), None, **params).shape
+    (2, 5, 4)
+    """
+
+    def init(self, rng: np.random.Generator, d_input: int, d_hidden: int) -> Params:
+        """Wi starts at N(0, 1/d), Wh as a random orthogonal matrix, the biases at 0."""
+        return {
+            "Wi": rng.normal(size=(d_input, d_hidden)) / math.sqrt(d_input),
+            "Wh": np.linalg.qr(rng.normal(size=(d_hidden, d_hidden)))[0],
+            "bi": np.zeros(d_hidden),
+            "bh": np.zeros(d_hidden),
+        }
+
+    def step(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
+        """The state after one input: x (n, d), s (n, h) -> s' (n, h)."""
+        xp = namespace(x, s, Wi)
+        return xp.tanh(xp.matmul(x, Wi) + bi + xp.matmul(s, Wh) + bh)
+
+    def run(self, X: Any, start: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
+        """The state after each input, as of `Gru`: X (n, m, d), start (n, h), mask (n, m) or None -> (n, m, h)."""
+        return _run(self, X, start, mask, Wi=Wi, Wh=Wh, bi=bi, bh=bh)
+
+
+def _run(unit: Any, X: Any, start: Any, mask: Any, **params: Any) -> Any:
+    """One step after the other; where the mask is False the state stays."""
+    xp = namespace(X, start, params["Wi"])
+    s, states = start, []
+    for t in range(X.shape[1]):
+        new = unit.step(X[:, t], s, **params)
+        s = new if mask is None else xp.where(mask[:, t, None], new, s)
+        states.append(s)
+    return xp.stack(states, axis=1) if states else xp.zeros((X.shape[0], 0, start.shape[1]), dtype=start.dtype)

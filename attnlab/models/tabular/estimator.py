@@ -43,19 +43,12 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
         Divide each feature by its standard deviation, after subtracting its mean.
     learning_rate : float > 0, dimensionless
         Adam's.
-    steps : int >= 0
-        Minibatches, at most; with 0 what could be learned stays as it starts.
     batch_size : int > 0, rows
-    early_stopping : bool
-        Stop when the loss of rows held out has not fallen by `tol` for `n_iter_no_change` looks, and keep the best. The
-        rows held out are not seen while the metric is learned; the start of a linear map has seen them, so that
-        learning must beat a flattered start; they are in the memory after.
-    validation_fraction : float in (0, 1)
-        The share of rows held out: one at least, and two at least are not.
-    validate_every : int > 0, steps
-        How often to look at them.
-    n_iter_no_change : int > 0, looks
-    tol : float >= 0, in units of the variance of the targets
+    steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
+        When `fit` ends: `attnlab.models.stopping.Stopping` says it for all models. Without `steps`, when validation no
+        longer improves. `tol` is in units of the variance of the targets.
+        The rows held out are not seen while the metric is learned; the start of a linear map has seen them, so that
+        learning must beat a flattered start; they are in the memory after. Two rows at least are not held out.
     backend : "fast" or "reference"
         Whether to use faster twins of parts that have one (`neg_l2` by matrix products), or the plain definitions.
     random_state : int, numpy.random.Generator or RandomState, or None
@@ -68,6 +61,7 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     centre_ : array (v,), the mean of the values
     params_ : dict, the learned arrays; "projection" has `log_scale` or `W`
     n_parameters_, n_iter_ : int, numbers learned and steps taken
+    converged_ : bool, whether the loss no longer fell when `fit` ended
     loss_curve_, validation_curve_ : the leave-one-out loss of each step (with what `alpha` adds), and of each look at the
         rows held out
     backend_ : "fast" or "reference", what was used

@@ -17,7 +17,8 @@ from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 from attnlab.arrays import detach, namespace
 from attnlab.kernels.similarities import FastNegL2
 from attnlab.mechanisms.bound import BoundMechanism
-from attnlab.models.training import Fitted, Watch, cast, minibatches, minimise_adam
+from attnlab.models.stopping import Stopping
+from attnlab.models.training import Fitted, cast, minibatches, minimise_adam
 
 __all__ = ["BLOCK", "Memory", "bandwidth", "deviation", "learn", "project", "start_projection"]
 
@@ -198,15 +199,10 @@ def learn(
     params: Any,
     spread: Array,
     rng: np.random.Generator,
+    stopping: Stopping,
     *,
-    steps: int,
     learning_rate: float,
     batch_size: int,
-    early_stopping: bool,
-    validation_fraction: float,
-    validate_every: int,
-    n_iter_no_change: int,
-    tol: float,
     alpha: float,
 ) -> Fitted:
     """Minimise the leave-one-out squared error of minibatches of rows, each in units of `spread` (v,), by Adam.
@@ -220,7 +216,7 @@ def learn(
     params = cast(params, X.dtype)
     start, pull = params["projection"], X.dtype.type(alpha / memory.counts.sum())
     order = rng.permutation(n)
-    held = order[: max(1, min(round(validation_fraction * n), n - 2))] if early_stopping else order[:0]
+    held = order[: max(1, min(round(stopping.validation_fraction * n), n - 2)) if stopping.stops else 0]
     asked = order[len(held) :]
     n_keys = min(len(asked), KEYS, max(64, BLOCK // (batch_size * memory.numbers(X.shape[1]))))
     fixed = np.sort(rng.choice(asked, n_keys, replace=False))
@@ -244,8 +240,8 @@ def learn(
         losses = [float(loss(params, part, fixed, False)) for part in parts]
         return {"loss": float(np.average(losses, weights=[memory.counts[part].sum() for part in parts]))}
 
-    watch = Watch(look, validate_every, n_iter_no_change, tol) if early_stopping else None
+    watch = stopping.watch(look) if stopping.stops else None
     batches = minibatches(len(asked), min(batch_size, len(asked)), rng)
     with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
         warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
-        return minimise_adam(batch_loss, params, batches, steps, learning_rate, watch)
+        return minimise_adam(batch_loss, params, batches, stopping.most, learning_rate, watch)

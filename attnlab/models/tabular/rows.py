@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -15,6 +15,7 @@ from attnlab.errors import AttnlabError, SettingError, Unsupported
 from attnlab.kernels.similarities import fast_similarity
 from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.tabular.learning import Memory, bandwidth, deviation, learn, project, start_projection
 from attnlab.models.training import cast, count
 from attnlab.registry import build
@@ -41,13 +42,13 @@ class AttentionOverRows(BaseEstimator):
         alpha: Annotated[float, Ge(0)] = 0.0,
         standardise: bool = True,
         learning_rate: Annotated[float, Gt(0)] = 0.03,
-        steps: Annotated[int, Ge(0)] = 300,
+        steps: Steps = None,
         batch_size: Annotated[int, Gt(0)] = 128,
         early_stopping: bool = True,
-        validation_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2,
-        validate_every: Annotated[int, Gt(0)] = 10,
-        n_iter_no_change: Annotated[int, Gt(0)] = 10,
-        tol: Annotated[float, Ge(0)] = 1e-4,
+        validation_fraction: Fraction = 0.2,
+        validate_every: Every = 10,
+        n_iter_no_change: Patience = 10,
+        tol: Tolerance = 1e-4,
         backend: Literal["fast", "reference"] = "fast",
         random_state: Any = None,
     ) -> None:
@@ -152,10 +153,10 @@ class AttentionOverRows(BaseEstimator):
             self.bandwidth_ = bandwidth(memory, params, self.n_neighbors)
             self.unit_ = (self.unit_ * self.bandwidth_).astype(X.dtype)
             memory = Memory(bound, self._placed(X), memory.V, w)
-        self.n_parameters_, self.n_iter_ = count(params), 0
+        self.n_parameters_, self.n_iter_, self.converged_ = count(params), 0, True
         self.loss_curve_: list[float] = []
         self.validation_curve_: list[dict[str, float]] = []
-        if self.n_parameters_ and self.steps:
+        if self.n_parameters_ and self.steps != 0:
             params = self._learned(memory, params, rng)
 
         self.params_ = params
@@ -169,10 +170,10 @@ class AttentionOverRows(BaseEstimator):
                 "a leave-one-out loss needs at least 2 rows; got 1 sample (of positive weight): give more rows, "
                 "or projection=None and a similarity with nothing to learn"
             )
-        names = ("steps", "learning_rate", "batch_size", "early_stopping", "validation_fraction", "validate_every")
-        settings = {name: getattr(self, name) for name in (*names, "n_iter_no_change", "tol", "alpha")}
-        fitted = learn(memory, params, self._spread(memory), rng, **settings)
-        self.n_iter_, self.loss_curve_ = fitted.n_iter, fitted.loss_curve
+        settings = {name: getattr(self, name) for name in ("learning_rate", "batch_size", "alpha")}
+        stopping = Stopping.of(self)
+        fitted = learn(memory, params, self._spread(memory), rng, stopping, **settings)
+        self.n_iter_, self.loss_curve_, self.converged_ = fitted.n_iter, fitted.loss_curve, stopping.converged(fitted)
         self.validation_curve_ = fitted.validation_curve
         return fitted.params
 

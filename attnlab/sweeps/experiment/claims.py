@@ -44,8 +44,13 @@ class Claim(BaseModel):
     correlation: Annotated[list[str], Len(2, 2)] | None = Field(
         default=None, description="Two metrics; with at_least or at_most a bound on their correlation."
     )
+    exact: bool = Field(
+        default=False, description="Whether it holds of every single value by definition, an identity; `why` says why."
+    )
     why: Annotated[str, Len(1)] | None = Field(
-        default=None, description="If it is refuted: a sentence on why, which is published with the verdict."
+        default=None,
+        description="If it is refuted: a sentence on why, which is published with the verdict. Of an exact claim: why it "
+        "cannot be otherwise.",
     )
 
     @model_validator(mode="after")
@@ -59,11 +64,17 @@ class Claim(BaseModel):
                 f"got {' and '.join(said) or 'none'}"
             )
         for needed, partner in (("than", "better"), ("better", "than"), ("within", "equal"), ("equal", "within")):
+            if (needed, self.exact) == ("within", True):
+                continue  # then equal means equal
             if getattr(self, partner) is not None and getattr(self, needed) is None:
                 raise ValueError(f"{partner!r} needs {needed!r} beside it")
         if "by" in self.model_fields_set and self.better is None:
             raise ValueError("'by' belongs to 'better' and 'than'")
+        if self.exact and self.why is None:
+            raise ValueError("an exact claim cannot be otherwise; add 'why', the sentence that says why not")
         if self.form == "correlation":
+            if self.exact:
+                raise ValueError("a correlation is estimated, so it cannot be 'exact'")
             if self.metric is not None:
                 raise ValueError("a correlation names its two metrics itself; leave 'metric' out")
             if any(b is not None and not -1 <= b <= 1 for b in (self.at_least, self.at_most)):

@@ -56,7 +56,8 @@ function heatmap(place, chapter) {
       ground.style.opacity = share(m).toFixed(3);
       const all = groups.get(a).get(b);
       const tell = () => readout.replaceChildren(make("b", {}, `${shown(a)} · ${shown(b)}`), ` ${state.metric} ${shown(m)}, mean of ${all.length} runs between ${shown(Math.min(...all))} and ${shown(Math.max(...all))}`);
-      return make("td", { class: m === best ? "best" : false, tabindex: "0", onmouseenter: tell, onfocus: tell }, ground, make("span", {}, shown(m)));
+      const isBest = best !== null && Math.abs(m - best) <= 1e-9 * Math.max(Math.abs(m), Math.abs(best)); // equal but for rounding
+      return make("td", { class: isBest ? "best" : false, tabindex: "0", onmouseenter: tell, onfocus: tell }, ground, make("span", {}, shown(m)));
     })));
     grid.replaceChildren(make("caption", { class: "sr" }, `${state.metric}: mean for each ${state.down} and ${state.across}`), make("thead", {}, head), make("tbody", {}, ...body));
     const better = way ? `, ${way === "down" ? "lower" : "higher"} is better; the best is underlined` : "";

@@ -97,8 +97,12 @@ function ranking(place, chapter) {
   const room = 0.4 * (greatest - least) || Math.abs(greatest) || 1; // a very wide interval is cut off, or it would flatten the others
   const scale = [least - room, greatest + room];
   const [low, middle, high] = ["low", first, "high"].map((name) => ranked.get(name));
-  const columns = ranked.names.map((name) => ({ name, numeric: ranked.numeric(name), hidden: name === "low" || name === "high", get: (row) => ranked.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1 }));
+  const columns = ranked.names.map((name) => ({ name, numeric: ranked.numeric(name), hidden: ["low", "high", "solved_low", "solved_high"].includes(name), get: (row) => ranked.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1 }));
   columns.splice(at + 1, 0, { name: "95 % interval", still: true, get: () => null, cell: (row) => interval(low[row], middle[row], high[row], scale) });
+  for (const column of columns) {
+    const [share, least, most] = column.name === "solved" ? ["solved", "solved_low", "solved_high"].map((name) => ranked.get(name)) : [];
+    if (share) column.cell = (row) => (share[row] === null ? "–" : `${shown(share[row])} (${shown(least[row])} to ${shown(most[row])})`);
+  }
   const keys = ranked.names.slice(0, at).filter((name) => runs.packed.has(name));
   const detail = (row) => {
     const own = Array.from({ length: runs.n }, (_, i) => i).filter((i) => keys.every((name) => name === "test" && runs.get("status")[i] !== "ok" || runs.get(name)[i] === ranked.get(name)[row]));

@@ -1,0 +1,99 @@
+"""What a metric says of itself: which way is better, its bounds, what has one value of it, and what counts as solved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnlab.analysis.rounding import signs
+from attnlab.errors import AmbiguousName, UnknownName
+from attnlab.registry import Own, entry
+from attnlab.sweeps.frame import LAST, metric_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["bounds_of", "cut", "direction_of", "is_per_run", "numeric_columns", "one_row_a_run", "solved_at", "solves"]
+
+ROUNDING = 1e-6  # how far beyond a bound a value may lie
+ALMOST = 0.05  # of the range of a metric: a run that misses no more has solved its task
+
+
+def direction_of(metric: str) -> str | None:
+    """Which way is better: "up", "down" or None. It is None too for a metric that is not installed here."""
+    direction: str | None = _said("metric", metric, "direction", None)
+    return direction
+
+
+def bounds_of(metric: str, values: Any = ()) -> tuple[float, float]:
+    """The least and the greatest value that a metric can have; infinite where it does not say, and where values lie beyond."""
+    low, high = map(float, _said("metric", metric, "bounds", (-math.inf, math.inf)))
+    x = np.asarray(values, dtype=float)
+    x = x[np.isfinite(x)]
+    broken = len(x) > 0 and (
+        x.min() < low - ROUNDING * max(1, abs(low)) or x.max() > high + ROUNDING * max(1, abs(high))
+    )
+    return (-math.inf, math.inf) if broken else (low, high)
+
+
+def is_per_run(metric: str) -> bool:
+    """Whether a run has one value of it, whatever it is tested on: a cost, or another fact of the run."""
+    return bool(_said("metric", metric, "per", "run" if metric in LAST else "condition") == "run")
+
+
+def solved_at(metric: str, task: str) -> float | None:
+    """From which value of a metric on a task counts as solved; None where nothing says so.
+
+    For a metric that is bounded on both sides, and says which way is better, that is 5 % of its range from the better end.
+    For others the task may say it (`Task.solved`).
+    """
+    direction, (low, high) = direction_of(metric), bounds_of(metric)
+    if direction is None:
+        return None
+    if math.isfinite(high - low):
+        return high - ALMOST * (high - low) if direction == "up" else low + ALMOST * (high - low)
+    threshold = _said("task", task, "solved", {}).get(metric)
+    return None if threshold is None else float(threshold)
+
+
+def solves(values: Any, metric: str, threshold: Any) -> Any:
+    """Whether each value is its threshold or better, as 0 or 1; NaN where there is no value."""
+    values = np.asarray(values, dtype=float)
+    ahead = signs(values, threshold) * (1 if direction_of(metric) == "up" else -1)
+    return np.where(np.isnan(values), np.nan, ahead >= 0)
+
+
+def cut(interval: Iterable[Any], bounds: tuple[float, float]) -> tuple[float, float]:
+    """An interval without what lies beyond the bounds; NaN stays.
+
+    >>> cut((0.986, 1.009), (0.0, 1.0)), cut((-0.94, 1.063), (0.0, 1.0))
+    ((0.986, 1.0), (0.0, 1.0))
+    """
+    low, high = (float(np.clip(end, *bounds)) for end in interval)
+    return low, high
+
+
+def one_row_a_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of a results table for a metric that a run has once: of each run one that has a value, as one condition."""
+    order = np.argsort(frame[metric].isna().to_numpy(), kind="stable") if metric in frame else np.arange(len(frame))
+    first = ~frame["run_id"].iloc[order].duplicated().to_numpy()
+    return frame.iloc[np.sort(order[first])].assign(test="test")
+
+
+def numeric_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a results table that can be compared: its metrics, and what a run took, such as `fit_seconds`."""
+    from pandas.api.types import is_numeric_dtype
+
+    named = [*metric_columns(frame), *(c for c in LAST if c in frame.columns)]
+    return [c for c in named if is_numeric_dtype(frame[c])]
+
+
+def _said(kind: str, name: str, what: str, default: Any) -> Any:
+    """A class attribute of a component; the default where the component is not installed here."""
+    try:
+        return getattr(entry(kind, Own(name)).cls, what)
+    except (UnknownName, AmbiguousName):
+        return default
