@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from autograd.extend import defvjp_argnums, primitive
 
-from attnlab.interfaces import Kernel
+from attnlab.interfaces import Kernel, Source
 from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.mechanisms.pullback import leaves, pulled, rebuilt
 from attnlab.models.seq2seq.decoders import Memory, PreviousState
@@ -25,7 +25,7 @@ WANTS = frozenset({"Q", "K", "V", "params"})
 
 
 class ChainedPreviousState(Kernel):
-    """The decoder that attends with the state before each step, with a way back by hand, for any mechanism made of parts.
+    """The decoder that attends before each step, with a way back by hand, for any mechanism made of parts.
 
     `init`, `step` and `run` as of `PreviousState`, which it replaces: the same values and gradients, for NumPy arrays. It has no
     second derivative.
@@ -49,7 +49,9 @@ class ChainedPreviousState(Kernel):
     """
 
     name = "previous_state_chained"
-    source = PreviousState.source if hasattr(PreviousState, "source") else None
+    source = Source(
+        "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
+    )
     replaces = PreviousState
 
     def __init__(self, mechanism: Any, cell: Any = None, weigh: bool = False) -> None:

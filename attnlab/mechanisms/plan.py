@@ -103,7 +103,8 @@ def prepared(kernel: Any) -> Any:
 
         def back(g: Any) -> dict[str, Any]:
             found = dict(score_back(g))
-            if whole and wants & of_keys and (dP := found.pop("P", None)) is not None:
+            dP = found.pop("P", None) if whole else None
+            if dP is not None and wants & of_keys:
                 for name, one in prepare_back(dP).items():
                     found[name] = found[name] + one if name in found else one
             return found
