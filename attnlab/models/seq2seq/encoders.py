@@ -101,7 +101,7 @@ class Rnn(Encoder):
 
 
 class BiRnn(Encoder):
-    """Two recurrent networks, one from the first token to the last and one back: each state knows the whole sequence.
+    """Two recurrent networks, from the first token to the last and back: each state knows the whole sequence.
 
     h_j = [forward GRU up to j; backward GRU down to j], each of half the width d_hidden, so that H has the width that `rnn`
     gives it. Cost: 3 h (2 d + h) operations a token, h the whole width.
