@@ -121,6 +121,8 @@ class Component:
     kind: ClassVar[str] = ""
     # raised by 1 when the meaning of a setting or of a default changes, so that older results count as another's
     revision: ClassVar[int] = 0
+    # defaults that were other once: a run with one of these counts as it did then, one with the present default as another
+    former: ClassVar[Mapping[str, Any]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A setting that is a number of NumPy's becomes Python's, which does not turn float32 into float64."""
@@ -421,6 +423,7 @@ class Model:
     source: ClassVar[Source | None] = None
     kind: ClassVar[str] = "model"
     revision: ClassVar[int] = 0
+    former: ClassVar[Mapping[str, Any]] = {}
     # The mechanism that it learns where none is given: parts by kind, {name: {setting: value}}, or an object. Bare names
     # mean attnlab's own. An empty mapping is scaled dot product, softmax, weighted sum.
     preferred: ClassVar[Any] = {}

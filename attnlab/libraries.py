@@ -47,7 +47,8 @@ def is_traced(x: Any) -> bool:
 def on_the_host(x: Any) -> np.ndarray[Any, Any]:
     """`x` as a NumPy array, wherever it lies."""
     if library_of(x) == "torch":
-        array: np.ndarray[Any, Any] = x.detach().cpu().numpy()
+        x = x.detach().cpu()
+        array: np.ndarray[Any, Any] = (x.float() if "bfloat16" in str(x.dtype) else x).numpy()  # which NumPy has not
         return array
     return np.asarray(detached(x))
 

@@ -191,7 +191,10 @@ def row(name: str, draws: Sequence[Draw], bounds: tuple[float, float], region: R
         supported = [d for d in found if d.verdict == "supported"]
         unmarked = sum(not d.doubtful for d in supported)
         cells.append(f"{100 * len(supported) / repeats:.1f} ({100 * unmarked / repeats:.1f})")
-    print(f"| {name} | {region} | {' | '.join(cells)} |", flush=True)
+    claimed = (
+        str(region) if math.isfinite(region.low) and math.isfinite(region.high) else str(region).split()[0] + " mean"
+    )
+    print(f"| {name} | {claimed} | {' | '.join(cells)} |", flush=True)
 
 
 def false_support(repeats: int) -> None:

@@ -171,6 +171,22 @@ def _theirs(library, low, s, view, params, draw, leaves, mask):
     return found, {n: np.asarray(g, dtype=np.float64) for n, g in got.items()}
 
 
+@pytest.mark.parametrize("low", LOW)
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_a_bias_may_have_few_digits(low, library):
+    Q, B = np.ones((2, 2)), np.array([[0.0, -np.inf, 1.0], [0.5, 0.0, -np.inf]])
+    right = attention_weights(Q, np.ones((3, 2)), modifier={"bias": {"array": B}})
+    if library == "torch":
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
+        Q, K, B = (torch.tensor(a, dtype=getattr(torch, low)) for a in (Q, np.ones((3, 2)), B))
+    elif library == "jax":
+        jax = pytest.importorskip("jax", reason="JAX is not installed")
+        Q, K, B = (jax.numpy.asarray(a, dtype=low) for a in (Q, np.ones((3, 2)), B))
+    else:
+        Q, K, B = (a.astype(numpy_dtype(low)) for a in (Q, np.ones((3, 2)), B))
+    close(np.asarray(to_numpy(attention_weights(Q, K, modifier={"bias": {"array": B}}))), right, LOW[low])
+
+
 # -- what is far or large ---------------------------------------------------------------------------------------------
 def test_rotary_positions_turn_by_the_angle_of_an_integer():
     x = np.array([[1.0, 0.0]])

@@ -119,9 +119,8 @@ def _head(judged: Sequence[tuple[Experiment, Sequence[Judgement]]]) -> str:
     )
     tested = sum(not one.claim.exact for _, judgements in judged for one in judgements)
     said += (
-        f" The {tested} intervals know nothing of one another: each verdict is wrong in up to 2.5 of a hundred cases, so that "
-        f"of {tested} claims whose effects lie at their bounds {shown(round(0.025 * tested, 1))} would be expected to be supported by "
-        "chance."
+        f" Claims are judged one by one, {tested} here: of so many whose effects lie at their bounds, {0.025 * tested:.1f} are "
+        "expected to be supported by chance."
     )
     head = ["experiment", "question", *VERDICTS, "doubtful"]
     table = [f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * (len(VERDICTS) + 1)]

@@ -10,13 +10,24 @@ import numpy as np
 
 from attnlab.analysis.rounding import signs
 from attnlab.errors import AmbiguousName, UnknownName
+from attnlab.interfaces import Task, settings_of
 from attnlab.registry import Own, entry
 from attnlab.sweeps.frame import LAST, metric_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["bounds_of", "cut", "direction_of", "is_per_run", "numeric_columns", "one_row_a_run", "solved_at", "solves"]
+__all__ = [
+    "bounds_of",
+    "cut",
+    "direction_of",
+    "is_per_run",
+    "numeric_columns",
+    "one_row_a_run",
+    "overlap_of",
+    "solved_at",
+    "solves",
+]
 
 ROUNDING = 1e-6  # how far beyond a bound a value may lie
 ALMOST = 0.05  # of the range of a metric: a run that misses no more has solved its task
@@ -81,6 +92,30 @@ def one_row_a_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     order = np.argsort(frame[metric].isna().to_numpy(), kind="stable") if metric in frame else np.arange(len(frame))
     first = ~frame["run_id"].iloc[order].duplicated().to_numpy()
     return frame.iloc[np.sort(order[first])].assign(test="test")
+
+
+def overlap_of(rows: pd.DataFrame) -> float:
+    """`Task.overlap` of the rows of a results table; of several tasks the greatest."""
+    if "task" not in rows:
+        return 0.0
+    columns = [c for c in rows.columns if str(c).startswith("task.")]
+    found = [0.0]
+    for name, *values in rows[["task", *columns]].drop_duplicates().itertuples(index=False, name=None):
+        cls = _task(str(name))
+        if cls is not None and cls.overlap is not Task.overlap:
+            given = {
+                c.removeprefix("task."): v for c, v in zip(columns, values, strict=True) if v is not None and v == v
+            }
+            found.append(float(cls(**{s: v for s, v in given.items() if s in settings_of(cls)}).overlap))
+    return max(found)
+
+
+def _task(name: str) -> Any:
+    """The class of a task; None where it is not installed here."""
+    try:
+        return entry("task", Own(name)).cls
+    except (UnknownName, AmbiguousName):
+        return None
 
 
 def numeric_columns(frame: pd.DataFrame) -> list[str]:

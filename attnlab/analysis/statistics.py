@@ -215,8 +215,8 @@ def t_quantile(n: int, level: float = 0.95) -> float:
     return float(stdtrit(n - 1, 0.5 + level / 2))
 
 
-def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float, int]:
-    """Student's t interval of the mean of the finite values.
+def t_interval(values: ArrayLike, level: float = 0.95, overlap: float = 0.0) -> tuple[float, float, float, int]:
+    """Student's t interval of the mean of the finite values; `overlap` is `Task.overlap`, the part that they share.
 
     Returns
     -------
@@ -240,7 +240,7 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, fl
     if n < 2:
         return (float(x[0]) if n else math.nan), math.nan, math.nan, n
     centre = float(x.mean())
-    half = float(t_quantile(n, level) * x.std(ddof=1) / np.sqrt(n))
+    half = float(t_quantile(n, level) * x.std(ddof=1) / np.sqrt(n) * np.sqrt(1 + n * overlap))
     return centre, centre - half, centre + half, n
 
 

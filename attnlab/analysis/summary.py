@@ -16,6 +16,7 @@ from attnlab.analysis.measures import (
     is_per_run,
     numeric_columns,
     one_row_a_run,
+    overlap_of,
     solved_at,
     solves,
 )
@@ -130,7 +131,7 @@ def summarise(
     DataFrame
         The axes ("similarity", "normaliser" and "aggregator" if none varies), `test` if there are several test conditions,
         the mean of the metric in its own units, `low` and `high` (its 95 % Student t interval over the runs, within the
-        bounds of the metric, NaN below two runs), the means of the other metrics (as text where only some runs have a
+        bounds of the metric and as wide as `Task.overlap` makes it, NaN below two runs), the means of the other metrics (as text where only some runs have a
         value), `n` (the runs with a value), and `ok` ("4/5": how many of the runs succeeded). The best row comes first, or
         the greatest for a metric without a better direction. Test conditions follow each other; there are none where all
         metrics are those of a whole run.
@@ -173,7 +174,7 @@ def summarise(
     for key, group in grouped:
         for condition in conditions:
             here = group[(group["test"] == condition) & (group["status"] == "ok")]
-            mean, low, high, n = t_interval(_by_seed(here, first))
+            mean, low, high, n = t_interval(_by_seed(here, first), overlap=overlap_of(here))
             row: dict[str, Any] = dict(zip(points, key, strict=True))
             if "test" in keys or len(conditions) > 1:
                 row["test"] = condition

@@ -53,6 +53,9 @@ def _weigh(scores: Array, mask: Array | None) -> Array:
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask)
     top = scores.max(axis=1, keepdims=True, initial=np.finfo(scores.dtype).min)
+    if np.isposinf(top).any():  # which share all of the weight
+        np.copyto(scores, np.where(np.isposinf(scores), 0, -np.inf), where=np.isposinf(top))
+        top[np.isposinf(top)] = 0
     scores -= top
     np.exp(scores, out=scores)
     total = scores.sum(axis=1, keepdims=True)

@@ -14,6 +14,7 @@ from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import getval
 
 from attnlab.interfaces import Kernel, Source
+from attnlab.mechanisms.pullback import pulled
 from attnlab.models.seq2seq.recurrence import Gru
 
 __all__ = ["FastGru", "backward_step", "flattened", "forward_step", "halved", "n_first", "n_last"]
@@ -71,6 +72,45 @@ def backward_step(g: Array, gates: Array, A_n: Array, s: Array, D: Array) -> Arr
     return kept
 
 
+def forward_step_reset(I: Array, WhT: Array, s: Array, gates: Array, reset: Array, after: Array) -> None:
+    """One step of the unit that resets the state before the matrix; as `forward_step`, r and z halved, n's bias in I.
+
+    WhT is (3h, h), r and z halved. Writes r * s into `reset` (h, n), the gates and the new state.
+    """
+    h = s.shape[0]
+    rz, new = gates[: 2 * h], gates[2 * h :]
+    np.matmul(WhT[: 2 * h], s, out=rz)
+    rz += I[: 2 * h]
+    np.tanh(rz, out=rz)
+    rz += 1
+    rz *= 0.5
+    np.multiply(rz[:h], s, out=reset)
+    np.matmul(WhT[2 * h :], reset, out=new)
+    new += I[2 * h :]
+    np.tanh(new, out=new)
+    np.subtract(s, new, out=after)
+    after *= rz[h:]
+    after += new
+
+
+def backward_step_reset(g: Array, gates: Array, s: Array, Wh: Array, D: Array) -> Array:
+    """From the gradient g (h, n) of the new state: D as of `backward_step`, and the gradient of the old state.
+
+    n's share of the state is what the matrix makes of r * s, so that its gradient is n's own.
+    """
+    h = g.shape[0]
+    r, z, new = gates[:h], gates[h : 2 * h], gates[2 * h :]
+    kept = g * z
+    D[:h] = (1 - new * new) * (g - kept)
+    D[3 * h :] = D[:h]
+    on_reset = Wh[:, 2 * h :] @ D[:h]
+    D[h : 2 * h] = on_reset * s * r * (1 - r)
+    D[2 * h : 3 * h] = (s - new) * z * (g - kept)
+    kept += on_reset * r
+    kept += Wh[:, : 2 * h] @ D[h : 3 * h]
+    return kept
+
+
 def n_first(W: Array, h: int) -> Array:
     """W (..., 3h) in the order n, r, z instead of r, z, n."""
     return np.roll(W, h, axis=-1)
@@ -87,7 +127,15 @@ def flattened(X: Array) -> Array:
 
 
 def _forward(
-    X: Array, start: Array, mask: Array | None, Wi: Array, Wh: Array, bi: Array, bh: Array, tape: Any
+    X: Array,
+    start: Array,
+    mask: Array | None,
+    Wi: Array,
+    Wh: Array,
+    bi: Array,
+    bh: Array,
+    tape: Any,
+    linear: bool = True,
 ) -> Array:
     n, m, _ = X.shape
     h = start.shape[1]
@@ -99,17 +147,22 @@ def _forward(
     states = np.empty((m + 1, h, n), dtype=I.dtype)
     states[0] = start.T
     gates, A_n, A = np.empty_like(I), np.empty((m, h, n), dtype=I.dtype), np.empty((3 * h, n), dtype=I.dtype)
+    if not linear:  # A_n holds the states as they are reset
+        I[:, 2 * h :] += bh_n
     for t in range(m):
-        np.matmul(WhT, states[t], out=A)
-        np.add(A[2 * h :], bh_n, out=A_n[t])
-        forward_step(I[t], A, A_n[t], states[t], gates[t], states[t + 1])
+        if linear:
+            np.matmul(WhT, states[t], out=A)
+            np.add(A[2 * h :], bh_n, out=A_n[t])
+            forward_step(I[t], A, A_n[t], states[t], gates[t], states[t + 1])
+        else:
+            forward_step_reset(I[t], WhT, states[t], gates[t], A_n[t], states[t + 1])
         if mask is not None:
             np.copyto(states[t + 1], states[t], where=~mask[:, t])
     tape.update(X=X, states=states, gates=gates, A_n=A_n)
     return np.ascontiguousarray(states[1:].transpose(2, 0, 1))  # the caller's products are fast on it
 
 
-def _backward(g: Array, mask: Array | None, Wi: Array, Wh: Array, tape: Any) -> tuple[Array, ...]:
+def _backward(g: Array, mask: Array | None, Wi: Array, Wh: Array, tape: Any, linear: bool = True) -> tuple[Array, ...]:
     """The gradients of X, start, Wi, Wh, bi and bh."""
     X, states, gates, A_n = tape["X"], tape["states"], tape["gates"], tape["A_n"]
     m, h3, n = gates.shape
@@ -122,8 +175,11 @@ def _backward(g: Array, mask: Array | None, Wi: Array, Wh: Array, tape: Any) -> 
         if mask is not None:
             skipped = carry * ~mask[:, t]
             carry *= mask[:, t]
-        carry = backward_step(carry, gates[t], A_n[t], states[t], D[t])
-        carry += Wh @ D[t, h:]
+        if linear:
+            carry = backward_step(carry, gates[t], A_n[t], states[t], D[t])
+            carry += Wh @ D[t, h:]
+        else:
+            carry = backward_step_reset(carry, gates[t], states[t], Wh, D[t])
         if skipped is not None:
             carry += skipped
     flat = flattened(D)
@@ -131,6 +187,8 @@ def _backward(g: Array, mask: Array | None, Wi: Array, Wh: Array, tape: Any) -> 
     dX = (dI.T @ n_first(Wi, h).T).reshape(m, n, X.shape[2]).transpose(1, 0, 2)
     dWi = X.transpose(2, 1, 0).reshape(X.shape[2], m * n) @ dI.T
     dWh = flattened(states[:-1]) @ dA.T
+    if not linear:
+        dWh[:, 2 * h :] = flattened(A_n) @ dA[2 * h :].T
     return dX, carry.T, n_last(dWi, h), dWh, n_last(dI.sum(axis=1), h), dA.sum(axis=1)
 
 
@@ -139,11 +197,11 @@ _PLACES = {0: 0, 1: 1, 3: 2, 4: 3, 5: 4, 6: 5}  # argument of _forward -> entry 
 
 
 def _vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
-    _, _, mask, Wi, Wh, _, _, tape = args
+    _, _, mask, Wi, Wh, _, _, tape, linear = args
     like = [getval(args[a]).dtype for a in argnums]
 
     def back(g: Any) -> Any:
-        found = _backward(g, mask, getval(Wi), getval(Wh), tape)
+        found = _backward(g, mask, getval(Wi), getval(Wh), tape, linear)
         return [found[_PLACES[a]].astype(dtype, copy=False) for a, dtype in zip(argnums, like, strict=True)]
 
     return back
@@ -202,8 +260,8 @@ defvjp_argnums(_cell, _one_step_vjps)
 class FastGru(Kernel):
     """The GRU over a whole sequence, with a hand-written gradient.
 
-    `init`, `step` and `run` as of `Gru`, which it replaces: the same values and gradients, for NumPy arrays, in float32 and
-    float64. It has no second derivative. Cost: 6 h (d + h) operations a step and an example, twice that for the gradient.
+    `init`, `step` and `run` as of `Gru`, which it replaces, and its setting: the same values and gradients, for NumPy arrays, in
+    float32 and float64. It has no second derivative. Cost: 6 h (d + h) operations a step and an example, twice that for the gradient.
 
     References
     ----------
@@ -229,12 +287,21 @@ class FastGru(Kernel):
     )
     init = Gru.init
 
+    def __init__(self, linear_before_reset: bool = True) -> None:
+        self.linear_before_reset = linear_before_reset
+
     def step(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
         """The state (n, h) after one input x (n, d); see `Gru.step`."""
+        if not self.linear_before_reset:
+            return self.run(x[:, None, :], s, None, Wi, Wh, bi, bh)[:, 0]
         return _cell(x, s, Wi, Wh, bi, bh, {})
 
     def pull(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> tuple[Any, Any]:
         """`step`, and its way back: back(g) gives {"x": .., "s": .., "params": {"Wi": .., ...}}."""
+        if not self.linear_before_reset:
+            learned = {"Wi": Wi, "Wh": Wh, "bi": bi, "bh": bh}
+            after, found = pulled(Gru(False).step, {"x": x, "s": s, **learned})
+            return after, lambda g: {"x": (d := found(g))["x"], "s": d["s"], "params": {n: d[n] for n in learned}}
         tape: dict[str, Any] = {}
         after = _one_step(x, s, Wi, Wh, bi, bh, tape)
 
@@ -249,4 +316,4 @@ class FastGru(Kernel):
         if mask is not None:
             mask = np.asarray(mask)
             mask = None if mask.all() else mask
-        return _gru(X, start, mask, Wi, Wh, bi, bh, {})
+        return _gru(X, start, mask, Wi, Wh, bi, bh, {}, self.linear_before_reset)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Gt
@@ -30,7 +31,15 @@ from attnlab.models.batches import (
 )
 from attnlab.models.mechanism_setting import Attending
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
-from attnlab.models.training import cast, count, minibatches, minimise_adam, minimise_lbfgs, seed_sequence
+from attnlab.models.training import (
+    cast,
+    count,
+    minibatches,
+    minimise_adam,
+    minimise_lbfgs,
+    on_one_thread,
+    seed_sequence,
+)
 from attnlab.settings import checked
 
 __all__ = ["AttentionAligner"]
@@ -109,7 +118,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
-    revision = 1
+    former: ClassVar[Mapping[str, Any]] = {"steps": 300}
 
     def __init__(
         self,
@@ -124,7 +133,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         early_stopping: bool = False,
         validation_fraction: Fraction = 0.1,
         validate_every: Every = 10,
-        n_iter_no_change: Patience = 30,
+        n_iter_no_change: Patience = 10,
         tol: Tolerance = 1e-5,
         random_state: Any = None,
     ) -> None:
@@ -144,6 +153,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------
+    @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: AlignmentData | None = None) -> AttentionAligner:
         """Learn from examples.
 
@@ -206,7 +216,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
                 f"{why}: the mechanism is used as it is"
                 + ("; projection=16 gives it projections to learn" if not self.n_parameters_ else ""),
                 NothingToLearn,
-                stacklevel=3,
+                stacklevel=4,
             )
             self.n_iter_, self.loss_curve_, self.converged_ = 0, [], True
             if watch is not None:
@@ -323,6 +333,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
     def posterior(self, X: Any) -> Any:
         """With ``mix="predictions"``: the alignment once the class is seen, w_ij p(y_i | v_j) over its sum, (n, q, k)."""
+        check_is_fitted(self, "params_")
         if self.mix != "predictions":
             raise SettingError(f'posterior needs mix="predictions"; got mix="{self.mix}"')
         W = self.align(X)
@@ -335,6 +346,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     def score(self, X: Any, y: Any = None) -> float:
         """How well it does, up is better: alignment accuracy if it learned from alignments, else accuracy for classes, else
         1 - (mean squared error) / (variance of the targets)."""
+        check_is_fitted(self, "params_")
         X = self._needed(alignment_data(X, y), "score")
         alive = X.alive
         if self.objective == "alignment":

@@ -17,6 +17,7 @@ from attnlab.models.training import Fitted, Tree, Watch
 __all__ = ["MOST_STEPS", "Every", "Fraction", "Patience", "Steps", "Stopping", "Tolerance", "still_improves"]
 
 MOST_STEPS = 20_000  # of a fit to which no steps are given
+HOLD = 2.0  # a fit to which no steps are given takes so many times the steps of the best, at least
 FEWEST = 10  # steps whose mean loss is compared with that of others
 STILL = 0.01  # a loss that falls by a greater share than this from one tenth of the steps to the next still falls
 
@@ -46,7 +47,8 @@ class Stopping:
     validate_every : int > 0, steps
         How often to look at validation data (L-BFGS-B: at each iteration).
     n_iter_no_change : int > 0, looks
-        How many looks may pass in which the loss of validation data has not fallen by `tol`.
+        How many looks may pass in which the loss of validation data has not fallen by `tol`. Without `steps` also as many
+        steps must pass as there were up to the best: what took long to learn may take long to get better.
     tol : float >= 0, in the unit of the loss
         What counts as falling, also for `converged_`.
 
@@ -101,7 +103,8 @@ class Stopping:
     def watch(self, look: Callable[[Tree], dict[str, float]], every: int | None = None) -> Watch:
         """What looks at validation data, and stops a fit that may be stopped."""
         patience = self.n_iter_no_change if self.stops else None
-        return Watch(look, self.validate_every if every is None else every, patience, self.tol)
+        hold = HOLD if self.steps is None else 1.0
+        return Watch(look, self.validate_every if every is None else every, patience, self.tol, hold)
 
     def converged(self, fitted: Fitted) -> bool:
         """Whether a fit had come to an end; where none of `steps` were given, a warning says so if it had not."""

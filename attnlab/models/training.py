@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import autograd
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from attnlab.errors import Diverged, SettingError
 
@@ -23,6 +25,7 @@ __all__ = [
     "minibatches",
     "minimise_adam",
     "minimise_lbfgs",
+    "on_one_thread",
     "rebuild",
     "seed_sequence",
 ]
@@ -154,6 +157,17 @@ def seed_sequence(random_state: Any) -> np.random.SeedSequence:
     )
 
 
+def on_one_thread(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """A method during which BLAS has one thread: the products of these models are too small for more, which wait for each other."""
+
+    @functools.wraps(fit)
+    def alone(self: Any, *args: Any, **named: Any) -> Any:
+        with threadpool_limits(1, user_api="blas"):
+            return fit(self, *args, **named)
+
+    return alone
+
+
 @dataclass
 class Fitted:
     """What training leaves behind."""
@@ -172,15 +186,20 @@ def _finite(loss: float, step: int, steps: int, hint: str) -> None:
 
 @dataclass
 class Watch:
-    """Looks at validation data every so many steps; with `patience`, stops and keeps the best."""
+    """Looks at validation data every so many steps; with `patience`, stops and keeps the best.
+
+    It stops after `patience` looks without a better one, and not before the step of the best times `hold`.
+    """
 
     look: Callable[[Tree], dict[str, float]]
     every: int
     patience: int | None
     tolerance: float
+    hold: float = 1.0
     curve: list[dict[str, float]] = field(default_factory=list)
     best: float = float("inf")
     best_params: Tree = None
+    best_step: int = 0
     waited: int = 0
 
     def seen(self, step: int, params: Tree) -> bool:
@@ -190,7 +209,7 @@ class Watch:
         if self.patience is None:
             return False
         if self.best_params is None or now["loss"] < self.best - self.tolerance:
-            self.best, self.best_params, self.waited = now["loss"], params, 0
+            self.best, self.best_params, self.best_step, self.waited = now["loss"], params, step, 0
         else:
             self.waited += 1
         return self.done
@@ -198,7 +217,9 @@ class Watch:
     @property
     def done(self) -> bool:
         """Whether validation no longer improves."""
-        return self.patience is not None and self.waited >= self.patience
+        if self.patience is None or self.waited < self.patience:
+            return False
+        return self.curve[-1]["step"] >= self.hold * self.best_step
 
 
 def clipped(gradients: list[Any], norm: float | None) -> list[Any]:
@@ -242,10 +263,10 @@ def minimise_adam(
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
         gradients = flat.gathered(found)
         flat.x[...] = adam.step([flat.x], clipped([gradients], clip_norm))[0]
-        if not np.isfinite(flat.x).all():
+        if not np.isfinite(np.vdot(flat.x, flat.x)):  # nor do products of such arrays say anything
             steep = step == 1 and not np.isfinite(gradients).all()
             why = f"its gradient is not, {AT_FIRST}" if steep else hint
-            raise Diverged(f"a learned array is not finite after step {step} of {steps} ({why})", step)
+            raise Diverged(f"a learned array, or its square, is not finite after step {step} of {steps} ({why})", step)
         if watch is not None and (step % watch.every == 0 or step == steps) and watch.seen(step, flat.kept()):
             break
     final = flat.kept()

@@ -11,7 +11,7 @@ from annotated_types import Gt
 from attnlab.arrays import namespace, to_numpy
 from attnlab.errors import SettingError, ShapeError
 from attnlab.interfaces import Modifier, Source
-from attnlab.precision import in_float32
+from attnlab.precision import in_float32, widened
 from attnlab.shapes import as_array
 
 __all__ = ["Bias", "NoModifier", "Softcap"]
@@ -146,7 +146,7 @@ class Bias(Modifier):
                 ) from None
         else:
             array = self.array if hasattr(self.array, "dtype") else as_array(self.array, "modifier 'bias': array")
-        plain = to_numpy(array)
+        plain = widened(to_numpy(array))
         if plain.dtype.kind not in "fiu" or not np.all(np.isfinite(plain) | np.isneginf(plain)):
             raise SettingError(
                 "modifier 'bias': array must hold real numbers or -inf, in axes that broadcast to (..., q, k); got "
@@ -161,7 +161,7 @@ class Bias(Modifier):
 
     def allowed(self, q_index: Any, k_index: Any) -> Any:
         """Where the numbers of these queries and keys are not -inf; None where none is."""
-        plain = to_numpy(self.numbers())
+        plain = widened(to_numpy(self.numbers()))
         if np.isfinite(plain).all():
             return None
         return ~np.isneginf(self._at(self._at(plain, q_index, -2), k_index, -1))

@@ -4,7 +4,8 @@
   a mechanism that gains an axis, keeps the identity of its runs; their code changed, so that they are stale.
 * A file is its content, `sha256:...`, and no path.
 * A component is its name, with `@n` where its class has `revision = n` other than 0. Its author raises the revision when
-  the meaning of a setting or a default changes.
+  the meaning of a setting or a default changes. Where only a default changes he may say in `former` what it was: that is then
+  what is left out, so that earlier runs keep their identity, and the present default is written out.
 
 Task, mechanism and model are always named. Each stored row keeps its settings as they were run.
 """
@@ -62,6 +63,7 @@ def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], re
             inner = _setting(found, setting, value, hashes, revisions)
             parameter = settings_of(found.cls).get(setting)
             default = inspect.Parameter.empty if parameter is None else parameter.default
+            default = getattr(found.cls, "former", {}).get(setting, default)
             if default is inspect.Parameter.empty or not _same(
                 inner, _setting(found, setting, default, hashes, revisions)
             ):

@@ -188,6 +188,12 @@ def test_a_metric_without_an_end_is_never_sure_of_seeds_that_are_alike(metric):
     assert (row["verdict"], row["doubtful"]) == ("supported", True)
 
 
+def test_seeds_that_differ_by_less_than_a_hundredth_of_the_range_are_alike():
+    row = single([0.300, 0.304, 0.301, 0.308, 0.303], at_most=0.4)
+    assert (row["verdict"], row["reason"]) == ("supported", ALIKE_5)
+    assert row["low"] < row["high"]
+
+
 def test_spread_in_the_middle_of_the_range_is_not_doubtful():
     row = single([0.60, 0.64, 0.61, 0.66, 0.63], at_least=0.4)
     assert (row["verdict"], row["doubtful"], row["reason"]) == ("supported", False, "")

@@ -150,6 +150,58 @@ def test_a_store_without_experiments_has_no_claims_and_says_so(tmp_path, attnlab
     assert json.loads(out) == []
 
 
+MARKED = """\
+attnlab: 1
+question: Must softmax spend all its weight?
+task: {null_queries: {n_train: 1, n_validation: 1, n_test: 16}}
+model: {aligner: {steps: 0}}
+seeds: 3
+claims:
+  - {say: it must, metric: null_mass, at_most: 0.001, exact: true, why: Its weights sum to one.}
+  - {say: and no seed does otherwise, metric: null_mass, at_most: 0.001}
+  - {say: it cannot spread it, metric: weight_entropy, at_most: 0.0, exact: true, why: It was thought so.}
+"""
+
+
+def test_identities_and_doubtful_verdicts_are_marked_wherever_verdicts_stand(tmp_path, attnlab_command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spend.yaml").write_text(MARKED, encoding="utf-8")
+    status, swept, err = attnlab_command("sweep", "spend.yaml", "--executor", "serial", "-q")
+    assert status == 0, err
+    lines = {line.split("  ")[0]: line for line in swept.splitlines()}
+    assert (
+        "Its weights sum to one.; an identity, and no support: it holds of every one of 3 values" in lines["identity"]
+    )
+    assert lines["supported"].split()[1] == "doubtful"
+    assert "3 of 3 seeds alike: seeds that fail up to 63 % of the time are not excluded" in lines["supported"]
+    assert "3 of 3 values are otherwise" in lines["refuted"]
+    _, text, _ = attnlab_command("claims", "--format", "json")
+    assert [(row["verdict"], row["exact"], row["doubtful"]) for row in json.loads(text)] == [
+        ("identity", True, False),
+        ("supported", False, True),
+        ("refuted", True, False),
+    ]
+    _, text, _ = attnlab_command("claims", "--format", "markdown")
+    assert ["doubtful" in row for row in text.splitlines()[2:]] == [False, True, False]
+    assert attnlab_command("index", "spend.yaml", "-o", "page.md")[0] == 0
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| experiment | question | supported | refuted | undecided | identity | doubtful |" in page
+    assert "| 1 | 1 |  | 1 | 1 |" in page
+    assert "judged one by one, 1 here:" in page
+    assert "- Identity: it must. Its weights sum to one (an identity, and no support" in page
+    assert attnlab_command("report", "-o", "page.html")[0] == 0
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<strong>doubtful</strong>" in html
+    assert 'class="verdict identity"' in html
+
+
+def test_the_index_says_how_many_claims_it_judges(swept, attnlab_command, tmp_path):
+    assert attnlab_command("index", "experiments/hubs.yaml", "-o", "page.md")[0] == 0
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    said = "Claims are judged one by one, 4 here: of so many whose effects lie at their bounds, 0.1 are expected"
+    assert said in page
+
+
 def test_claims_as_a_paper_takes_them(swept, attnlab_command, tmp_path):
     (tmp_path / "experiments" / "more.yaml").write_text(HUBS.replace("sigma: 1.5", "sigma: 1.0"))
     assert attnlab_command("sweep", "experiments/more.yaml", "--executor", "serial", "-q")[0] == 0

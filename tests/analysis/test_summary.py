@@ -50,6 +50,23 @@ def test_ranked_by_the_metrics_direction():
     assert up["ok"].tolist() == ["2/2", "2/2"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "overlap"),
+    [
+        ({"task.share": 0.5}, 1.0),
+        ({"task.share": 0.2}, 0.25),
+        ({"task.bootstrap": True}, 1.0),
+        ({"task.limit": 3.0}, 0.0),
+    ],
+)
+def test_seeds_that_draw_from_one_corpus_share_its_chance(settings, overlap):
+    x = np.random.default_rng(0).normal(0.3, 0.01, size=10)
+    frame = rows(seed=range(10), aer=x, task="bitext", **{"task.path": "corpus", "task.limit": np.nan, **settings})
+    (row,) = summarise(frame, "aer", by="normaliser").to_dict("records")
+    half = stats.t.ppf(0.975, 9) * x.std(ddof=1) * np.sqrt(1 / 10 + overlap)
+    assert (row["low"], row["high"]) == pytest.approx((x.mean() - half, x.mean() + half))
+
+
 def test_failed_runs_are_counted_in_every_condition_and_conditions_are_in_natural_order():
     frame = rows(
         similarity=["dot"] * 3 + ["cosine"] * 3 + ["cosine"],

@@ -87,6 +87,18 @@ def test_a_row_without_any_key_gets_zeros_as_from_the_engine():
         np.testing.assert_allclose(a, b, atol=1e-10)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_scores_beyond_all_numbers_share_the_weight_as_in_the_engine(masked):
+    mechanism, params, arrays, mask = drawn(np.random.default_rng(11), "dot", 3, 2, 4, 2, 3, 3)
+    arrays[1], arrays[2] = arrays[1] * 1e200, arrays[2] * 1e200
+    E, start, H = arrays
+    memory = Memory(H, mask if masked else None, None, None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        fast, plain = (d(mechanism).run(params, E[:, :1], start, memory)[1] for d in (FastPreviousState, PreviousState))
+    assert np.isin(fast, [0, 1, 1 / 2, 1 / 3, 1 / 4]).all()
+    np.testing.assert_array_equal(fast, plain)
+
+
 def test_only_what_it_can_do_is_supported():
     yes = [attnlab.Mechanism(s) for s in SIMILARITIES]
     no = [

@@ -12,7 +12,7 @@ from attnlab.kernels.decoder_chain import ChainedPreviousState
 from attnlab.kernels.gru import FastGru
 from attnlab.mechanisms.compositions import MultiHead
 from attnlab.models.seq2seq.decoders import Memory, PreviousState
-from attnlab.models.seq2seq.recurrence import Gru
+from attnlab.models.seq2seq.recurrence import Elman, Gru
 from attnlab.models.training import leaves, rebuild
 
 MECHANISMS = {
@@ -39,18 +39,22 @@ def drawn(seed, dtype=np.float64, masked=True):
     return E, start, H, mask, lengths, (e, h, d)
 
 
+def _reference(cell):
+    return cell if isinstance(cell, Elman) else Gru(cell.linear_before_reset)
+
+
 def outputs(decoder, params, E, start, H, mask, lengths):
     return decoder.run(params, E, start, Memory(H, mask, H[:, 0], lengths), training=True)
 
 
 @pytest.mark.parametrize("weigh", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("cell", [Gru, FastGru])
+@pytest.mark.parametrize("cell", [Gru(), FastGru(), Gru(False), FastGru(False), Elman()], ids=["gru", "fast", "gru-reset-first", "fast-reset-first", "elman"])
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_values_and_gradients_are_the_references(name, cell, masked, weigh):
     mechanism = MECHANISMS[name]
     E, start, H, mask, lengths, sizes = drawn(len(name), masked=masked)
-    slow, fast = PreviousState(mechanism, Gru()), ChainedPreviousState(mechanism, cell(), weigh=weigh)
+    slow, fast = PreviousState(mechanism, _reference(cell)), ChainedPreviousState(mechanism, cell, weigh=weigh)
     params = slow.init(np.random.default_rng(1), *sizes)
     learned = [np.asarray(a, dtype=float) for _, a in leaves(params)]
     SC, W = outputs(slow, params, E, start, H, mask, lengths)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnlab import namespace
+from attnlab import AttentionRegressor, namespace
 from attnlab.kernels.similarities import FastNegL2, fast_similarity
 from attnlab.parts.similarities import Dot, NegL2
 
@@ -31,6 +31,46 @@ def test_values_and_gradients_are_those_of_the_reference(seed, q, k, d, sigma, o
             for part in (slow, fast)
         ]
         np.testing.assert_allclose(grads[1], grads[0], rtol=1e-6, atol=1e-8 / sigma**2)
+
+
+FAR = {  # queries and keys whose squares are far larger than their distances
+    "unix times": lambda rng: np.concatenate([np.zeros((1, 1)), 1.7e9 + np.arange(10.0)[:, None]]),
+    "two clusters": lambda rng: rng.normal(size=(40, 3)) + 1e8 * (rng.random((40, 1)) < 0.5),
+    "one far off": lambda rng: np.concatenate([rng.normal(size=(30, 2)), [[1e15, 0.0]], [[1e15, 1.0]]]),
+    "many widths": lambda rng: 1e4 * rng.random((50, 1)),
+    "beyond all": lambda rng: np.concatenate([rng.normal(size=(5, 2)), [[1e200, 1e200]]]),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", FAR)
+def test_what_would_cancel_is_scored_by_the_reference(name, dtype):
+    if dtype == np.float32 and name == "beyond all":
+        return
+    rng = np.random.default_rng(0)
+    X = FAR[name](rng).astype(dtype)
+    Q, slow, fast = X[rng.permutation(len(X))[:7]], NegL2(0.3), FastNegL2(0.3)
+    with np.errstate(over="ignore", invalid="ignore"):
+        right, found = slow.score(Q, X), fast.score(Q, X)
+    assert found.dtype == dtype
+    relative, absolute = (1e-5, 2e-3) if dtype == np.float32 else (1e-12, 1e-7)
+    np.testing.assert_allclose(found, right, rtol=relative, atol=absolute)
+    if name == "beyond all":
+        return
+    R = rng.normal(size=right.shape).astype(dtype) / np.maximum(1, abs(right))
+    for argument in (0, 1):
+        slow_g, fast_g = (
+            autograd.grad(lambda *a, part=part: namespace(a[0]).sum(part.score(*a) * R), argument)(Q, X)
+            for part in (slow, fast)
+        )
+        assert fast_g.dtype == dtype
+        np.testing.assert_allclose(fast_g, slow_g, rtol=1e-3, atol=1e-3 * abs(slow_g).max())
+
+
+def test_the_estimator_tells_the_seconds_of_unix_times_apart():
+    X = np.concatenate([[[0.0]], 1.7e9 + np.arange(10.0)[:, None]])
+    model = AttentionRegressor({"neg_l2": {"sigma": 0.3}}, n_neighbors=None, standardise=False).fit(X, np.arange(11.0))
+    np.testing.assert_allclose(model.predict(X), np.arange(11.0), atol=0.01)
 
 
 def test_float32_stays_and_is_close():

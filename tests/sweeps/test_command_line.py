@@ -289,7 +289,7 @@ def test_a_killed_coordinator_loses_nothing_and_leaves_nobody(tmp_path):
         ("attnlab: 1\nquestion: [", "bad.yaml:"),
         (TINY % ("dot", 1, "aligment_accuracy"), "did you mean alignment_accuracy or"),
         (TINY.replace("n_keys: 4", "n_kees: 4") % ("dot", 1, "aer"), "did you mean n_keys or"),
-        (TINY.replace("steps: 3", "steps: -3") % ("dot", 1, "aer"), "must be int, >= 0; got -3"),
+        (TINY.replace("steps: 3", "steps: -3") % ("dot", 1, "aer"), "must be int, >= 0 or None; got -3"),
     ],
 )
 def test_a_mistake_in_a_file_runs_nothing(tmp_path, text, said):

@@ -214,3 +214,22 @@ def test_a_file_that_changes_while_it_is_read_gives_no_numbers(project):
     configure(files=["late.py"])
     frame = attnlab.sweep("x.yaml", store="s.db", executor="serial", quiet=True)
     assert frame["status"].tolist() == ["failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "earlier"), [("aligner", 300, "fdc5bd2bd49a5d22"), ("seq2seq", 1000, "3124c547454ec2f9")]
+)
+def test_a_run_with_a_former_default_keeps_its_identity_and_the_present_default_is_another(name, steps, earlier):
+    """The ids are those of version 0.2, of which the steps were the default."""
+    given = {
+        "attnlab": 1,
+        "question": "q",
+        "task": {"toy_translation": {"n_train": 8}},
+        "mechanism": {"similarity": "dot"},
+        "model": [{name: {"steps": steps}}, name],
+        "seeds": 1,
+    }
+    before, now = plan(read(given))
+    assert before.run_id == earlier
+    assert now.run_id != earlier
+    assert now.spec["model"][name]["steps"] is None

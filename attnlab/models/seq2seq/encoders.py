@@ -21,10 +21,11 @@ Backend = Literal["fast", "reference"]
 Cell = Literal["gru", "rnn"]
 
 
-def _unit(cell: str, backend: str = "reference") -> Any:
-    if cell == "rnn":
+def _unit(encoder: Any) -> Any:
+    """The recurrent unit of an encoder."""
+    if encoder.cell == "rnn":
         return Elman()
-    return FastGru() if backend == "fast" else Gru()
+    return (FastGru if encoder.backend == "fast" else Gru)(encoder.linear_before_reset)
 
 
 def _zeros(X: Any, width: int) -> Any:
@@ -69,6 +70,9 @@ class Rnn(Encoder):
         The hand-written gradient, or plain maths under autograd: the same numbers. A plain unit has only the latter.
     cell : "gru" or "rnn"
         The gated recurrent unit, or Elman's plain one, h_j = tanh(x_j Wi + bi + h_{j-1} Wh + bh).
+    linear_before_reset : bool
+        Of the gated unit: whether the reset gate acts on what the matrix makes of the state, as in PyTorch, or on the state itself,
+        as in the papers and by ONNX's default.
 
     References
     ----------
@@ -86,15 +90,16 @@ class Rnn(Encoder):
     name = "rnn"
     source = FastGru.source
 
-    def __init__(self, backend: Backend = "fast", cell: Cell = "gru") -> None:
+    def __init__(self, backend: Backend = "fast", cell: Cell = "gru", linear_before_reset: bool = True) -> None:
         self.backend = backend
         self.cell = cell
+        self.linear_before_reset = linear_before_reset
 
     def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
-        return _unit(self.cell).init(rng, d_input, d_hidden)
+        return _unit(self).init(rng, d_input, d_hidden)
 
     def encode(self, X: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
-        return _unit(self.cell, self.backend).run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
+        return _unit(self).run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
 
     def last(self, H: Any, mask: Any) -> Any:
         return H[:, -1]
@@ -110,6 +115,7 @@ class BiRnn(Encoder):
     ----------
     backend : "fast" or "reference"
     cell : "gru" or "rnn"
+    linear_before_reset : bool
         As of `rnn`.
 
     Notes
@@ -135,13 +141,14 @@ class BiRnn(Encoder):
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
 
-    def __init__(self, backend: Backend = "fast", cell: Cell = "gru") -> None:
+    def __init__(self, backend: Backend = "fast", cell: Cell = "gru", linear_before_reset: bool = True) -> None:
         self.backend = backend
         self.cell = cell
+        self.linear_before_reset = linear_before_reset
 
     def init(self, rng: Any, d_input: int, d_hidden: int) -> dict[str, Any]:
-        there = _unit(self.cell).init(rng, d_input, d_hidden - d_hidden // 2)
-        back = _unit(self.cell).init(rng, d_input, d_hidden // 2)
+        there = _unit(self).init(rng, d_input, d_hidden - d_hidden // 2)
+        back = _unit(self).init(rng, d_input, d_hidden // 2)
         return {**there, **{f"{name}_back": array for name, array in back.items()}}
 
     def encode(
@@ -157,7 +164,7 @@ class BiRnn(Encoder):
         bi_back: Any,
         bh_back: Any,
     ) -> Any:
-        xp, unit = namespace(X, Wi), _unit(self.cell, self.backend)
+        xp, unit = namespace(X, Wi), _unit(self)
         there = unit.run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
         reverse = None if mask is None else mask[:, ::-1]  # padding comes first, and leaves the state at zero
         back = unit.run(X[:, ::-1], _zeros(X, Wh_back.shape[0]), reverse, Wi_back, Wh_back, bi_back, bh_back)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -24,10 +25,10 @@ from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, Previous
 from attnlab.models.seq2seq.decoding import beam_search, greedy
 from attnlab.models.seq2seq.network import Network
 from attnlab.models.seq2seq.pairs import Pairs, in_chunks, ragged_to, sentences_of, sources_of
-from attnlab.models.seq2seq.recurrence import Elman
+from attnlab.models.seq2seq.recurrence import Elman, Gru
 from attnlab.models.seq2seq.vocabulary import Vocabulary, bucketed
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
-from attnlab.models.training import cast, count, minimise_adam, seed_sequence
+from attnlab.models.training import cast, count, minimise_adam, on_one_thread, seed_sequence
 from attnlab.registry import Own, build
 from attnlab.settings import checked
 
@@ -87,6 +88,9 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     backend : "fast" or "reference"
         The decoder's hand-written gradient where there is one, or plain maths under autograd: the same numbers. Encoders have
         such a setting of their own.
+    linear_before_reset : bool
+        Whether the reset gate of the decoder's GRU acts on what the matrix makes of the state, as in PyTorch, or on the state itself,
+        as in the papers and by ONNX's default. Encoders have such a setting of their own.
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -143,7 +147,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
-    revision = 1
+    former: ClassVar[Mapping[str, Any]] = {"steps": 1000}
     preferred: ClassVar[Any] = {"similarity": Own("additive"), "normaliser": Own("softmax")}
 
     def __init__(
@@ -168,10 +172,11 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         early_stopping: bool = False,
         validation_fraction: Fraction = 0.1,
         validate_every: Every = 100,
-        n_iter_no_change: Patience = 10,
+        n_iter_no_change: Patience = 5,
         tol: Tolerance = 1e-4,
         dtype: Literal["float32", "float64"] = "float32",
         backend: Literal["fast", "reference"] = "fast",
+        linear_before_reset: bool = True,
         random_state: Any = None,
     ) -> None:
         self.mechanism = mechanism
@@ -198,9 +203,11 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.tol = tol
         self.dtype = dtype
         self.backend = backend
+        self.linear_before_reset = linear_before_reset
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------
+    @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: Any = None) -> AttentionSeq2Seq:
         """Learn from pairs of sentences.
 
@@ -243,7 +250,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
         self.backend_ = self._backend(decoder)
-        self._network = Network(self.encoder_, decoder, self.fixed_context, self.alignment_weight)
+        self._network = Network(self.encoder_, decoder, self.fixed_context, float(self.alignment_weight))
         sizes = len(self.source_vocabulary_), len(self.target_vocabulary_)
         self.params_ = cast(self._network.init(streams[0], *sizes, self.embedding_dim, self.hidden_dim), self.dtype)
         self.n_parameters_ = count(self.params_)
@@ -270,7 +277,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
 
         watch = None if validation is None else stopping.watch(lambda params: self._look(params, validation))
         if not stopping.most:
-            warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=3)
+            warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=4)
             self.n_iter_, self.loss_curve_, self.validation_curve_, self.converged_ = 0, [], [], True
             return
         batches = bucketed(pairs.lengths, self.batch_size, streams[1])
@@ -280,12 +287,17 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
 
     def _decoder(self) -> Any:
         fast = self.backend == "fast" and self.cell == "gru"
-        gru = Elman() if self.cell == "rnn" else FastGru() if fast else None
+        gru = Elman() if self.cell == "rnn" else (FastGru if fast else Gru)(self.linear_before_reset)
         if self.context == "fixed":
             return FixedContext(gru)
         if self.attend_with == "current_state":
             return CurrentState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
-        if fast and not self.alignment_weight and FastPreviousState.fits(self.mechanism_):
+        if (
+            fast
+            and self.linear_before_reset
+            and not self.alignment_weight
+            and FastPreviousState.fits(self.mechanism_)
+        ):
             return FastPreviousState(self.mechanism_)
         if fast and ChainedPreviousState.fits(self.mechanism_):
             return ChainedPreviousState(self.mechanism_, gru, weigh=self.alignment_weight > 0)

@@ -25,15 +25,21 @@ class Gru:
 
         r = sigmoid(x Wi_r + bi_r + s Wh_r + bh_r)          reset
         z = sigmoid(x Wi_z + bi_z + s Wh_z + bh_z)          update: z = 1 keeps the state
-        n = tanh(x Wi_n + bi_n + r * (s Wh_n + bh_n))
+        n = tanh(x Wi_n + bi_n + r * (s Wh_n + bh_n))       or, without linear_before_reset, (r * s) Wh_n + bh_n
         s' = (1 - z) * n + z * s
 
     Learned: Wi (d, 3h), Wh (h, 3h), bi (3h,), bh (3h,); `weight_ih_l0` and `weight_hh_l0` of `torch.nn.GRU` are Wi and Wh
     transposed. Cost: 6 h (d + h) operations a step.
 
+    Parameters
+    ----------
+    linear_before_reset : bool
+        Whether r is applied to what the matrix makes of the state, or to the state before the matrix.
+
     Notes
     -----
-    All three papers apply r to the state before the matrix. The z of Cho et al. (their equation 7) is the one here; those of
+    All three papers apply r to the state before the matrix, as ONNX's GRU does by default; PyTorch, and Keras by default, apply
+    it after. ONNX has the gates in the order z, r, n. The z of Cho et al. (their equation 7) is the one here; those of
     Chung et al. and of Bahdanau et al. keep what here 1 - z keeps.
 
     References
@@ -49,6 +55,9 @@ class Gru:
     (2, 5, 4)
     """
 
+    def __init__(self, linear_before_reset: bool = True) -> None:
+        self.linear_before_reset = linear_before_reset
+
     def init(self, rng: np.random.Generator, d_input: int, d_hidden: int) -> Params:
         """Wi starts at N(0, 1/d), each gate of Wh as a random orthogonal matrix, the biases at 0."""
         gates = [np.linalg.qr(rng.normal(size=(d_hidden, d_hidden)))[0] for _ in range(3)]
@@ -63,10 +72,15 @@ class Gru:
         """The state after one input: x (n, d), s (n, h) -> s' (n, h)."""
         xp = namespace(x, s, Wi)
         h = s.shape[-1]
-        i, a = xp.matmul(x, Wi) + bi, xp.matmul(s, Wh) + bh
+        i = xp.matmul(x, Wi) + bi
+        if self.linear_before_reset:
+            a = xp.matmul(s, Wh) + bh
+        else:
+            a = xp.matmul(s, Wh[:, : 2 * h]) + bh[: 2 * h]
         r = xp.sigmoid(i[:, :h] + a[:, :h])
         z = xp.sigmoid(i[:, h : 2 * h] + a[:, h : 2 * h])
-        new = xp.tanh(i[:, 2 * h :] + r * a[:, 2 * h :])
+        after = r * a[:, 2 * h :] if self.linear_before_reset else xp.matmul(r * s, Wh[:, 2 * h :]) + bh[2 * h :]
+        new = xp.tanh(i[:, 2 * h :] + after)
         return (1 - z) * new + z * s
 
     def run(self, X: Any, start: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:

@@ -29,9 +29,9 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     similarity, normaliser, aggregator : name, {name: {setting: value}}, or object
         The parts of the attention; `similarity__sigma` and the like set their settings.
     n_neighbors : float > 0 or None, rows
-        How many others a training row attends to, effectively (the perplexity of its weights; at most a quarter of the
-        rows): the inputs are divided by the bandwidth for which this holds. More is smoother. None leaves the inputs as
-        they are, so that the similarity's own settings are the bandwidth.
+        How many others a training row attends to, effectively (the perplexity of its weights; at least 1, at most a quarter
+        of the rows): the inputs are divided by the bandwidth for which this holds. More is smoother. None leaves the inputs
+        as they are, so that the similarity's own settings are the bandwidth.
     projection : None, "scale", "diagonal" or int > 0
         What is learned of the metric: nothing, one bandwidth, a weight for each feature, or a linear map to so many
         dimensions (at most d). The map starts from the directions that the targets explain best, if they have so many
@@ -40,7 +40,7 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
         How much the projection is held to its start: to be as far from it as the start is from zero costs as much as so
         many rows predicted no better than by the mean. The fewer rows there are, the more it holds. "scale" is not held.
     standardise : bool
-        Divide each feature by its standard deviation, after subtracting its mean.
+        Subtract each feature's mean and divide by its standard deviation, both without what is far beyond all other values.
     learning_rate : float > 0, dimensionless
         Adam's.
     batch_size : int > 0, rows
@@ -57,6 +57,8 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     Attributes
     ----------
     bandwidth_ : float, in standard deviations (of the unit of X without `standardise`)
+    n_neighbors_ : float, how many others a training row attends to with it, effectively, before anything is learned: what
+        `n_neighbors` asks for, where that can be had; NaN without
     offset_, unit_ : arrays (d,): rows are compared as (X - offset_) / unit_; the bandwidth is in unit_
     centre_ : array (v,), the mean of the values
     params_ : dict, the learned arrays; "projection" has `log_scale` or `W`
@@ -72,6 +74,11 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     ------
     Unsupported
         For parts that make a prediction depend on the other rows asked about (coupled rows, state).
+
+    Warns
+    -----
+    UserWarning
+        When `n_neighbors`, if it is not the default, is more than there are rows.
     Diverged
         When the loss or a learned array becomes NaN or infinite; its `step` says when.
 
@@ -87,6 +94,11 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
 
     Predictions go through blocks of rows, so memory does not grow with the product of training and new rows. A learning
     step attends to at most 4096 training rows, drawn anew for each.
+
+    Equal rows do not count as others. Where the nearest others of a row are more than `n_neighbors`, because they are repeated or
+    as near as each other, it attends to these alone; where all others are fewer, to all; where there is one other only, next to
+    not at all. Far beyond all others is a value further from the median than 8 times the distance that three quarters of those
+    unlike the median keep.
 
     A constant feature, and any difference smaller than rounding, is not scaled. Output containers (`set_output`) concern
     transformers; `explain` gives a DataFrame.

@@ -1,8 +1,7 @@
-"""Attention over training rows: how rows are placed, weighed and answered, how wide to look, and how that is learned."""
+"""Attention over training rows: how rows are placed, weighed and answered, and how that is learned."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.optimize import brentq
-from scipy.special import entr
 from sklearn.covariance import ledoit_wolf_shrinkage, shrunk_covariance
 
 from attnlab.arrays import detach, namespace
@@ -20,10 +17,9 @@ from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.models.stopping import Stopping
 from attnlab.models.training import Fitted, cast, minibatches, minimise_adam
 
-__all__ = ["BLOCK", "Memory", "bandwidth", "deviation", "learn", "project", "start_projection"]
+__all__ = ["BLOCK", "Memory", "learn", "project", "start_projection"]
 
 BLOCK = 2**22  # numbers: no block of queries and keys forms an array of more
-ASKED = 2**19  # pairs that the bandwidth is found from, of 64 rows at the least
 KEYS = 4096  # training rows that one learning step may attend to
 LOOKED_AT = 512  # validation rows that one look goes through
 
@@ -137,58 +133,6 @@ def project(learned: Any, X: Any) -> Any:
         return X
     xp = namespace(X)
     return xp.matmul(X, learned["W"]) if "W" in learned else X * xp.exp(learned["log_scale"])
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# how wide to look
-# --------------------------------------------------------------------------------------------------------------------
-def deviation(X: Array, centre: Array, w: Array | None) -> Array:
-    """The standard deviations (d,) about a centre, of which no unit, however small or large, makes the squares vanish."""
-    away = X.astype(np.float64) - centre
-    size = abs(away).max(axis=0)
-    size[size == 0] = 1
-    deviations: Array = size * np.sqrt(np.average((away / size) ** 2, axis=0, weights=w))
-    return deviations
-
-
-def bandwidth(memory: Memory, params: Any, n_neighbors: float) -> float:
-    """The h for which rows over h attend to `n_neighbors` others, effectively.
-
-    The effective number is the exponential of the weights' entropy, the perplexity of stochastic neighbour embedding,
-    here the geometric mean over rows; a row does not see rows that are equal to it. Sample weights count as repetitions.
-    Asking for more than a quarter of the rows asks for a quarter. Of many rows an evenly spaced part is asked, in sorted
-    order.
-    """
-    X, index = np.unique(memory.X, axis=0, return_inverse=True)
-    if len(X) == 1:
-        return 1.0
-    w = np.bincount(index.reshape(-1), weights=memory.counts).astype(X.dtype)
-    Z = project(params["projection"], X)
-    n, total = len(Z), float(w.sum())
-    m = max(64, ASKED // (n * memory.numbers(Z.shape[1])))
-    asked, shares = np.arange(n), w / total
-    if m < n:
-        asked = np.searchsorted(np.cumsum(w), (np.arange(m) + 0.5) * (total / m)).clip(max=n - 1)
-        shares = np.full(m, 1 / m)
-    mask = asked[:, None] != np.arange(n)[None, :]
-    target = math.log(max(1.0, min(n_neighbors, total / 4)))
-
-    def excess(log_h: float) -> float:
-        scaled = Z / math.exp(log_h)
-        W, _ = memory.weights(params, scaled[asked], scaled, w, mask)
-        P = W / np.maximum(W.sum(axis=-1, keepdims=True), np.finfo(W.dtype).tiny)
-        entropy = entr(P).sum(axis=-1, dtype=np.float64) + P @ np.log(w)
-        return float(shares @ entropy) - target
-
-    spread = math.hypot(*deviation(Z, np.average(Z, axis=0, weights=w), w)) / math.sqrt(Z.shape[1])
-    if not spread:
-        return 1.0
-    low, high = math.log(spread) - 7, math.log(spread) + 7
-    if excess(low) >= 0:
-        return math.exp(low)
-    if excess(high) <= 0:
-        return math.exp(high)
-    return math.exp(brentq(excess, low, high, xtol=1e-12))
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -16,8 +18,9 @@ from attnlab.kernels.similarities import fast_similarity
 from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
-from attnlab.models.tabular.learning import Memory, bandwidth, deviation, learn, project, start_projection
-from attnlab.models.training import cast, count
+from attnlab.models.tabular.learning import Memory, learn, project, start_projection
+from attnlab.models.tabular.width import bandwidth, middle_and_unit
+from attnlab.models.training import cast, count, on_one_thread
 from attnlab.registry import build
 from attnlab.settings import checked
 
@@ -98,6 +101,7 @@ class AttentionOverRows(BaseEstimator):
         return tags
 
     # -- learning -------------------------------------------------------------------------------------------------
+    @on_one_thread
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Keep the rows and their targets; learn, where there is something to learn.
 
@@ -137,8 +141,8 @@ class AttentionOverRows(BaseEstimator):
 
         self.offset_, self.unit_ = np.zeros(X.shape[1], dtype=X.dtype), np.ones(X.shape[1], dtype=X.dtype)
         if self.standardise:
-            self.offset_ = np.average(X, axis=0, weights=w).astype(X.dtype)
-            spread = deviation(X, self.offset_, w)
+            middle, spread = middle_and_unit(X, w)
+            self.offset_ = middle.astype(X.dtype)
             self.unit_ = np.where(spread > 10 * np.finfo(X.dtype).eps * abs(self.offset_), spread, 1).astype(X.dtype)
         self.centre_ = np.average(V, axis=0, weights=w).astype(X.dtype)
         bound = BoundMechanism(parts)
@@ -148,9 +152,10 @@ class AttentionOverRows(BaseEstimator):
         width = learned["W"].shape[1] if "W" in learned else X.shape[1]
         params = {"mechanism": mechanism.init(rng, width, width, V.shape[1]), "projection": learned}
         params = cast(params, X.dtype)
-        self.bandwidth_ = 1.0
+        self.bandwidth_, self.n_neighbors_ = 1.0, np.nan
         if self.n_neighbors is not None:
-            self.bandwidth_ = bandwidth(memory, params, self.n_neighbors)
+            self._enough(self.n_neighbors, len(X) if w is None else float(w.sum()))
+            self.bandwidth_, self.n_neighbors_ = bandwidth(memory, params, self.n_neighbors)
             self.unit_ = (self.unit_ * self.bandwidth_).astype(X.dtype)
             memory = Memory(bound, self._placed(X), memory.V, w)
         self.n_parameters_, self.n_iter_, self.converged_ = count(params), 0, True
@@ -163,6 +168,16 @@ class AttentionOverRows(BaseEstimator):
         self._memory = Memory(bound, project(params["projection"], memory.X), memory.V, w)
         self.training_labels_, self.training_target_ = labels, target
         return self
+
+    def _enough(self, n_neighbors: float, rows: float) -> None:
+        by_default = inspect.signature(type(self)).parameters["n_neighbors"].default
+        if n_neighbors > rows and n_neighbors != by_default:  # which nobody asked for
+            warnings.warn(
+                f"n_neighbors={n_neighbors:g} is more than the {rows:g} rows of the training data: a row attends to a quarter "
+                f"of them, effectively, {max(1.0, rows / 4):g}; lower n_neighbors",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _learned(self, memory: Memory, params: Any, rng: np.random.Generator) -> Any:
         if len(memory.X) < 2:
@@ -224,6 +239,7 @@ class AttentionOverRows(BaseEstimator):
         """
         import pandas as pd
 
+        check_is_fitted(self, "params_")
         if top is not None and (isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1):
             raise SettingError(f"explain: top must be an int > 0 or None; got {top!r}")
         Q, inner = self._asked(X)

@@ -15,7 +15,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
 from attnlab.models.mechanism_setting import Attending
-from attnlab.models.training import count, seed_sequence
+from attnlab.models.training import count, on_one_thread, seed_sequence
 from attnlab.models.words.lexicon import BACKWARD, FORWARD, Cells, Direction, Prior
 from attnlab.models.words.prior import Alignment, D
 from attnlab.registry import Own
@@ -140,6 +140,7 @@ class WordAligner(Attending, Model, BaseEstimator):
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------------
+    @on_one_thread
     def fit(self, X: Any, y: Any = None) -> WordAligner:
         """Learn from pairs of sentences.
 
@@ -207,7 +208,6 @@ class WordAligner(Attending, Model, BaseEstimator):
     def _posteriors(
         self, pairs: Sequence[Pair]
     ) -> tuple[Cells, list[tuple[Array, Array, float]], list[tuple[Array, Array]]]:
-        check_is_fitted(self, "params_")
         cells = Cells(pairs, known=self.cells_)
         given = [
             al.probabilities(p) for al, p in zip(self._alignments(pairs, cells), self.params_.values(), strict=True)
@@ -221,6 +221,7 @@ class WordAligner(Attending, Model, BaseEstimator):
         -------
         list of float (target words, source words) for pairs; float (n, q, k) for AlignmentData
         """
+        check_is_fitted(self, "params_")
         cells, posteriors, _ = self._posteriors(self._pairs(X))
         return _like(X, cells.split(posteriors[0][0]))
 
@@ -230,6 +231,7 @@ class WordAligner(Attending, Model, BaseEstimator):
         Each word of one direction is linked to its most probable word of the other side, if that is more probable than
         the null word; `symmetrise` says how the two directions become one: see `symmetrised`.
         """
+        check_is_fitted(self, "params_")
         pairs = self._pairs(X)
         cells, ((forward, unsaid, _), (backward, unsaid_back, _)), _ = self._posteriors(pairs)
         if not pairs:
@@ -243,6 +245,7 @@ class WordAligner(Attending, Model, BaseEstimator):
 
     def predict(self, X: AlignmentData) -> Any:
         """What each target word may expect before it is seen, (n, q, v): the values, weighed by the alignment a alone."""
+        check_is_fitted(self, "params_")
         if not isinstance(X, AlignmentData):
             raise TypeError(
                 f"predict takes AlignmentData, whose values it weighs; got {type(X).__name__}: see links and align"
@@ -252,6 +255,7 @@ class WordAligner(Attending, Model, BaseEstimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """The log-likelihood of a target word given its source sentence, mean, in nats; up is better."""
+        check_is_fitted(self, "params_")
         pairs = self._pairs(X)
         if not any(target for _, target in pairs):
             raise ValueError(f"score needs at least one target word; none of {len(pairs)} pairs has")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import attnlab
+from attnlab import AttentionSeq2Seq
 
 MASK = np.array([[True] * 5, [True] * 3 + [False] * 2, [True] + [False] * 4])
 
@@ -71,3 +72,46 @@ def test_the_fast_encoder_is_the_reference(name):
     assert a == pytest.approx(b)
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-11)
+
+
+# -- where the reset gate acts ------------------------------------------------------------------------------------------
+SAID = [["a", "b", "c"], ["c", "a"], ["b"]] * 4
+
+
+@pytest.mark.parametrize("encoder", ["rnn", "birnn"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"attend_with": "current_state"}, {"context": "fixed"}], ids=["before", "after", "fixed"]
+)
+def test_a_model_whose_state_is_reset_first_is_the_same_fast_and_plain(encoder, settings):
+    def fitted(backend, linear):
+        return AttentionSeq2Seq(
+            encoder={encoder: {"backend": backend, "linear_before_reset": linear}},
+            backend=backend,
+            linear_before_reset=linear,
+            embedding_dim=4,
+            hidden_dim=5,
+            steps=5,
+            dtype="float64",
+            random_state=0,
+            **settings,
+        ).fit(SAID, SAID)
+
+    fast, plain, other = fitted("fast", False), fitted("reference", False), fitted("fast", True)
+    np.testing.assert_allclose(fast.loss_curve_, plain.loss_curve_, rtol=1e-9)
+    assert abs(np.array(fast.loss_curve_) - other.loss_curve_).max() > 1e-6
+    assert fast.predict(SAID) == plain.predict(SAID)
+    for one, two in zip(fast.align(SAID, SAID), plain.align(SAID, SAID), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-9)
+
+
+def test_the_setting_of_the_decoder_alone_changes_the_model():
+    def losses(**settings):
+        return (
+            AttentionSeq2Seq(embedding_dim=4, hidden_dim=5, steps=3, random_state=0, **settings)
+            .fit(SAID, SAID)
+            .loss_curve_
+        )
+
+    assert losses() == losses(linear_before_reset=True)
+    assert losses() != losses(linear_before_reset=False)
+    assert losses() != losses(encoder={"birnn": {"linear_before_reset": False}})
