@@ -12,9 +12,10 @@ from attnlab.interfaces import EVERY_VERB, names_of, settings_of
 from attnlab.kinds import INTERFACES, KINDS, LEARNING, PARTS, VERBS
 from attnlab.results import TAKEN
 
-__all__ = ["asks_for", "call", "check_class", "check_learned", "needs"]
+__all__ = ["FORMER_MASK", "asks_for", "call", "check_class", "check_learned", "needs"]
 
 RESERVED = ("part", "wants")  # what kernels ask for besides: no learned array may be called so
+FORMER_MASK = ("n_queries", "n_keys")  # what `Mask.allow` was asked by before it was a rule about positions
 _INIT = ("rng", "d_query", "d_key", "d_value")
 _FILLED_IN = ("mechanism", "random_state")  # settings that a run gives its model
 
@@ -125,7 +126,9 @@ def check_class(kind: str, cls: Any) -> None:
 
 
 def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None:
-    allowed = (*nouns, *EVERY_VERB) if kind in PARTS else nouns
+    allowed = (*nouns, *EVERY_VERB) if kind in LEARNING else nouns
+    if kind == "mask" and set(asks_for(cls, verb)) == set(FORMER_MASK):
+        return  # `attnlab.mechanisms.allowed` adapts it
     learns = kind in LEARNING and getattr(cls, "init", None) is not None
     for parameter in list(inspect.signature(getattr(cls, verb)).parameters.values())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

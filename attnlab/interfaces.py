@@ -7,7 +7,7 @@ A component is a class with a `name`, a docstring whose first line says what it 
     Normaliser.normalise(S) -> W                (..., q, k) -> (..., q, k); masked scores come as -inf
     Aggregator.aggregate(W, V) -> Y             (..., q, k), (..., k, v) -> (..., q, v)
     Position.place(Q, K) -> (Q, K), .bias(S) -> S, .reweigh(W) -> W          each the identity unless overridden
-    Mask.allow(n_queries, n_keys) -> bool (q, k)                             True = may attend
+    Mask.allow(q_index, k_index) -> bool (..., q, k)                         True = may attend
     Modifier.modify(S) -> S                     (..., q, k) -> (..., q, k), between the position's bias and the mask
     Task.make(rng) -> Splits;   Metric.measure(data, W, Y) -> float;   Encoder.encode(X, mask) -> H
     Executor.submit(run), .as_completed(), .cancel(run), .close();     Model: a scikit-learn estimator
@@ -199,6 +199,10 @@ class Part(Component):
     initial_state: ClassVar[Callable[..., Any] | None] = None
     update: ClassVar[Callable[..., Any] | None] = None
 
+    def numbers(self, n_keys: int, d: int) -> float:
+        """How many numbers a verb forms for each query and key, where each has d features; blocks are cut accordingly."""
+        return 1.0
+
 
 class Similarity(Part):
     """How well does key j answer query i?   score(Q (..., q, d), K (..., k, d)) -> S (..., q, k)."""
@@ -208,6 +212,8 @@ class Similarity(Part):
     symmetric: ClassVar[bool | None] = None
     # the scores do not depend on what Q and K hold. None: not said, and not checked.
     content_free: ClassVar[bool | None] = None
+    # a score depends on what other keys hold. None: not said, and the keys are never gone through in blocks
+    mixes_keys: ClassVar[bool | None] = None
 
     def score(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -228,6 +234,15 @@ class Normaliser(Part):
     # a row of weights depends on other rows of scores (the engine then never splits or fills in rows)
     couples_rows: ClassVar[bool] = False
 
+    # A normaliser that can go through the keys in blocks, so that no row of weights is ever whole, defines three more verbs:
+    #   def begin(self, shape, dtype) -> state         `shape` is (..., q, 1): one number a row
+    #   def absorb(self, state, S) -> (E, factor, state)   S (..., q, some keys): the sum so far times factor, plus E times V
+    #   def finish(self, state) -> factor                  that makes the sum the context
+    # A masked score is -inf, and so may all scores of a row be, of a block or of all; each verb may ask for `n_allowed`.
+    begin: ClassVar[Callable[..., Any] | None] = None
+    absorb: ClassVar[Callable[..., Any] | None] = None
+    finish: ClassVar[Callable[..., Any] | None] = None
+
     def normalise(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
@@ -246,6 +261,8 @@ class Position(Part):
 
     kind = "position"
     permutation_equivariant = False
+    # what becomes of a key, or of its score, depends on what other keys hold. None: not said, and keys stay together
+    mixes_keys: ClassVar[bool | None] = None
 
     if TYPE_CHECKING:  # each may ask for more by name, which is no error of types
         place: Callable[..., Any]
@@ -264,11 +281,15 @@ class Position(Part):
 
 
 class Mask(Component):
-    """Which keys may a query attend to?   allow(n_queries, n_keys) -> bool (q, k), True = may attend."""
+    """Which keys may a query attend to?   allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
+
+    It is a rule about positions, integers from 0: it is asked for any queries and keys, block by block where there are many.
+    An axis of its result may be of size one where all along it are alike.
+    """
 
     kind = "mask"
 
-    def allow(self, n_queries: int, n_keys: int) -> Any:
+    def allow(self, q_index: Any, k_index: Any) -> Any:
         raise NotImplementedError
 
 
@@ -351,12 +372,14 @@ class Kernel(Component):
     asked for, none in prediction. A name left out has gradient zero. It has no settings, for those of the part are on the part;
     it never writes into its arguments or g. For decoders it may `prepare(part, K, **learned)`, which returns (P, back); its
     `score` then asks for P instead of K. A fused kernel replaces (a similarity, a normaliser, an aggregator) by
-    `attend(parts, Q, K, V, mask, alive, learned, wants)`, which returns (Y, back). On arrays of other libraries back is None:
-    the library's own gradients go through what the kernel called.
+    `attend(parts, Q, K, V, mask, alive, learned, wants)`, which returns (Y, back); in the place of mask and alive it may ask
+    for `allowed`: None, or a function of slices, `allowed(lead, rows, keys)`, that gives the mask of a block. On arrays of
+    other libraries back is None: the library's own gradients go through what the kernel called.
     """
 
     kind = "kernel"
-    replaces: ClassVar[Any] = None  # a class, or a tuple of three classes
+    replaces: ClassVar[Any] = None  # a class, or three classes for a fused kernel, or a tuple of such threes
+    pairs: ClassVar[tuple[int, int]] = (0, 0)  # of queries and keys, from which a fused kernel pays: forwards, and with back
 
     def supports(self, part: Any, library: str, dtype: str) -> bool:
         """Whether it answers for this part (or these parts) on arrays of "numpy", "torch" or "jax" of this dtype."""

@@ -11,9 +11,10 @@ from attnlab.kinds import VERBS
 from attnlab.mechanisms.choice import kernel_of
 from attnlab.mechanisms.program import Step
 
-__all__ = ["FUSED", "Call", "fused", "planned", "prepared"]
+__all__ = ["ALLOWED", "FUSED", "Call", "fused", "numbers", "planned", "prepared"]
 
 FUSED = ("similarity", "normaliser", "aggregator")  # what a fused kernel replaces, from its `score` to its `aggregate`
+ALLOWED = ("allowed",)  # what a fused kernel asks for that goes through masks in blocks
 NONE: frozenset[str] = frozenset()
 
 
@@ -32,6 +33,7 @@ class Call(NamedTuple):
     learns: bool  # whether its learned arrays have gradients
     wants: frozenset[str] = NONE  # both, by name
     prepare: Any = None  # what a kernel makes of the keys once, for many queries; `verb` then takes P in their place
+    pairs: tuple[int, int] = (0, 0)  # a fused kernel alone: from how many scores it pays, forwards and with back
     exact: bool = False  # strike alone: masked weights are zero already, but for queries that may attend to nothing
 
 
@@ -61,7 +63,8 @@ def _calls(
         if live or learns:
             slots.update(step.writes)
         if part is None:
-            yield Call(step, None, None, "", tuple(step.reads.items()), (), (), False, live, False, live, None, exact)
+            reads = tuple(step.reads.items())
+            yield Call(step, None, None, "", reads, (), (), False, live, False, live, exact=exact)
             continue
         wanted = live | step.learned if learns else live
         chosen = None
@@ -139,7 +142,23 @@ def fused(
     learns = "params" in wants and bool(roles)
     kernel, name = chosen
     wanted = live | roles if learns else live
-    return (
-        *before,
-        Call(step, three, kernel.attend, name, tuple(reads.items()), (), FUSED, True, live, learns, wanted),
+    asks = ALLOWED if "allowed" in asks_for(kernel, "attend") else ()
+    told = "wants" in asks_for(kernel, "attend")
+    last_call = Call(
+        *(step, three, kernel.attend, name, tuple(reads.items()), asks, FUSED, told, live, learns, wanted),
+        pairs=kernel.pairs,
     )
+    return (*before, last_call)
+
+
+def numbers(calls: tuple[Call, ...], n_keys: int, d: int) -> float:
+    """How many numbers a call forms at most for each query and key; a kernel says it of its part, or forms one."""
+    most = 1.0
+    for call in calls:
+        if call.part is None or isinstance(call.part, tuple):
+            continue
+        if not call.kernel:
+            most = max(most, call.part.numbers(n_keys, d))
+        elif (own := getattr(call.verb.__self__, "numbers", None)) is not None:
+            most = max(most, own(call.part, n_keys, d))
+    return most

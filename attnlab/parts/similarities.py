@@ -47,6 +47,7 @@ class Dot(Similarity):
     source = LUONG
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
@@ -80,6 +81,7 @@ class ScaledDot(Similarity):
     source = VASWANI
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
@@ -129,6 +131,7 @@ class Cosine(Similarity):
     )
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     def __init__(self, temperature: Annotated[float, Gt(0)] | Literal["learned"] = "learned") -> None:
         self.temperature = temperature
@@ -189,6 +192,7 @@ class General(Similarity):
     source = LUONG
     symmetric = False
     content_free = False
+    mixes_keys = False
 
     def init(self, rng: Any, d_query: int, d_key: int) -> dict[str, Any]:
         return {"W": rng.normal(size=(d_query, d_key)) / math.sqrt(d_key)}
@@ -236,6 +240,7 @@ class Additive(Similarity):
     )
     symmetric = False
     content_free = False
+    mixes_keys = False
 
     def __init__(self, hidden: Annotated[int, Gt(0)] = 32) -> None:
         self.hidden = hidden
@@ -253,6 +258,9 @@ class Additive(Similarity):
         xp = namespace(Q, K, Wq, Wk, b, v)
         H = xp.tanh(xp.matmul(Q, Wq)[..., :, None, :] + xp.matmul(K, Wk)[..., None, :, :] + b)  # (..., q, k, h)
         return xp.matmul(H, v)
+
+    def numbers(self, n_keys: int, d: int) -> float:
+        return float(self.hidden)
 
     def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
         h = self.hidden
@@ -289,6 +297,7 @@ class NegL2(Similarity):
     source = Source("On Estimating Regression", "Nadaraya", 1964, "Theory of Probability and Its Applications")
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     def __init__(self, sigma: Annotated[float, Gt(0)] = 1.0) -> None:
         self.sigma = sigma
@@ -297,6 +306,9 @@ class NegL2(Similarity):
         xp = namespace(Q, K)
         away = Q[..., :, None, :] - K[..., None, :, :]  # (..., q, k, d)
         return -xp.sum(away * away, axis=-1) / (2 * self.sigma**2)
+
+    def numbers(self, n_keys: int, d: int) -> float:
+        return float(max(1, d))
 
     def operations(self, n_keys: int, d_query: int) -> float:
         return (3.0 * d_query + 1.0) * n_keys
@@ -326,6 +338,7 @@ class Uniform(Similarity):
     source = Source("A control without content", "attnlab", 2026)
     symmetric = True
     content_free = True
+    mixes_keys = False
 
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
