@@ -234,11 +234,10 @@ class Normaliser(Part):
     # a row of weights depends on other rows of scores (the engine then never splits or fills in rows)
     couples_rows: ClassVar[bool] = False
 
-    # A normaliser that can go through the keys in blocks, so that no row of weights is ever whole, defines three more verbs:
-    #   def begin(self, shape, dtype) -> state         `shape` is (..., q, 1): one number a row
-    #   def absorb(self, state, S) -> (E, factor, state)   S (..., q, some keys): the sum so far times factor, plus E times V
-    #   def finish(self, state) -> factor                  that makes the sum the context
-    # A masked score is -inf, and so may all scores of a row be, of a block or of all; each verb may ask for `n_allowed`.
+    # A normaliser that takes keys in blocks, so that no row is whole, defines three more verbs, which may ask for `n_allowed`:
+    #   begin(shape, dtype) -> state, `shape` (..., q, 1);   finish(state) -> factor, which makes the sum the context;
+    #   absorb(state, S) -> (E, factor, state), S (..., q, some keys): the sum so far is multiplied by factor, E V added
+    # A masked score is -inf; so may be all of a row.
     begin: ClassVar[Callable[..., Any] | None] = None
     absorb: ClassVar[Callable[..., Any] | None] = None
     finish: ClassVar[Callable[..., Any] | None] = None
@@ -283,8 +282,8 @@ class Position(Part):
 class Mask(Component):
     """Which keys may a query attend to?   allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
 
-    It is a rule about positions, integers from 0: it is asked for any queries and keys, block by block where there are many.
-    An axis of its result may be of size one where all along it are alike.
+    A rule about positions, integers from 0, that is asked block by block where there are many. An axis of the result along
+    which all are alike may be of size one.
     """
 
     kind = "mask"

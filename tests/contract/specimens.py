@@ -727,8 +727,8 @@ class Numbers(Mask):
 
     name = "numbers"
 
-    def allow(self, n_queries, n_keys):
-        return np.ones((n_queries, n_keys), dtype=int)
+    def allow(self, q_index, k_index):
+        return np.ones((len(q_index), len(k_index)), dtype=int)
 
 
 @rejected_by("M502")
@@ -737,9 +737,9 @@ class Notes(Mask):
 
     name = "notes"
 
-    def allow(self, n_queries, n_keys):
-        self.asked = (n_queries, n_keys)
-        return np.ones((n_queries, n_keys), dtype=bool)
+    def allow(self, q_index, k_index):
+        self.asked = (len(q_index), len(k_index))
+        return np.ones((*q_index.shape[:-1], q_index.shape[-1], k_index.shape[-1]), dtype=bool)
 
 
 @rejected_by("M503")
@@ -748,8 +748,9 @@ class LinedUpAtTheEnd(Mask):
 
     name = "lined_up_at_the_end"
 
-    def allow(self, n_queries, n_keys):
-        return np.arange(n_keys)[None, :] - n_keys <= np.arange(n_queries)[:, None] - n_queries
+    def allow(self, q_index, k_index):
+        q, k = (i.max(initial=-1) for i in (q_index, k_index))
+        return k_index[..., None, :] - k <= q_index[..., :, None] - q
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------------------

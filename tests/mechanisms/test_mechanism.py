@@ -546,8 +546,8 @@ class Lost(attnlab.Mask):
 
     name = "lost_specimen"
 
-    def allow(self, n_queries, n_keys):
-        return np.ones((n_keys, n_queries), dtype=bool)
+    def allow(self, q_index, k_index):
+        return np.ones((len(k_index), len(q_index)), dtype=bool)
 
 
 class Positional(attnlab.Similarity):
@@ -566,7 +566,7 @@ def test_parts_of_the_wrong_shape_are_named():
         ComponentError, match=r"Wide\.normalise must return \(\.\.\., q, k\) = \(2, 4, 6\); got \(2, 4, 7\)"
     ):
         Mechanism(normaliser=Wide()).weights(None, Q, K)
-    with pytest.raises(ComponentError, match=r"Lost\.allow\(4, 6\) must return bool \(q, k\) = \(4, 6\)"):
+    with pytest.raises(ComponentError, match=r"Lost\.allow\(q_index \(4,\), k_index \(6,\)\) must return bool \(\.\.\., q, k\) = \(4, 6\); got bool \(6, 4\)"):
         Mechanism(mask=Lost()).weights(None, Q, K)
 
 
