@@ -163,7 +163,7 @@ def _check_metric(cls: Any, name: str) -> None:
 
 
 _FUSED = ("similarity", "normaliser", "aggregator")
-_ATTEND = ("parts", "Q", "K", "V", "mask", "alive", "learned", "wants")
+_ATTEND = ("parts", "Q", "K", "V", "mask", "alive", "allowed", "learned", "wants")
 
 
 def _check_kernel(cls: Any) -> None:
@@ -180,10 +180,11 @@ def _check_kernel(cls: Any) -> None:
             f"{_signature(cls, '__init__')}: a kernel has no settings; those of the part are on `part`, its first argument"
         )
     if isinstance(replaced, tuple):
-        if tuple(getattr(one, "kind", "") for one in replaced) != _FUSED:
+        threes = replaced if replaced and isinstance(replaced[0], tuple) else (replaced,)
+        if any(tuple(getattr(one, "kind", "") for one in three) != _FUSED for three in threes):
             raise ComponentError(
                 f"{cls.__name__}.replaces: a fused kernel replaces a tuple of three classes, (a Similarity, a Normaliser, "
-                f"an Aggregator); got {replaced!r}"
+                f"an Aggregator), or a tuple of such tuples; got {replaced!r}"
             )
         _check_names(cls, "attend", ("parts",), _ATTEND)
     elif isinstance(replaced, type) and getattr(replaced, "kind", "") in LEARNING:

@@ -200,7 +200,7 @@ class Part(Component):
     update: ClassVar[Callable[..., Any] | None] = None
 
     def numbers(self, n_keys: int, d: int) -> float:
-        """How many numbers a verb forms for each query and key, where each has d features; blocks are cut accordingly."""
+        """How many numbers a verb forms for each pair of a query and a key with d features; blocks are cut accordingly."""
         return 1.0
 
 
@@ -234,13 +234,8 @@ class Normaliser(Part):
     # a row of weights depends on other rows of scores (the engine then never splits or fills in rows)
     couples_rows: ClassVar[bool] = False
 
-    # A normaliser that takes keys in blocks, so that no row is whole, defines three more verbs, which may ask for `n_allowed`:
-    #   begin(shape, dtype) -> state, `shape` (..., q, 1);   finish(state) -> factor, which makes the sum the context;
-    #   absorb(state, S) -> (E, factor, state), S (..., q, some keys): the sum so far is multiplied by factor, E V added
-    # A masked score is -inf; so may be all of a row.
-    begin: ClassVar[Callable[..., Any] | None] = None
-    absorb: ClassVar[Callable[..., Any] | None] = None
-    finish: ClassVar[Callable[..., Any] | None] = None
+    # To take keys in blocks: begin(shape (..., q, 1), dtype) -> state; absorb(state, S (..., q, some keys)) -> (E, factor, state),
+    # so that Y becomes Y factor + E V; finish(state) -> factor. A masked score is -inf; each may ask for `n_allowed`.
 
     def normalise(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -260,8 +255,7 @@ class Position(Part):
 
     kind = "position"
     permutation_equivariant = False
-    # what becomes of a key, or of its score, depends on what other keys hold. None: not said, and keys stay together
-    mixes_keys: ClassVar[bool | None] = None
+    mixes_keys: ClassVar[bool | None] = None  # as of a similarity
 
     if TYPE_CHECKING:  # each may ask for more by name, which is no error of types
         place: Callable[..., Any]
@@ -282,8 +276,7 @@ class Position(Part):
 class Mask(Component):
     """Which keys may a query attend to?   allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
 
-    A rule about positions, integers from 0, that is asked block by block where there are many. An axis of the result along
-    which all are alike may be of size one.
+    A rule about positions, asked for any block of them; an axis of the result along which all are alike may have size one.
     """
 
     kind = "mask"
@@ -307,8 +300,7 @@ class Modifier(Part):
     # a score depends on what other keys hold, so that a masked key may change something
     mixes_keys: ClassVar[bool] = False
 
-    # A modifier that forbids keys defines:  def allowed(self, q_index, k_index) -> bool (..., q, k), or None for all;
-    # its last two axes may be of size one
+    # A modifier that forbids keys defines allowed(q_index, k_index) -> bool (..., q or 1, k or 1), or None for all
     allowed: ClassVar[Callable[..., Any] | None] = None
 
     def modify(self, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.interfaces import Kernel
+from attnlab.interfaces import Kernel, Source
 from attnlab.kernels.normalisers import numpy_floats, rows
 from attnlab.kernels.products import mapped, through_length, turned, unit
 from attnlab.mechanisms.blocks import ALL, Tile, cut, in_threads, slices, tiles, wide
@@ -29,13 +29,35 @@ LN2 = math.log(2.0)
 
 
 class SoftmaxChain(Kernel):
-    """Softmax of scores that are a product, and the weighted sum, in blocks of queries and keys; weights are made again for gradients.
+    """Softmax of scores that are a product, and the weighted sum, in blocks; weights are made again for gradients.
 
-    2^(x.z) with what scales the scores, and log2(e), in x. Where the lengths of vectors bound the scores, no maximum is needed.
+    y_i = sum_j 2^(x_i.z_j) v_j / sum_j 2^(x_i.z_j), with what scales the scores, and log2(e), in x. Where the lengths of the
+    vectors bound the scores, no maximum is taken off; else a running one. Memory beyond inputs and outputs does not grow with
+    queries times keys. Cost: 4 d operations a pair, 10 d with gradients.
+
+    References
+    ----------
+    Dao, Fu, Ermon, Rudra, Re (2022), algorithms 1 and 4.
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> parts = tuple(attnlab.get(*p) for p in (("similarity", "dot"), ("normaliser", "softmax"), ("aggregator", "weighted_sum")))
+    >>> Q, K, V = np.ones((1, 2)), np.ones((3, 2)), np.array([[1.0], [2.0], [6.0]])
+    >>> Y, back = SoftmaxChain().attend(parts, Q, K, V, allowed=None, learned={}, wants=frozenset({"V"}))
+    >>> Y, back(np.ones((1, 1)))["V"].round(4)
+    (array([[3.]]), array([[0.3333],
+           [0.3333],
+           [0.3333]]))
     """
 
     name = "softmax_chain"
-    source = Softmax.source
+    source = Source(
+        "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness",
+        "Dao, Fu, Ermon, Rudra, Re",
+        2022,
+        "NeurIPS",
+    )
     replaces = tuple((similarity, Softmax, WeightedSum) for similarity in (Dot, ScaledDot, General, Cosine))
     pairs = (2**19, 2**20)
 

@@ -17,7 +17,17 @@ __all__ = ["TorchAttention"]
 class TorchAttention(Kernel):
     """`torch.nn.functional.scaled_dot_product_attention`, on PyTorch's tensors.
 
-    Its gradient is PyTorch's; some of its kernels have no second one (`backend="reference"` has).
+    Its gradient is PyTorch's, some of whose kernels have no second one; a mechanism bound with "reference" has.
+
+    References
+    ----------
+    Dao, Fu, Ermon, Rudra, Re (2022), for one of its kernels.
+
+    Examples
+    --------
+    >>> import attnlab
+    >>> attnlab.Mechanism().bind().kernels("torch.float32", "torch")["attend"]
+    'attnlab:torch_attention'
     """
 
     name = "torch_attention"

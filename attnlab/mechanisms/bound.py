@@ -127,7 +127,7 @@ class BoundMechanism:
         others answer.
         """
         which = (library, np.dtype(dtype) if library == "numpy" else dtype, NONE)
-        plan = dict.fromkeys((*self._plan(*which, "parts"), *self._plan(*which, "Y")))
+        plan = (*self._plan(*which, "parts"), *self._plan(*which, "Y"))
         named = [(".".join(c.step.path) + "." + c.step.verb if c.step.path else c.step.verb, c) for c in plan]
         return {name: c.kernel or "reference" for name, c in named if c.part is not None}
 

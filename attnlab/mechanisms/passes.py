@@ -42,7 +42,7 @@ def run(
     one = calls[0]
     try:
         for one in calls:
-            step, part, verb, kernel, reads, asks, names, told, live, learns, wants, prepare, _, exact = one
+            step, part, verb, kernel, reads, asks, names, told, live, learns, wants, prepare, _, _, exact = one
             back, learned = None, {}
             if part is None:
                 (name, slot) = reads[0]

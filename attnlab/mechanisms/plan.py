@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from attnlab.injection import asks_for
-from attnlab.interfaces import EVERY_VERB
+from attnlab.interfaces import EVERY_VERB, Part
 from attnlab.kinds import VERBS
 from attnlab.mechanisms.choice import kernel_of
 from attnlab.mechanisms.program import Step
@@ -34,6 +35,7 @@ class Call(NamedTuple):
     wants: frozenset[str] = NONE  # both, by name
     prepare: Any = None  # what a kernel makes of the keys once, for many queries; `verb` then takes P in their place
     pairs: tuple[int, int] = (0, 0)  # a fused kernel alone: from how many scores it pays, forwards and with back
+    forms: Any = None  # `numbers` of the part, or of the kernel with the part before; None: one a pair
     exact: bool = False  # strike alone: masked weights are zero already, but for queries that may attend to nothing
 
 
@@ -74,7 +76,11 @@ def _calls(
             exact = step.verb == "normalise" and chosen is not None
         if chosen is None:
             verb, reads = getattr(part, step.verb), tuple(step.reads.items())
-            yield Call(step, part, verb, "", reads, step.asks, tuple(step.learned), False, live, learns, wanted)
+            forms = None if type(part).numbers is Part.numbers else part.numbers
+            yield Call(
+                *(step, part, verb, "", reads, step.asks, tuple(step.learned), False, live, learns, wanted),
+                forms=forms,
+            )
             continue
         kernel, name = chosen
         asked = asks_for(kernel, step.verb)
@@ -86,7 +92,9 @@ def _calls(
             verb, prepare = prepared(kernel), getattr(kernel, "prepare", None)
             reads, learned = tuple(step.reads.items()), tuple(step.learned)
         told = "wants" in asked or prepare is not None
-        yield Call(step, part, verb, name, reads, asks, learned, told, live, learns, wanted, prepare)
+        own = getattr(kernel, "numbers", None)
+        forms = None if own is None else functools.partial(own, part)
+        yield Call(step, part, verb, name, reads, asks, learned, told, live, learns, wanted, prepare, forms=forms)
 
 
 def prepared(kernel: Any) -> Any:
@@ -155,10 +163,6 @@ def numbers(calls: tuple[Call, ...], n_keys: int, d: int) -> float:
     """How many numbers a call forms at most for each query and key; a kernel says it of its part, or forms one."""
     most = 1.0
     for call in calls:
-        if call.part is None or isinstance(call.part, tuple):
-            continue
-        if not call.kernel:
-            most = max(most, call.part.numbers(n_keys, d))
-        elif (own := getattr(call.verb.__self__, "numbers", None)) is not None:
-            most = max(most, own(call.part, n_keys, d))
+        if call.forms is not None:
+            most = max(most, call.forms(n_keys, d))
     return most

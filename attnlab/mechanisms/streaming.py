@@ -21,7 +21,7 @@ from attnlab.mechanisms.plan import Call, numbers
 __all__ = ["by_keys", "by_queries", "keys_split"]
 
 ROWS, KEYS = 512, 1024  # of a block by keys, where a part forms one number for each pair
-FEW, MUCH = 64, 8  # queries that a block with all keys has, if it does not form so many times its room
+FEW, MUCH = 64, 4  # queries of a block where a part forms one number a pair, up to so many times its room: products need rows
 THREADS = 8  # at most, so that what all of them form stays small
 
 Params = Mapping[str, Any]
@@ -48,8 +48,10 @@ def by_queries(
     couples : whether a part needs the scores of all queries
     """
     lead, q, k = _lead(nouns, context), *context.shape[-2:]
-    each = max(1.0, k * numbers(calls, k, nouns["K"].shape[-1]))
-    rows = q if couples else max(1, int(room // each), min(FEW, int(MUCH * room // each)))
+    formed = numbers(calls, k, nouns["K"].shape[-1])
+    each = k * formed
+    few = min(FEW, int(MUCH * room // each)) if formed == 1 else 1
+    rows = q if couples else max(1, int(room // each), few)
     together = max(1, int(room // (each * min(q, rows))))
     parts = tiles(lead, q, rows, together)
 
