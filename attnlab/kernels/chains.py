@@ -249,7 +249,7 @@ class _Chain:
             top = higher
         dead = total == 0
         if dead.any():  # a query of which all scores are -inf, though it may attend, has no weights: NaN
-            dead &= ~self._alive(front, here)
+            dead = dead & np.logical_not(self._alive(front, here))
         return self._divided(O, total, front, x, dead), top, total
 
     def _summed(self, O: Any, E: Array, front: Any, there: slice, room: _Room) -> Array:

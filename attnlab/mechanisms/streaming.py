@@ -58,7 +58,9 @@ def by_queries(
     def one(tile: Tile) -> Any:
         front, here = tile
         slots = {"Q": cut(nouns["Q"], front, here, ALL)}
-        slots |= {name: cut(nouns[name], front, ALL, ALL) for name in nouns if name != "Q"}
+        slots["K"] = cut(nouns["K"], front, ALL, ALL)
+        if "V" in nouns:
+            slots["V"] = cut(nouns["V"], wide(front, lead), ALL, ALL)
         return run(calls, params, slots, context.cut(front, here), W)[end]
 
     return _gathered(one, parts, lead, q, context)
@@ -87,7 +89,7 @@ def by_keys(
 
     def one(tile: Tile) -> Any:
         front, here = tile
-        block = cut(Q, front, here, ALL)
+        block, values = cut(Q, front, here, ALL), wide(front, lead)
         given: dict[str, Any] = dict(learned)
         if counts:
             given["n_allowed"] = _counted(context, front, here, blocks, Q.dtype)
@@ -106,12 +108,11 @@ def by_keys(
             if state is None:
                 state = call(normaliser, "begin", shape=(*scores.shape[:-1], 1), dtype=scores.dtype, **given)
             E, factor, state = call(normaliser, "absorb", state=state, S=scores, **given)
-            part = np.matmul(E, cut(V, front, there, ALL))
+            part = np.matmul(E, cut(V, values, there, ALL))
             Y = part if Y is None else Y * factor + part
         if Y is None:  # nothing that any of these queries may attend to
-            front_of_V = cut(V, front, ALL, ALL).shape[:-2]
-            front_of_Q = np.broadcast_shapes(block.shape[:-2], front_of_V)
-            return np.zeros((*front_of_Q, block.shape[-2], V.shape[-1]), dtype=V.dtype)
+            both = np.broadcast_shapes(block.shape[:-2], cut(V, values, ALL, ALL).shape[:-2])
+            return np.zeros((*both, block.shape[-2], V.shape[-1]), dtype=V.dtype)
         Y = Y * call(normaliser, "finish", state=state, **given)
         return Y if alive is True else np.where(alive, Y, Y.dtype.type(0))
 
