@@ -655,6 +655,38 @@ class HidesNan(Normaliser):
         return xp.where(S > 0, xp.where(S > 0, S, xp.zeros_like(S)), xp.zeros_like(S))
 
 
+@rejected_by("N207")
+class ForgetsTheLargest(Normaliser):
+    """Softmax whose blocks are not brought to one largest score."""
+
+    name = "forgets_the_largest"
+    nonnegative = rows_sum_to_one = shift_invariant = True
+
+    def normalise(self, S):
+        return softmax(S)
+
+    def begin(self, shape, dtype):
+        return np.zeros(shape, dtype=dtype)
+
+    def absorb(self, state, S):
+        E = np.where(np.isneginf(S), 0.0, np.exp(S - np.where(np.isneginf(S), 0.0, S).max(axis=-1, keepdims=True)))
+        return E, 1.0, state + E.sum(axis=-1, keepdims=True)
+
+    def finish(self, state):
+        return 1 / state
+
+
+@rejected_by("C033", "C020", "C021", "C025")
+class CentresKeysUnsaid(Similarity):
+    """Says that it mixes no keys, and measures from their mean."""
+
+    name = "centres_keys_unsaid"
+    symmetric = content_free = mixes_keys = False
+
+    def score(self, Q, K):
+        return dot(Q, K - namespace(K).mean(K, axis=-2, keepdims=True))
+
+
 # -- aggregators, positions, masks ----------------------------------------------------------------------------------
 @rejected_by("A301", "C022", "C025")
 class SomethingFromNothing(Aggregator):
