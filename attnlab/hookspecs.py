@@ -131,19 +131,18 @@ def attnlab_masks() -> Iterable[type[interfaces.Mask]]:
 
     Example::
 
-        import numpy as np
         from attnlab import Mask, hookimpl
 
-        class EvenKeys(Mask):
-            \"\"\"Only keys at even places.\"\"\"
-            name = "even_keys"
+        class EvenAway(Mask):
+            \"\"\"Only keys at an even distance.\"\"\"
+            name = "even_away"
 
-            def allow(self, n_queries, n_keys):       # -> bool (q, k), True = may attend
-                return np.broadcast_to(np.arange(n_keys) % 2 == 0, (n_queries, n_keys))
+            def allow(self, q_index, k_index):       # (..., q), (..., k) -> bool (..., q, k), True = may attend
+                return (k_index[..., None, :] - q_index[..., :, None]) % 2 == 0
 
         @hookimpl
         def attnlab_masks():
-            return [EvenKeys]
+            return [EvenAway]
     """
     raise NotImplementedError
 

@@ -12,9 +12,10 @@ from attnlab.interfaces import EVERY_VERB, names_of, settings_of
 from attnlab.kinds import INTERFACES, KINDS, LEARNING, PARTS, VERBS
 from attnlab.results import TAKEN
 
-__all__ = ["asks_for", "call", "check_class", "check_learned", "needs"]
+__all__ = ["FORMER_MASK", "asks_for", "call", "check_class", "check_learned", "needs"]
 
 RESERVED = ("part", "wants")  # what kernels ask for besides: no learned array may be called so
+FORMER_MASK = ("n_queries", "n_keys")  # what `Mask.allow` was asked by before it was a rule about positions
 _INIT = ("rng", "d_query", "d_key", "d_value")
 _FILLED_IN = ("mechanism", "random_state")  # settings that a run gives its model
 
@@ -127,7 +128,9 @@ def check_class(kind: str, cls: Any) -> None:
 
 
 def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None:
-    allowed = (*nouns, *EVERY_VERB) if kind in PARTS else nouns
+    allowed = (*nouns, *EVERY_VERB) if kind in LEARNING else nouns
+    if kind == "mask" and set(asks_for(cls, verb)) == set(FORMER_MASK):
+        return  # `attnlab.mechanisms.allowed` adapts it
     learns = kind in LEARNING and getattr(cls, "init", None) is not None
     for parameter in list(inspect.signature(getattr(cls, verb)).parameters.values())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -187,7 +190,7 @@ def _check_metric(cls: Any, name: str) -> None:
 
 
 _FUSED = ("similarity", "normaliser", "aggregator")
-_ATTEND = ("parts", "Q", "K", "V", "mask", "alive", "learned", "wants")
+_ATTEND = ("parts", "Q", "K", "V", "mask", "alive", "allowed", "learned", "wants")
 
 
 def _check_kernel(cls: Any) -> None:
@@ -204,10 +207,11 @@ def _check_kernel(cls: Any) -> None:
             f"{_signature(cls, '__init__')}: a kernel has no settings; those of the part are on `part`, its first argument"
         )
     if isinstance(replaced, tuple):
-        if tuple(getattr(one, "kind", "") for one in replaced) != _FUSED:
+        threes = replaced if replaced and isinstance(replaced[0], tuple) else (replaced,)
+        if any(tuple(getattr(one, "kind", "") for one in three) != _FUSED for three in threes):
             raise ComponentError(
                 f"{cls.__name__}.replaces: a fused kernel replaces a tuple of three classes, (a Similarity, a Normaliser, "
-                f"an Aggregator); got {replaced!r}"
+                f"an Aggregator), or a tuple of such tuples; got {replaced!r}"
             )
         _check_names(cls, "attend", ("parts",), _ATTEND)
     elif isinstance(replaced, type) and getattr(replaced, "kind", "") in LEARNING:

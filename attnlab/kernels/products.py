@@ -167,7 +167,7 @@ class CosineProduct(Kernel):
             sharp = Q.dtype.type(1 / float(part.temperature))
         else:
             sharp = np.exp(-log_temperature)
-        (A, shorter_a), (B, shorter_b) = _unit(Q), _unit(K)
+        (A, shorter_a), (B, shorter_b) = unit(Q), unit(K)
         C = np.matmul(A, turned(B))
 
         def back(g: Any) -> Any:
@@ -175,15 +175,15 @@ class CosineProduct(Kernel):
             if "log_temperature" in wants:
                 found["log_temperature"] = np.asarray(-np.vdot(g, C) * sharp, dtype=C.dtype)
             if "Q" in wants:
-                found["Q"] = _through_length(np.matmul(g, B), A, shorter_a, sharp)
+                found["Q"] = through_length(np.matmul(g, B), A, shorter_a, sharp)
             if "K" in wants:
-                found["K"] = _through_length(np.matmul(turned(g), A), B, shorter_b, sharp)
+                found["K"] = through_length(np.matmul(turned(g), A), B, shorter_b, sharp)
             return found
 
         return C * sharp, back
 
 
-def _unit(X: Array) -> tuple[Array, Array]:
+def unit(X: Array) -> tuple[Array, Array]:
     """(vectors of length one, what each was multiplied by); zeros stay zeros."""
     squares = np.einsum("...d,...d->...", X, X)[..., None]
     small = np.finfo(X.dtype).tiny / np.finfo(X.dtype).eps
@@ -198,11 +198,11 @@ def _unit(X: Array) -> tuple[Array, Array]:
     return Z * shorter, shorter / top
 
 
-def _through_length(d: Array, unit: Array, shorter: Array, sharp: Any) -> Array:
+def through_length(d: Array, units: Array, shorter: Array, sharp: Any) -> Array:
     """The gradient of vectors from that of their unit vectors, times `sharp`."""
     shape = d.shape[:-1]
-    along = np.einsum("...d,...d->...", np.broadcast_to(unit, (*shape, unit.shape[-1])), d)[..., None]
-    d = d - unit * along
+    along = np.einsum("...d,...d->...", np.broadcast_to(units, (*shape, units.shape[-1])), d)[..., None]
+    d = d - units * along
     d *= shorter * sharp
     return d
 

@@ -21,15 +21,17 @@ from attnlab.interfaces import Aggregator, Mask, Normaliser, Position, Similarit
 from attnlab.kinds import COMBINES, KINDS, LEARNING
 from attnlab.mechanisms.context import Context, context_of
 from attnlab.mechanisms.passes import at, run
-from attnlab.mechanisms.plan import NONE, Call, fused, planned
+from attnlab.mechanisms.plan import NONE, Call, fused, numbers, planned
 from attnlab.mechanisms.primitive import on_boxes
 from attnlab.mechanisms.program import Program, Step, program_of
 from attnlab.mechanisms.pullback import leaves, pulled_whole, way_back
+from attnlab.mechanisms.streaming import by_keys, by_queries, keys_split
+from attnlab.parts.aggregators import WeightedSum
 from attnlab.shapes import broadcast_leading
 
 __all__ = ["BLOCK", "BoundMechanism", "Params", "Parts"]
 
-BLOCK = 2**22  # weights: attend() goes through the queries in blocks rather than form more than this many at once
+BLOCK = 2**19  # numbers: a call goes through queries, or keys, in blocks rather than let a verb form more at once
 
 Params = Mapping[str, Mapping[str, Any]]
 
@@ -71,6 +73,7 @@ class BoundMechanism:
     program: Program = field(init=False, repr=False)
     stateful: tuple[tuple[str, ...], ...] = field(init=False, repr=False)  # paths of the parts that remember
     _verbs: tuple[tuple[Step, Any], ...] = field(init=False, repr=False)  # each step with the part that has the verb
+    _names: frozenset[str] = field(init=False, repr=False)  # of the verbs
     _plans: dict[Any, tuple[Call, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ class BoundMechanism:
         object.__setattr__(self, "program", program)
         object.__setattr__(self, "stateful", tuple(s.path for s in program.steps if s.verb == "update"))
         object.__setattr__(self, "_verbs", verbs)
+        object.__setattr__(self, "_names", frozenset(step.verb for step in program.steps))
 
     # -- what is the same for a whole data set ------------------------------------------------------------------------
     def context(
@@ -113,20 +117,25 @@ class BoundMechanism:
             lengths=lengths,
             rng=rng,
             training=training,
+            later=True,
         )
 
     def kernels(self, dtype: Any = np.float32, library: str = "numpy") -> dict[str, str]:
         """What answers each verb, by role and verb: "reference", or `distribution:name` of a kernel.
 
-        One kernel that answers from the scores to the contexts is there as "attend".
+        One kernel that answers from the scores to the contexts is there as "attend"; where there are few queries and keys, the
+        others answer.
         """
-        plan = self._plan(library, np.dtype(dtype) if library == "numpy" else dtype, NONE, "Y")
+        which = (library, np.dtype(dtype) if library == "numpy" else dtype, NONE)
+        plan = (*self._plan(*which, "parts"), *self._plan(*which, "Y"))
         named = [(".".join(c.step.path) + "." + c.step.verb if c.step.path else c.step.verb, c) for c in plan]
         return {name: c.kernel or "reference" for name, c in named if c.part is not None}
 
     # -- which calls --------------------------------------------------------------------------------------------------
     def _plan(self, library: str, dtype: Any, wants: frozenset[str], end: str) -> tuple[Call, ...]:
-        """The calls that lead to an end: "W", "Y", "step" (both, unfused), or of given weights "aggregate" and "update"."""
+        """The calls that lead to an end: "W", "Y", "S" (masked scores), "step" and "parts" (W and Y, by no fused kernel), or of
+        given weights "aggregate" and "update".
+        """
         key = (library, dtype, wants, end)
         if (found := self._plans.get(key)) is None:
             found = self._plans[key] = self._planned(library, str(dtype), wants, end)
@@ -138,6 +147,8 @@ class BoundMechanism:
         verbs = self._verbs
         if end == "W":
             verbs = verbs[:-1]
+        elif end == "S":
+            verbs = verbs[: next(n for n, (step, _) in enumerate(verbs) if step.verb == "mask") + 1]
         elif end == "aggregate":
             verbs = verbs[-1:]
         elif end == "update":
@@ -168,21 +179,42 @@ class BoundMechanism:
         slots = {"Q": Q, "K": K}
         if _boxed(params, slots):
             return on_boxes(self, params, slots, context)
-        return self._run(self._calls(params, slots, "W"), params, slots, context)[self.program.W]
+        calls = self._calls(params, slots, "W")
+        if self._large(calls, slots, context):
+            return self._by_queries(calls, params, slots, context, self.program.W)
+        return self._run(calls, params, slots, context)[self.program.W]
 
     def attend(self, params: Params, Q: Any, K: Any, V: Any, context: Context) -> Any:
-        """Y (..., q, v). Long inputs go through in blocks of queries."""
+        """Y (..., q, v). Long inputs go through in blocks, of keys where that can be, else of queries."""
+        slots = {"Q": Q, "K": K, "V": V}
+        if self.stateful and _pairs(slots, context) > BLOCK:
+            return self.in_steps(params, Q, K, context, V=V)[0]
         if self.stateful or 0 in context.shape:
             return self.aggregate(params, self.weights(params, Q, K, context), V, Q, K, context)
-        slots = {"Q": Q, "K": K, "V": V}
         if _boxed(params, slots):
             return on_boxes(self, params, slots, context)
         calls = self._calls(params, slots, "Y")
-        whole = calls[-1].step.verb == "attend"  # a fused kernel bounds what it forms
-        if not whole and math.prod(context.shape) > BLOCK and len(blocks := self._blocks(Q, K, context)) > 1:
-            done = [self.attend(params, Q[..., here, :], K, V, context.rows(here)) for here in blocks]
-            return namespace(done[0]).concat(done, axis=-2)
-        return self._run(calls, params, slots, context)[self.program.Y]
+        if calls[-1].step.verb == "attend":
+            if _pairs(slots, context) >= calls[-1].pairs[0]:  # a fused kernel bounds what it forms
+                return self._run(calls, params, slots, context)[self.program.Y]
+            calls = self._calls(params, slots, "parts")
+        if not self._large(calls, slots, context):
+            return self._run(calls, params, slots, context)[self.program.Y]
+        scores = self._calls(params, slots, "S")
+        if type(self.parts.aggregator) is WeightedSum and "reweigh" not in self._names and keys_split(self.parts, scores):
+            return by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK)
+        return self._by_queries(calls, params, slots, context, self.program.Y)
+
+    def _large(self, calls: tuple[Call, ...], slots: Mapping[str, Any], context: Context) -> bool:
+        """Whether a verb would form more numbers than a block has, of NumPy's arrays, which alone are gone through in blocks."""
+        Q, K = slots["Q"], slots["K"]
+        if not (isinstance(Q, np.ndarray) and isinstance(K, np.ndarray)):
+            return False
+        return _pairs(slots, context) * numbers(calls, K.shape[-2], K.shape[-1]) > BLOCK
+
+    def _by_queries(self, calls: tuple[Call, ...], params: Params, slots: Any, context: Context, end: str) -> Any:
+        couples = any(getattr(part, "couples_rows", False) for _, part in self.owners)
+        return by_queries(calls, params, slots, context, self.program.W, end, BLOCK, couples)
 
     def aggregate(self, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
         """Y (..., q, v) of given weights; zero where there is no key at all."""
@@ -205,23 +237,31 @@ class BoundMechanism:
         return run(calls, params, slots, context, self.program.W, tape)
 
     def in_steps(
-        self, params: Params, Q: Any, K: Any, context: Context, states: Mapping[str, Any] | None = None
+        self,
+        params: Params,
+        Q: Any,
+        K: Any,
+        context: Context,
+        states: Mapping[str, Any] | None = None,
+        V: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Query by query: (W (..., q, k), what each part remembers after the last query, by its dotted path)."""
+        """Query by query: (W (..., q, k), or Y (..., q, v) of values, and what each part remembers in the end, by dotted path)."""
         states = self.initial_states(params, Q, K, context, states)
         rows = []
         for t in range(Q.shape[-2]):
             here = context if Q.shape[-2] == 1 else context.row(t)
-            slots = {"Q": Q[..., t : t + 1, :], "K": K, **{f"state.{p}": state for p, state in states.items()}}
+            q = Q[..., t : t + 1, :]
+            slots = {"Q": q, "K": K, **{f"state.{p}": state for p, state in states.items()}}
             if 0 in here.shape:
                 slots[self.program.W] = W = namespace(Q, K).zeros(here.shape, dtype=Q.dtype)
                 self._run(self._calls(params, slots, "update"), params, slots, here)
             else:
                 W = self._run(self._calls(params, slots, "W"), params, slots, here)[self.program.W]
             states = {p: slots.get(f"next.{p}", state) for p, state in states.items()}
-            rows.append(W)
+            rows.append(W if V is None else self.aggregate(params, W, V, q, K, here))
         if not rows:
-            return namespace(Q, K).zeros(context.shape, dtype=Q.dtype), states
+            W = namespace(Q, K).zeros(context.shape, dtype=Q.dtype)
+            return (W if V is None else self.aggregate(params, W, V, Q, K, context)), states
         return (rows[0] if len(rows) == 1 else namespace(rows[0]).concat(rows, axis=-2)), states
 
     def at_row(self, t: int) -> BoundMechanism:
@@ -262,15 +302,6 @@ class BoundMechanism:
                 now[name] = call(owners[path], "initial_state", **facts, **at(params, path))
         return now
 
-    def _blocks(self, Q: Any, K: Any, context: Context) -> list[slice]:
-        """The queries to go through at once: all, or blocks of them where gradients and parts allow."""
-        q = Q.shape[-2]
-        coupled = any(getattr(part, "couples_rows", False) for _, part in self.owners)
-        if q <= 1 or coupled or not (isinstance(Q, np.ndarray) and isinstance(K, np.ndarray)):
-            return [slice(None)]
-        rows = max(1, BLOCK // (math.prod(context.shape) // q))
-        return [slice(start, start + rows) for start in range(0, q, rows)]
-
     # -- gradients ----------------------------------------------------------------------------------------------------
     def pull(self, params: Params, Q: Any, K: Any, V: Any, context: Context, wants: frozenset[str]) -> tuple[Any, Any]:
         """Values and their way back, on NumPy arrays.
@@ -291,6 +322,8 @@ class BoundMechanism:
         slots, end = ({"Q": Q, "K": K}, "W") if V is None else ({"Q": Q, "K": K, "V": V}, "Y")
         tape: list[Any] = []
         calls = self._plan(*_library(slots), wants, end)
+        if calls[-1].step.verb == "attend" and _pairs(slots, context) < calls[-1].pairs[1]:
+            calls = self._plan(*_library(slots), wants, "parts")
         value = self._run(calls, params, slots, context, tape)[self.program.W if V is None else self.program.Y]
         return value, lambda g: way_back(
             tape, slots, params, {self.program.W if V is None else self.program.Y: g}, wants
@@ -342,6 +375,14 @@ class BoundMechanism:
 def _boxed(params: Params, slots: Mapping[str, Any]) -> bool:
     """Whether some array is one of autograd's boxes."""
     return any(isbox(array) for _, array in leaves(slots)) or any(isbox(array) for _, array in leaves(params))
+
+
+def _pairs(slots: Mapping[str, Any], context: Context) -> int:
+    """How many scores there are."""
+    front, Q, K = context.shape[:-2], slots["Q"], slots["K"]
+    if Q.shape[:-2] != front or K.shape[:-2] != front:
+        front = np.broadcast_shapes(Q.shape[:-2], K.shape[:-2], front)
+    return math.prod(front) * context.shape[-2] * context.shape[-1]
 
 
 def _library(slots: Mapping[str, Any]) -> tuple[str, Any]:

@@ -55,7 +55,9 @@ def _ordered(replaced: Any, verb: str, backend: str) -> Iterator[Entry]:
 
 
 def _replaces(kernel: Any, replaced: Any) -> bool:
-    return isinstance(kernel.replaces, type(replaced)) and kernel.replaces == replaced
+    given = kernel.replaces
+    several = isinstance(given, tuple) and given and isinstance(given[0], tuple)
+    return replaced in given if several else isinstance(given, type(replaced)) and given == replaced
 
 
 def _distribution(cls: Any) -> str:

@@ -11,7 +11,7 @@ from attnlab.arrays import detach, namespace
 from attnlab.errors import ComponentError, ShapeError
 from attnlab.injection import asks_for, call
 from attnlab.mechanisms.context import Context
-from attnlab.mechanisms.plan import NONE, Call
+from attnlab.mechanisms.plan import ALLOWED, NONE, Call
 from attnlab.mechanisms.pullback import pulled_verb, unbroadcast
 
 __all__ = ["at", "run"]
@@ -33,6 +33,8 @@ def run(
     W : str, the slot of the weights
     tape : list that gains (call, back, learned arrays), or None
     """
+    if context.later is not None and calls[-1].asks is not ALLOWED:
+        context = context.whole()
     Q, M, given, shape = slots["Q"], context.M, context.given, context.shape
     if Q.shape[:-2] != shape[:-2]:  # an axis of heads, or queries that broadcast
         shape = (*np.broadcast_shapes(Q.shape[:-2], slots["K"].shape[:-2], shape[:-2]), *shape[-2:])
@@ -40,7 +42,7 @@ def run(
     one = calls[0]
     try:
         for one in calls:
-            step, part, verb, kernel, reads, asks, names, told, live, learns, wants, prepare, exact = one
+            step, part, verb, kernel, reads, asks, names, told, live, learns, wants, prepare, _, _, exact = one
             back, learned = None, {}
             if part is None:
                 (name, slot) = reads[0]
@@ -57,7 +59,9 @@ def run(
                     else:
                         own = at(params, step.path)
                         learned = {name: own[name] for name in names if name in own}
-                if asks:
+                if asks is ALLOWED:
+                    arguments["allowed"] = context.allowed if context.forbids else None
+                elif asks:
                     known = given if not step.counts else _true(given, context, slots[W])
                     arguments.update((name, known[name]) for name in asks)
                 if kernel:
@@ -71,7 +75,9 @@ def run(
                         out, back = verb(part, **arguments, **learned)
                     else:
                         arguments.setdefault("learned", {})
-                        out, back = verb(part, **arguments, mask=M, alive=context.alive)
+                        if asks is not ALLOWED:
+                            arguments |= {"mask": M, "alive": context.alive}
+                        out, back = verb(part, **arguments)
                     if tape is None or not wants:
                         back = None
                 elif tape is not None and wants:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from attnlab.injection import asks_for
-from attnlab.interfaces import EVERY_VERB
+from attnlab.interfaces import EVERY_VERB, Part
 from attnlab.kinds import VERBS
 from attnlab.mechanisms.choice import kernel_of
 from attnlab.mechanisms.program import Step
 
-__all__ = ["FUSED", "Call", "fused", "planned", "prepared"]
+__all__ = ["ALLOWED", "FUSED", "Call", "fused", "numbers", "planned", "prepared"]
 
 FUSED = ("similarity", "normaliser", "aggregator")  # what a fused kernel replaces, from its `score` to its `aggregate`
+ALLOWED = ("allowed",)  # what a fused kernel asks for that goes through masks in blocks
 NONE: frozenset[str] = frozenset()
 
 
@@ -32,6 +34,8 @@ class Call(NamedTuple):
     learns: bool  # whether its learned arrays have gradients
     wants: frozenset[str] = NONE  # both, by name
     prepare: Any = None  # what a kernel makes of the keys once, for many queries; `verb` then takes P in their place
+    pairs: tuple[int, int] = (0, 0)  # a fused kernel alone: from how many scores it pays, forwards and with back
+    forms: Any = None  # `numbers` of the part, or of the kernel with the part before; None: one a pair
     exact: bool = False  # strike alone: masked weights are zero already, but for queries that may attend to nothing
 
 
@@ -61,7 +65,8 @@ def _calls(
         if live or learns:
             slots.update(step.writes)
         if part is None:
-            yield Call(step, None, None, "", tuple(step.reads.items()), (), (), False, live, False, live, None, exact)
+            reads = tuple(step.reads.items())
+            yield Call(step, None, None, "", reads, (), (), False, live, False, live, exact=exact)
             continue
         wanted = live | step.learned if learns else live
         chosen = None
@@ -71,7 +76,11 @@ def _calls(
             exact = step.verb == "normalise" and chosen is not None
         if chosen is None:
             verb, reads = getattr(part, step.verb), tuple(step.reads.items())
-            yield Call(step, part, verb, "", reads, step.asks, tuple(step.learned), False, live, learns, wanted)
+            forms = None if type(part).numbers is Part.numbers else part.numbers
+            yield Call(
+                *(step, part, verb, "", reads, step.asks, tuple(step.learned), False, live, learns, wanted),
+                forms=forms,
+            )
             continue
         kernel, name = chosen
         asked = asks_for(kernel, step.verb)
@@ -83,7 +92,9 @@ def _calls(
             verb, prepare = prepared(kernel), getattr(kernel, "prepare", None)
             reads, learned = tuple(step.reads.items()), tuple(step.learned)
         told = "wants" in asked or prepare is not None
-        yield Call(step, part, verb, name, reads, asks, learned, told, live, learns, wanted, prepare)
+        own = getattr(kernel, "numbers", None)
+        forms = None if own is None else functools.partial(own, part)
+        yield Call(step, part, verb, name, reads, asks, learned, told, live, learns, wanted, prepare, forms=forms)
 
 
 def prepared(kernel: Any) -> Any:
@@ -140,7 +151,19 @@ def fused(
     learns = "params" in wants and bool(roles)
     kernel, name = chosen
     wanted = live | roles if learns else live
-    return (
-        *before,
-        Call(step, three, kernel.attend, name, tuple(reads.items()), (), FUSED, True, live, learns, wanted),
+    asks = ALLOWED if "allowed" in asks_for(kernel, "attend") else ()
+    told = "wants" in asks_for(kernel, "attend")
+    last_call = Call(
+        *(step, three, kernel.attend, name, tuple(reads.items()), asks, FUSED, told, live, learns, wanted),
+        pairs=kernel.pairs,
     )
+    return (*before, last_call)
+
+
+def numbers(calls: tuple[Call, ...], n_keys: int, d: int) -> float:
+    """How many numbers a call forms at most for each query and key; a kernel says it of its part, or forms one."""
+    most = 1.0
+    for call in calls:
+        if call.forms is not None:
+            most = max(most, call.forms(n_keys, d))
+    return most

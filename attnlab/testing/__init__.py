@@ -23,6 +23,7 @@ from typing import Any
 
 from attnlab.errors import UnknownName, did_you_mean
 from attnlab.testing import (  # noqa: F401 - each brings its checks
+    blocks,
     every,
     executors,
     kernels,

@@ -60,13 +60,21 @@ class _Case:
 
 
 def _parts(s: Subject) -> Any:
-    """What the kernel replaces, with settings by default: a part, or three of them."""
+    """What the kernel replaces, with settings by default: a part, or three of them, the first three where there are several."""
     replaced = s.cls.replaces  # type: ignore[attr-defined]
     if isinstance(replaced, tuple):
-        return tuple(cls() for cls in replaced)
+        return next(_threes(s))
     if not (isinstance(replaced, type) and issubclass(replaced, Part)):
         raise Skipped(f"it replaces {getattr(replaced, '__name__', replaced)}, which is no part of a mechanism")
     return replaced()
+
+
+def _threes(s: Subject) -> Iterator[tuple[Any, ...]]:
+    """All threes of parts that a fused kernel replaces; none of another kernel."""
+    replaced = s.cls.replaces  # type: ignore[attr-defined]
+    if isinstance(replaced, tuple):
+        for three in replaced if isinstance(replaced[0], tuple) else (replaced,):
+            yield tuple(cls() for cls in three)
 
 
 def _cases(s: Subject, code: str, dtype: str, leads: Any = LEADS, masked: bool = False) -> Iterator[_Case]:
@@ -158,12 +166,15 @@ def _compare(s: Subject, case: _Case, dtype: str, wants: frozenset[str] | None =
         raise Failed(f"back of {case.verb} writes into the gradient that it is given")
 
 
-def _fused(s: Subject, dtype: str, masked: bool, big: bool = False) -> Iterator[tuple[Any, ...]]:
+def _fused(s: Subject, dtype: str, masked: bool) -> Iterator[tuple[Any, ...]]:
     """(what the reference gives, what the kernel gives) for a fused kernel: values and gradients by name."""
-    parts = _parts(s)
-    if not isinstance(parts, tuple):
-        return
+    for parts in _threes(s):
+        yield from _fused_three(s, parts, dtype, masked)
+
+
+def _fused_three(s: Subject, parts: Any, dtype: str, masked: bool) -> Iterator[tuple[Any, ...]]:
     reference = BoundMechanism(Parts(parts[0], parts[1], parts[2], NoPosition()), "reference")
+    asks = asks_for(s.object, "attend")
     for i, (q_lead, k_lead) in enumerate((*LEADS, *BROADCAST) if masked else LEADS):
         rng = np.random.default_rng([s.seed, i])
         q, k, d, v = (int(rng.integers(low, high)) for low, high in ((2, 5), (3, 7), (2, 5), (1, 4)))
@@ -180,9 +191,9 @@ def _fused(s: Subject, dtype: str, masked: bool, big: bool = False) -> Iterator[
         wants = frozenset({"Q", "K", "V", "params"})
         value, back = reference.pull(params, Q, K, V, context, wants)
         asked = frozenset({"Q", "K", "V"}) | {role for role, own in learned.items() if own}
-        Y, way = s.object.attend(
-            parts, Q=Q, K=K, V=V, mask=context.M, alive=context.alive, learned=learned, wants=asked
-        )
+        allowed = context.allowed if context.forbids else None
+        known = {"mask": context.M, "alive": context.alive, "allowed": allowed, "learned": learned, "wants": asked}
+        Y, way = s.object.attend(parts, Q=Q, K=K, V=V, **{name: a for name, a in known.items() if name in asks})
         g = np.random.default_rng(1).normal(size=value.shape).astype(dtype)
         true, found = back(g), way(g)
         mine = {n: unbroadcast(found.get(n, np.zeros_like(a)), a) for n, a in (("Q", Q), ("K", K), ("V", V))}

@@ -655,6 +655,38 @@ class HidesNan(Normaliser):
         return xp.where(S > 0, xp.where(S > 0, S, xp.zeros_like(S)), xp.zeros_like(S))
 
 
+@rejected_by("N207")
+class ForgetsTheLargest(Normaliser):
+    """Softmax whose blocks are not brought to one largest score."""
+
+    name = "forgets_the_largest"
+    nonnegative = rows_sum_to_one = shift_invariant = True
+
+    def normalise(self, S):
+        return softmax(S)
+
+    def begin(self, shape, dtype):
+        return np.zeros(shape, dtype=dtype)
+
+    def absorb(self, state, S):
+        E = np.where(np.isneginf(S), 0.0, np.exp(S - np.where(np.isneginf(S), 0.0, S).max(axis=-1, keepdims=True)))
+        return E, 1.0, state + E.sum(axis=-1, keepdims=True)
+
+    def finish(self, state):
+        return 1 / state
+
+
+@rejected_by("C033", "C020", "C021", "C025")
+class CentresKeysUnsaid(Similarity):
+    """Says that it mixes no keys, and measures from their mean."""
+
+    name = "centres_keys_unsaid"
+    symmetric = content_free = mixes_keys = False
+
+    def score(self, Q, K):
+        return dot(Q, K - namespace(K).mean(K, axis=-2, keepdims=True))
+
+
 # -- aggregators, positions, masks ----------------------------------------------------------------------------------
 @rejected_by("A301", "C022", "C025")
 class SomethingFromNothing(Aggregator):
@@ -727,8 +759,8 @@ class Numbers(Mask):
 
     name = "numbers"
 
-    def allow(self, n_queries, n_keys):
-        return np.ones((n_queries, n_keys), dtype=int)
+    def allow(self, q_index, k_index):
+        return np.ones((len(q_index), len(k_index)), dtype=int)
 
 
 @rejected_by("M502")
@@ -737,9 +769,9 @@ class Notes(Mask):
 
     name = "notes"
 
-    def allow(self, n_queries, n_keys):
-        self.asked = (n_queries, n_keys)
-        return np.ones((n_queries, n_keys), dtype=bool)
+    def allow(self, q_index, k_index):
+        self.asked = (len(q_index), len(k_index))
+        return np.ones((*q_index.shape[:-1], q_index.shape[-1], k_index.shape[-1]), dtype=bool)
 
 
 @rejected_by("M503")
@@ -748,8 +780,9 @@ class LinedUpAtTheEnd(Mask):
 
     name = "lined_up_at_the_end"
 
-    def allow(self, n_queries, n_keys):
-        return np.arange(n_keys)[None, :] - n_keys <= np.arange(n_queries)[:, None] - n_queries
+    def allow(self, q_index, k_index):
+        q, k = (i.max(initial=-1) for i in (q_index, k_index))
+        return k_index[..., None, :] - k <= q_index[..., :, None] - q
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------------------
