@@ -67,10 +67,20 @@ def attnlab_encoders() -> list[type]:
 
 @hookimpl
 def attnlab_kernels() -> list[type]:
+    from attnlab.kernels import aggregators as a
+    from attnlab.kernels import chains as c
+    from attnlab.kernels import normalisers as n
+    from attnlab.kernels import products as p
     from attnlab.kernels.decoder import FastPreviousState
+    from attnlab.kernels.decoder_chain import ChainedPreviousState
     from attnlab.kernels.gru import FastGru
+    from attnlab.kernels.torch_attention import TorchAttention
 
-    return [FastGru, FastPreviousState]
+    return [
+        *(p.DotProduct, p.ScaledDotProduct, p.GeneralProduct, p.CosineProduct, p.AdditiveLoops),
+        *(n.SoftmaxRows, n.LognSoftmaxRows, n.SoftmaxNRows, n.SigmoidByHand, n.SparsemaxRows, n.EntmaxRows),
+        *(a.WeightedSumProduct, c.SoftmaxChain, TorchAttention, FastGru, FastPreviousState, ChainedPreviousState),
+    ]
 
 
 @hookimpl

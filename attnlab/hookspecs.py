@@ -131,19 +131,18 @@ def attnlab_masks() -> Iterable[type[interfaces.Mask]]:
 
     Example::
 
-        import numpy as np
         from attnlab import Mask, hookimpl
 
-        class EvenKeys(Mask):
-            \"\"\"Only keys at even places.\"\"\"
-            name = "even_keys"
+        class EvenAway(Mask):
+            \"\"\"Only keys at an even distance.\"\"\"
+            name = "even_away"
 
-            def allow(self, n_queries, n_keys):       # -> bool (q, k), True = may attend
-                return np.broadcast_to(np.arange(n_keys) % 2 == 0, (n_queries, n_keys))
+            def allow(self, q_index, k_index):       # (..., q), (..., k) -> bool (..., q, k), True = may attend
+                return (k_index[..., None, :] - q_index[..., :, None]) % 2 == 0
 
         @hookimpl
         def attnlab_masks():
-            return [EvenKeys]
+            return [EvenAway]
     """
     raise NotImplementedError
 
@@ -236,29 +235,28 @@ def attnlab_encoders() -> Iterable[type[interfaces.Encoder]]:
 
 @hookspec
 def attnlab_kernels() -> Iterable[type[interfaces.Kernel]]:
-    """The same function, faster: it names the class it replaces and is held to its values and gradients.
+    """The same function, faster: it names the class that it replaces, and gives the way back with the values.
 
     Example::
 
-        from attnlab import Kernel, hookimpl, namespace
-        from attnlab.parts.similarities import NegL2
+        from attnlab import Kernel, hookimpl
+        from attnlab.parts.similarities import ScaledDot
 
-        class NegL2ByProduct(Kernel):
-            \"\"\"Minus the squared distance, by one matrix product.\"\"\"
-            name = "neg_l2_by_product"
-            replaces = NegL2
+        class ScaledBefore(Kernel):
+            \"\"\"The scaled dot product, with the queries scaled and not the scores, which are more.\"\"\"
+            name = "scaled_before"
+            replaces = ScaledDot
 
-            def __init__(self, sigma=1.0):            # the settings of the class that it replaces
-                self.sigma = sigma
+            def supports(self, part, library, dtype):
+                return library == "numpy" and dtype in ("float32", "float64")
 
-            def score(self, Q, K):                    # Q (..., q, d), K (..., k, d) -> S (..., q, k)
-                xp = namespace(Q, K)
-                q2, k2 = (xp.sum(X * X, axis=-1) for X in (Q, K))
-                return (Q @ K.mT - q2[..., :, None] / 2 - k2[..., None, :] / 2) / self.sigma**2
+            def score(self, part, Q, K):              # Q (..., q, d), K (..., k, d) -> S (..., q, k), and the way back
+                scale = Q.dtype.type(Q.shape[-1] ** -0.5)
+                return (Q * scale) @ K.mT, lambda g: {"Q": (g @ K) * scale, "K": g.mT @ (Q * scale)}
 
         @hookimpl
         def attnlab_kernels():
-            return [NegL2ByProduct]
+            return [ScaledBefore]
     """
     raise NotImplementedError
 

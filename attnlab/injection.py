@@ -12,9 +12,10 @@ from attnlab.interfaces import EVERY_VERB, names_of, settings_of
 from attnlab.kinds import INTERFACES, KINDS, LEARNING, PARTS, VERBS
 from attnlab.results import TAKEN
 
-__all__ = ["asks_for", "call", "check_class", "check_learned", "needs"]
+__all__ = ["FORMER_MASK", "asks_for", "call", "check_class", "check_learned", "needs"]
 
 RESERVED = ("part", "wants")  # what kernels ask for besides: no learned array may be called so
+FORMER_MASK = ("n_queries", "n_keys")  # what `Mask.allow` was asked by before it was a rule about positions
 _INIT = ("rng", "d_query", "d_key", "d_value")
 _FILLED_IN = ("mechanism", "random_state")  # settings that a run gives its model
 
@@ -115,6 +116,8 @@ def check_class(kind: str, cls: Any) -> None:
         _check_state(kind, cls)
     if kind == "metric":
         _check_metric(cls, name)
+    if kind == "kernel":
+        _check_kernel(cls)
     if kind == "task":
         _check_task(cls)
     if kind == "model" and (lacking := [s for s in _FILLED_IN if s not in settings_of(cls)]):
@@ -125,7 +128,9 @@ def check_class(kind: str, cls: Any) -> None:
 
 
 def _check_verb(kind: str, cls: type, verb: str, nouns: tuple[str, ...]) -> None:
-    allowed = (*nouns, *EVERY_VERB) if kind in PARTS else nouns
+    allowed = (*nouns, *EVERY_VERB) if kind in LEARNING else nouns
+    if kind == "mask" and set(asks_for(cls, verb)) == set(FORMER_MASK):
+        return  # `attnlab.mechanisms.allowed` adapts it
     learns = kind in LEARNING and getattr(cls, "init", None) is not None
     for parameter in list(inspect.signature(getattr(cls, verb)).parameters.values())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -181,6 +186,69 @@ def _check_metric(cls: Any, name: str) -> None:
         if parameter.default is inspect.Parameter.empty:
             raise ComponentError(
                 f"{_signature(cls, '__init__')}: a sweep measures with the defaults; give {setting!r} one"
+            )
+
+
+_FUSED = ("similarity", "normaliser", "aggregator")
+_ATTEND = ("parts", "Q", "K", "V", "mask", "alive", "allowed", "learned", "wants")
+
+
+def _check_kernel(cls: Any) -> None:
+    """A kernel has no settings, says what it replaces and supports, and its verbs ask for what the part's own may."""
+    replaced = cls.replaces
+    if (
+        isinstance(replaced, type)
+        and getattr(replaced, "kind", "") not in LEARNING
+        and callable(getattr(cls, "run", None))
+    ):
+        return  # of a recurrence
+    if settings_of(cls):
+        raise ComponentError(
+            f"{_signature(cls, '__init__')}: a kernel has no settings; those of the part are on `part`, its first argument"
+        )
+    if isinstance(replaced, tuple):
+        threes = replaced if replaced and isinstance(replaced[0], tuple) else (replaced,)
+        if any(tuple(getattr(one, "kind", "") for one in three) != _FUSED for three in threes):
+            raise ComponentError(
+                f"{cls.__name__}.replaces: a fused kernel replaces a tuple of three classes, (a Similarity, a Normaliser, "
+                f"an Aggregator), or a tuple of such tuples; got {replaced!r}"
+            )
+        _check_names(cls, "attend", ("parts",), _ATTEND)
+    elif isinstance(replaced, type) and getattr(replaced, "kind", "") in LEARNING:
+        kind = replaced.kind  # type: ignore[attr-defined]
+        verbs = {verb: nouns for verb, nouns in VERBS[kind].items() if callable(getattr(cls, verb, None))}
+        if not verbs:
+            raise ComponentError(f"{cls.__name__} replaces a {kind}: it must define {' or '.join(VERBS[kind])}")
+        for verb, nouns in verbs.items():
+            own = asks_for(replaced, verb)
+            learned = sorted(own - {*nouns, *EVERY_VERB})
+            keys = ("P",) if verb == "score" and callable(getattr(cls, "prepare", None)) else ()
+            allowed = ("part", *nouns, *keys, *(n for n in EVERY_VERB if n not in nouns), *learned, "wants")
+            _check_names(cls, verb, ("part",), allowed)
+            if keys:
+                _check_names(cls, "prepare", ("part", "K"), ("part", "K", *learned))
+    else:
+        raise ComponentError(
+            f"{cls.__name__}.replaces must be the class whose values and gradients it has, or a tuple of three; got "
+            f"{replaced!r}"
+        )
+    if cls.supports is INTERFACES["kernel"].supports:  # type: ignore[attr-defined]
+        raise ComponentError(f"{cls.__name__} must define supports(part, library, dtype); it is a kernel")
+
+
+def _check_names(cls: Any, verb: str, first: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    method = getattr(cls, verb, None)
+    if method is None:
+        raise ComponentError(f"{cls.__name__} must define {verb}({', '.join(allowed)})")
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    names = tuple(p.name for p in parameters)
+    if names[: len(first)] != first:
+        raise ComponentError(f"{_signature(cls, verb)}: the first argument of a kernel's verb is {first[0]!r}")
+    for parameter in parameters:
+        if parameter.name not in allowed or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ComponentError(
+                f"{_signature(cls, verb)}: unknown argument {parameter.name!r}{did_you_mean(parameter.name, allowed)}; "
+                f"{verb} of this kernel may ask for {', '.join(allowed)}"
             )
 
 

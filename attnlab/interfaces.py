@@ -7,7 +7,7 @@ A component is a class with a `name`, a docstring whose first line says what it 
     Normaliser.normalise(S) -> W                (..., q, k) -> (..., q, k); masked scores come as -inf
     Aggregator.aggregate(W, V) -> Y             (..., q, k), (..., k, v) -> (..., q, v)
     Position.place(Q, K) -> (Q, K), .bias(S) -> S, .reweigh(W) -> W          each the identity unless overridden
-    Mask.allow(n_queries, n_keys) -> bool (q, k)                             True = may attend
+    Mask.allow(q_index, k_index) -> bool (..., q, k)                         True = may attend
     Modifier.modify(S) -> S                     (..., q, k) -> (..., q, k), between the position's bias and the mask
     Task.make(rng) -> Splits;   Metric.measure(data, W, Y) -> float;   Encoder.encode(X, mask) -> H
     Executor.submit(run), .as_completed(), .cancel(run), .close();     Model: a scikit-learn estimator
@@ -209,6 +209,10 @@ class Part(Component):
     initial_state: ClassVar[Callable[..., Any] | None] = None
     update: ClassVar[Callable[..., Any] | None] = None
 
+    def numbers(self, n_keys: int, d: int) -> float:
+        """How many numbers a verb forms for each pair of a query and a key with d features; blocks are cut accordingly."""
+        return 1.0
+
 
 class Similarity(Part):
     """How well does key j answer query i?   score(Q (..., q, d), K (..., k, d)) -> S (..., q, k)."""
@@ -218,6 +222,8 @@ class Similarity(Part):
     symmetric: ClassVar[bool | None] = None
     # the scores do not depend on what Q and K hold. None: not said, and not checked.
     content_free: ClassVar[bool | None] = None
+    # a score depends on what other keys hold. None: not said, and the keys are never gone through in blocks
+    mixes_keys: ClassVar[bool | None] = None
 
     def score(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -238,6 +244,9 @@ class Normaliser(Part):
     # a row of weights depends on other rows of scores (the engine then never splits or fills in rows)
     couples_rows: ClassVar[bool] = False
 
+    # To take keys in blocks: begin(shape (..., q, 1), dtype) -> state; absorb(state, S (..., q, some keys)) -> (E, factor, state),
+    # so that Y becomes Y factor + E V; finish(state) -> factor. A masked score is -inf; each may ask for `n_allowed`.
+
     def normalise(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
@@ -256,6 +265,7 @@ class Position(Part):
 
     kind = "position"
     permutation_equivariant = False
+    mixes_keys: ClassVar[bool | None] = None  # as of a similarity
 
     if TYPE_CHECKING:  # each may ask for more by name, which is no error of types
         place: Callable[..., Any]
@@ -274,11 +284,14 @@ class Position(Part):
 
 
 class Mask(Component):
-    """Which keys may a query attend to?   allow(n_queries, n_keys) -> bool (q, k), True = may attend."""
+    """Which keys may a query attend to?   allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
+
+    A rule about positions, asked for any block of them; an axis of the result along which all are alike may have size one.
+    """
 
     kind = "mask"
 
-    def allow(self, n_queries: int, n_keys: int) -> Any:
+    def allow(self, q_index: Any, k_index: Any) -> Any:
         raise NotImplementedError
 
 
@@ -297,8 +310,7 @@ class Modifier(Part):
     # a score depends on what other keys hold, so that a masked key may change something
     mixes_keys: ClassVar[bool] = False
 
-    # A modifier that forbids keys defines:  def allowed(self, q_index, k_index) -> bool (..., q, k), or None for all;
-    # its last two axes may be of size one
+    # A modifier that forbids keys defines allowed(q_index, k_index) -> bool (..., q or 1, k or 1), or None for all
     allowed: ClassVar[Callable[..., Any] | None] = None
 
     def modify(self, *args: Any, **kwargs: Any) -> Any:
@@ -354,10 +366,25 @@ class Encoder(Component):
 
 
 class Kernel(Component):
-    """The same function, faster; `replaces` names the class whose values and gradients it has."""
+    """The same function, faster; `replaces` names the class whose values and gradients it has.
+
+    A kernel of a part has the verbs that it replaces, with the part before the nouns: `score(part, Q, K, ..., wants)` returns
+    (S, back), and `back(g)` gives the gradients by argument. `wants` may be asked for: the arguments whose gradients will be
+    asked for, none in prediction. A name left out has gradient zero. It has no settings, for those of the part are on the part;
+    it never writes into its arguments or g. For decoders it may `prepare(part, K, **learned)`, which returns (P, back); its
+    `score` then asks for P instead of K. A fused kernel replaces (a similarity, a normaliser, an aggregator) by
+    `attend(parts, Q, K, V, mask, alive, learned, wants)`, which returns (Y, back); in the place of mask and alive it may ask
+    for `allowed`: None, or a function of slices, `allowed(lead, rows, keys)`, that gives the mask of a block. On arrays of
+    other libraries back is None: the library's own gradients go through what the kernel called.
+    """
 
     kind = "kernel"
-    replaces: ClassVar[type | None] = None
+    replaces: ClassVar[Any] = None  # a class, or three classes for a fused kernel, or a tuple of such threes
+    pairs: ClassVar[tuple[int, int]] = (0, 0)  # of queries and keys, from which a fused kernel pays: forwards, and with back
+
+    def supports(self, part: Any, library: str, dtype: str) -> bool:
+        """Whether it answers for this part (or these parts) on arrays of "numpy", "torch" or "jax" of this dtype."""
+        return False
 
 
 class Task(Component):

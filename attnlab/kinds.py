@@ -138,7 +138,7 @@ TABLE: tuple[Kind, ...] = (
         "mask",
         "masks",
         i.Mask,
-        {"allow": Verb(("n_queries", "n_keys"))},
+        {"allow": Verb(("q_index", "k_index"))},
         in_mechanism=True,
         combines="and",
         axis=True,

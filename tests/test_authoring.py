@@ -29,8 +29,10 @@ def test_the_kernel_of_the_template_gives_what_it_replaces():
     exec(template("kernel", "my_own")["attnlab-my-own/attnlab_my_own.py"], given)
     rng = np.random.default_rng(3)
     Q, K = rng.normal(size=(2, 4, 5)), rng.normal(size=(2, 6, 5))
-    kernel = given["MyOwn"]
-    np.testing.assert_allclose(kernel(sigma=0.7).score(Q, K), kernel.replaces(sigma=0.7).score(Q, K), atol=1e-12)
+    part = given["MyOwn"].replaces()
+    S, back = given["MyOwn"]().score(part, Q, K)
+    np.testing.assert_allclose(S, part.score(Q, K), atol=1e-12)
+    assert {name: g.shape for name, g in back(S).items()} == {"Q": Q.shape, "K": K.shape}
 
 
 @pytest.mark.parametrize("kind", ["similarity", "normaliser", "task", "kernel"])

@@ -35,8 +35,8 @@ class All(Mask):
     """All."""
     name = "{name}"
 
-    def allow(self, n_queries, n_keys):
-        return np.ones((n_queries, n_keys), dtype=bool)
+    def allow(self, q_index, k_index):
+        return np.ones((1, 1), dtype=bool)
 
 @hookimpl
 def attnlab_masks():
@@ -158,8 +158,8 @@ def test_a_missing_file_is_an_error(tmp_path):
         (FINE.replace("return [All]", "return [All, All]"), "gives the mask 'bad' twice"),
         (FINE.replace("return [All]", "yield All\n    1 / 0"), "ZeroDivisionError"),
         (
-            FINE.replace("self, n_queries, n_keys)", "self, n_query, n_keys)"),
-            "unknown argument 'n_query' (did you mean",
+            FINE.replace("self, q_index, k_index)", "self, q_indices, k_index)"),
+            "unknown argument 'q_indices' (did you mean",
         ),
         (FINE.replace("{name}", "causal"), "the mask name 'causal' is given by"),
     ],

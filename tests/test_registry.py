@@ -100,7 +100,7 @@ class Choosy(attnlab.Mask):
             anything,
         )
 
-    def allow(self, n_queries, n_keys):
+    def allow(self, q_index, k_index):
         raise NotImplementedError
 
 
@@ -198,7 +198,7 @@ def test_register_is_a_decorator(notebook):
 
         name = "decorated"
 
-        def allow(self, n_queries, n_keys):
+        def allow(self, q_index, k_index):
             raise NotImplementedError
 
     assert Decorated.name in attnlab.names("mask")

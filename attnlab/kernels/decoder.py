@@ -212,7 +212,7 @@ class FastPreviousState(Kernel):
     Examples
     --------
     >>> import attnlab
-    >>> FastPreviousState.supports(attnlab.Mechanism("additive")), FastPreviousState.supports(attnlab.Mechanism("cosine"))
+    >>> FastPreviousState.fits(attnlab.Mechanism("additive")), FastPreviousState.fits(attnlab.Mechanism("cosine"))
     (True, False)
     """
 
@@ -234,7 +234,7 @@ class FastPreviousState(Kernel):
     init = PreviousState.init
 
     @staticmethod
-    def supports(mechanism: Any) -> bool:
+    def fits(mechanism: Any) -> bool:
         """Whether there is a fast way for this mechanism."""
         if type(mechanism) is not Mechanism:
             return False

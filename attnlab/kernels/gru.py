@@ -14,6 +14,7 @@ from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import getval
 
 from attnlab.interfaces import Kernel, Source
+from attnlab.mechanisms.pullback import pulled
 from attnlab.models.seq2seq.recurrence import Gru
 
 __all__ = ["FastGru", "backward_step", "flattened", "forward_step", "halved", "n_first", "n_last"]
@@ -225,25 +226,31 @@ def _one_step(x: Array, s: Array, Wi: Array, Wh: Array, bi: Array, bh: Array, ta
 
 def _one_step_vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
     plain = [getval(a) for a in args]
-    x, s, Wi, Wh, _, _, tape = plain
-    h = s.shape[1]
 
     def back(g: Any) -> Any:
-        D = np.empty((4 * h, len(s)), dtype=tape["gates"].dtype)
-        carry = backward_step(np.ascontiguousarray(g.T), tape["gates"], tape["A_n"], tape["before"], D)
-        dI, dA = np.concatenate([D[h : 3 * h], D[:h]]), D[h:]
-        carry += Wh @ dA
-        of = {
-            0: lambda: (Wi @ dI).T,
-            1: lambda: carry.T,
-            2: lambda: (dI @ x).T,
-            3: lambda: tape["before"] @ dA.T,
-            4: lambda: dI.sum(axis=1),
-            5: lambda: dA.sum(axis=1),
-        }
-        return [of[i]().astype(plain[i].dtype, copy=False) for i in argnums]
+        found = _one_step_back(g, argnums, plain[:4], plain[6])
+        return [one.astype(plain[i].dtype, copy=False) for i, one in zip(argnums, found, strict=True)]
 
     return back
+
+
+def _one_step_back(g: Array, asked: Any, arrays: Any, tape: dict[str, Any]) -> list[Array]:
+    """Of x, s, Wi, Wh, bi and bh, in this order, the gradients of those whose places are asked for."""
+    x, s, Wi, Wh = arrays
+    h = s.shape[1]
+    D = np.empty((4 * h, len(s)), dtype=tape["gates"].dtype)
+    carry = backward_step(np.ascontiguousarray(g.T), tape["gates"], tape["A_n"], tape["before"], D)
+    dI, dA = np.concatenate([D[h : 3 * h], D[:h]]), D[h:]
+    carry += Wh @ dA
+    of = {
+        0: lambda: (Wi @ dI).T,
+        1: lambda: carry.T,
+        2: lambda: (dI @ x).T,
+        3: lambda: tape["before"] @ dA.T,
+        4: lambda: dI.sum(axis=1),
+        5: lambda: dA.sum(axis=1),
+    }
+    return [of[i]() for i in asked]
 
 
 _cell = primitive(_one_step)
@@ -288,6 +295,21 @@ class FastGru(Kernel):
         if not self.linear_before_reset:
             return self.run(x[:, None, :], s, None, Wi, Wh, bi, bh)[:, 0]
         return _cell(x, s, Wi, Wh, bi, bh, {})
+
+    def pull(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> tuple[Any, Any]:
+        """`step`, and its way back: back(g) gives {"x": .., "s": .., "params": {"Wi": .., ...}}."""
+        if not self.linear_before_reset:
+            learned = {"Wi": Wi, "Wh": Wh, "bi": bi, "bh": bh}
+            after, found = pulled(Gru(False).step, {"x": x, "s": s, **learned})
+            return after, lambda g: {"x": (d := found(g))["x"], "s": d["s"], "params": {n: d[n] for n in learned}}
+        tape: dict[str, Any] = {}
+        after = _one_step(x, s, Wi, Wh, bi, bh, tape)
+
+        def back(g: Any) -> dict[str, Any]:
+            dx, ds, dWi, dWh, dbi, dbh = _one_step_back(g, range(6), (x, s, Wi, Wh), tape)
+            return {"x": dx, "s": ds, "params": {"Wi": dWi, "Wh": dWh, "bi": dbi, "bh": dbh}}
+
+        return after, back
 
     def run(self, X: Any, start: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
         """The state (n, m, h) after each input of X (n, m, d), from `start` (n, h); see `Gru.run`."""

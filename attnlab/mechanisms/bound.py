@@ -12,20 +12,26 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from autograd.tracer import isbox
 
-from attnlab.arrays import detach, namespace
-from attnlab.errors import ComponentError, ShapeError, Unsupported
+from attnlab.arrays import namespace
+from attnlab.errors import ShapeError, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import Aggregator, Mask, Normaliser, Position, Similarity
 from attnlab.kinds import COMBINES, KINDS, LEARNING
 from attnlab.mechanisms.context import Context, context_of
-from attnlab.mechanisms.program import Program, Step, gradients_through, program_of
-from attnlab.mechanisms.pullback import pulled_verb, pulled_whole, unbroadcast, way_back
+from attnlab.mechanisms.passes import at, run
+from attnlab.mechanisms.plan import NONE, Call, fused, numbers, planned
+from attnlab.mechanisms.primitive import on_boxes
+from attnlab.mechanisms.program import Program, Step, program_of
+from attnlab.mechanisms.pullback import leaves, pulled_whole, way_back
+from attnlab.mechanisms.streaming import by_keys, by_queries, keys_split
+from attnlab.parts.aggregators import WeightedSum
 from attnlab.shapes import broadcast_leading
 
 __all__ = ["BLOCK", "BoundMechanism", "Params", "Parts"]
 
-BLOCK = 2**22  # weights: attend() goes through the queries in blocks rather than form more than this many at once
+BLOCK = 2**19  # numbers: a call goes through queries, or keys, in blocks rather than let a verb form more at once
 
 Params = Mapping[str, Mapping[str, Any]]
 
@@ -67,7 +73,8 @@ class BoundMechanism:
     program: Program = field(init=False, repr=False)
     stateful: tuple[tuple[str, ...], ...] = field(init=False, repr=False)  # paths of the parts that remember
     _verbs: tuple[tuple[Step, Any], ...] = field(init=False, repr=False)  # each step with the part that has the verb
-    _live: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
+    _names: frozenset[str] = field(init=False, repr=False)  # of the verbs
+    _plans: dict[Any, tuple[Call, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         listed = tuple(self.parts.learning())
@@ -78,6 +85,7 @@ class BoundMechanism:
         object.__setattr__(self, "program", program)
         object.__setattr__(self, "stateful", tuple(s.path for s in program.steps if s.verb == "update"))
         object.__setattr__(self, "_verbs", verbs)
+        object.__setattr__(self, "_names", frozenset(step.verb for step in program.steps))
 
     # -- what is the same for a whole data set ------------------------------------------------------------------------
     def context(
@@ -109,27 +117,104 @@ class BoundMechanism:
             lengths=lengths,
             rng=rng,
             training=training,
+            later=True,
         )
 
-    def kernels(self, dtype: Any = None) -> dict[str, str]:
-        """What answers each verb, by role and verb: "reference", or the name of a kernel."""
-        return {f"{'.'.join(s.path)}.{s.verb}": "reference" for s in self.program.steps if s.path}
+    def kernels(self, dtype: Any = np.float32, library: str = "numpy") -> dict[str, str]:
+        """What answers each verb, by role and verb: "reference", or `distribution:name` of a kernel.
+
+        One kernel that answers from the scores to the contexts is there as "attend"; where there are few queries and keys, the
+        others answer.
+        """
+        which = (library, np.dtype(dtype) if library == "numpy" else dtype, NONE)
+        plan = (*self._plan(*which, "parts"), *self._plan(*which, "Y"))
+        named = [(".".join(c.step.path) + "." + c.step.verb if c.step.path else c.step.verb, c) for c in plan]
+        return {name: c.kernel or "reference" for name, c in named if c.part is not None}
+
+    # -- which calls --------------------------------------------------------------------------------------------------
+    def _plan(self, library: str, dtype: Any, wants: frozenset[str], end: str) -> tuple[Call, ...]:
+        """The calls that lead to an end: "W", "Y", "S" (masked scores), "step" and "parts" (W and Y, by no fused kernel), or of
+        given weights "aggregate" and "update".
+        """
+        key = (library, dtype, wants, end)
+        if (found := self._plans.get(key)) is None:
+            found = self._plans[key] = self._planned(library, str(dtype), wants, end)
+        return found
+
+    def _planned(self, library: str, dtype: str, wants: frozenset[str], end: str) -> tuple[Call, ...]:
+        if end == "Y" and (whole := fused(self._verbs, library, dtype, wants, self.backend)) is not None:
+            return whole
+        verbs = self._verbs
+        if end == "W":
+            verbs = verbs[:-1]
+        elif end == "S":
+            verbs = verbs[: next(n for n, (step, _) in enumerate(verbs) if step.verb == "mask") + 1]
+        elif end == "aggregate":
+            verbs = verbs[-1:]
+        elif end == "update":
+            verbs = tuple(pair for pair in verbs if pair[0].verb == "update")
+        return planned(verbs, library, dtype, wants, self.backend)
+
+    def _calls(self, params: Params, slots: dict[str, Any], end: str) -> tuple[Call, ...]:
+        """The calls for these arrays, of which no gradient is wanted; where some are boxes, the parts themselves."""
+        if self.stateful and _boxed(params, slots):
+            return self._plan("", None, NONE, end)
+        return self._plan(*_library(slots), NONE, end)
+
+    def for_arrays(self, params: Params, *nouns: Any) -> BoundMechanism:
+        """Itself where all arrays have one dtype; else by the parts alone, which promote as their library does."""
+        dtype = getattr(nouns[0], "dtype", None)
+        alike = all(array.dtype == dtype for array in nouns[1:])
+        if alike and all(getattr(array, "dtype", dtype) == dtype for _, array in leaves(params)):
+            return self
+        return BoundMechanism(self.parts, "reference")
 
     # -- values -------------------------------------------------------------------------------------------------------
     def weights(self, params: Params, Q: Any, K: Any, context: Context) -> Any:
         """W (..., q, k)."""
         if self.stateful:
             return self.in_steps(params, Q, K, context)[0]
-        return self._weigh(params, Q, K, context)
+        if 0 in context.shape:
+            return namespace(Q, K).zeros(context.shape, dtype=Q.dtype)
+        slots = {"Q": Q, "K": K}
+        if _boxed(params, slots):
+            return on_boxes(self, params, slots, context)
+        calls = self._calls(params, slots, "W")
+        if self._large(calls, slots, context):
+            return self._by_queries(calls, params, slots, context, self.program.W)
+        return self._run(calls, params, slots, context)[self.program.W]
 
     def attend(self, params: Params, Q: Any, K: Any, V: Any, context: Context) -> Any:
-        """Y (..., q, v). Long inputs go through in blocks of queries."""
+        """Y (..., q, v). Long inputs go through in blocks, of keys where that can be, else of queries."""
+        slots = {"Q": Q, "K": K, "V": V}
+        if self.stateful and _pairs(slots, context) > BLOCK:
+            return self.in_steps(params, Q, K, context, V=V)[0]
         if self.stateful or 0 in context.shape:
             return self.aggregate(params, self.weights(params, Q, K, context), V, Q, K, context)
-        if math.prod(context.shape) > BLOCK and len(blocks := self._blocks(Q, K, context)) > 1:
-            done = [self.attend(params, Q[..., here, :], K, V, context.rows(here)) for here in blocks]
-            return namespace(done[0]).concat(done, axis=-2)
-        return self._run(self._verbs, params, {"Q": Q, "K": K, "V": V}, context)[self.program.Y]
+        if _boxed(params, slots):
+            return on_boxes(self, params, slots, context)
+        calls = self._calls(params, slots, "Y")
+        if calls[-1].step.verb == "attend":
+            if _pairs(slots, context) >= calls[-1].pairs[0]:  # a fused kernel bounds what it forms
+                return self._run(calls, params, slots, context)[self.program.Y]
+            calls = self._calls(params, slots, "parts")
+        if not self._large(calls, slots, context):
+            return self._run(calls, params, slots, context)[self.program.Y]
+        scores = self._calls(params, slots, "S")
+        if type(self.parts.aggregator) is WeightedSum and "reweigh" not in self._names and keys_split(self.parts, scores):
+            return by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK)
+        return self._by_queries(calls, params, slots, context, self.program.Y)
+
+    def _large(self, calls: tuple[Call, ...], slots: Mapping[str, Any], context: Context) -> bool:
+        """Whether a verb would form more numbers than a block has, of NumPy's arrays, which alone are gone through in blocks."""
+        Q, K = slots["Q"], slots["K"]
+        if not (isinstance(Q, np.ndarray) and isinstance(K, np.ndarray)):
+            return False
+        return _pairs(slots, context) * numbers(calls, K.shape[-2], K.shape[-1]) > BLOCK
+
+    def _by_queries(self, calls: tuple[Call, ...], params: Params, slots: Any, context: Context, end: str) -> Any:
+        couples = any(getattr(part, "couples_rows", False) for _, part in self.owners)
+        return by_queries(calls, params, slots, context, self.program.W, end, BLOCK, couples)
 
     def aggregate(self, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
         """Y (..., q, v) of given weights; zero where there is no key at all."""
@@ -137,27 +222,46 @@ class BoundMechanism:
             lead = broadcast_leading(("W", tuple(W.shape[:-2])), ("V", tuple(V.shape[:-2])))
             return namespace(W, V).zeros((*lead, W.shape[-2], V.shape[-1]), dtype=V.dtype)
         slots = {"Q": Q, "K": K, "V": V, self.program.W: W}
-        return self._run(self._verbs[-1:], params, slots, context)[self.program.Y]
+        if _boxed(params, slots):
+            return self._run(self._plan("", None, NONE, "aggregate"), params, slots, context)[self.program.Y]
+        return self._run(self._calls(params, slots, "aggregate"), params, slots, context)[self.program.Y]
+
+    def seen_through(self, params: Params, nouns: Mapping[str, Any], context: Context) -> Any:
+        """Y, or W where `nouns` has no V, by the parts themselves, whatever the arrays are."""
+        end, slot = ("Y", self.program.Y) if "V" in nouns else ("W", self.program.W)
+        return self._run(self._plan("", None, NONE, end), params, dict(nouns), context)[slot]
+
+    def _run(
+        self, calls: tuple[Call, ...], params: Params, slots: dict[str, Any], context: Context, tape: Any = None
+    ) -> dict[str, Any]:
+        return run(calls, params, slots, context, self.program.W, tape)
 
     def in_steps(
-        self, params: Params, Q: Any, K: Any, context: Context, states: Mapping[str, Any] | None = None
+        self,
+        params: Params,
+        Q: Any,
+        K: Any,
+        context: Context,
+        states: Mapping[str, Any] | None = None,
+        V: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Query by query: (W (..., q, k), what each part remembers after the last query, by its dotted path)."""
+        """Query by query: (W (..., q, k), or Y (..., q, v) of values, and what each part remembers in the end, by dotted path)."""
         states = self.initial_states(params, Q, K, context, states)
         rows = []
         for t in range(Q.shape[-2]):
             here = context if Q.shape[-2] == 1 else context.row(t)
-            slots = {"Q": Q[..., t : t + 1, :], "K": K, **{f"state.{p}": state for p, state in states.items()}}
+            q = Q[..., t : t + 1, :]
+            slots = {"Q": q, "K": K, **{f"state.{p}": state for p, state in states.items()}}
             if 0 in here.shape:
                 slots[self.program.W] = W = namespace(Q, K).zeros(here.shape, dtype=Q.dtype)
-                updates = tuple(pair for pair in self._verbs if pair[0].verb == "update")
-                self._run(updates, params, slots, here)
+                self._run(self._calls(params, slots, "update"), params, slots, here)
             else:
-                W = self._run(self._verbs[:-1], params, slots, here)[self.program.W]
+                W = self._run(self._calls(params, slots, "W"), params, slots, here)[self.program.W]
             states = {p: slots.get(f"next.{p}", state) for p, state in states.items()}
-            rows.append(W)
+            rows.append(W if V is None else self.aggregate(params, W, V, q, K, here))
         if not rows:
-            return namespace(Q, K).zeros(context.shape, dtype=Q.dtype), states
+            W = namespace(Q, K).zeros(context.shape, dtype=Q.dtype)
+            return (W if V is None else self.aggregate(params, W, V, Q, K, context)), states
         return (rows[0] if len(rows) == 1 else namespace(rows[0]).concat(rows, axis=-2)), states
 
     def at_row(self, t: int) -> BoundMechanism:
@@ -195,22 +299,8 @@ class BoundMechanism:
         facts = {"n_keys": context.shape[-1], "leading": context.shape[:-2], "Q": Q, "K": K}
         for path in self.stateful:
             if (name := ".".join(path)) not in now:
-                now[name] = call(owners[path], "initial_state", **facts, **_at(params, path))
+                now[name] = call(owners[path], "initial_state", **facts, **at(params, path))
         return now
-
-    def _weigh(self, params: Params, Q: Any, K: Any, context: Context) -> Any:
-        if 0 in context.shape:
-            return namespace(Q, K).zeros(context.shape, dtype=Q.dtype)
-        return self._run(self._verbs[:-1], params, {"Q": Q, "K": K}, context)[self.program.W]
-
-    def _blocks(self, Q: Any, K: Any, context: Context) -> list[slice]:
-        """The queries to go through at once: all, or blocks of them where gradients and parts allow."""
-        q = Q.shape[-2]
-        coupled = any(getattr(part, "couples_rows", False) for _, part in self.owners)
-        if q <= 1 or coupled or not (isinstance(Q, np.ndarray) and isinstance(K, np.ndarray)):
-            return [slice(None)]
-        rows = max(1, BLOCK // (math.prod(context.shape) // q))
-        return [slice(start, start + rows) for start in range(0, q, rows)]
 
     # -- gradients ----------------------------------------------------------------------------------------------------
     def pull(self, params: Params, Q: Any, K: Any, V: Any, context: Context, wants: frozenset[str]) -> tuple[Any, Any]:
@@ -229,11 +319,29 @@ class BoundMechanism:
         """
         if self.stateful or 0 in context.shape:
             return pulled_whole(self, params, Q, K, V, context, wants)
-        slots = {"Q": Q, "K": K} if V is None else {"Q": Q, "K": K, "V": V}
-        verbs, end = (self._verbs[:-1], self.program.W) if V is None else (self._verbs, self.program.Y)
+        slots, end = ({"Q": Q, "K": K}, "W") if V is None else ({"Q": Q, "K": K, "V": V}, "Y")
         tape: list[Any] = []
-        value = self._run(verbs, params, slots, context, tape, wants)[end]
-        return value, lambda g: way_back(tape, slots, params, {end: g}, wants)
+        calls = self._plan(*_library(slots), wants, end)
+        if calls[-1].step.verb == "attend" and _pairs(slots, context) < calls[-1].pairs[1]:
+            calls = self._plan(*_library(slots), wants, "parts")
+        value = self._run(calls, params, slots, context, tape)[self.program.W if V is None else self.program.Y]
+        return value, lambda g: way_back(
+            tape, slots, params, {self.program.W if V is None else self.program.Y: g}, wants
+        )
+
+    def prepared(self, params: Params, K: Any) -> tuple[Any, Any] | None:
+        """What the scores make of the keys once, for `pull_step`, and its way back; None where they make nothing.
+
+        `back(g)` gives the gradient of the keys, "K", and those of learned arrays by (*path, name).
+        """
+        plan = self._plan(*_library({"Q": K}), frozenset({"K", "params"}), "step")
+        score = next(call for call in plan if call.step.verb == "score")
+        if score.prepare is None or score.step.reads["K"] != "K":
+            return None
+        own = at(params, score.step.path)
+        asked = asks_for(score.prepare.__self__, "prepare")
+        P, back = score.prepare(score.part, K, **{name: a for name, a in own.items() if name in asked})
+        return P, lambda g: {n if n == "K" else (*score.step.path, n): one for n, one in back(g).items()}
 
     def pull_step(
         self,
@@ -244,165 +352,46 @@ class BoundMechanism:
         states: Mapping[str, Any],
         context: Context,
         wants: frozenset[str],
+        P: Any = None,
     ) -> tuple[dict[str, Any], Any]:
         """One query, and its way back: ({"Y", "W", "next.<path>": what is remembered}, back), back(gradients by name).
 
-        The gradients that back gives have those of the states too, as "state.<path>".
+        The gradients that back gives have those of the states too, as "state.<path>", and of P, what `prepared` made.
         """
         slots = {"Q": Q, "K": K, **({} if V is None else {"V": V})}
+        if P is not None:
+            slots["P"], wants = P, wants | {"P"}
         slots |= {f"state.{path}": state for path, state in states.items()}
         wants = wants | {f"state.{path}" for path in states}
         ends = {"W": self.program.W, **({} if V is None else {"Y": self.program.Y})}
         ends |= {f"next.{path}": f"next.{path}" for path in states}
         tape: list[Any] = []
-        self._run(self._verbs[:-1] if V is None else self._verbs, params, slots, context, tape, wants)
+        calls = self._plan(*_library(slots), wants, "W" if V is None else "step")
+        self._run(calls, params, slots, context, tape)
         outs = {name: slots[slot] for name, slot in ends.items()}
         return outs, lambda g: way_back(tape, slots, params, {ends[name]: one for name, one in g.items()}, wants)
 
-    def _through(self, verbs: tuple[tuple[Step, Any], ...], wants: frozenset[str]) -> Any:
-        """Where gradients go, found once for each combination of what is wanted."""
-        if (found := self._live.get((len(verbs), wants))) is None:
-            found = self._live[len(verbs), wants] = gradients_through(tuple(step for step, _ in verbs), wants)
-        return found
 
-    # -- one pass -----------------------------------------------------------------------------------------------------
-    def _run(
-        self,
-        verbs: tuple[tuple[Step, Any], ...],
-        params: Params,
-        slots: dict[str, Any],
-        context: Context,
-        tape: list[Any] | None = None,
-        wants: frozenset[str] = frozenset(),
-    ) -> dict[str, Any]:
-        """Run steps on `slots`, which gains what they write. With a tape, keep the way back of each step that has one."""
-        Q, M, given, shape = slots["Q"], context.M, context.given, context.shape
-        if Q.shape[:-2] != shape[:-2]:  # an axis of heads, or queries that broadcast
-            shape = (*np.broadcast_shapes(Q.shape[:-2], slots["K"].shape[:-2], shape[:-2]), *shape[-2:])
-        through = self._through(verbs, wants) if tape is not None else ()
-        arguments: dict[str, Any] = {}
-        learned: dict[str, Any] = {}
-        step, verb = verbs[0][0], None
-        try:
-            for n, (step, part) in enumerate(verbs):
-                back = None
-                if part is None:
-                    X = slots[next(iter(step.reads.values()))]
-                    out = X if M is None else _masked(X, context) if step.verb == "mask" else _struck(X, M)
-                    if tape is not None and through[n][0]:
-                        back = _identity(step, M)
-                    learned = {}
-                else:
-                    verb = getattr(part, step.verb)
-                    arguments = {name: slots[slot] for name, slot in step.reads.items()}
-                    learned = {}
-                    if step.learned:
-                        own = _at(params, step.path)
-                        learned = {name: own[name] for name in step.learned if name in own}
-                    if step.asks:
-                        known = given if not step.counts else _true(given, context, slots[self.program.W])
-                        arguments.update((name, known[name]) for name in step.asks)
-                    if tape is not None and (through[n][0] or through[n][1]):
-                        out, back = pulled_verb(verb, arguments, learned, *through[n])
-                    else:
-                        out = verb(**arguments, **learned)
-                    if step.gives and not (type(out) is np.ndarray and out.shape == shape and out.dtype.kind == "f"):
-                        out, back = _whole(verb, out, shape, back)
-                if len(step.writes) == 1:
-                    slots[step.writes[0]] = out
-                else:
-                    slots.update(zip(step.writes, out, strict=True))
-                if back is not None and tape is not None:
-                    tape.append((step, back, learned))
-        except (ValueError, TypeError, RuntimeError) as error:
-            _explain(step, verb, learned, slots, error)
-            raise
-        return slots
+def _boxed(params: Params, slots: Mapping[str, Any]) -> bool:
+    """Whether some array is one of autograd's boxes."""
+    return any(isbox(array) for _, array in leaves(slots)) or any(isbox(array) for _, array in leaves(params))
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# the engine's own steps
-# --------------------------------------------------------------------------------------------------------------------
-def _masked(S: Any, context: Context) -> Any:
-    """Scores, -inf where they are forbidden; of a query that may attend to nothing, zeros."""
-    M, alive = context.M, context.alive
-    if type(S) is np.ndarray:
-        low = S.dtype.type(-np.inf) if alive is None else np.where(alive, S.dtype.type(-np.inf), S.dtype.type(0))
-        return np.where(M, S, low)
-    xp = namespace(S)
-    zero = xp.zeros_like(detach(S))
-    return xp.where(M, S, zero - xp.inf if alive is None else xp.where(alive, zero - xp.inf, zero))
+def _pairs(slots: Mapping[str, Any], context: Context) -> int:
+    """How many scores there are."""
+    front, Q, K = context.shape[:-2], slots["Q"], slots["K"]
+    if Q.shape[:-2] != front or K.shape[:-2] != front:
+        front = np.broadcast_shapes(Q.shape[:-2], K.shape[:-2], front)
+    return math.prod(front) * context.shape[-2] * context.shape[-1]
 
 
-def _struck(W: Any, M: Any) -> Any:
-    """Weights, zero where they are forbidden."""
-    if type(W) is np.ndarray:
-        return np.where(M, W, W.dtype.type(0))
-    xp = namespace(W)
-    return xp.where(M, W, xp.zeros_like(detach(W)))
-
-
-def _identity(step: Step, M: Any) -> Any:
-    """The way back of a step that lets through what is allowed."""
-    (name,) = step.reads
-    if M is None:
-        return lambda g: {name: g}
-    return lambda g: {name: np.where(M, g, g.dtype.type(0))}
-
-
-def _true(given: Mapping[str, Any], context: Context, W: Any) -> dict[str, Any]:
-    """What may be asked for, with the true mask, in which a query may have no key, and the true count."""
-    xp = namespace(W)
-    M = xp.ones((1, 1), dtype=xp.bool) if context.M is None else context.M
-    counted = xp.astype(xp.broadcast_to(M, W.shape), W.dtype)
-    return {**given, "mask": M, "n_allowed": xp.sum(counted, axis=-1, keepdims=True)}
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# verbs
-# --------------------------------------------------------------------------------------------------------------------
-def _at(params: Params, path: tuple[str, ...]) -> Mapping[str, Any]:
-    found: Any = params
-    for name in path:
-        found = found[name]
-    return found
-
-
-def _whole(verb: Any, X: Any, shape: tuple[int, ...], back: Any) -> tuple[Any, Any]:
-    """What a verb returned, as real floats in the shape (..., q, k) of the call: leading axes may be missing or one."""
-    who = f"{type(verb.__self__).__name__}.{verb.__name__}"
-    given = tuple(getattr(X, "shape", ()))
-    lead = given[:-2]
-    fits = all(a in (1, b) for a, b in zip(reversed(lead), reversed(shape[:-2]), strict=False))
-    if given[-2:] != shape[-2:] or len(given) > len(shape) or not fits:
-        raise ComponentError(f"{who} must return (..., q, k) = {shape}; got {given or type(X)}")
-    if "float" not in str(X.dtype):
-        raise ComponentError(f"{who} must return real floats; got dtype {X.dtype}")
-    if given == shape:
-        return X, back
-    wide = namespace(X).broadcast_to(X, shape)
-    return wide, None if back is None else lambda g: back(unbroadcast(g, X))
-
-
-def _explain(step: Step, verb: Any, learned: Mapping[str, Any], slots: Mapping[str, Any], error: Exception) -> None:
-    """Raise a ShapeError where a verb failed because its arrays were learned for other widths."""
-    if isinstance(error, (ShapeError, ComponentError)) or not learned:
-        return
-    part, Q, K = verb.__self__, slots["Q"], slots["K"]
-    dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": slots.get("V", K).shape[-1]}
-    fitting = call(part, "init", rng=np.random.default_rng(0), **dims)
-    given = {name: tuple(np.shape(array)) for name, array in learned.items()}
-    asked = {name: tuple(np.shape(array)) for name, array in fitting.items()}
-    if given != asked:
-        sizes = ", ".join(f"{name} = {size}" for name, size in dims.items() if name in asks_for(part, "init"))
-        raise ShapeError(
-            f"the learned arrays of the {part.kind} {part.name!r} do not fit: for {sizes} they are {_listed(asked)}; "
-            f"got {_listed(given)}"
-        ) from error
-
-
-def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+def _library(slots: Mapping[str, Any]) -> tuple[str, Any]:
+    """(library, dtype) for which kernels are chosen; ("", None) where none may answer."""
+    Q = slots["Q"]
+    if type(Q) is np.ndarray:
+        return "numpy", Q.dtype
+    name = type(Q).__module__.partition(".")[0]
+    return ("jax" if name.startswith("jax") else name if name == "torch" else ""), getattr(Q, "dtype", None)
 
 
 def _row(mask: Any, t: int) -> Any:

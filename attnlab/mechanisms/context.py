@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from attnlab.arrays import detach, namespace, to_numpy
-from attnlab.errors import ComponentError, ShapeError
-from attnlab.interfaces import Mask
-from attnlab.parts.masks import AllKeys
+from attnlab.errors import ShapeError
+from attnlab.mechanisms.allowed import allowed_by, is_rule, of_mask
+from attnlab.mechanisms.blocks import ALL, cut, slices
 from attnlab.shapes import broadcast_leading, check_shapes
 
 __all__ = ["Context", "context_of"]
 
 _ALL = np.ones((1, 1), dtype=bool)
 _ALL.setflags(write=False)
+
+LARGE = 2**22  # queries times keys: of more, masks that are rules about positions are made block by block
+
+
+class Later(NamedTuple):
+    """Masks that are not made yet, and what is to be made with them."""
+
+    rules: tuple[Any, ...]
+    asks: frozenset[str]  # of "mask" and "n_allowed", those that a part asks for
+    dtype: Any  # of counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +46,20 @@ class Context:
     given : mapping
         What a verb may ask for by name: `q_index`, `k_index`, `rng`, `training`, and, where a part asks for them, `mask`
         (in which queries that may attend to nothing are shown every key), `n_allowed` and `lengths`.
+    later : Later or None
+        Masks that are not in M yet: then `alive`, `mask` and `n_allowed` are not there either. `whole` and `cut` put them in.
     """
 
     shape: tuple[int, ...]
     M: Any
     alive: Any
     given: Mapping[str, Any]
+    later: Later | None = None
+
+    @property
+    def forbids(self) -> bool:
+        """Whether there is a mask at all."""
+        return self.M is not None or self.later is not None
 
     def pick(self, rows: Any, n: int) -> Context:
         """The context of some of n examples, which are the first axis: `rows` is a slice or an array of indices."""
@@ -88,7 +107,83 @@ class Context:
         rank = len(self.shape)
         axes = {"mask": rank, "n_allowed": rank, "q_index": rank - 1, "k_index": rank - 1, "lengths": rank - 1}
         given = {name: change(a, axes[name]) if name in axes else a for name, a in self.given.items()}
-        return Context(shape, change(self.M, rank), change(self.alive, rank), given)
+        return Context(shape, change(self.M, rank), change(self.alive, rank), given, self.later)
+
+    # -- blocks -------------------------------------------------------------------------------------------------------
+    def allowed(self, lead: tuple[slice, ...] | None, rows: slice, keys: slice = ALL) -> Any:
+        """The mask of a block of queries and keys, or None where there is no mask.
+
+        Parameters
+        ----------
+        lead : slices of the leading axes that a call has; None for all
+        rows, keys : slice
+        """
+        tails = {"M": (rows, keys), "q_index": (rows,), "k_index": (keys,)}
+        M, q_index, k_index = self.M, self.given["q_index"], self.given["k_index"]
+        M = None if M is None else _cut(M, lead, *tails["M"])
+        if self.later is not None:
+            q_index, k_index = _cut(q_index, lead, rows), _cut(k_index, lead, keys)
+            for rule in self.later.rules:
+                one = of_mask(rule, q_index, k_index)
+                M = one if M is None else M & one
+        return M
+
+    def cut(self, lead: tuple[slice, ...] | None, rows: slice, keys: slice = ALL) -> Context:
+        """The context of a block; where it has not all keys, without `alive`, `mask` and `n_allowed`."""
+        q, k = len(range(self.shape[-2])[rows]), len(range(self.shape[-1])[keys])
+        own = len(self.shape) - 2
+        cuts = () if not own else (ALL,) * own if lead is None else lead[len(lead) - own :]
+        front = (n if n == 1 else len(range(n)[here]) for n, here in zip(self.shape[:-2], cuts, strict=True))
+        shape, tails = (*front, q, k), {"q_index": (rows,), "k_index": (keys,), "lengths": (ALL,)}
+        given = {name: _cut(a, lead, *tails[name]) if name in tails else a for name, a in self.given.items()}
+        M = self.allowed(lead, rows, keys)
+        if k < self.shape[-1]:
+            given = {name: a for name, a in given.items() if name not in ("mask", "n_allowed")}
+            return Context(shape, None if M is None else np.broadcast_to(M, (*M.shape[:-2], q, k)), None, given)
+        if self.later is not None:
+            M, alive, counted = _counted(np, M, shape, self.later.dtype, self.later.asks)
+            return Context(shape, M, alive, {**given, **counted})
+        for name in ("mask", "n_allowed"):
+            if name in given:
+                given[name] = _cut(given[name], lead, rows, ALL)
+        return Context(shape, M, None if self.alive is None else _cut(self.alive, lead, rows, ALL), given)
+
+    def whole(self) -> Context:
+        """The same with all masks made."""
+        return self if self.later is None else self.cut(None, ALL)
+
+    def in_rows(self) -> Iterator[tuple[slice, Any]]:
+        """(some queries, their mask over all keys), few enough that the mask is small; once, with ALL, where it is there."""
+        if self.later is None:
+            yield ALL, self.M
+            return
+        lead = math.prod(np.broadcast_shapes(self.shape[:-2], self.given["q_index"].shape[:-1]))
+        for rows in slices(self.shape[-2], max(1, LARGE // max(1, self.shape[-1] * lead))):
+            yield rows, self.allowed(None, rows)
+
+    def readers(self) -> tuple[Any, Any]:
+        """Which queries may attend to something, (..., q, 1), and which keys somebody may attend to, (..., k, 1)."""
+        alive, read = [], None
+        for _, M in self.in_rows():
+            xp = namespace(M)
+            alive.append(xp.any(M, axis=-1, keepdims=True))
+            here = xp.any(M, axis=-2)[..., None]
+            read = here if read is None else read | here
+        return (alive[0] if len(alive) == 1 else np.concatenate(alive, axis=-2)), read
+
+    def reaching(self, spoilt: Any) -> Any:
+        """Which queries may attend to one of the keys that are spoilt (..., k), as (..., q, 1)."""
+        found = []
+        for _, M in self.in_rows():
+            xp = namespace(M)
+            q = M.shape[-2]
+            seen = xp.broadcast_to(M, (*M.shape[:-2], q, self.shape[-1])) & spoilt[..., None, :]
+            found.append(xp.any(seen, axis=-1, keepdims=True))
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=-2)
+
+
+def _cut(array: Any, lead: tuple[slice, ...] | None, *tail: slice) -> Any:
+    return cut(array, (ALL,) * (array.ndim - len(tail)) if lead is None else lead, *tail)
 
 
 def context_of(
@@ -105,6 +200,7 @@ def context_of(
     lengths: Any = None,
     rng: Any = None,
     training: bool = False,
+    later: bool = False,
 ) -> Context:
     """Shapes checked, masks combined.
 
@@ -117,6 +213,7 @@ def context_of(
         Whether queries and keys have the same features, may have different ones, or need have any.
     who : str, what compares features, for errors
     asks : of "mask", "n_allowed" and "lengths", those that a part asks for
+    later : bool, whether masks that are rules may wait until they are needed where there are many queries and keys
 
     Raises
     ------
@@ -137,9 +234,16 @@ def context_of(
             f"lengths must be (..., 2), the numbers of queries and keys of each example; got shape {np.shape(lengths)}"
         )
     here = isinstance(detach(Q), np.ndarray)  # NumPy's own arrays need no conversion
-    shape, M = (*lead, q, k), None
+    shape, M, rules = (*lead, q, k), None, []
+    later = later and here and q * k > LARGE
     for one in masks:
-        allowed = _allowed(one, q_index, k_index, shape)
+        if later and is_rule(one):
+            of_mask(one, q_index[..., :1], k_index[..., :1])  # refused now rather than in a block
+            rules.append(one)
+            wider = np.broadcast_shapes(q_index.shape[:-1], k_index.shape[:-1])
+            shape = (*broadcast_leading(("Q and K", shape[:-2]), ("q_index and k_index", wider)), q, k)
+            continue
+        allowed = allowed_by(one, q_index, k_index, shape)
         if allowed is None:
             continue
         if isinstance(allowed, np.ndarray):
@@ -149,9 +253,9 @@ def context_of(
         M = allowed if M is None else M & allowed
     if M is not None:
         if len(M.shape) > 2:
-            shape = (*broadcast_leading(("Q and K", lead), ("mask", tuple(M.shape[:-2]))), q, k)
-        if V is not None and V.shape[:-2] != shape[:-2]:
-            broadcast_leading(("Q, K and mask", shape[:-2]), ("V", tuple(V.shape[:-2])))
+            shape = (*broadcast_leading(("Q and K", shape[:-2]), ("mask", tuple(M.shape[:-2]))), q, k)
+    if (M is not None or rules) and V is not None and V.shape[:-2] != shape[:-2]:
+        broadcast_leading(("Q, K and mask", shape[:-2]), ("V", tuple(V.shape[:-2])))
     given = {"q_index": q_index, "k_index": k_index}
     if "lengths" in asks:
         given["lengths"] = np.broadcast_to([q, k], (*lead, 2)) if lengths is None else lengths
@@ -162,6 +266,10 @@ def context_of(
         given = {name: xp.asarray(np.array(a)) if isinstance(a, np.ndarray) else a for name, a in given.items()}
     alive: Any = None
     counted: dict[str, Any] = {}
+    if rules:
+        M = None if M is None else np.broadcast_to(M, (*M.shape[:-2], q, k))
+        wait = Later(tuple(rules), asks & {"mask", "n_allowed"}, Q.dtype)
+        return Context(shape, M, None, {**given, "rng": rng, "training": training}, wait)
     if M is not None and 0 not in shape:
         M, alive, counted = _counted(namespace(Q, K) if not here else np, M, shape, Q.dtype, asks)
     elif "mask" in asks or "n_allowed" in asks:
@@ -197,15 +305,24 @@ def _counted(
     xp: Any, M: Any, shape: tuple[int, ...], dtype: Any, asks: frozenset[str]
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The mask with its last axes whole, which queries are alive, and what parts are shown of both."""
-    if M.shape[-2:] != shape[-2:]:
-        M = xp.broadcast_to(M, (*M.shape[:-2], *shape[-2:]))
+    if M.shape[-1] != shape[-1]:
+        M = xp.broadcast_to(M, (*M.shape[:-1], shape[-1]))
     alive = xp.any(M, axis=-1, keepdims=True)
     all_alive = _concrete(alive) and bool(xp.all(alive))
     counted = {}
     if "mask" in asks or "n_allowed" in asks:
         shown = M if all_alive else M | ~alive
-        counted = {"mask": shown, "n_allowed": xp.sum(namespace(M).astype(shown, dtype), axis=-1, keepdims=True)}
-    return M, None if all_alive else alive, counted
+        if isinstance(shown, np.ndarray):
+            n_allowed = np.count_nonzero(shown, axis=-1, keepdims=True).astype(dtype)
+        else:
+            n_allowed = xp.sum(namespace(M).astype(shown, dtype), axis=-1, keepdims=True)
+        counted = {"mask": _with_rows(xp, shown, shape), "n_allowed": _with_rows(xp, n_allowed, shape)}
+    return _with_rows(xp, M, shape), None if all_alive else _with_rows(xp, alive, shape), counted
+
+
+def _with_rows(xp: Any, array: Any, shape: tuple[int, ...]) -> Any:
+    """An array (..., q or 1, n) with all its rows."""
+    return array if array.shape[-2] == shape[-2] else xp.broadcast_to(array, (*array.shape[:-2], shape[-2], array.shape[-1]))
 
 
 def _concrete(array: Any) -> bool:
@@ -220,32 +337,3 @@ def _index(letter: str, index: Any, size: int) -> Any:
     if index.size and (index.dtype.kind not in "iu" or index.min() < 0):
         raise ValueError(f"{letter}_index must hold positions, integers from 0; got {index.dtype} {index.tolist()!r}")
     return index.astype(np.intp)
-
-
-def _allowed(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) -> Any:
-    """One mask as a boolean array that broadcasts to `shape` with its own leading axes, or None when it allows all."""
-    if mask is None or isinstance(mask, AllKeys):
-        return None
-    if isinstance(mask, Mask):
-        n_queries, n_keys = (int(i.max()) + 1 if i.size else 0 for i in (q_index, k_index))
-        array = np.asarray(mask.allow(n_queries, n_keys))
-        if array.dtype != bool or array.shape != (n_queries, n_keys):
-            raise ComponentError(
-                f"{type(mask).__name__}.allow({n_queries}, {n_keys}) must return bool (q, k) = ({n_queries}, {n_keys}); "
-                f"got {array.dtype} {array.shape}"
-            )
-        return array[q_index[..., :, None], k_index[..., None, :]]
-    if callable(mask) and (mask := mask(q_index, k_index)) is None:
-        return None
-    array = mask if hasattr(mask, "dtype") else np.asarray(mask)
-    if "bool" not in str(array.dtype):
-        raise TypeError(
-            f"mask must be boolean, True = may attend; got dtype {array.dtype}. Numbers to add to the scores are the "
-            f"modifier 'bias': modifier={{'bias': {{'array': ...}}}}"
-        )
-    q, k = shape[-2:]
-    if array.ndim < 2:
-        array = array[None, :] if array.ndim else array[None, None]
-    if array.shape[-2] not in (1, q) or array.shape[-1] not in (1, k):
-        raise ShapeError(f"mask {tuple(array.shape)} does not broadcast to (..., q, k) = (..., {q}, {k})")
-    return array

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from attnlab.errors import SettingError, ShapeError, did_you_mean
 from attnlab.injection import call
 from attnlab.interfaces import Mask, MechanismComponent, Source, settings_of
 from attnlab.kinds import PARTS
-from attnlab.mechanisms.bound import BoundMechanism, Params, Parts
+from attnlab.mechanisms.bound import BLOCK, BoundMechanism, Params, Parts
 from attnlab.mechanisms.context import Context
 from attnlab.mechanisms.params import completed, initial
 from attnlab.parts.masks import AllKeys
@@ -106,9 +107,9 @@ class Mechanism(MechanismComponent):
     def _bound(self) -> BoundMechanism:
         """The same for one call, which changes no part: what is made of names is made once."""
         given = (self.similarity, self.normaliser, self.aggregator, self.position, self.mask, self.modifier)
-        if not all(isinstance(one, str) for one in given):
+        if not all(isinstance(one, str) or getattr(one, "has_no_settings", False) for one in given):
             return BoundMechanism(self._parts(_shared))
-        key = tuple((type(one), one) for one in given)
+        key = tuple((type(one), one if isinstance(one, str) else "") for one in given)
         found = (mine := kept()).get(key)
         if found is None:
             found = mine[key] = BoundMechanism(self._parts(_shared))
@@ -210,6 +211,7 @@ class Mechanism(MechanismComponent):
             Q, K, None, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
         params = completed(bound.owners, params, Q, K, K)
+        bound = bound.for_arrays(params, Q, K)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             return back(bound.in_steps(params, Q, K, context, state)[0])
@@ -237,9 +239,12 @@ class Mechanism(MechanismComponent):
             Q, K, V, mask, q_index=q_index, k_index=k_index, lengths=lengths, rng=rng, training=training
         )
         params = completed(bound.owners, params, Q, K, V)
+        bound = bound.for_arrays(params, Q, K, V)
         Q, K = _legible(Q, K, context)
-        if state is None and (context.M is None or all_finite(V)):
+        if state is None and (not context.forbids or all_finite(V)):
             return back(bound.attend(params, Q, K, V, context))
+        if state is None and math.prod(context.shape) > BLOCK:
+            return back(_finite_first(lambda V: bound.attend(params, Q, K, V, context), context, V))
         W = bound.in_steps(params, Q, K, context, state)[0] if bound.stateful else bound.weights(params, Q, K, context)
         return back(_summed(bound, params, W, V, Q, K, context))
 
@@ -275,6 +280,7 @@ class Mechanism(MechanismComponent):
             Q, K, V, mask, q_index=np.asarray([t]), k_index=k_index, lengths=lengths, rng=rng, training=training
         )
         params = completed(bound.owners, params, Q, K, V)
+        bound = bound.for_arrays(params, Q, K, V)
         Q, K = _legible(Q, K, context)
         if bound.stateful:
             W, state = bound.in_steps(params, Q, K, context, state)
@@ -358,30 +364,35 @@ def all_finite(X: Any) -> bool:
 
 def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
     """Queries and keys, zeros where nobody may read them if some hold NaN or infinity: in gradients 0 * NaN is NaN."""
-    M, alive = context.M, context.alive
-    if M is None or 0 in context.shape:
+    if not context.forbids or 0 in context.shape:
         return Q, K
-    xp = namespace(Q, K)
-    if alive is not None and not all_finite(Q):
-        Q = xp.where(alive, Q, xp.zeros_like(detach(Q)))
-    if not all_finite(K):
-        K = xp.where(xp.any(M, axis=-2)[..., None], K, xp.zeros_like(detach(K)))
+    spoilt_Q = (context.alive is not None or context.later is not None) and not all_finite(Q)
+    spoilt_K = not all_finite(K)
+    if spoilt_Q or spoilt_K:
+        xp = namespace(Q, K)
+        alive, read = context.readers()
+        if spoilt_Q:
+            Q = xp.where(alive, Q, xp.zeros_like(detach(Q)))
+        if spoilt_K:
+            K = xp.where(read, K, xp.zeros_like(detach(K)))
     return Q, K
 
 
 def _summed(bound: BoundMechanism, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
     """Y (..., q, v). What a forbidden value holds changes nothing, NaN neither."""
-    if context.M is None or W.shape[-1] == 0 or all_finite(V):
+    if not context.forbids or W.shape[-1] == 0 or all_finite(V):
         return bound.aggregate(params, W, V, Q, K, context)
-    xp, plain = namespace(W, V), detach(V)
+    return _finite_first(lambda V: bound.aggregate(params, W, V, Q, K, context), context, V)
+
+
+def _finite_first(sum_up: Callable[[Any], Any], context: Context, V: Any) -> Any:
+    """Y of values of which some are NaN or infinity: those are zeros, but for queries that may attend to one."""
+    xp, plain = namespace(V), detach(V)
     spoilt, zero = ~xp.isfinite(plain), xp.zeros_like(plain)
-    Y = bound.aggregate(params, W, xp.where(spoilt, zero, V), Q, K, context)
-    seen = xp.broadcast_to(context.M, (*context.M.shape[:-2], *W.shape[-2:])) & xp.any(spoilt, axis=-1)[..., None, :]
-    reached = xp.any(
-        seen, axis=-1, keepdims=True
-    )  # (..., q, 1): those that may attend to such a value get what it makes
+    Y = sum_up(xp.where(spoilt, zero, V))
+    reached = context.reaching(xp.any(spoilt, axis=-1))  # (..., q, 1): they get what such a value makes
     if not xp.any(reached):
         return Y
     with np.errstate(invalid="ignore"):
-        made = detach(bound.aggregate(params, W, plain, Q, K, context))
+        made = detach(sum_up(plain))
         return Y + xp.where(reached, made - detach(Y), xp.zeros_like(detach(Y)))

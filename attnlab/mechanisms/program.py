@@ -18,7 +18,7 @@ from attnlab.injection import asks_for
 from attnlab.interfaces import EVERY_VERB
 from attnlab.kinds import KINDS
 
-__all__ = ["Program", "Step", "gradients_through", "program_of"]
+__all__ = ["Program", "Step", "program_of"]
 
 Path = tuple[str, ...]
 MASK, STRIKE, UPDATE = 50, 80, 85  # the places of the engine's own steps among the verbs of the table
@@ -87,16 +87,3 @@ def _step(path: Path, cls: Any, verb: str, nouns: tuple[str, ...], writes: tuple
     asks = tuple(name for name in EVERY_VERB if name in asked and name != "state")
     gives = writes[0] if writes in (("S",), ("W",)) else ""
     return Step(path, verb, reads, writes, asks, asked - set(nouns) - set(EVERY_VERB), gives)
-
-
-def gradients_through(steps: tuple[Step, ...], wants: frozenset[str]) -> tuple[tuple[frozenset[str], bool], ...]:
-    """For each step: the arguments through which gradients go, and whether its learned arrays have gradients."""
-    live = set(wants)
-    found = []
-    for step in steps:
-        arguments = frozenset(a for a, slot in step.reads.items() if slot in live)
-        learns = "params" in wants and bool(step.learned)
-        if arguments or learns:
-            live.update(step.writes)
-        found.append((arguments, learns))
-    return tuple(found)

@@ -61,6 +61,8 @@ def pulled(function: Callable[..., Any], arrays: Mapping[str, Any]) -> tuple[Any
 
 def unbroadcast(g: Any, like: Any) -> Any:
     """A gradient summed to the shape that `like` had before it was broadcast, in its dtype."""
+    if type(g) is np.ndarray and type(like) is np.ndarray and g.shape == like.shape and g.dtype == like.dtype:
+        return g
     g, shape = np.asarray(g), np.shape(like)
     if g.shape != shape:
         if extra := g.ndim - len(shape):
@@ -106,16 +108,26 @@ def way_back(
     """Gradients from the end to the start: those in `wants`, each in the shape and dtype of its array."""
     g = dict(g)
     learned_g: dict[tuple[str, ...], Any] = {}
-    for step, back, learned in reversed(tape):
+    for call, back, learned in reversed(tape):
+        step = call.step
         given: Any = tuple(g.pop(slot, None) for slot in step.writes)
         if all(one is None for one in given):
             continue
         if len(step.writes) == 1:
             (given,) = given
+        elif call.kernel:  # a kernel is given a gradient of each that it wrote
+            given = tuple(
+                np.zeros_like(slots[slot]) if one is None else one for slot, one in zip(step.writes, given, strict=True)
+            )
         for name, one in back(given).items():
-            slot = step.reads.get(name)
+            if name not in call.wants and name != "P":
+                continue
+            slot = "P" if name == "P" else step.reads.get(name)
             if slot is not None:
                 _add(g, slot, unbroadcast(one, slots[slot]))
+            elif not step.path:  # the learned arrays of a fused kernel's part, by role
+                for inner, x in one.items():
+                    _add(learned_g, (name, inner), unbroadcast(x, learned[name][inner]))
             elif name in learned:
                 _add(learned_g, (*step.path, name), unbroadcast(one, learned[name]))
     gradients = {}
@@ -124,9 +136,21 @@ def way_back(
             found = g.get(name)
             gradients[name] = np.zeros_like(slots[name]) if found is None else found
     if "params" in wants:
-        zeros = {path: np.zeros_like(array) for path, array in leaves(params)}
-        gradients["params"] = rebuilt(params, {**zeros, **learned_g})
+        gradients["params"] = _or_zeros(params, learned_g, ())
     return gradients
+
+
+def _or_zeros(tree: Mapping[str, Any], found: Mapping[tuple[str, ...], Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """A tree like that of params: the gradients that were found, zeros for the rest."""
+    grown = {}
+    for name, value in tree.items():
+        here = (*path, name)
+        if isinstance(value, Mapping):
+            grown[name] = _or_zeros(value, found, here) if value else {}
+        else:
+            one = found.get(here)
+            grown[name] = np.zeros_like(value) if one is None else one
+    return grown
 
 
 def pulled_whole(

@@ -18,6 +18,7 @@ from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
 from attnlab.mechanisms.binding import attended, weighed
+from attnlab.models.aligner_gradient import LEAST, loss_and_gradient
 from attnlab.models.batches import (
     Examples,
     alignment_data,
@@ -42,8 +43,6 @@ from attnlab.models.training import (
 from attnlab.settings import checked
 
 __all__ = ["AttentionAligner"]
-
-LEAST = 1e-12  # added to a probability before its logarithm
 
 
 class AttentionAligner(Attending, Model, BaseEstimator):
@@ -201,8 +200,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         examples = self._examples(bound, start, X, rng=streams[2], training=True)
         looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
 
-        def loss(params: Any, batch: Any) -> Any:
-            return self._loss(bound, params, examples if batch is None else examples.pick(batch))
+        def gradient(params: Any, batch: Any) -> Any:
+            here = examples if batch is None else examples.pick(batch)
+            return loss_and_gradient(bound, params, here, self.objective == "alignment")
 
         def look(params: Any) -> dict[str, float]:
             return self._look(bound, params, validation, looked_at)
@@ -225,9 +225,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             return
         if self.optimizer == "adam":
             batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
-            fitted = minimise_adam(loss, start, batches, stopping.most, self.learning_rate, watch)
+            fitted = minimise_adam(gradient, start, batches, stopping.most, self.learning_rate, watch, by_hand=True)
         else:
-            fitted = minimise_lbfgs(loss, start, stopping.most, watch)
+            fitted = minimise_lbfgs(gradient, start, stopping.most, watch, by_hand=True)
         self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 
@@ -271,7 +271,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
     def _examples(self, bound: Any, params: Any, X: AlignmentData, **given: Any) -> Examples:
         """Examples as training goes through them, with all that does not change from step to step."""
-        context = bound.context(*self._placed(params, X), X.V, X.mask, lengths=true_lengths(X), **given)
+        Q, K = X.Q, X.K
+        if own := params["projection"]:  # of the projected ones only the shapes are asked
+            Q, K = (np.broadcast_to(A[..., :1], (*A.shape[:-1], own["Wq"].shape[1])) for A in (Q, K))
+        context = bound.context(Q, K, X.V, X.mask, lengths=true_lengths(X), **given)
         learned_from = rows_to_one(X.gold, X.Q.dtype) if self.objective == "alignment" else vectors(X)
         return Examples(X.Q, X.K, X.V, learned_from, X.alive[..., None].astype(X.Q.dtype), context)
 

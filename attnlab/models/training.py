@@ -17,6 +17,7 @@ from attnlab.errors import Diverged, SettingError
 __all__ = [
     "Adam",
     "Fitted",
+    "Flat",
     "cast",
     "clipped",
     "count",
@@ -62,6 +63,35 @@ def cast(tree: Tree, dtype: Any) -> Tree:
 def count(tree: Tree) -> int:
     """How many numbers there are to learn."""
     return sum(int(np.size(a)) for _, a in leaves(tree))
+
+
+class Flat:
+    """The arrays of a tree as views of one vector, so that a step is a few operations, however many arrays there are."""
+
+    def __init__(self, tree: Tree) -> None:
+        listed = list(leaves(tree))
+        self.paths = [path for path, _ in listed]
+        arrays = [np.asarray(a) for _, a in listed]
+        self.x = np.concatenate([a.ravel() for a in arrays])
+        views, start = [], 0
+        for a in arrays:
+            views.append(self.x[start : start + a.size].reshape(a.shape))
+            start += a.size
+        self.tree = rebuild(tree, views)
+
+    def gathered(self, tree: Tree) -> Any:
+        """The arrays of a tree like this one in a vector, in the same order."""
+        found = []
+        for path in self.paths:
+            node = tree
+            for name in path:
+                node = node[name]
+            found.append(np.ravel(node))
+        return np.concatenate(found)
+
+    def kept(self) -> Tree:
+        """The tree as it is now, in arrays of its own."""
+        return rebuild(self.tree, [a.copy() for _, a in leaves(self.tree)])
 
 
 class Adam:
@@ -208,16 +238,19 @@ def minimise_adam(
     learning_rate: float,
     watch: Watch | None = None,
     clip_norm: float | None = None,
+    by_hand: bool = False,
 ) -> Fitted:
     """Minimise by Adam on minibatches, with gradients no longer than `clip_norm`.
+
+    With `by_hand` the loss gives its gradient too: it returns (scalar, tree like params).
 
     Raises
     ------
     Diverged
         At the first step whose loss or parameters are not finite.
     """
-    arrays = [a for _, a in leaves(params)]
-    gradient = autograd.value_and_grad(lambda arrays, batch: loss(rebuild(params, arrays), batch))
+    flat = Flat(params)
+    gradient = loss if by_hand else _by_autograd(loss)
     adam = Adam(learning_rate)
     hint = f"learning_rate={learning_rate:g}: a lower one may help"
     curve: list[float] = []
@@ -225,28 +258,37 @@ def minimise_adam(
     if watch is not None:
         watch.seen(0, params)
     for step in range(1, steps + 1):
-        value, gradients = gradient(arrays, next(batches))
+        value, found = gradient(flat.tree, next(batches))
         curve.append(float(value))
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
-        arrays = adam.step(arrays, clipped(gradients, clip_norm))
-        if not all(np.isfinite(np.vdot(a, a)) for a in arrays):  # nor do products of such arrays say anything
-            steep = step == 1 and not all(np.isfinite(g).all() for g in gradients)
+        gradients = flat.gathered(found)
+        flat.x[...] = adam.step([flat.x], clipped([gradients], clip_norm))[0]
+        if not np.isfinite(np.vdot(flat.x, flat.x)):  # nor do products of such arrays say anything
+            steep = step == 1 and not np.isfinite(gradients).all()
             why = f"its gradient is not, {AT_FIRST}" if steep else hint
             raise Diverged(f"a learned array, or its square, is not finite after step {step} of {steps} ({why})", step)
-        if (
-            watch is not None
-            and (step % watch.every == 0 or step == steps)
-            and watch.seen(step, rebuild(params, arrays))
-        ):
+        if watch is not None and (step % watch.every == 0 or step == steps) and watch.seen(step, flat.kept()):
             break
-    final = rebuild(params, arrays)
+    final = flat.kept()
     if watch is not None and watch.best_params is not None:
         final = watch.best_params
     return Fitted(final, step, curve, watch.curve if watch else [], watch is not None and watch.done)
 
 
-def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = None) -> Fitted:
-    """Minimise over all examples at once by scipy's L-BFGS-B.
+def _by_autograd(loss: Loss) -> Callable[[Tree, Any], tuple[float, Tree]]:
+    """The loss with its gradient."""
+
+    def gradient(params: Tree, batch: Any) -> tuple[float, Tree]:
+        value, found = autograd.value_and_grad(lambda arrays: loss(rebuild(params, arrays), batch))(
+            [a for _, a in leaves(params)]
+        )
+        return float(value), rebuild(params, found)
+
+    return gradient
+
+
+def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = None, by_hand: bool = False) -> Fitted:
+    """Minimise over all examples at once by scipy's L-BFGS-B; `by_hand` as of `minimise_adam`.
 
     Raises
     ------
@@ -257,7 +299,7 @@ def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = N
 
     arrays = [a for _, a in leaves(params)]
     shapes = [(a.shape, a.size, a.dtype) for a in arrays]
-    gradient = autograd.value_and_grad(lambda arrays: loss(rebuild(params, arrays), None))
+    gradient = loss if by_hand else _by_autograd(loss)
     curve: list[float] = []
 
     def unravel(x: Any) -> list[Any]:
@@ -268,10 +310,10 @@ def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = N
         return parts
 
     def value_and_gradient(x: Any) -> tuple[float, Any]:
-        value, gradients = gradient(unravel(x))
+        value, found = gradient(rebuild(params, unravel(x)), None)
         hint = "L-BFGS-B: scale the inputs, or use Adam"
         _finite(float(value), len(curve) + 1, steps, AT_FIRST if np.array_equal(x, start) else hint)
-        return float(value), np.concatenate([np.ravel(g).astype(np.float64) for g in gradients])
+        return float(value), np.concatenate([np.ravel(g).astype(np.float64) for _, g in leaves(found)])
 
     def after(intermediate_result: Any) -> None:
         curve.append(float(intermediate_result.fun))

@@ -1,4 +1,7 @@
-"""Masks: which keys may a query attend to?  allow(n_queries, n_keys) -> bool (q, k), True = may attend."""
+"""Masks: which keys may a query attend to?  allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
+
+They are rules about positions, so that long inputs are masked block by block, and a decoder asks for step t alone.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ class AllKeys(Mask):
 
     Examples
     --------
-    >>> import attnlab
-    >>> attnlab.get("mask", "all").allow(1, 3)
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("mask", "all").allow(np.arange(1), np.arange(3))
     array([[ True,  True,  True]])
 
     References
@@ -29,8 +32,9 @@ class AllKeys(Mask):
     name = "all"
     source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
 
-    def allow(self, n_queries: int, n_keys: int) -> Any:
-        return np.ones((n_queries, n_keys), dtype=bool)
+    def allow(self, q_index: Any, k_index: Any) -> Any:
+        lead = np.broadcast_shapes(q_index.shape[:-1], k_index.shape[:-1])
+        return np.ones((*lead, q_index.shape[-1], k_index.shape[-1]), dtype=bool)
 
 
 class Causal(Mask):
@@ -45,8 +49,8 @@ class Causal(Mask):
 
     Examples
     --------
-    >>> import attnlab
-    >>> attnlab.get("mask", "causal").allow(2, 3)
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("mask", "causal").allow(np.arange(2), np.arange(3))
     array([[ True, False, False],
            [ True,  True, False]])
     """
@@ -54,8 +58,8 @@ class Causal(Mask):
     name = "causal"
     source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
 
-    def allow(self, n_queries: int, n_keys: int) -> Any:
-        return np.arange(n_keys)[None, :] <= np.arange(n_queries)[:, None]
+    def allow(self, q_index: Any, k_index: Any) -> Any:
+        return k_index[..., None, :] <= q_index[..., :, None]
 
 
 class Window(Mask):
@@ -74,8 +78,8 @@ class Window(Mask):
 
     Examples
     --------
-    >>> import attnlab
-    >>> attnlab.get("mask", "window", width=1).allow(2, 4)
+    >>> import numpy as np, attnlab
+    >>> attnlab.get("mask", "window", width=1).allow(np.arange(2), np.arange(4))
     array([[ True,  True, False, False],
            [ True,  True,  True, False]])
     """
@@ -88,5 +92,5 @@ class Window(Mask):
     def __init__(self, width: Annotated[int, Ge(0)] = 2) -> None:
         self.width = width
 
-    def allow(self, n_queries: int, n_keys: int) -> Any:
-        return abs(np.arange(n_keys)[None, :] - np.arange(n_queries)[:, None]) <= self.width
+    def allow(self, q_index: Any, k_index: Any) -> Any:
+        return abs(k_index[..., None, :] - q_index[..., :, None]) <= self.width

@@ -133,19 +133,24 @@ class Bias(Modifier):
         self.array = array
         self.path = path
 
-    def numbers(self) -> Any:
-        """The array, checked."""
+    def _given(self) -> Any:
+        """The array with two axes at least; one in a file is not read before its rows are."""
         if self.path is not None and (hasattr(self.array, "dtype") or self.array != 0.0):
             raise SettingError("modifier 'bias' takes its numbers from one place: give array or path, not both")
         if self.path is not None:
             try:
-                array = np.load(self.path, allow_pickle=False)
+                array = np.load(self.path, allow_pickle=False, mmap_mode="r")
             except (OSError, ValueError) as error:
                 raise SettingError(
                     f"modifier 'bias': path must be a .npy file with an array; {self.path}: {error}"
                 ) from None
         else:
             array = self.array if hasattr(self.array, "dtype") else as_array(self.array, "modifier 'bias': array")
+        return array if array.ndim >= 2 else array.reshape((1, -1))
+
+    def _checked(self) -> Any:
+        """The array on the host, all of which is looked at: once a call, before its masks are made."""
+        array = self._given()
         plain = widened(to_numpy(array))
         if plain.dtype.kind not in "fiu" or not np.all(np.isfinite(plain) | np.isneginf(plain)):
             raise SettingError(
@@ -157,11 +162,11 @@ class Bias(Modifier):
                     else f" with {int(np.isnan(plain).sum())} NaN, {int(np.isposinf(plain).sum())} +inf"
                 )
             )
-        return array if array.ndim >= 2 else array.reshape((1, -1))
+        return plain
 
     def allowed(self, q_index: Any, k_index: Any) -> Any:
         """Where the numbers of these queries and keys are not -inf; None where none is."""
-        plain = widened(to_numpy(self.numbers()))
+        plain = self._checked()
         if np.isfinite(plain).all():
             return None
         return ~np.isneginf(self._at(self._at(plain, q_index, -2), k_index, -1))
@@ -169,10 +174,8 @@ class Bias(Modifier):
     @in_float32
     def modify(self, S: Any, q_index: Any, k_index: Any) -> Any:
         xp = namespace(S)
-        B = self.numbers()
+        B = self._at(self._at(self._given(), q_index, -2), k_index, -1)
         B = xp.astype(B if type(B) is type(S) else xp.asarray(to_numpy(B)), S.dtype)
-        B = self._at(B, q_index, -2)
-        B = self._at(B, k_index, -1)
         return S + xp.where(-xp.inf == B, xp.zeros_like(B), B)
 
     @staticmethod

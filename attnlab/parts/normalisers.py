@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Normaliser, Source
 from attnlab.precision import exact, in_float32
+from attnlab.parts.running import absorbed, started
 
 __all__ = ["Entmax", "Hardmax", "LognSoftmax", "Sigmoid", "Softmax", "SoftmaxN", "Sparsemax"]
 
@@ -75,6 +76,15 @@ class Softmax(Normaliser):
             return xp.softmax(S, axis=-1)
         return xp.softmax(_below_best(xp, S) / self.temperature, axis=-1)
 
+    def begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return started(shape, dtype)
+
+    def absorb(self, state: Any, S: Any) -> Any:
+        return absorbed(state, S if self.temperature == 1 else S / self.temperature)
+
+    def finish(self, state: Any) -> Any:
+        return 1 / state.total
+
     def operations(self, n_keys: int) -> float:
         return 3.0 * n_keys
 
@@ -121,6 +131,17 @@ class SoftmaxN(Normaliser):
         total = xp.sum(E, axis=-1, keepdims=True)
         return E / (total + self.n0 * xp.exp(-top)) if self.n0 > 0 else E / total
 
+    def begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        if self.n0 > 0:  # a key with score 0, n0 times, whose value is zero
+            return started(shape, dtype, top=0.0, total=self.n0)
+        return started(shape, dtype)
+
+    def absorb(self, state: Any, S: Any) -> Any:
+        return absorbed(state, S)
+
+    def finish(self, state: Any) -> Any:
+        return 1 / state.total
+
     def operations(self, n_keys: int) -> float:
         return 3.0 * n_keys + 2.0
 
@@ -165,6 +186,20 @@ class LognSoftmax(Normaliser):
         factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
         Z = xp.where(mask, _below_best(xp, S), zero) * factor  # log 1 = 0, and 0 * -inf would be nan
         return xp.softmax(xp.where(mask, Z, zero - xp.inf), axis=-1)
+
+    def begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return started(shape, dtype)
+
+    def absorb(self, state: Any, S: Any, n_allowed: Any) -> Any:
+        xp = namespace(S)
+        factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
+        if not xp.all(factor > 0):  # 0 times -inf would be nan
+            S, masked = xp.where(S == -xp.inf, xp.zeros_like(S), S), S == -xp.inf
+            return absorbed(state, xp.where(masked, xp.zeros_like(S) - xp.inf, S * factor))
+        return absorbed(state, S * factor)
+
+    def finish(self, state: Any) -> Any:
+        return 1 / state.total
 
     def operations(self, n_keys: int) -> float:
         return 4.0 * n_keys + 1.0
@@ -348,6 +383,15 @@ class Sigmoid(Normaliser):
     def normalise(self, S: Any, n_allowed: Any) -> Any:
         xp = namespace(S)
         return xp.sigmoid(S - xp.astype(xp.log(exact(xp, n_allowed)), S.dtype) if self.minus_log_n else S)
+
+    def begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return None
+
+    def absorb(self, state: Any, S: Any, n_allowed: Any) -> Any:
+        return self.normalise(S, n_allowed), 1.0, None
+
+    def finish(self, state: Any) -> Any:
+        return 1.0
 
     def operations(self, n_keys: int) -> float:
         return 4.0 * n_keys + 1.0

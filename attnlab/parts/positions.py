@@ -37,6 +37,7 @@ class NoPosition(Position):
         "NeurIPS",
     )
     permutation_equivariant = True
+    mixes_keys = False
 
     def operations(self) -> float:
         return 0.0
@@ -83,6 +84,7 @@ class Sinusoidal(Position):
     name = "sinusoidal"
     source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
     permutation_equivariant = False
+    mixes_keys = False
 
     def __init__(self, base: Annotated[float, Gt(1)] = 10000.0) -> None:
         self.base = base

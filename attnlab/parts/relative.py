@@ -57,6 +57,7 @@ class Learned(Position):
     name = "learned"
     source = Source("Convolutional Sequence to Sequence Learning", "Gehring et al.", 2017, "ICML")
     permutation_equivariant = False
+    mixes_keys = False
 
     def __init__(self, positions: Annotated[int, Gt(0)] = 512, scale: Annotated[float, Gt(0)] = 0.1) -> None:
         self.positions = positions
@@ -124,6 +125,7 @@ class Alibi(Position):
         "ICLR",
     )
     permutation_equivariant = False
+    mixes_keys = False
 
     def __init__(self, slope: Annotated[float, Gt(0)] | Literal["learned"] = 0.5) -> None:
         self.slope = slope
@@ -194,6 +196,7 @@ class Rope(Position):
     name = "rope"
     source = Source("RoFormer: Enhanced Transformer with Rotary Position Embedding", "Su et al.", 2021)
     permutation_equivariant = False
+    mixes_keys = False
 
     def __init__(
         self,
@@ -272,6 +275,7 @@ class T5Bias(Position):
         "JMLR 21",
     )
     permutation_equivariant = False
+    mixes_keys = False
 
     def __init__(
         self, buckets: Annotated[int, Ge(4), MultipleOf(4)] = 32, max_distance: Annotated[int, Gt(1)] = 128
@@ -355,6 +359,7 @@ class GaussianLocal(Position):
         "Effective Approaches to Attention-based Neural Machine Translation", "Luong, Pham, Manning", 2015, "EMNLP"
     )
     permutation_equivariant = False
+    mixes_keys = False
 
     def __init__(self, width: Annotated[float, Gt(0)] = 10.0, hidden: Annotated[int, Gt(0)] = 16) -> None:
         self.width = width
@@ -405,6 +410,7 @@ class Diagonal(Position):
         "A Simple, Fast, and Effective Reparameterization of IBM Model 2", "Dyer, Chahuneau, Smith", 2013, "NAACL"
     )
     permutation_equivariant = False
+    mixes_keys = False
 
     def __init__(self, tension: Annotated[float, Ge(0)] | Literal["learned"] = 4.0) -> None:
         self.tension = tension

@@ -48,6 +48,7 @@ class Dot(Similarity):
     source = LUONG
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     @in_float32
     def score(self, Q: Any, K: Any) -> Any:
@@ -82,6 +83,7 @@ class ScaledDot(Similarity):
     source = VASWANI
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     @in_float32
     def score(self, Q: Any, K: Any) -> Any:
@@ -132,6 +134,7 @@ class Cosine(Similarity):
     )
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     def __init__(self, temperature: Annotated[float, Gt(0)] | Literal["learned"] = "learned") -> None:
         self.temperature = temperature
@@ -193,6 +196,7 @@ class General(Similarity):
     source = LUONG
     symmetric = False
     content_free = False
+    mixes_keys = False
 
     def init(self, rng: Any, d_query: int, d_key: int) -> dict[str, Any]:
         return {"W": rng.normal(size=(d_query, d_key)) / math.sqrt(d_key)}
@@ -241,6 +245,7 @@ class Additive(Similarity):
     )
     symmetric = False
     content_free = False
+    mixes_keys = False
 
     def __init__(self, hidden: Annotated[int, Gt(0)] = 32) -> None:
         self.hidden = hidden
@@ -259,6 +264,9 @@ class Additive(Similarity):
         xp = namespace(Q, K, Wq, Wk, b, v)
         H = xp.tanh(xp.matmul(Q, Wq)[..., :, None, :] + xp.matmul(K, Wk)[..., None, :, :] + b)  # (..., q, k, h)
         return xp.matmul(H, v)
+
+    def numbers(self, n_keys: int, d: int) -> float:
+        return float(self.hidden)
 
     def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
         h = self.hidden
@@ -295,6 +303,7 @@ class NegL2(Similarity):
     source = Source("On Estimating Regression", "Nadaraya", 1964, "Theory of Probability and Its Applications")
     symmetric = True
     content_free = False
+    mixes_keys = False
 
     def __init__(self, sigma: Annotated[float, Gt(0)] = 1.0) -> None:
         self.sigma = sigma
@@ -306,6 +315,9 @@ class NegL2(Similarity):
         if self.sigma != 1:
             away = away / self.sigma  # before it is squared, so that squares are in range where scores are
         return -xp.sum(away * away, axis=-1) / 2
+
+    def numbers(self, n_keys: int, d: int) -> float:
+        return float(max(1, d))
 
     def operations(self, n_keys: int, d_query: int) -> float:
         return (3.0 * d_query + 1.0) * n_keys
@@ -335,6 +347,7 @@ class Uniform(Similarity):
     source = Source("A control without content", "attnlab", 2026)
     symmetric = True
     content_free = True
+    mixes_keys = False
 
     @in_float32
     def score(self, Q: Any, K: Any) -> Any:

@@ -110,6 +110,9 @@ class LocationAware(Similarity):
         around = xp.stack([wide[..., i : i + n_keys] for i in range(reach)], axis=-1)  # (..., 1, k, 2 width + 1)
         return _compare(Q, K, xp.matmul(xp.matmul(around, F), U), Wq, Wk, b, v)
 
+    def numbers(self, n_keys: int, d: int) -> float:
+        return float(max(self.hidden, 2 * self.width + 1))
+
     def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
         h, reach = self.hidden, 2 * self.width + 1
         return 2.0 * h * (d_query + d_key * n_keys) + 5.0 * h * n_keys + 2.0 * self.filters * (reach + h) * n_keys
@@ -165,6 +168,9 @@ class Coverage(Similarity):
     @in_float32
     def score(self, Q: Any, K: Any, state: Any, Wq: Any, Wk: Any, b: Any, v: Any, u: Any) -> Any:
         return _compare(Q, K, state[..., None] * u, Wq, Wk, b, v)
+
+    def numbers(self, n_keys: int, d: int) -> float:
+        return float(self.hidden)
 
     def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
         h = self.hidden

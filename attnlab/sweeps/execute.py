@@ -12,12 +12,13 @@ import hashlib
 import io
 import itertools
 import json
+import pickle
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -26,6 +27,7 @@ from attnlab.data import AlignmentData, Splits
 from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
+from attnlab.plugins import BUILTIN
 from attnlab.registry import Own, build, built, entries, entry
 from attnlab.sweeps.columns import buildable, buildable_settings, with_chosen
 from attnlab.sweeps.environment import versions_of
@@ -142,6 +144,13 @@ def splits_of(run: Run) -> Splits:
         When a file of the run is gone, or holds something else than was planned.
     """
     check(run.spec.get("inputs", {}))
+    ((name, _),) = run.spec["task"].items()
+    if entry("task", Own(name)).distribution != BUILTIN:
+        return _drawn(run)
+    return DRAWN.get((json.dumps([run.spec["task"], run.spec.get("inputs", {})], sort_keys=True), run.seed), run)
+
+
+def _drawn(run: Run) -> Splits:
     task = build("task", buildable("task", run.spec["task"]))
     splits = task.make(data_rng(by_content(run), run.seed))
     if not isinstance(splits, Splits):
@@ -150,6 +159,68 @@ def splits_of(run: Run) -> Splits:
         raise ValueError(f"{type(task).__name__}.make gives no examples to test on: {', '.join(empty)} has 0")
     tests = {condition: _guarded(data) for condition, data in splits.tests.items()}
     return Splits(_guarded(splits.train), _guarded(splits.validation), tests)
+
+
+class _Drawn:
+    """The examples of the last tasks and seeds, for the next mechanism on them: those of attnlab's own tasks only.
+
+    The arrays lie in memory that nobody can write to; all else is copied for each run.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most  # bytes
+        self.kept: dict[Any, tuple[Splits, int]] = {}
+
+    def get(self, key: Any, run: Run) -> Splits:
+        found = self.kept.pop(key, None)
+        if found is None:
+            splits = _each(_drawn(run), _sealed)
+            found = (
+                splits,
+                sum(
+                    a.nbytes
+                    for data in (splits.train, splits.validation, *splits.tests.values())
+                    for a in vars(data).values()
+                    if isinstance(a, np.ndarray)
+                ),
+            )
+        if found[1] <= self.most:
+            self.kept[key] = found  # the last used is the last to go
+            while sum(size for _, size in self.kept.values()) > self.most:
+                del self.kept[next(iter(self.kept))]
+        return _each(found[0], _unshared)
+
+
+DRAWN = _Drawn(2**28)
+
+
+def _each(splits: Splits, change: Callable[[AlignmentData], AlignmentData]) -> Splits:
+    tests = {condition: change(data) for condition, data in splits.tests.items()}
+    return Splits(change(splits.train), change(splits.validation), tests)
+
+
+def _sealed(data: AlignmentData) -> AlignmentData:
+    """The same examples in memory that cannot be made writable; what is no array of numbers, packed."""
+    sealed = copy.copy(data)
+    for name, value in vars(data).items():
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            setattr(sealed, name, np.frombuffer(value.tobytes(), value.dtype).reshape(value.shape))
+        elif value is not None:
+            setattr(sealed, name, _Packed(pickle.dumps(value)))
+    return sealed
+
+
+class _Packed(NamedTuple):
+    value: bytes
+
+
+def _unshared(data: AlignmentData) -> AlignmentData:
+    """The same arrays, with a copy of all else."""
+    own = copy.copy(data)
+    for name, value in vars(data).items():
+        if isinstance(value, _Packed):
+            setattr(own, name, pickle.loads(value.value))
+    return own
 
 
 def _carry_out(run: Run) -> dict[str, Any]:

@@ -93,7 +93,9 @@ def _own_part(cls: type) -> _Kept:
 
 def _replaces(kernel: type, cls: type) -> bool:
     replaced = getattr(kernel, "replaces", None)
-    return cls in replaced if isinstance(replaced, tuple) else cls is replaced
+    if isinstance(replaced, tuple):
+        return any(cls in one if isinstance(one, tuple) else cls is one for one in replaced)
+    return cls is replaced
 
 
 def _hash_of_own(roots: Collection[Node]) -> str:

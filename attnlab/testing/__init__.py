@@ -11,7 +11,7 @@ Where PyTorch and JAX are installed, C031 and C032 compare a part's values and g
 on what it ran; a library that is not installed is a skip, with that reason.
 
 Each check has a stable code: C0xx every component, S1xx similarities, N2xx normalisers, A3xx aggregators, P4xx positions,
-M5xx masks, T6xx tasks, E7xx metrics, D8xx models, X9xx executors.
+M5xx masks, T6xx tasks, E7xx metrics, D8xx models, K9xx kernels, X9xx executors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from attnlab.errors import UnknownName, did_you_mean
-from attnlab.testing import every, executors, kinds, libraries, metrics, models, parts, tasks  # noqa: F401 - each brings its checks
+from attnlab.testing import (  # noqa: F401 - each brings its checks
+    blocks,
+    every,
+    executors,
+    kernels,
+    kinds,
+    libraries,
+    metrics,
+    models,
+    parts,
+    tasks,
+)
 from attnlab.testing.checks import CHECKS, Check, checks_for
 from attnlab.testing.report import ContractBroken, Outcome, Report
 from attnlab.testing.subject import Subject

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from attnlab.errors import ComponentError
+from attnlab.mechanisms.allowed import of_mask
 from attnlab.testing.checks import check, declared, finite, global_chance, same, untouched
 from attnlab.testing.report import Failed, Skipped
 from attnlab.testing.subject import Draw, Subject
@@ -258,11 +260,10 @@ SIZES = [(q, k) for q in (0, 1, 2, 5) for k in (0, 1, 3, 6)]
 
 @check("M501", "mask")
 def masks_are_boolean(s: Subject) -> None:
-    """`allow` gives booleans (q, k) for every number of queries and keys, also 0 and q != k."""
+    """`allow` gives booleans (..., q, k) for any numbers of queries and keys, also 0 and q != k, and for several examples."""
     for q, k in SIZES:
-        found = np.asarray(s.object.allow(q, k))
-        if found.dtype != bool or found.shape != (q, k):
-            raise Failed(f"allow({q}, {k}) is {found.dtype} {found.shape} instead of bool {(q, k)}")
+        _allowed(s, q, k)
+        _allowed(s, q, k, lead=(2, 1))
 
 
 @check("M502", "mask")
@@ -271,18 +272,33 @@ def masks_are_pure(s: Subject) -> None:
     s = s.renewed()
     before, attributes = global_chance(), dict(vars(s.object))
     for q, k in SIZES:
-        first = np.array(s.object.allow(q, k))
-        same(s.object.allow(q, k), first, f"allow({q}, {k}) a second time", 0)
+        first = np.array(_allowed(s, q, k))
+        same(_allowed(s, q, k), first, f"allow of {q} queries and {k} keys a second time", 0)
     if global_chance() != before:
         raise Failed("numpy's global random state was drawn on")
     untouched(s, attributes, "allow")
 
 
 @check("M503", "mask")
-def masks_grow(s: Subject) -> None:
-    """More queries or more keys add rows and columns and change none that were there: a decoder asks for step t alone."""
-    large = np.asarray(s.object.allow(8, 9))
+def masks_are_rules(s: Subject) -> None:
+    """What a query may attend to depends on its position and the key's alone: a decoder asks for step t, long inputs for blocks."""
+    whole = _allowed(s, 8, 9)
     for q, k in SIZES:
-        found = np.asarray(s.object.allow(q, k))
-        if not np.array_equal(found, large[:q, :k]):
-            raise Failed(f"allow({q}, {k}) is not the corner of allow(8, 9)")
+        if not np.array_equal(_allowed(s, q, k), whole[:q, :k]):
+            raise Failed(f"allow of {q} queries and {k} keys is not the corner of that of 8 and 9")
+    for rows, keys in ((slice(3, 5), slice(2, 9)), (slice(7, 8), slice(0, 4)), (slice(0, 8), slice(8, 9))):
+        if not np.array_equal(_of(s, np.arange(8)[rows], np.arange(9)[keys]), whole[rows, keys]):
+            raise Failed(f"allow of a block of positions, {rows} and {keys}, is not that block of the whole")
+
+
+def _allowed(s: Subject, q: int, k: int, lead: tuple[int, ...] = ()) -> Any:
+    return _of(s, np.broadcast_to(np.arange(q), (*lead, q)), np.arange(k))
+
+
+def _of(s: Subject, q_index: Any, k_index: Any) -> Any:
+    """What the mask allows, with whole axes; a mask in the form of before is adapted."""
+    try:
+        found = of_mask(s.object, q_index, k_index)
+    except ComponentError as error:
+        raise Failed(str(error)) from error
+    return np.broadcast_to(found, (*q_index.shape[:-1], q_index.shape[-1], k_index.shape[-1]))

@@ -18,6 +18,7 @@ from attnlab import (
     Aggregator,
     AlignmentData,
     Executor,
+    Kernel,
     Mask,
     Mechanism,
     MechanismComponent,
@@ -32,7 +33,8 @@ from attnlab import (
     detach,
     namespace,
 )
-from attnlab.parts.similarities import Dot
+from attnlab.parts.normalisers import Softmax
+from attnlab.parts.similarities import Dot, ScaledDot
 from attnlab.sweeps.execute import execute
 
 SPECIMENS: list[tuple[str, Any, frozenset[str]]] = []
@@ -653,6 +655,38 @@ class HidesNan(Normaliser):
         return xp.where(S > 0, xp.where(S > 0, S, xp.zeros_like(S)), xp.zeros_like(S))
 
 
+@rejected_by("N207")
+class ForgetsTheLargest(Normaliser):
+    """Softmax whose blocks are not brought to one largest score."""
+
+    name = "forgets_the_largest"
+    nonnegative = rows_sum_to_one = shift_invariant = True
+
+    def normalise(self, S):
+        return softmax(S)
+
+    def begin(self, shape, dtype):
+        return np.zeros(shape, dtype=dtype)
+
+    def absorb(self, state, S):
+        E = np.where(np.isneginf(S), 0.0, np.exp(S - np.where(np.isneginf(S), 0.0, S).max(axis=-1, keepdims=True)))
+        return E, 1.0, state + E.sum(axis=-1, keepdims=True)
+
+    def finish(self, state):
+        return 1 / state
+
+
+@rejected_by("C033", "C020", "C021", "C025")
+class CentresKeysUnsaid(Similarity):
+    """Says that it mixes no keys, and measures from their mean."""
+
+    name = "centres_keys_unsaid"
+    symmetric = content_free = mixes_keys = False
+
+    def score(self, Q, K):
+        return dot(Q, K - namespace(K).mean(K, axis=-2, keepdims=True))
+
+
 # -- aggregators, positions, masks ----------------------------------------------------------------------------------
 @rejected_by("A301", "C022", "C025")
 class SomethingFromNothing(Aggregator):
@@ -725,8 +759,8 @@ class Numbers(Mask):
 
     name = "numbers"
 
-    def allow(self, n_queries, n_keys):
-        return np.ones((n_queries, n_keys), dtype=int)
+    def allow(self, q_index, k_index):
+        return np.ones((len(q_index), len(k_index)), dtype=int)
 
 
 @rejected_by("M502")
@@ -735,9 +769,9 @@ class Notes(Mask):
 
     name = "notes"
 
-    def allow(self, n_queries, n_keys):
-        self.asked = (n_queries, n_keys)
-        return np.ones((n_queries, n_keys), dtype=bool)
+    def allow(self, q_index, k_index):
+        self.asked = (len(q_index), len(k_index))
+        return np.ones((*q_index.shape[:-1], q_index.shape[-1], k_index.shape[-1]), dtype=bool)
 
 
 @rejected_by("M503")
@@ -746,8 +780,9 @@ class LinedUpAtTheEnd(Mask):
 
     name = "lined_up_at_the_end"
 
-    def allow(self, n_queries, n_keys):
-        return np.arange(n_keys)[None, :] - n_keys <= np.arange(n_queries)[:, None] - n_queries
+    def allow(self, q_index, k_index):
+        q, k = (i.max(initial=-1) for i in (q_index, k_index))
+        return k_index[..., None, :] - k <= q_index[..., :, None] - q
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------------------
@@ -1036,6 +1071,70 @@ class ClosesOnce(_OneByOne):
 
     def close(self):
         del self.waiting
+
+
+# -- kernels ----------------------------------------------------------------------------------------------------------
+class _OnNumPy(Kernel):
+    def supports(self, part, library, dtype):
+        return library == "numpy" and dtype in ("float32", "float64")
+
+
+@rejected_by("K901", "K902", "K903", "K904")
+class Returns42(_OnNumPy):
+    """The answer, whatever the question."""
+
+    name = "returns_42"
+    replaces = Dot
+
+    def score(self, part, Q, K):
+        lead = np.broadcast_shapes(Q.shape[:-2], K.shape[:-2])
+        S = np.full((*lead, Q.shape[-2], K.shape[-2]), 42.0, dtype=Q.dtype)
+        return S, lambda g: {"Q": np.zeros_like(Q), "K": np.zeros_like(K)}
+
+
+@rejected_by("K902", "K903")
+class ForgetsTheScale(_OnNumPy):
+    """The right values with a gradient that forgets the scale."""
+
+    name = "forgets_the_scale"
+    replaces = ScaledDot
+
+    def score(self, part, Q, K):
+        S = Q @ K.mT / Q.dtype.type(Q.shape[-1] ** 0.5)
+        return S, lambda g: {"Q": g @ K, "K": g.mT @ Q}
+
+
+@rejected_by("K903")
+class WritesNothing(_OnNumPy):
+    """Right where an array lies in order in memory; of any other it fills a copy, and returns what nobody filled."""
+
+    name = "writes_nothing"
+    replaces = Softmax
+
+    def normalise(self, part, S):
+        if not S.flags.c_contiguous:
+            return np.zeros_like(S), lambda g: {"S": np.zeros_like(g)}
+        W = Softmax.normalise(part, S)
+
+        def back(g):
+            return {"S": W * (g - (W * g).sum(axis=-1, keepdims=True))}
+
+        return W, back
+
+
+@rejected_by("K904")
+class SupportsWhatItCannot(_OnNumPy):
+    """Says that it answers in float16, and answers in float32."""
+
+    name = "supports_what_it_cannot"
+    replaces = Dot
+
+    def supports(self, part, library, dtype):
+        return library == "numpy"
+
+    def score(self, part, Q, K):
+        dtype = np.float32 if Q.dtype == np.float16 else Q.dtype
+        return (Q @ K.mT).astype(dtype), lambda g: {"Q": g @ K, "K": g.mT @ Q}
 
 
 # -- sound ones, which no check may reject --------------------------------------------------------------------------

@@ -55,8 +55,8 @@ def test_most_checks_are_made(component):
         pytest.importorskip("distributed", reason="pip install 'attnlab[dask]'")
     report = check_component(component, seed=1)
     assert report, str(report)
-    needs_settings = component.name in ("arrays", "bitext")
-    assert report.n_ran >= (5 if needs_settings else 0.6 * len(report)), str(report)
+    few = component.name in ("arrays", "bitext", "gru_fast", "previous_state_fast", "previous_state_chained")  # files needed; no part replaced
+    assert report.n_ran >= (5 if few else 0.6 * len(report)), str(report)
 
 
 def test_the_users_own_arrays(tmp_path):

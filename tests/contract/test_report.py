@@ -214,7 +214,7 @@ def test_targets(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "from attnlab import Mask, Similarity\nfrom attnlab.parts.similarities import Dot\n"
-        "class A(Mask):\n    name = 'a'\n    def allow(self, n_queries, n_keys): ...\n"
+        "class A(Mask):\n    name = 'a'\n    def allow(self, q_index, k_index): ...\n"
         "class B(Similarity):\n    name = 'b'\n    def score(self, Q, K): ...\n"
     )
     assert resolve_target("dot") == resolve_target("attnlab:dot") == resolve_target("similarity:dot") == [Dot]

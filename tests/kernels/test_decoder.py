@@ -109,8 +109,8 @@ def test_only_what_it_can_do_is_supported():
         attnlab.Mechanism("dot", mask="causal"),
         attnlab.Mechanism("location_aware"),
     ]
-    assert all(FastPreviousState.supports(m) for m in yes)
-    assert not any(FastPreviousState.supports(m) for m in no)
+    assert all(FastPreviousState.fits(m) for m in yes)
+    assert not any(FastPreviousState.fits(m) for m in no)
 
 
 def test_widths_that_cannot_be_compared_are_refused():

@@ -149,14 +149,7 @@ def _allowed(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) -> A
     if mask is None or isinstance(mask, AllKeys):
         return None
     if isinstance(mask, Mask):
-        n_queries, n_keys = (int(i.max()) + 1 if i.size else 0 for i in (q_index, k_index))
-        array = np.asarray(mask.allow(n_queries, n_keys))
-        if array.dtype != bool or array.shape != (n_queries, n_keys):
-            raise ComponentError(
-                f"{type(mask).__name__}.allow({n_queries}, {n_keys}) must return bool (q, k) = ({n_queries}, {n_keys}); "
-                f"got {array.dtype} {array.shape}"
-            )
-        return array[q_index[..., :, None], k_index[..., None, :]]
+        return mask.allow(q_index, k_index)
     array = mask if hasattr(mask, "dtype") else np.asarray(mask)
     if "bool" not in str(array.dtype):
         raise TypeError(f"mask must be boolean, True = may attend; got dtype {array.dtype}")

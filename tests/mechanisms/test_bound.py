@@ -313,4 +313,5 @@ def test_parts_and_contexts_are_frozen():
     assert isinstance(context, Context)
     with pytest.raises(AttributeError):
         context.shape = (1,)
-    assert bound.kernels()["similarity.score"] == "reference"
+    assert bound.kernels()["similarity.score"] == "attnlab:scaled_dot_product"
+    assert Mechanism().bind("reference").kernels()["similarity.score"] == "reference"

@@ -212,7 +212,8 @@ def test_names_and_mappings_are_built_where_they_are_used(drawn):
     np.testing.assert_array_equal(
         bound.attend(params, Q, K, V, bound.context(Q, K, V)), by_name.attend(params, Q, K, V)
     )
-    assert bound.kernels()["mechanism.normaliser.normalise"] == "reference"
+    assert bound.kernels()["mechanism.normaliser.normalise"] == "attnlab:sparsemax_rows"
+    assert raw.bind("reference").kernels()["mechanism.normaliser.normalise"] == "reference"
     by_name.set_params(mechanism__similarity="additive", mechanism__similarity__hidden=3)
     assert by_name.init(np.random.default_rng(0), 6, 4, 3)["mechanism"]["similarity"]["v"].shape == (3,)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import autograd
 import numpy as np
 import pytest
@@ -213,8 +215,9 @@ def test_no_keys_no_queries_no_examples():
 
 
 # -- blocks and steps ------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("block", [1, 40, 100])
+@pytest.mark.parametrize("block", [1, 500, 5000])
 def test_blocks_of_queries_are_the_whole(block, monkeypatch):
+    """A block is of as many numbers as the part forms, 32 for each pair of `additive`, 3 for one of `neg_l2`."""
     Q, K, V = drawn(9, 2, q=7)
     mask = np.random.default_rng(2).random((2, 7, 6)) < 0.7
     for mechanism in (
@@ -227,8 +230,13 @@ def test_blocks_of_queries_are_the_whole(block, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(engine, "BLOCK", block)
             patch.setattr(type(mechanism.parts().similarity), "score", _counted(mechanism, calls))
-            np.testing.assert_allclose(mechanism.attend(params, Q, K, V, mask), whole, rtol=1e-12, atol=1e-15)
-        assert len(calls) == {1: 7, 40: 3, 100: 1}[block]
+            bound = mechanism.bind("reference")
+            found = bound.attend(params, Q, K, V, bound.context(Q, K, V, mask))
+            np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-15)
+        each = {"additive": 32, "neg_l2": 3}[mechanism.similarity]
+        rows = [math.prod(shape[:-1]) for shape in calls]
+        assert sum(rows) == 2 * 7
+        assert max(rows) * 6 * each <= max(block, 6 * each)
 
 
 def _counted(mechanism, calls):
@@ -544,8 +552,8 @@ class Lost(attnlab.Mask):
 
     name = "lost_specimen"
 
-    def allow(self, n_queries, n_keys):
-        return np.ones((n_keys, n_queries), dtype=bool)
+    def allow(self, q_index, k_index):
+        return np.ones((len(k_index), len(q_index)), dtype=bool)
 
 
 class Positional(attnlab.Similarity):
@@ -564,7 +572,7 @@ def test_parts_of_the_wrong_shape_are_named():
         ComponentError, match=r"Wide\.normalise must return \(\.\.\., q, k\) = \(2, 4, 6\); got \(2, 4, 7\)"
     ):
         Mechanism(normaliser=Wide()).weights(None, Q, K)
-    with pytest.raises(ComponentError, match=r"Lost\.allow\(4, 6\) must return bool \(q, k\) = \(4, 6\)"):
+    with pytest.raises(ComponentError, match=r"Lost\.allow\(q_index \(4,\), k_index \(6,\)\) must return bool \(\.\.\., q, k\) = \(4, 6\); got bool \(6, 4\)"):
         Mechanism(mask=Lost()).weights(None, Q, K)
 
 

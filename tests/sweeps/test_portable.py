@@ -197,7 +197,7 @@ def test_a_plugin_may_implement_a_hook_several_times(tmp_path):
             class First(Mask):
                 \"\"\"One.\"\"\"
                 name = "first_of_two"
-                def allow(self, n_queries, n_keys):
+                def allow(self, q_index, k_index):
                     raise NotImplementedError
 
             @hookimpl(specname="attnlab_masks")

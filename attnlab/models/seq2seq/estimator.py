@@ -17,6 +17,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.decoder import FastPreviousState
+from attnlab.kernels.decoder_chain import ChainedPreviousState
 from attnlab.kernels.gru import FastGru
 from attnlab.models.batches import top_gold
 from attnlab.models.mechanism_setting import Attending
@@ -295,14 +296,16 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
             fast
             and self.linear_before_reset
             and not self.alignment_weight
-            and FastPreviousState.supports(self.mechanism_)
+            and FastPreviousState.fits(self.mechanism_)
         ):
             return FastPreviousState(self.mechanism_)
+        if fast and ChainedPreviousState.fits(self.mechanism_):
+            return ChainedPreviousState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
         return PreviousState(self.mechanism_, gru)
 
     def _backend(self, decoder: Any) -> str:
         """What answers for each role, as `backend_` has it."""
-        whole = isinstance(decoder, FastPreviousState)  # the decoder with its mechanism
+        whole = isinstance(decoder, (FastPreviousState, ChainedPreviousState))  # the decoder with its mechanism
         roles = {"decoder": whole or isinstance(decoder.gru, FastGru)}
         if isinstance(given := getattr(self.encoder_, "backend", None), str):
             roles["encoder"] = given == "fast" and getattr(self.encoder_, "cell", "gru") == "gru"

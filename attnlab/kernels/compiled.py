@@ -1,0 +1,269 @@
+"""Loops that numba compiles: rows of weights, and additive scores. Imported where numba is installed, and nowhere else.
+
+Arrays are contiguous: another layout would be compiled anew. Rows are two-dimensional, (n, k). Rows that hold NaN or +infinity
+are only counted here; the caller gives such arrays to the reference.
+
+Three ways to compile. `loops` may reorder sums, and a division by zero gives infinity, as in NumPy (the error that Python
+raises would keep a loop scalar). `search` also assumes that there is no NaN, so that conditional sums are vectors. `small` is
+written out where it is called. None assumes that there is no infinity: masked scores are -inf.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+__all__ = [
+    "additive",
+    "additive_back",
+    "entmax15_back",
+    "entmax15_rows",
+    "softmax_back",
+    "softmax_rows",
+    "sparsemax_back",
+    "sparsemax_rows",
+]
+
+Array = np.ndarray[Any, Any]
+f32 = np.float32
+
+REORDER = {"contract", "reassoc", "nsz", "arcp"}
+loops = numba.njit(fastmath=REORDER, cache=True, error_model="numpy", nogil=True)
+search = numba.njit(fastmath=REORDER | {"nnan"}, cache=True, error_model="numpy", nogil=True)
+small = numba.njit(inline="always", fastmath=REORDER, error_model="numpy")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# functions of one number, float32
+# --------------------------------------------------------------------------------------------------------------------
+@small
+def exp(x):
+    """e^x for -87 <= x <= 0: 2^n times a polynomial on [-log(2)/2, log(2)/2] (Cephes' expf), relative error 2e-7."""
+    n = np.floor(x * f32(1.44269504) + f32(0.5))
+    r = x - n * f32(0.693359375) + n * f32(2.12194440e-4)
+    p = f32(1.9875691500e-4)
+    p = p * r + f32(1.3981999507e-3)
+    p = p * r + f32(8.3334519073e-3)
+    p = p * r + f32(4.1665795894e-2)
+    p = p * r + f32(1.6666665459e-1)
+    p = p * r + f32(5.0000001201e-1)
+    p = p * r * r + r + f32(1)
+    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@small
+def tanh(x):
+    """tanh as a ratio of polynomials, of degree 13 and 6 (Eigen's coefficients), absolute error 3e-7."""
+    x = min(max(x, f32(-7.90531110763549805)), f32(7.90531110763549805))
+    y = x * x
+    p = f32(-2.76076847742355e-16)
+    p = p * y + f32(2.00018790482477e-13)
+    p = p * y + f32(-8.60467152213735e-11)
+    p = p * y + f32(5.12229709037114e-08)
+    p = p * y + f32(1.48572235717979e-05)
+    p = p * y + f32(6.37261928875436e-04)
+    p = p * y + f32(4.89352455891786e-03)
+    q = f32(1.19825839466702e-06)
+    q = q * y + f32(1.18534705686654e-04)
+    q = q * y + f32(2.26843463243900e-03)
+    q = q * y + f32(4.89352518554385e-03)
+    return x * p / q
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# rows of weights
+# --------------------------------------------------------------------------------------------------------------------
+@search
+def top_of(row):
+    top = row[0]
+    for j in range(row.shape[0]):
+        x = row[j]
+        top = x if x > top else top
+    return top
+
+
+@loops
+def softmax_rows(S, W, scale):
+    """W = softmax(scale S), float32; how many scores are not below infinity."""
+    bad = 0
+    for i in range(S.shape[0]):
+        top = top_of(S[i])
+        odd, total = f32(0), f32(0)
+        for j in range(S.shape[1]):
+            z = (S[i, j] - top) * scale
+            odd += f32(0) if z <= f32(0) else f32(1)  # NaN, or infinity less infinity
+            e = exp(z) if z > f32(-87) else f32(0)
+            W[i, j] = e
+            total += e
+        bad += odd > 0
+        share = f32(1) / total
+        for j in range(S.shape[1]):
+            W[i, j] *= share
+    return bad
+
+
+@loops
+def softmax_back(W, g, dS, scale):
+    """dS = scale W (g - sum W g)."""
+    for i in range(W.shape[0]):
+        mean = W.dtype.type(0)
+        for j in range(W.shape[1]):
+            mean += W[i, j] * g[i, j]
+        for j in range(W.shape[1]):
+            dS[i, j] = W[i, j] * (g[i, j] - mean) * scale
+
+
+@search
+def sparsemax_threshold(row, top):
+    """tau with sum max(row - top - tau, 0) = 1: from -1 on it only rises (Michelot 1986)."""
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    tau, before = -one, -one
+    for _ in range(row.shape[0] + 1):  # an end, whatever rounding does
+        total, n = zero, zero
+        for j in range(row.shape[0]):
+            z = row[j] - top
+            inside = z > tau
+            total += z if inside else zero
+            n += one if inside else zero
+        if n == before or n == zero:  # noqa: SIM109 - compiled
+            break
+        before = n
+        tau = max(tau, (total - one) / n)
+    return tau
+
+
+@loops
+def sparsemax_rows(S, W):
+    """W = sparsemax(S); how many rows hold NaN or infinity."""
+    zero, one, bad = S.dtype.type(0), S.dtype.type(1), 0
+    for i in range(S.shape[0]):
+        top = top_of(S[i])
+        tau, odd = sparsemax_threshold(S[i], top), zero
+        for j in range(S.shape[1]):
+            z = S[i, j] - top
+            odd += zero if z <= zero else one
+            W[i, j] = max(z - tau, zero)
+        bad += odd > zero
+    return bad
+
+
+@search
+def sparsemax_back(W, g, dS):
+    """dS = g less its mean over the support, on the support."""
+    zero = W.dtype.type(0)
+    for i in range(W.shape[0]):
+        total, n = zero, zero
+        for j in range(W.shape[1]):
+            total += g[i, j] if W[i, j] > zero else zero
+            n += W.dtype.type(1) if W[i, j] > zero else zero
+        mean = total / n
+        for j in range(W.shape[1]):
+            dS[i, j] = g[i, j] - mean if W[i, j] > zero else zero
+
+
+@search
+def entmax15_threshold(row, top):
+    """tau with sum max((row - top) / 2 - tau, 0)^2 = 1, from below.
+
+    In closed form on a support, if all of that support lies above it. On too large a support the closed form is too high, for
+    what lies below tau would count as a square; then a step of Newton's method on the length |max(z - tau, 0)|, which is convex
+    in tau and stays below.
+    """
+    zero, one, half = row.dtype.type(0), row.dtype.type(1), row.dtype.type(0.5)
+    tau = -one
+    for _ in range(60):
+        total, squares, n = zero, zero, zero
+        for j in range(row.shape[0]):
+            away = (row[j] - top) * half - tau
+            y = away if away > zero else zero
+            total += y
+            squares += y * y
+            n += one if away > zero else zero
+        inner = total * total - n * (squares - one)
+        closed = tau + (total - np.sqrt(inner if inner > zero else zero)) / n
+        above = zero
+        for j in range(row.shape[0]):
+            above += one if (row[j] - top) * half > closed else zero
+        if inner >= zero and above == n:
+            return closed
+        length = np.sqrt(squares)
+        higher = tau + (length - one) * length / total
+        if not higher > tau:
+            break
+        tau = higher
+    return tau
+
+
+@loops
+def entmax15_rows(S, W):
+    """W = entmax(S), alpha 1.5; how many rows hold NaN or infinity."""
+    zero, one, half, bad = S.dtype.type(0), S.dtype.type(1), S.dtype.type(0.5), 0
+    for i in range(S.shape[0]):
+        top = top_of(S[i])
+        tau, odd, total = entmax15_threshold(S[i], top), zero, zero
+        for j in range(S.shape[1]):
+            z = (S[i, j] - top) * half
+            odd += zero if z <= zero else one
+            z = max(z - tau, zero)
+            W[i, j] = z * z
+            total += z * z
+        bad += odd > zero
+        share = one / total
+        for j in range(S.shape[1]):
+            W[i, j] *= share
+    return bad
+
+
+@loops
+def entmax15_back(W, g, dS):
+    """dS = u (g - sum u g / sum u), u = sqrt(W)."""
+    zero = W.dtype.type(0)
+    for i in range(W.shape[0]):
+        total, size = zero, zero
+        for j in range(W.shape[1]):
+            u = np.sqrt(W[i, j])
+            dS[i, j] = u
+            total += u * g[i, j]
+            size += u
+        mean = total / size
+        for j in range(W.shape[1]):
+            dS[i, j] *= g[i, j] - mean
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# additive scores, float32
+# --------------------------------------------------------------------------------------------------------------------
+@loops
+def additive(A, B, v, S):
+    """S_nij = sum_h v_h tanh(A_nih + B_njh): A (n, q, h), B (n, k, h), v (h,), S (n, q, k)."""
+    for n in range(A.shape[0]):
+        for i in range(A.shape[1]):
+            a = A[n, i]
+            for j in range(B.shape[1]):
+                b, total = B[n, j], f32(0)
+                for h in range(v.shape[0]):
+                    total += v[h] * tanh(a[h] + b[h])
+                S[n, i, j] = total
+
+
+@loops
+def additive_back(A, B, v, g, dA, dB, dv):
+    """The gradients of A, B and v; tanh is made again rather than kept."""
+    here = np.empty(v.shape[0], f32)
+    dB[:] = f32(0)
+    dv[:] = f32(0)
+    for n in range(A.shape[0]):
+        for i in range(A.shape[1]):
+            a = A[n, i]
+            here[:] = f32(0)
+            for j in range(B.shape[1]):
+                w, b, there = g[n, i, j], B[n, j], dB[n, j]
+                for h in range(v.shape[0]):
+                    t = tanh(a[h] + b[h])
+                    dv[h] += w * t
+                    u = w * v[h] * (f32(1) - t * t)
+                    here[h] += u
+                    there[h] += u
+            dA[n, i] = here

@@ -1,0 +1,212 @@
+"""The decoder that attends before each step, for any mechanism made of parts: one function, with its way back step by step.
+
+What the mechanism does at a step is a step of its bound twin with the way back (`BoundMechanism.pull_step`), so that whatever
+kernels its parts have answer here too. What the scores make of the encoder's states is made once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from autograd.extend import defvjp_argnums, primitive
+
+from attnlab.interfaces import Kernel, Source
+from attnlab.mechanisms.bound import BoundMechanism
+from attnlab.mechanisms.pullback import leaves, pulled, rebuilt
+from attnlab.models.seq2seq.decoders import Memory, PreviousState
+
+__all__ = ["ChainedPreviousState"]
+
+Array = np.ndarray[Any, Any]
+WANTS = frozenset({"Q", "K", "V", "params"})
+
+
+class ChainedPreviousState(Kernel):
+    """The decoder that attends before each step, with a way back by hand, for any mechanism made of parts.
+
+    `init`, `step` and `run` as of `PreviousState`, which it replaces: the same values and gradients, for NumPy arrays. It has no
+    second derivative.
+
+    Parameters
+    ----------
+    mechanism : Mechanism that `fits` is True of
+    cell : the recurrent unit; one that has `pull(x, s, **params) -> (s', back)` is faster
+    weigh : bool
+        Whether the weights have gradients, too.
+
+    References
+    ----------
+    Bahdanau, Cho, Bengio (2015), section 3.1; Werbos (1990), backpropagation through time.
+
+    Examples
+    --------
+    >>> import attnlab
+    >>> ChainedPreviousState.fits(attnlab.Mechanism("cosine", "sparsemax"))
+    True
+    """
+
+    name = "previous_state_chained"
+    source = Source(
+        "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
+    )
+    replaces = PreviousState
+
+    def __init__(self, mechanism: Any, cell: Any = None, weigh: bool = False) -> None:
+        self.mechanism = mechanism
+        self.cell = cell
+        self.weigh = weigh
+
+    @functools.cached_property
+    def reference(self) -> PreviousState:
+        """What it replaces."""
+        return PreviousState(self.mechanism, self.cell)
+
+    @property
+    def gru(self) -> Any:
+        return self.reference.gru
+
+    @staticmethod
+    def fits(mechanism: Any) -> bool:
+        """Whether it answers for this mechanism: one of parts, whose masks are rules about positions."""
+        bound = mechanism.bind()
+        if not isinstance(bound, BoundMechanism):
+            return False
+        return not any(hasattr(mask, "dtype") for mask in bound.parts.masks)
+
+    def init(self, rng: np.random.Generator, d_input: int, d_hidden: int, d: int) -> Any:
+        return self.reference.init(rng, d_input, d_hidden, d)
+
+    def step(self, params: Any, e: Any, s: Any, memory: Memory, t: int, **context: Any) -> Any:
+        """One step without gradient; see `PreviousState.step`."""
+        return self.reference.step(params, e, s, memory, t, **context)
+
+    def run(self, params: Any, E: Any, start: Any, memory: Memory, **context: Any) -> tuple[Any, Any]:
+        """All steps; see `PreviousState.run`."""
+        mask = None if memory.mask is None or memory.mask.all() else memory.mask
+        given = {"lengths": memory.lengths, **context}
+        learned = dict(leaves(params))
+        walk = _Walk(self.reference.bound, self.gru, params, tuple(learned), mask, given, self.weigh)
+        out = _walked(walk, E, start, memory.H, *learned.values())
+        m = memory.H.shape[1]
+        if self.weigh:
+            return out[..., :-m], out[..., -m:]
+        return out, walk.W
+
+
+class _Walk:
+    """What one pass over a sequence is about, and what it leaves for the way back."""
+
+    def __init__(
+        self,
+        bound: BoundMechanism,
+        cell: Any,
+        params: Mapping[str, Any],
+        paths: tuple[tuple[str, ...], ...],
+        mask: Any,
+        given: Mapping[str, Any],
+        weigh: bool,
+    ) -> None:
+        self.bound, self.cell, self.params, self.paths = bound, cell, params, paths
+        self.mask, self.given, self.weigh = mask, given, weigh
+        self.W: Any = None
+        self.steps: list[Any] = []
+        self.of_keys: Any = None
+
+    def forward(self, E: Array, s: Array, H: Array, *flat: Any) -> Array:
+        params = rebuilt(self.params, dict(zip(self.paths, flat, strict=True)))
+        learned, bound = params["mechanism"], self.bound
+        (n, T), m = E.shape[:2], H.shape[1]
+        queries = np.broadcast_to(s[:, None, :], (n, T, s.shape[1]))
+        mask = None if self.mask is None else self.mask[:, None, :]
+        whole = bound.at_row(0).context(queries, H, H, mask, **self.given)
+        states = bound.initial_states(learned, queries[:, :1], H, whole.row(0)) if T else {}
+        prepared = bound.prepared(learned, H)
+        P, self.of_keys = prepared if prepared is not None else (None, None)
+        out = np.empty((n, T, s.shape[1] + H.shape[2] + (m if self.weigh else 0)), dtype=H.dtype)
+        self.W = np.empty((n, T, m), dtype=H.dtype)
+        self.steps = []
+        h, d = s.shape[1], H.shape[2]
+        for t in range(T):
+            outs, looked = bound.pull_step(learned, s[:, None, :], H, H, states, whole.row(t), WANTS, P)
+            states = {path: outs[f"next.{path}"] for path in states}
+            c, self.W[:, t] = outs["Y"][:, 0], outs["W"][:, 0]
+            s, stepped = _pull(self.cell, np.concatenate([E[:, t], c], axis=1), s, params["gru"])
+            self.steps.append((looked, stepped))
+            out[:, t, :h], out[:, t, h : h + d] = s, c
+        if self.weigh:
+            out[..., h + d :] = self.W
+        return out
+
+    def backward(self, g: Array, E: Array, start: Array, H: Array, flat: tuple[Any, ...]) -> list[Any]:
+        """The gradients of E, start, H and the learned arrays, in this order."""
+        h, d, e = start.shape[1], H.shape[2], E.shape[2]
+        dE, dH = np.empty_like(E), np.zeros_like(H)
+        dP: Any = None
+        ds = np.zeros_like(start)
+        sums: dict[tuple[str, ...], Any] = {}
+        carried: dict[str, Any] = {}
+        for t in range(len(self.steps) - 1, -1, -1):
+            looked, stepped = self.steps[t]
+            found = stepped(ds + g[:, t, :h])
+            dE[:, t] = found["x"][:, :e]
+            for name, one in found["params"].items():
+                _add(sums, ("gru", name), one)
+            ends = {"Y": (found["x"][:, e:] + g[:, t, h : h + d])[:, None, :], **carried}
+            if self.weigh:
+                ends["W"] = g[:, t, h + d :][:, None, :]
+            seen = looked(ends)
+            ds = found["s"] + seen["Q"][:, 0]
+            dH += seen["K"]
+            dH += seen["V"]
+            if self.of_keys is not None and "P" in seen:
+                dP = seen["P"] if dP is None else dP + seen["P"]
+            for path, one in leaves(seen["params"]):
+                _add(sums, ("mechanism", *path), one)
+            carried = {f"next.{name[6:]}": one for name, one in seen.items() if name.startswith("state.")}
+        if self.of_keys is not None and dP is not None:
+            for name, one in self.of_keys(dP).items():
+                if name == "K":
+                    dH += one
+                else:
+                    _add(sums, ("mechanism", *name), one)
+        learned = [sums.get(path, np.zeros_like(a)) for path, a in zip(self.paths, flat, strict=True)]
+        return [dE, ds, dH, *(one.astype(a.dtype, copy=False) for one, a in zip(learned, flat, strict=True))]
+
+
+def _add(sums: dict[tuple[str, ...], Any], name: tuple[str, ...], one: Any) -> None:
+    sums[name] = sums[name] + one if name in sums else one
+
+
+def _pull(cell: Any, x: Array, s: Array, learned: Mapping[str, Any]) -> tuple[Array, Any]:
+    """The cell's step with its way back, {"x", "s", "params"}: its own, or by autograd."""
+    if hasattr(cell, "pull"):
+        found: tuple[Array, Any] = cell.pull(x, s, **learned)
+        return found
+    after, back = pulled(cell.step, {"x": x, "s": s, **learned})
+
+    def named(g: Any) -> dict[str, Any]:
+        found = back(g)
+        return {"x": found["x"], "s": found["s"], "params": {n: found[n] for n in learned if n in found}}
+
+    return after, named
+
+
+@primitive
+def _walked(walk: _Walk, E: Array, start: Array, H: Array, *flat: Any) -> Array:
+    return walk.forward(E, start, H, *flat)
+
+
+def _vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
+    walk, E, start, H, *flat = args
+
+    def back(g: Any) -> list[Any]:
+        found = walk.backward(g, E, start, H, tuple(flat))
+        return [found[a - 1] for a in argnums]
+
+    return back
+
+
+defvjp_argnums(_walked, _vjps)

@@ -1,0 +1,1 @@
+"""How fast attnlab is, as ratios against its peers: `python -m benchmarks`."""
