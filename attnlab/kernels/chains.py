@@ -82,7 +82,9 @@ class SoftmaxChain(Kernel):
         return Y, back
 
 
-def _product(similarity: Any, Q: Array, K: Array, learned: Mapping[str, Any], wants: Any) -> tuple[Array, Array, float, Any]:
+def _product(
+    similarity: Any, Q: Array, K: Array, learned: Mapping[str, Any], wants: Any
+) -> tuple[Array, Array, float, Any]:
     """(X, Z, factor, way back): the scores are factor X Z'."""
     if isinstance(similarity, General):
         W = learned["W"]
@@ -106,7 +108,9 @@ def _product(similarity: Any, Q: Array, K: Array, learned: Mapping[str, Any], wa
         def through_lengths(dX: Any, dZ: Any) -> dict[str, Any]:
             found: dict[str, Any] = {}
             if log_temperature is not None and dX is not None:  # sum dS S, of which dX has one side
-                found["similarity"] = {"log_temperature": np.asarray(-np.vdot(dX, np.broadcast_to(A, dX.shape)), A.dtype)}
+                found["similarity"] = {
+                    "log_temperature": np.asarray(-np.vdot(dX, np.broadcast_to(A, dX.shape)), A.dtype)
+                }
             if dX is not None:
                 found["Q"] = through_length(dX, A, shorter_a, A.dtype.type(1))
             if dZ is not None:
@@ -361,5 +365,7 @@ def packed(X: Array) -> Array:
     """X as the products of BLAS take it: one of its last two axes contiguous."""
     size, (far, near) = X.itemsize, X.strides[-2:]
     n, d = X.shape[-2:]
-    fits = (near == size and far >= d * size and far % size == 0) or (far == size and near >= n * size and near % size == 0)
+    fits = (near == size and far >= d * size and far % size == 0) or (
+        far == size and near >= n * size and near % size == 0
+    )
     return X if fits else np.ascontiguousarray(X)

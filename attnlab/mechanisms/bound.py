@@ -201,7 +201,11 @@ class BoundMechanism:
         if not self._large(calls, slots, context):
             return self._run(calls, params, slots, context)[self.program.Y]
         scores = self._calls(params, slots, "S")
-        if type(self.parts.aggregator) is WeightedSum and "reweigh" not in self._names and keys_split(self.parts, scores):
+        if (
+            type(self.parts.aggregator) is WeightedSum
+            and "reweigh" not in self._names
+            and keys_split(self.parts, scores)
+        ):
             return by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK)
         return self._by_queries(calls, params, slots, context, self.program.Y)
 

@@ -16,8 +16,8 @@ from annotated_types import Ge, Gt
 
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Normaliser, Source
-from attnlab.precision import exact, in_float32
 from attnlab.parts.running import absorbed, started
+from attnlab.precision import exact, in_float32
 
 __all__ = ["Entmax", "Hardmax", "LognSoftmax", "Sigmoid", "Softmax", "SoftmaxN", "Sparsemax"]
 
@@ -194,7 +194,7 @@ class LognSoftmax(Normaliser):
         xp = namespace(S)
         factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
         if not xp.all(factor > 0):  # 0 times -inf would be nan
-            S, masked = xp.where(S == -xp.inf, xp.zeros_like(S), S), S == -xp.inf
+            S, masked = xp.where(-xp.inf == S, xp.zeros_like(S), S), -xp.inf == S
             return absorbed(state, xp.where(masked, xp.zeros_like(S) - xp.inf, S * factor))
         return absorbed(state, S * factor)
 

@@ -27,7 +27,9 @@ def absorbed(state: Running, S: Any) -> tuple[Any, Any, Running]:
     """(exponentials of a block, what to multiply the sum before by, the state after), of scores S (..., q, some keys)."""
     xp = namespace(S)
     top = xp.maximum(state.top, xp.max(S, axis=-1, keepdims=True))
-    base = xp.where(top == -xp.inf, xp.zeros_like(top), top)  # while nothing may be attended to, all exponentials are zero
+    base = xp.where(
+        top == -xp.inf, xp.zeros_like(top), top
+    )  # while nothing may be attended to, all exponentials are zero
     E = xp.exp(S - base)
     factor = xp.exp(state.top - base)
     return E, factor, Running(top, state.total * factor + xp.sum(E, axis=-1, keepdims=True))

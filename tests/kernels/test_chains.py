@@ -131,7 +131,11 @@ def _parts_alone(mechanism, Q, K, V, mask):
 def test_layouts_and_empties():
     Q, K, V, mask = problem(LEADS[1], "float32")
     expected = attnlab.attend(Q, K, V, mask=mask)
-    for spread in (lambda a: np.repeat(a, 2, axis=-1)[..., ::2], np.asfortranarray, lambda a: a[..., ::-1, :][..., ::-1, :]):
+    for spread in (
+        lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+        np.asfortranarray,
+        lambda a: a[..., ::-1, :][..., ::-1, :],
+    ):
         np.testing.assert_allclose(attnlab.attend(*map(spread, (Q, K, V)), mask=mask), expected, rtol=1e-5, atol=1e-6)
     for q, k, n in ((0, 5, 2), (3, 0, 2), (3, 5, 0)):
         Y = attnlab.attend(np.ones((n, q, 4)), np.ones((n, k, 4)), np.ones((n, k, 3)))
@@ -163,7 +167,9 @@ def test_second_order_gradients_go_through_the_parts():
         return np.sum(autograd.grad(lambda Q: autograd.numpy.sum(mechanism.attend(None, Q, K, V) ** 2))(Q)[..., 0])
 
     def whole(Q):
-        return autograd.numpy.sum(autograd.grad(lambda Q: autograd.numpy.sum(mechanism.attend(None, Q, K, V) ** 2))(Q)[:, 0])
+        return autograd.numpy.sum(
+            autograd.grad(lambda Q: autograd.numpy.sum(mechanism.attend(None, Q, K, V) ** 2))(Q)[:, 0]
+        )
 
     g = autograd.grad(whole)(Q)
     step = np.zeros_like(Q)

@@ -49,7 +49,11 @@ def outputs(decoder, params, E, start, H, mask, lengths):
 
 @pytest.mark.parametrize("weigh", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("cell", [Gru(), FastGru(), Gru(False), FastGru(False), Elman()], ids=["gru", "fast", "gru-reset-first", "fast-reset-first", "elman"])
+@pytest.mark.parametrize(
+    "cell",
+    [Gru(), FastGru(), Gru(False), FastGru(False), Elman()],
+    ids=["gru", "fast", "gru-reset-first", "fast-reset-first", "elman"],
+)
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_values_and_gradients_are_the_references(name, cell, masked, weigh):
     mechanism = MECHANISMS[name]

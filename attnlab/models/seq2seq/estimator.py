@@ -292,12 +292,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
             return FixedContext(gru)
         if self.attend_with == "current_state":
             return CurrentState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
-        if (
-            fast
-            and self.linear_before_reset
-            and not self.alignment_weight
-            and FastPreviousState.fits(self.mechanism_)
-        ):
+        if fast and self.linear_before_reset and not self.alignment_weight and FastPreviousState.fits(self.mechanism_):
             return FastPreviousState(self.mechanism_)
         if fast and ChainedPreviousState.fits(self.mechanism_):
             return ChainedPreviousState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
