@@ -77,7 +77,7 @@ def attnlab_kernels() -> list[type]:
     from attnlab.kernels.torch_attention import TorchAttention
 
     return [
-        *(p.DotProduct, p.ScaledDotProduct, p.GeneralProduct, p.CosineProduct, p.AdditiveLoops),
+        *(p.DotProduct, p.ScaledDotProduct, p.GeneralProduct, p.CosineProduct, p.AdditiveLoops, p.NegL2Product),
         *(n.SoftmaxRows, n.LognSoftmaxRows, n.SoftmaxNRows, n.SigmoidByHand, n.SparsemaxRows, n.EntmaxRows),
         *(a.WeightedSumProduct, c.SoftmaxChain, TorchAttention, FastGru, FastPreviousState, ChainedPreviousState),
     ]

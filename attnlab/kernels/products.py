@@ -8,10 +8,11 @@ import numpy as np
 
 from attnlab.interfaces import Kernel
 from attnlab.kernels.normalisers import compiled, numpy_floats, rows
-from attnlab.mechanisms.pullback import unbroadcast
-from attnlab.parts.similarities import Additive, Cosine, Dot, General, ScaledDot
+from attnlab.kernels.similarities import FastNegL2
+from attnlab.mechanisms.pullback import pulled, unbroadcast
+from attnlab.parts.similarities import Additive, Cosine, Dot, General, NegL2, ScaledDot
 
-__all__ = ["AdditiveLoops", "CosineProduct", "DotProduct", "GeneralProduct", "ScaledDotProduct"]
+__all__ = ["AdditiveLoops", "CosineProduct", "DotProduct", "GeneralProduct", "NegL2Product", "ScaledDotProduct"]
 
 Array = np.ndarray[Any, Any]
 PAIRS = 2**20  # numbers (q, k, h) that additive scores form at a time without compiled loops
@@ -97,6 +98,58 @@ def _both_ways(X: Array, K: Array, wants: Any, scale: Any = None) -> Any:
         return found
 
     return back
+
+
+class NegL2Product(Kernel):
+    """Minus the squared distance by one matrix product, from the middle of the keys.
+
+    Where queries and keys both lie so far from the middle that rounding in their squares would matter, by the reference.
+
+    References
+    ----------
+    Nadaraya (1964); Watson (1964).
+
+    Examples
+    --------
+    >>> import numpy as np, attnlab
+    >>> part = attnlab.get("similarity", "neg_l2")
+    >>> S, back = NegL2Product().score(part, np.zeros((1, 2)), np.array([[1.0, 1.0], [0.0, 0.0]]), ())
+    >>> S
+    array([[-1.,  0.]])
+    """
+
+    name = "neg_l2_product"
+    source = NegL2.source
+    replaces = NegL2
+
+    def supports(self, part: Any, library: str, dtype: str) -> bool:
+        return numpy_floats(library, dtype)
+
+    def score(self, part: Any, Q: Any, K: Any, wants: Any) -> Any:
+        twin = FastNegL2(part.sigma)
+        if not K.size or not Q.size:
+            return pulled(part.score, {"Q": Q, "K": K})
+        middle = twin.middle(K)
+        far = [bool(twin.far(X, middle).any()) for X in (Q, K)]
+        if all(far) or any(far_off and not np.isfinite(X).all() for far_off, X in zip(far, (Q, K), strict=True)):
+            return pulled(part.score, {"Q": Q, "K": K})
+        scale = Q.dtype.type(1 / part.sigma)
+        A, B = (Q - middle) * scale, (K - middle) * scale
+        S = np.matmul(A, turned(B))
+        S -= np.einsum("...d,...d->...", A, A)[..., :, None] / 2
+        S -= np.einsum("...d,...d->...", B, B)[..., None, :] / 2
+
+        def back(g: Any) -> Any:
+            found = {}
+            if "Q" in wants:
+                found["Q"] = np.matmul(g, B) - g.sum(axis=-1)[..., None] * A
+                found["Q"] *= scale
+            if "K" in wants:
+                found["K"] = np.matmul(turned(g), A) - g.sum(axis=-2)[..., None] * B
+                found["K"] *= scale
+            return found
+
+        return S, back
 
 
 class GeneralProduct(Kernel):

@@ -53,11 +53,12 @@ class FastNegL2(Similarity):
         xp, q, k = namespace(Q, K), detach(Q), detach(K)
         if not isinstance(q, np.ndarray) or not k.size or is_low(q):
             return NegL2(self.sigma).score(Q, K)
-        middle = np.median(k[..., :: max(1, k.shape[-2] // 64), :], axis=-2, keepdims=True).astype(k.dtype)
-        far_q, far_k = (self._far(x, middle) for x in (q, k))
-        if not far_q.any() or not far_k.any():
+        middle = self.middle(k)
+        far_q, far_k = (self.far(x, middle) for x in (q, k))
+        finite = all(not far.any() or bool(np.isfinite(x).all()) for far, x in ((far_q, q), (far_k, k)))
+        if finite and not (far_q.any() and far_k.any()):
             return self._expanded(xp, Q, K, middle)
-        if q.ndim > 2 or k.ndim > 2 or far_q.all() or far_k.all():
+        if not finite or q.ndim > 2 or k.ndim > 2 or far_q.all() or far_k.all():
             return self._plain(xp, Q, K)
         # the rows and columns that are far last, and then all in their order again
         rows, columns = (np.argsort(far, kind="stable") for far in (far_q, far_k))
@@ -67,7 +68,13 @@ class FastNegL2(Similarity):
         S = xp.concat([self._expanded(xp, Q[:n], K, middle), corner], axis=-2)
         return S[np.argsort(rows)][:, np.argsort(columns)]
 
-    def _far(self, X: Any, middle: Any) -> Any:
+    @staticmethod
+    def middle(K: Any) -> Any:
+        """The median (..., 1, d) of some of the keys."""
+        found: Any = np.median(K[..., :: max(1, K.shape[-2] // 64), :], axis=-2, keepdims=True).astype(K.dtype)
+        return found
+
+    def far(self, X: Any, middle: Any) -> Any:
         """Which vectors are so far from the middle that rounding in their squares matters among such; NaN and infinity are."""
         away = (X - middle) / self.sigma
         allowed = 1e-3 if X.dtype == np.float32 else 1e-8
