@@ -28,8 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(ALL)}")
     print(common.machine())
     for name in given.names or ALL:
-        with common.one_thread():
-            rows: list[dict[str, Any]] = importlib.import_module(f"benchmarks.{name}").main(given.quick)
+        module = importlib.import_module(f"benchmarks.{name}")
+        with common.threads(getattr(module, "THREADS", 1)):
+            rows: list[dict[str, Any]] = module.main(given.quick)
         print(f"\n## {name}\n\n{common.markdown(rows)}\n")
         for column in sorted({column for row in rows for column in row if column == "x" or column.startswith("x ")}):
             ratios = [row[column] for row in rows if column in row]

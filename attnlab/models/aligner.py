@@ -29,7 +29,7 @@ from attnlab.models.batches import (
     true_lengths,
     vectors,
 )
-from attnlab.models.mechanism_setting import Attending
+from attnlab.models.mechanism_setting import Attending, answered
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
     cast,
@@ -87,6 +87,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     loss_curve_ : list of float, the loss of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
+    kernels_ : dict, what answered each verb of the mechanism: "reference", or `distribution:name` of a kernel
+    backend_ : "fast" where some kernel answered, else "reference"
     n_features_in_, n_features_key_ : int, features of a query and of a key
     operations_per_query_ : float, floating-point operations for one query, projections included
 
@@ -197,6 +199,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
     def _learn(self, X: AlignmentData, start: Any, validation: Any, streams: list[Any], stopping: Stopping) -> None:
         bound = self.mechanism_.bind()
+        self.kernels_ = bound.kernels(X.Q.dtype)
+        self.backend_ = answered(self.kernels_)
         examples = self._examples(bound, start, X, rng=streams[2], training=True)
         looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
 

@@ -11,7 +11,7 @@ from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.registry import build, entry, names
 from attnlab.settings import checked
 
-__all__ = ["Attending"]
+__all__ = ["Attending", "answered"]
 
 
 class Attending:
@@ -48,6 +48,11 @@ class Attending:
             f"mechanism must be a Mechanism, such as Mechanism({example!r}), a mapping such as {{'similarity': {example!r}}}, "
             f"a mechanism's name, with settings {{name: {{setting: value}}}}, or None; got {given!r}{meant}"
         )
+
+
+def answered(kernels: Mapping[str, str]) -> str:
+    """"fast" where some kernel answers, else "reference": of what a bound mechanism's `kernels` gives."""
+    return "fast" if any(name != "reference" for name in kernels.values()) else "reference"
 
 
 def _names_a_mechanism(given: str | Mapping[str, Any]) -> bool:

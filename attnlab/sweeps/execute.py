@@ -281,6 +281,7 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
         "n_tuned": len(candidates),
         "tuned": chosen,
         "backend": getattr(model, "backend_", "reference"),
+        "kernels": dict(getattr(model, "kernels_", {})),
     }
 
 

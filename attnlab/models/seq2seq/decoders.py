@@ -41,15 +41,17 @@ class PreviousState:
     ----------
     mechanism : Mechanism
     gru : Gru, or its fast twin
+    backend : "auto", "reference" or a distribution
+        Whose kernels may answer for the parts of the mechanism.
 
     References
     ----------
     Bahdanau, Cho, Bengio (2015), section 3.1.
     """
 
-    def __init__(self, mechanism: Any, gru: Any = None) -> None:
+    def __init__(self, mechanism: Any, gru: Any = None, backend: str = "auto") -> None:
         self.mechanism = mechanism
-        self.bound = mechanism.bind()
+        self.bound = mechanism.bind(backend)
         self.gru = Gru() if gru is None else gru
 
     def init(self, rng: np.random.Generator, d_input: int, d_hidden: int, d: int) -> Params:
@@ -84,9 +86,9 @@ class CurrentState:
     Luong, Pham, Manning (2015), section 3.
     """
 
-    def __init__(self, mechanism: Any, gru: Any = None, weigh: bool = False) -> None:
+    def __init__(self, mechanism: Any, gru: Any = None, weigh: bool = False, backend: str = "auto") -> None:
         self.mechanism = mechanism
-        self.bound = mechanism.bind()
+        self.bound = mechanism.bind(backend)
         self.gru = Gru() if gru is None else gru
         self.weigh = weigh
 

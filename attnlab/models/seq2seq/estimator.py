@@ -20,7 +20,7 @@ from attnlab.kernels.decoder import FastPreviousState
 from attnlab.kernels.decoder_chain import ChainedPreviousState
 from attnlab.kernels.gru import FastGru
 from attnlab.models.batches import top_gold
-from attnlab.models.mechanism_setting import Attending
+from attnlab.models.mechanism_setting import Attending, answered
 from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, PreviousState
 from attnlab.models.seq2seq.decoding import beam_search, greedy
 from attnlab.models.seq2seq.network import Network
@@ -249,6 +249,8 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.mechanism_ = self._attending_with(self.mechanism)
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
+        bound = decoder.bound if hasattr(decoder, "bound") else self.mechanism_.bind()
+        self.kernels_ = {} if self.context == "fixed" else bound.kernels(self.dtype)
         self.backend_ = self._backend(decoder)
         self._network = Network(self.encoder_, decoder, self.fixed_context, float(self.alignment_weight))
         sizes = len(self.source_vocabulary_), len(self.target_vocabulary_)
@@ -288,15 +290,16 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     def _decoder(self) -> Any:
         fast = self.backend == "fast" and self.cell == "gru"
         gru = Elman() if self.cell == "rnn" else (FastGru if fast else Gru)(self.linear_before_reset)
+        backend = "reference" if self.backend == "reference" else "auto"
         if self.context == "fixed":
             return FixedContext(gru)
         if self.attend_with == "current_state":
-            return CurrentState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
+            return CurrentState(self.mechanism_, gru, self.alignment_weight > 0, backend)
         if fast and self.linear_before_reset and not self.alignment_weight and FastPreviousState.fits(self.mechanism_):
             return FastPreviousState(self.mechanism_)
         if fast and ChainedPreviousState.fits(self.mechanism_):
             return ChainedPreviousState(self.mechanism_, gru, weigh=self.alignment_weight > 0)
-        return PreviousState(self.mechanism_, gru)
+        return PreviousState(self.mechanism_, gru, backend)
 
     def _backend(self, decoder: Any) -> str:
         """What answers for each role, as `backend_` has it."""
@@ -305,7 +308,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         if isinstance(given := getattr(self.encoder_, "backend", None), str):
             roles["encoder"] = given == "fast" and getattr(self.encoder_, "cell", "gru") == "gru"
         if self.context != "fixed":
-            roles["mechanism"] = whole
+            roles["mechanism"] = whole or answered(self.kernels_) == "fast"
         answers = {role: "fast" if fast else "reference" for role, fast in sorted(roles.items())}
         alike = len(set(answers.values())) == 1
         return answers["decoder"] if alike else ", ".join(f"{role}={answer}" for role, answer in answers.items())

@@ -84,8 +84,8 @@ def test_a_decoder_of_plain_units_learns_and_says_what_answers(settings):
     assert model.n_parameters_ < gated.n_parameters_
     encoder = "reference" if "encoder" in settings else "fast"
     roles = ["decoder=reference", f"encoder={encoder}"]
-    roles += [] if "context" in settings else ["mechanism=reference"]
-    assert model.backend_ == ("reference" if encoder == "reference" else ", ".join(roles))
+    roles += [] if "context" in settings else ["mechanism=fast"]
+    assert model.backend_ == ", ".join(roles)
 
 
 def test_there_are_two_units():
