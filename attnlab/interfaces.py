@@ -380,7 +380,10 @@ class Kernel(Component):
 
     kind = "kernel"
     replaces: ClassVar[Any] = None  # a class, or three classes for a fused kernel, or a tuple of such threes
-    pairs: ClassVar[tuple[int, int]] = (0, 0)  # of queries and keys, from which a fused kernel pays: forwards, and with back
+    pairs: ClassVar[tuple[int, int]] = (
+        0,
+        0,
+    )  # of queries and keys, from which a fused kernel pays: forwards, and with back
 
     def supports(self, part: Any, library: str, dtype: str) -> bool:
         """Whether it answers for this part (or these parts) on arrays of "numpy", "torch" or "jax" of this dtype."""

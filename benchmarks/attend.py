@@ -81,7 +81,14 @@ def _alone(normaliser: str, k: int) -> dict[str, Any]:
     attnlab.attend(Q, K, V, normaliser=normaliser)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return {"normaliser": normaliser, "n": 1, "keys": k, "d": D, "attnlab ms": 1e3 * seconds, "MiB beyond inputs": peak / 2**20}
+    return {
+        "normaliser": normaliser,
+        "n": 1,
+        "keys": k,
+        "d": D,
+        "attnlab ms": 1e3 * seconds,
+        "MiB beyond inputs": peak / 2**20,
+    }
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def of_mask(mask: Mask, q_index: Any, k_index: Any) -> Any:
         return as_former(mask, q_index, k_index)
     array = np.asarray(mask.allow(q_index, k_index))
     full = (*np.broadcast_shapes(q_index.shape[:-1], k_index.shape[:-1]), q_index.shape[-1], k_index.shape[-1])
-    fits = 2 <= array.ndim <= len(full) and all(a in (1, b) for a, b in zip(array.shape[::-1], full[::-1], strict=False))
+    fits = 2 <= array.ndim <= len(full) and all(
+        a in (1, b) for a, b in zip(array.shape[::-1], full[::-1], strict=False)
+    )
     if array.dtype != bool or not fits:
         raise ComponentError(
             f"{type(mask).__name__}.allow(q_index {q_index.shape}, k_index {k_index.shape}) must return bool "

@@ -251,9 +251,8 @@ def context_of(
         else:
             namespace(Q, K, allowed)  # refuses a mixture of libraries
         M = allowed if M is None else M & allowed
-    if M is not None:
-        if len(M.shape) > 2:
-            shape = (*broadcast_leading(("Q and K", shape[:-2]), ("mask", tuple(M.shape[:-2]))), q, k)
+    if M is not None and len(M.shape) > 2:
+        shape = (*broadcast_leading(("Q and K", shape[:-2]), ("mask", tuple(M.shape[:-2]))), q, k)
     if (M is not None or rules) and V is not None and V.shape[:-2] != shape[:-2]:
         broadcast_leading(("Q, K and mask", shape[:-2]), ("V", tuple(V.shape[:-2])))
     given = {"q_index": q_index, "k_index": k_index}
@@ -322,7 +321,11 @@ def _counted(
 
 def _with_rows(xp: Any, array: Any, shape: tuple[int, ...]) -> Any:
     """An array (..., q or 1, n) with all its rows."""
-    return array if array.shape[-2] == shape[-2] else xp.broadcast_to(array, (*array.shape[:-2], shape[-2], array.shape[-1]))
+    return (
+        array
+        if array.shape[-2] == shape[-2]
+        else xp.broadcast_to(array, (*array.shape[:-2], shape[-2], array.shape[-1]))
+    )
 
 
 def _concrete(array: Any) -> bool:

@@ -21,7 +21,10 @@ from attnlab.mechanisms.plan import Call, numbers
 __all__ = ["by_keys", "by_queries", "keys_split"]
 
 ROWS, KEYS = 512, 1024  # of a block by keys, where a part forms one number for each pair
-FEW, MUCH = 64, 4  # queries of a block where a part forms one number a pair, up to so many times its room: products need rows
+FEW, MUCH = (
+    64,
+    4,
+)  # queries of a block where a part forms one number a pair, up to so many times its room: products need rows
 THREADS = 8  # at most, so that what all of them form stays small
 
 Params = Mapping[str, Any]
@@ -167,9 +170,7 @@ def _counted(context: Context, front: tuple[slice, ...], here: slice, blocks: li
     return np.where(n > 0, n, context.shape[-1]).astype(dtype)  # a query without keys is shown all of them
 
 
-def _gathered(
-    one: Callable[[Tile], Any], parts: list[Tile], lead: tuple[int, ...], q: int, context: Context
-) -> Any:
+def _gathered(one: Callable[[Tile], Any], parts: list[Tile], lead: tuple[int, ...], q: int, context: Context) -> Any:
     """The blocks put together; where a part may draw by chance, one after the other."""
     if len(parts) == 1:
         return one(parts[0])

@@ -16,8 +16,8 @@ from annotated_types import Ge, Gt
 
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Normaliser, Source
-from attnlab.precision import exact, in_float32
 from attnlab.parts.running import absorbed, started
+from attnlab.precision import exact, in_float32
 
 __all__ = ["Entmax", "Hardmax", "LognSoftmax", "Sigmoid", "Softmax", "SoftmaxN", "Sparsemax"]
 
@@ -193,9 +193,10 @@ class LognSoftmax(Normaliser):
     def absorb(self, state: Any, S: Any, n_allowed: Any) -> Any:
         xp = namespace(S)
         factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
-        if not xp.all(factor > 0):  # 0 times -inf would be nan
-            S, masked = xp.where(S == -xp.inf, xp.zeros_like(S), S), S == -xp.inf
-            return absorbed(state, xp.where(masked, xp.zeros_like(S) - xp.inf, S * factor))
+        if not xp.all(factor > 0):  # one key, which has all the weight: 0 times infinity would be nan
+            zero = xp.zeros_like(S)
+            S = xp.where(factor > 0, S, xp.where(-xp.inf == S, zero - xp.inf, zero))
+            factor = xp.where(factor > 0, factor, xp.ones_like(factor))
         return absorbed(state, S * factor)
 
     def finish(self, state: Any) -> Any:

@@ -572,7 +572,10 @@ def test_parts_of_the_wrong_shape_are_named():
         ComponentError, match=r"Wide\.normalise must return \(\.\.\., q, k\) = \(2, 4, 6\); got \(2, 4, 7\)"
     ):
         Mechanism(normaliser=Wide()).weights(None, Q, K)
-    with pytest.raises(ComponentError, match=r"Lost\.allow\(q_index \(4,\), k_index \(6,\)\) must return bool \(\.\.\., q, k\) = \(4, 6\); got bool \(6, 4\)"):
+    with pytest.raises(
+        ComponentError,
+        match=r"Lost\.allow\(q_index \(4,\), k_index \(6,\)\) must return bool \(\.\.\., q, k\) = \(4, 6\); got bool \(6, 4\)",
+    ):
         Mechanism(mask=Lost()).weights(None, Q, K)
 
 
