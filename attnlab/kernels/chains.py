@@ -241,10 +241,13 @@ class _Chain:
             if M is not None:
                 np.copyto(S, -np.inf, where=~M)
             higher = np.maximum(top, S.max(axis=-1, keepdims=True))
-            base = np.where(np.isneginf(higher), self.dtype.type(0), higher)
+            base = np.where(np.isinf(higher), self.dtype.type(0), higher)
+            fade = np.exp2(top - base)
+            if (endless := np.isposinf(higher)).any():  # scores of +inf have all the weight, in equal shares
+                np.copyto(S, np.where(np.isposinf(S), 0, -np.inf), where=endless)
+                fade = np.where(endless, np.isposinf(top), fade).astype(self.dtype)
             S -= base
             np.exp2(S, out=S)
-            fade = np.exp2(top - base)
             total *= fade
             total += S.sum(axis=-1, keepdims=True)
             if O is not None:
@@ -333,6 +336,7 @@ class _Backward:
         g, L, mean = (cut(a, front, here, ALL) for a in (self.g, self.L, self.mean))
         g, shape = packed(g), chain._shape(front, x)
         dX = None if self.dX is None else np.zeros((*shape, x.shape[-1]), chain.dtype)
+        shares = self._shares(front, here, x, L) if not bounded and np.isposinf(L).any() else None
         for there in chain.blocks:
             if (M := chain._mask(front, here, there)) is False:
                 continue
@@ -341,8 +345,11 @@ class _Backward:
             np.matmul(x, turned(z), out=P)
             if M is not None and not bounded:
                 np.copyto(P, -np.inf, where=~M)
+            endless = None if shares is None else np.where(np.isposinf(P), shares, 0)
             P -= L
             np.exp2(P, out=P)
+            if endless is not None:
+                np.copyto(P, endless, where=np.isposinf(L))
             if M is not None and bounded:
                 P *= M
             if self.dV is not None:
@@ -353,12 +360,23 @@ class _Backward:
             np.matmul(g, turned(v), out=D)
             D -= mean
             D *= P
+            if shares is not None:  # they are constants
+                np.copyto(D, 0, where=np.isposinf(L))
             if dX is not None:
                 dX += np.matmul(D, z)
             if self.dZ is not None:
                 cut(self.dZ[n], front, there, ALL)[...] += np.matmul(turned(D), x)
-        if self.dX is not None:
+        if dX is not None and self.dX is not None:
             np.multiply(dX, chain.dtype.type(chain.factor), out=cut(self.dX, front, here, ALL))
+
+    def _shares(self, front: tuple[slice, ...], here: slice, x: Array, L: Array) -> Array:
+        """Of queries whose best score is +inf the weight of each such key; 0 of those that may attend to nothing."""
+        count = np.zeros(L.shape, self.chain.dtype)
+        for there in self.chain.blocks:
+            if (M := self.chain._mask(front, here, there)) is not False:
+                S = np.matmul(x, turned(packed(cut(self.chain.Z, front, there, ALL))))
+                count += (np.isposinf(S) & (True if M is None else M)).sum(axis=-1, keepdims=True)
+        return np.where(count > 0, 1 / np.maximum(count, 1), 0).astype(self.chain.dtype)
 
 
 def packed(X: Array) -> Array:

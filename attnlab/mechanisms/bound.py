@@ -187,7 +187,7 @@ class BoundMechanism:
     def attend(self, params: Params, Q: Any, K: Any, V: Any, context: Context) -> Any:
         """Y (..., q, v). Long inputs go through in blocks, of keys where that can be, else of queries."""
         slots = {"Q": Q, "K": K, "V": V}
-        if self.stateful and _pairs(slots, context) > BLOCK:
+        if self.stateful and self.is_long(Q, K, context):
             return self.in_steps(params, Q, K, context, V=V)[0]
         if self.stateful or 0 in context.shape:
             return self.aggregate(params, self.weights(params, Q, K, context), V, Q, K, context)
@@ -195,7 +195,7 @@ class BoundMechanism:
             return on_boxes(self, params, slots, context)
         calls = self._calls(params, slots, "Y")
         if calls[-1].step.verb == "attend":
-            if _pairs(slots, context) >= calls[-1].pairs[0]:  # a fused kernel bounds what it forms
+            if _pairs(slots, context) >= calls[-1].fused.pairs[0]:  # a fused kernel bounds what it forms
                 return self._run(calls, params, slots, context)[self.program.Y]
             calls = self._calls(params, slots, "parts")
         if not self._large(calls, slots, context):
@@ -208,6 +208,10 @@ class BoundMechanism:
         ):
             return by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK)
         return self._by_queries(calls, params, slots, context, self.program.Y)
+
+    def is_long(self, Q: Any, K: Any, context: Context) -> bool:
+        """Whether weights are more numbers than a block has."""
+        return _pairs({"Q": Q, "K": K}, context) > BLOCK
 
     def _large(self, calls: tuple[Call, ...], slots: Mapping[str, Any], context: Context) -> bool:
         """Whether a verb would form more numbers than a block has, of NumPy's arrays, which alone are gone through in blocks."""
@@ -326,7 +330,7 @@ class BoundMechanism:
         slots, end = ({"Q": Q, "K": K}, "W") if V is None else ({"Q": Q, "K": K, "V": V}, "Y")
         tape: list[Any] = []
         calls = self._plan(*_library(slots), wants, end)
-        if calls[-1].step.verb == "attend" and _pairs(slots, context) < calls[-1].pairs[1]:
+        if calls[-1].step.verb == "attend" and _pairs(slots, context) < calls[-1].fused.pairs[1]:
             calls = self._plan(*_library(slots), wants, "parts")
         value = self._run(calls, params, slots, context, tape)[self.program.W if V is None else self.program.Y]
         return value, lambda g: way_back(

@@ -29,7 +29,7 @@ def attend(
 ) -> Any:
     """Attention: compare queries with keys, normalise, sum up values.
 
-    Large inputs are gone through in blocks of queries, so that the weights are not formed as a whole.
+    Large inputs are gone through in blocks of keys or queries, so that the weights are not formed as a whole.
 
     Parameters
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from attnlab.errors import SettingError, ShapeError, did_you_mean
 from attnlab.injection import call
 from attnlab.interfaces import Mask, MechanismComponent, Source, settings_of
 from attnlab.kinds import PARTS
-from attnlab.mechanisms.bound import BLOCK, BoundMechanism, Params, Parts
+from attnlab.mechanisms.bound import BoundMechanism, Params, Parts
 from attnlab.mechanisms.context import Context
 from attnlab.mechanisms.params import completed, initial
 from attnlab.parts.masks import AllKeys
@@ -243,7 +242,7 @@ class Mechanism(MechanismComponent):
         Q, K = _legible(Q, K, context)
         if state is None and (not context.forbids or all_finite(V)):
             return back(bound.attend(params, Q, K, V, context))
-        if state is None and math.prod(context.shape) > BLOCK:
+        if state is None and bound.is_long(Q, K, context):
             return back(_finite_first(lambda V: bound.attend(params, Q, K, V, context), context, V))
         W = bound.in_steps(params, Q, K, context, state)[0] if bound.stateful else bound.weights(params, Q, K, context)
         return back(_summed(bound, params, W, V, Q, K, context))

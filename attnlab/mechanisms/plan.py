@@ -34,7 +34,7 @@ class Call(NamedTuple):
     learns: bool  # whether its learned arrays have gradients
     wants: frozenset[str] = NONE  # both, by name
     prepare: Any = None  # what a kernel makes of the keys once, for many queries; `verb` then takes P in their place
-    pairs: tuple[int, int] = (0, 0)  # a fused kernel alone: from how many scores it pays, forwards and with back
+    fused: Any = None  # a fused kernel, which knows from how many pairs it pays
     forms: Any = None  # `numbers` of the part, or of the kernel with the part before; None: one a pair
     exact: bool = False  # strike alone: masked weights are zero already, but for queries that may attend to nothing
 
@@ -155,7 +155,7 @@ def fused(
     told = "wants" in asks_for(kernel, "attend")
     last_call = Call(
         *(step, three, kernel.attend, name, tuple(reads.items()), asks, FUSED, told, live, learns, wanted),
-        pairs=kernel.pairs,
+        fused=kernel,
     )
     return (*before, last_call)
 

@@ -193,9 +193,10 @@ class LognSoftmax(Normaliser):
     def absorb(self, state: Any, S: Any, n_allowed: Any) -> Any:
         xp = namespace(S)
         factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
-        if not xp.all(factor > 0):  # 0 times -inf would be nan
-            S, masked = xp.where(-xp.inf == S, xp.zeros_like(S), S), -xp.inf == S
-            return absorbed(state, xp.where(masked, xp.zeros_like(S) - xp.inf, S * factor))
+        if not xp.all(factor > 0):  # one key, which has all the weight: 0 times infinity would be nan
+            zero = xp.zeros_like(S)
+            S = xp.where(factor > 0, S, xp.where(-xp.inf == S, zero - xp.inf, zero))
+            factor = xp.where(factor > 0, factor, xp.ones_like(factor))
         return absorbed(state, S * factor)
 
     def finish(self, state: Any) -> Any:

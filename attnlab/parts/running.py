@@ -24,12 +24,17 @@ def started(shape: tuple[int, ...], dtype: Any, top: float = -np.inf, total: flo
 
 
 def absorbed(state: Running, S: Any) -> tuple[Any, Any, Running]:
-    """(exponentials of a block, what to multiply the sum before by, the state after), of scores S (..., q, some keys)."""
+    """(exponentials of a block, what to multiply the sum before by, the state after), of scores S (..., q, some keys).
+
+    A score of +inf has all of the sum, in equal shares where there are several.
+    """
     xp = namespace(S)
     top = xp.maximum(state.top, xp.max(S, axis=-1, keepdims=True))
-    base = xp.where(
-        top == -xp.inf, xp.zeros_like(top), top
-    )  # while nothing may be attended to, all exponentials are zero
-    E = xp.exp(S - base)
-    factor = xp.exp(state.top - base)
+    zero = xp.zeros_like(top)
+    base = xp.where(xp.isinf(top), zero, top)  # while nothing may be attended to, all exponentials are zero
+    before = state.top
+    if xp.any(endless := top == xp.inf):
+        S = xp.where(endless, xp.where(xp.inf == S, xp.zeros_like(S), xp.zeros_like(S) - xp.inf), S)
+        before = xp.where(endless, xp.where(before == xp.inf, zero, zero - xp.inf), before)
+    E, factor = xp.exp(S - base), xp.exp(before - base)
     return E, factor, Running(top, state.total * factor + xp.sum(E, axis=-1, keepdims=True))

@@ -100,32 +100,33 @@ def test_large_values_do_not_overflow_where_weights_do_not():
 def test_what_is_not_finite_stays_where_it_is_read(odd):
     Q, K, V, mask = problem(LEADS[0], "float64")
     mask[:, 7] = False
-    mask[1:, 9] = False
-    mask[0, 9] = True
+    mask[2:, 9] = False
+    mask[:2, 9] = True
     mechanism = Mechanism("scaled_dot")
+    whole = mechanism.attend(None, Q, K, V, mask)
     for place in (7, 9):
-        for which in (1, 2):
-            arrays = [Q, K.copy(), V.copy()]
-            arrays[which][place, 0] = odd
-            found, expected = (
-                Mechanism("scaled_dot").attend(None, *arrays, mask),
-                _parts_alone(mechanism, *arrays, mask),
-            )
-            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-            if place == 7:
-                assert np.isfinite(found).all()
-    below = K.copy()
-    below[:] = -np.inf
-    assert np.isnan(mechanism.attend(None, np.abs(Q), below, V)).all()  # as of the parts: no largest score
+        K2, V2 = K.copy(), V.copy()
+        K2[place, 0] = V2[place, 0] = odd
+        found = mechanism.attend(None, Q, K2, V, mask)
+        np.testing.assert_allclose(found, attnlab.attention_weights(Q, K2, mask=mask) @ V, rtol=1e-9, atol=1e-12)
+        found = mechanism.attend(None, Q, K, V2, mask)
+        np.testing.assert_allclose(found[2:], whole[2:], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found[:, 1:], whole[:, 1:], rtol=1e-9, atol=1e-12)
+        assert np.isfinite(found[:2, 0]).all() == (place == 7)
+    K[:] = -np.inf
+    assert np.isnan(mechanism.attend(None, np.abs(Q), K, V)).all()  # as by the parts: no score is the largest
 
 
-def _parts_alone(mechanism, Q, K, V, mask):
-    before = chains.SoftmaxChain.pairs
-    try:
-        chains.SoftmaxChain.pairs = (2**60, 2**60)
-        return attnlab.Mechanism("scaled_dot").attend(None, Q, K, V, mask)
-    finally:
-        chains.SoftmaxChain.pairs = before
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_scores_of_infinity_have_all_the_weight_and_no_gradient():
+    Q, K, V, mask = problem(LEADS[1], "float64")
+    K[..., 9, :], K[..., 70, 0] = 0, np.inf
+    K[..., 30, 0] = np.inf
+    mask[..., :9, 30] = False
+    (Y, _, found), (expected, _, true) = both(Mechanism("dot"), (Q, K, V), mask, np.dtype("float64"))
+    np.testing.assert_allclose(Y, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found["V"], true["V"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found["K"], true["K"], rtol=1e-9, atol=1e-10)
 
 
 def test_layouts_and_empties():

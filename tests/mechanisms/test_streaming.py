@@ -87,7 +87,7 @@ def test_leading_axes_broadcast_in_blocks_too(q_lead, k_lead, normaliser, small)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-@pytest.mark.parametrize("normaliser", ["softmax", "softmax_n", "sigmoid", "entmax"])
+@pytest.mark.parametrize("normaliser", ["softmax", "softmax_n", "logn_softmax", "sigmoid", "entmax"])
 def test_what_nobody_may_read_changes_nothing_and_nan_stays(normaliser, small):
     Q, K, V, mask = drawn(q_lead=(2,), k_lead=(2,))
     mask[..., 7] = False
@@ -104,7 +104,7 @@ def test_what_nobody_may_read_changes_nothing_and_nan_stays(normaliser, small):
         K3, V3 = K2.copy(), V2.copy()
         K3[:, 9, 0] = spoilt
         V3[:, 9, 0] = spoilt
-        for arrays in ((Q2, K3, V2), (Q2, K2, V3)):
+        for arrays in ((Q2, K3, V), (Q2, K3, V2), (Q2, K2, V3)):
             small(2**60, 2**60)
             expected = mechanism.attend(None, *arrays, mask)
             small()
@@ -241,7 +241,7 @@ def test_a_mask_in_the_form_of_before_is_adapted_and_said_so(monkeypatch):
         found = Mechanism(mask=Former()).weights(None, Q, K)
     np.testing.assert_array_equal(found, Mechanism(mask="causal").weights(None, Q, K))
     monkeypatch.setattr(context, "LARGE", 1)
-    with pytest.warns(DeprecationWarning, match="allow"):
+    with pytest.warns(DeprecationWarning, match="is built whole"):
         np.testing.assert_array_equal(Mechanism(mask=[Former(), "causal"]).weights(None, Q, K), found)
     attnlab.injection.check_class("mask", Former)
 
