@@ -17,7 +17,7 @@ from attnlab.models.training import Fitted, Tree, Watch
 __all__ = ["MOST_STEPS", "Every", "Fraction", "Patience", "Steps", "Stopping", "Tolerance", "still_improves"]
 
 MOST_STEPS = 20_000  # of a fit to which no steps are given
-HOLD = 2.0  # a fit to which no steps are given takes so many times the steps of the best, at least
+HOLD = 1.5  # a fit to which no steps are given takes so many times the steps of the best, at least
 FEWEST = 10  # steps whose mean loss is compared with that of others
 STILL = 0.01  # a loss that falls by a greater share than this from one tenth of the steps to the next still falls
 
@@ -47,8 +47,8 @@ class Stopping:
     validate_every : int > 0, steps
         How often to look at validation data (L-BFGS-B: at each iteration).
     n_iter_no_change : int > 0, looks
-        How many looks may pass in which the loss of validation data has not fallen by `tol`. Without `steps` also as many
-        steps must pass as there were up to the best: what took long to learn may take long to get better.
+        How many looks may pass in which the loss of validation data has not fallen by `tol`. Without `steps` also half as
+        many steps must pass as there were up to the best: what took long to learn may take long to get better.
     tol : float >= 0, in the unit of the loss
         What counts as falling, also for `converged_`.
 
