@@ -51,7 +51,7 @@ class Attending:
 
 
 def answered(kernels: Mapping[str, str]) -> str:
-    """"fast" where some kernel answers, else "reference": of what a bound mechanism's `kernels` gives."""
+    """ "fast" where some kernel answers, else "reference": of what a bound mechanism's `kernels` gives."""
     return "fast" if any(name != "reference" for name in kernels.values()) else "reference"
 
 
