@@ -3,7 +3,7 @@
     python benchmarks/until_converged.py [--seeds 3]
 
 20 words, sentences of 3 to 9, 3,000 pairs to learn from, 500 unseen. With 1,000 steps; with `early_stopping`, five looks without
-improvement; and without `steps`, where as many steps must pass as there were up to the best as well. `docs/estimators.md` quotes what it prints.
+improvement; and without `steps`, where half as many steps must pass as there were up to the best as well. `docs/estimators.md` quotes what it prints.
 """
 
 from __future__ import annotations
