@@ -263,6 +263,11 @@ class FastGru(Kernel):
     `init`, `step` and `run` as of `Gru`, which it replaces, and its setting: the same values and gradients, for NumPy arrays, in
     float32 and float64. It has no second derivative. Cost: 6 h (d + h) operations a step and an example, twice that for the gradient.
 
+    Parameters
+    ----------
+    linear_before_reset : bool
+        As of `Gru`.
+
     References
     ----------
     Werbos (1990), backpropagation through time; Cho et al. (2014), section 2.3.
