@@ -16,7 +16,7 @@ import functools
 import hashlib
 import importlib.metadata
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +202,13 @@ def _reached(module: Module, name: str | None) -> tuple[Node, ...]:
     return tuple(dict.fromkeys(own_targets(module, module.statements(name), names=name is not None)))
 
 
-def own_closure(roots: Iterable[Node]) -> dict[Node, str]:
-    """Everything that some of attnlab's code reaches in attnlab, itself included: node -> digest."""
+def own_closure(roots: Iterable[Node], without: Collection[Node] = ()) -> dict[Node, str]:
+    """Everything that some of attnlab's code reaches in attnlab, itself included, but for what is left out: node -> digest."""
     found: dict[Node, str] = {}
     waiting = list(roots)
     while waiting:
         node = waiting.pop()
-        if node not in found:
+        if node not in found and node not in without:
             module = _own(node[0])
             name = node[1] if module.by_name else None
             found[node] = module.digest_of(name)

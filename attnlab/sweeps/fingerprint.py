@@ -17,7 +17,7 @@ import inspect
 import json
 import sys
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from types import CodeType
@@ -83,23 +83,32 @@ def fingerprint(cls: type, distribution: str = BUILTIN) -> str:
 
 
 def _own_part(cls: type) -> _Kept:
-    roots: list[Node] = [(cls.__module__, cls.__qualname__.partition(".")[0])]
+    me: Node = (cls.__module__, cls.__qualname__.partition(".")[0])
+    roots = [me]
+    others: set[Node] = set()  # what a kernel replaces besides is another part of the run, or of another run
     for found in entries("kernel").values():
-        roots += [
-            (e.cls.__module__, e.cls.__name__) for e in found if e.distribution == BUILTIN and _replaces(e.cls, cls)
-        ]
-    return _Kept(f"{_OWN}/{_hash_of_own(roots)}", [])
+        for e in found:
+            if e.distribution == BUILTIN and _replaces(e.cls, cls):
+                roots.append((e.cls.__module__, e.cls.__name__))
+                others |= {(one.__module__, one.__name__) for one in _classes(getattr(e.cls, "replaces", None))}
+    return _Kept(f"{_OWN}/{_hash_of_own(roots, others - {me})}", [])
 
 
 def _replaces(kernel: type, cls: type) -> bool:
-    replaced = getattr(kernel, "replaces", None)
+    return cls in _classes(getattr(kernel, "replaces", None))
+
+
+def _classes(replaced: Any) -> Iterator[type]:
+    """The classes in what a kernel replaces: one, three, or several threes."""
     if isinstance(replaced, tuple):
-        return any(cls in one if isinstance(one, tuple) else cls is one for one in replaced)
-    return cls is replaced
+        for one in replaced:
+            yield from _classes(one)
+    elif isinstance(replaced, type):
+        yield replaced
 
 
-def _hash_of_own(roots: Collection[Node]) -> str:
-    return _hash(sorted(own_closure(roots).values()))
+def _hash_of_own(roots: Collection[Node], without: Collection[Node] = ()) -> str:
+    return _hash(sorted(own_closure(roots, without).values()))
 
 
 @functools.cache

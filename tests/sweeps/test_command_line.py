@@ -430,7 +430,7 @@ def test_asking_works(tmp_path, args):
         (["sweeep"], "did you mean sweep?"),
         (["sweep"], "FILE..."),
         (["sweep", "absent.yaml"], "absent.yaml"),
-        (["show", "additiv"], "did you mean additive?"),
+        (["show", "additiv"], "did you mean additive"),
         (["results", "--format", "xml"], "xml"),
         (["sweep", "x.yaml", "-p", "laplace"], "no:NAME"),
     ],

@@ -32,7 +32,7 @@ def test_a_stream_ignores_counts_and_defaults_and_knows_all_else(name):
     plain = first({name: FILES.get(name, {})})
     assert first({name: complete}) == plain
     assert first({name: complete}, seed=1) != plain
-    assert cls.revision == 1
+    assert cls.revision >= 1
     for setting, value in complete.items():
         other = [5] if isinstance(value, list) else 0.25 if isinstance(value, float) else 7
         changed = first({name: {**complete, setting: other}})
