@@ -709,7 +709,7 @@ class Explodes(Modifier):
         return namespace(S).exp(S) + S
 
 
-@rejected_by("O552", "C020", "C021", "C025")
+@rejected_by("O552", "C020", "C021", "C025", "C033")
 class SaysElementwise(Modifier):
     """Takes the mean of each row from its scores, and says that it does not."""
 

@@ -55,7 +55,13 @@ def test_most_checks_are_made(component):
         pytest.importorskip("distributed", reason="pip install 'attnlab[dask]'")
     report = check_component(component, seed=1)
     assert report, str(report)
-    few = component.name in ("arrays", "bitext", "gru_fast", "previous_state_fast", "previous_state_chained")  # files needed; no part replaced
+    few = component.name in (
+        "arrays",
+        "bitext",
+        "gru_fast",
+        "previous_state_fast",
+        "previous_state_chained",
+    )  # files needed; no part replaced
     assert report.n_ran >= (5 if few else 0.6 * len(report)), str(report)
 
 

@@ -140,7 +140,7 @@ def test_codes_and_statements():
         "mask": "M5",
         "modifier": "O5",
     }
-    letters |= {"task": "T6", "metric": "E7", "model": "D8", "executor": "X9"}
+    letters |= {"task": "T6", "metric": "E7", "model": "D8", "executor": "X9", "kernel": "K9"}
     for code, check in CHECKS.items():
         assert code == check.code
         assert check.statement.endswith("."), code
