@@ -1,4 +1,4 @@
-"""Aggregators with their way back."""
+"""Aggregators with their pullback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["WeightedSumProduct"]
 
 
 class WeightedSumProduct(Kernel):
-    """One product each way, those of the way back only where they are wanted.
+    """The weighted sum as one matrix product; each gradient is one more, made only where it is wanted.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""From queries, keys and values to contexts by one kernel, so that weights are never whole."""
+"""One kernel from queries, keys and values to contexts, so that the weights are never one large array."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = ["SoftmaxChain"]
 
 Array = np.ndarray[Any, Any]
 
-SHORT, LONG = (512, 512), (1024, 256)  # queries and keys of a block, for some queries and for many
+SHORT, LONG = (512, 512), (1024, 256)  # queries and keys of a block, for few queries and for many
 MANY = 4096
-GROUPS = 4  # of queries, whose shares of the gradients of keys and values are summed up apart
-SAFE = {"float32": 60.0, "float64": 400.0}  # scores, as powers of two, of which no sum leaves the range of numbers
+GROUPS = 4  # groups of queries; each sums up its own share of the gradients of keys and values
+SAFE = {"float32": 60.0, "float64": 400.0}  # scores, as powers of two, up to which no sum overflows
 LN2 = math.log(2.0)
 
 
 class SoftmaxChain(Kernel):
-    """Softmax of scores that are a product, and the weighted sum, in blocks; weights are made again for gradients.
+    """Softmax of product scores and the weighted sum, in blocks; gradients compute the weights again.
 
-    y_i = sum_j 2^(x_i.z_j) v_j / sum_j 2^(x_i.z_j), with what scales the scores, and log2(e), in x. Where the lengths of the
-    vectors bound the scores, no maximum is taken off; else a running one. Memory beyond inputs and outputs does not grow with
-    queries times keys. Cost: 4 d operations a pair, 10 d with gradients.
+    y_i = sum_j 2^(x_i.z_j) v_j / sum_j 2^(x_i.z_j), where x contains the scale of the scores and log2(e). If the lengths of
+    the vectors bound the scores, no maximum is subtracted; else a running maximum is. Memory beyond inputs and outputs does not
+    grow with queries times keys. Cost: 4 d operations a pair, 10 d with gradients.
 
     References
     ----------
@@ -85,7 +85,7 @@ class SoftmaxChain(Kernel):
 def _product(
     similarity: Any, Q: Array, K: Array, learned: Mapping[str, Any], wants: Any
 ) -> tuple[Array, Array, float, Any]:
-    """(X, Z, factor, way back): the scores are factor X Z'."""
+    """(X, Z, factor, pullback): the scores are factor X Z'."""
     if isinstance(similarity, General):
         W = learned["W"]
         X = mapped(Q, W)
@@ -107,7 +107,7 @@ def _product(
 
         def through_lengths(dX: Any, dZ: Any) -> dict[str, Any]:
             found: dict[str, Any] = {}
-            if log_temperature is not None and dX is not None:  # sum dS S, of which dX has one side
+            if log_temperature is not None and dX is not None:  # sum dS S; dX holds one factor of it
                 found["similarity"] = {
                     "log_temperature": np.asarray(-np.vdot(dX, np.broadcast_to(A, dX.shape)), A.dtype)
                 }
@@ -123,7 +123,7 @@ def _product(
 
 
 class _Room:
-    """Arrays that a thread writes into, block after block."""
+    """The arrays that a thread writes into; all its blocks use them."""
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
@@ -137,7 +137,7 @@ class _Room:
 
 
 class _Chain:
-    """softmax(factor X Z') V, X (..., q, d), Z (..., k, d), V (..., k, v), by blocks; with a way back if `ways`."""
+    """softmax(factor X Z') V, X (..., q, d), Z (..., k, d), V (..., k, v), in blocks; with a pullback if `ways`."""
 
     def __init__(self, X: Array, Z: Array, V: Array, factor: float, allowed: Any, ways: bool) -> None:
         self.X, self.Z, self.V, self.allowed = X, Z, V, allowed
@@ -164,7 +164,7 @@ class _Chain:
         return Y
 
     def forward_with_sums(self) -> tuple[Array, Array]:
-        """Y, and the logarithm to base 2 of each row's sum of exponentials, (..., q, 1); infinity where there is no key."""
+        """Y, and the base-2 logarithm of each row's sum of exponentials, (..., q, 1); infinity where there is no key."""
         Y, L = (np.empty((*f, self.q, n), self.dtype) for f, n in ((self.front, self.V.shape[-1]), (self.lead, 1)))
         self._run(Y, L)
         return Y, L
@@ -182,11 +182,11 @@ class _Chain:
             in_threads(worker, self.tiles)
 
     def _scaled(self, front: tuple[slice, ...], here: slice) -> Array:
-        """The left side of the scores as powers of two."""
+        """The left factor of the scores, scaled so that the scores are powers of two."""
         return np.multiply(cut(self.X, front, here, ALL), self.powers, order="C")
 
     def _bounded(self, x: Array, front: tuple[slice, ...]) -> bool:
-        """Whether the lengths of vectors keep the scores in a range in which exponentials need no maximum."""
+        """Whether the lengths of the vectors bound the scores enough that exponentials need no maximum."""
         length = math.sqrt(float(np.einsum("...d,...d->...", x, x).max()))
         return bool(length * float(cut(self.longest, front, ALL, ALL).max()) <= SAFE[self.dtype.name])
 
@@ -243,7 +243,7 @@ class _Chain:
             higher = np.maximum(top, S.max(axis=-1, keepdims=True))
             base = np.where(np.isinf(higher), self.dtype.type(0), higher)
             fade = np.exp2(top - base)
-            if (endless := np.isposinf(higher)).any():  # scores of +inf have all the weight, in equal shares
+            if (endless := np.isposinf(higher)).any():  # scores of +inf share all the weight equally
                 np.copyto(S, np.where(np.isposinf(S), 0, -np.inf), where=endless)
                 fade = np.where(endless, np.isposinf(top), fade).astype(self.dtype)
             S -= base
@@ -255,7 +255,7 @@ class _Chain:
             O = self._summed(O, S, front, there, room)
             top = higher
         dead = total == 0
-        if dead.any():  # a query of which all scores are -inf, though it may attend, has no weights: NaN
+        if dead.any():  # a query that may attend, but has only scores of -inf, has no weights: NaN
             dead = dead & np.logical_not(self._alive(front, here))
         return self._divided(O, total, front, x, dead), top, total
 
@@ -285,7 +285,7 @@ class _Chain:
 
     # -- back ---------------------------------------------------------------------------------------------------------
     def backward(self, g: Array, Y: Array, L: Array, wants: Any) -> tuple[Any, Any, Any]:
-        """The gradients of X, Z and V, of those that are wanted."""
+        """The gradients among those of X, Z and V that are wanted."""
         work = _Backward(self, g, Y, L, wants)
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             in_threads(work.worker, work.items)
@@ -293,7 +293,7 @@ class _Chain:
 
 
 class _Backward:
-    """The way back of a chain: weights are made again, block by block, from the sums of their rows."""
+    """The pullback of a chain: it computes the weights again, block by block, from the sums of their rows."""
 
     def __init__(self, chain: _Chain, g: Array, Y: Array, L: Array, wants: Any) -> None:
         self.chain, self.g, self.L = chain, g, L
@@ -311,7 +311,7 @@ class _Backward:
         self.dV = [np.zeros((*chain.front, chain.k, V.shape[-1]), dtype) for _ in shares] if "V" in wants else None
 
     def summed(self, shares: Any, factor: float) -> Any:
-        """The shares of the groups put together, in their order."""
+        """The sum of the groups' shares, in a fixed order."""
         if shares is None:
             return None
         total = shares[0]
@@ -370,7 +370,7 @@ class _Backward:
             np.multiply(dX, chain.dtype.type(chain.factor), out=cut(self.dX, front, here, ALL))
 
     def _shares(self, front: tuple[slice, ...], here: slice, x: Array, L: Array) -> Array:
-        """Of queries whose best score is +inf the weight of each such key; 0 of those that may attend to nothing."""
+        """The weight of each key with score +inf, by query; 0 for queries that may attend to nothing."""
         count = np.zeros(L.shape, self.chain.dtype)
         for there in self.chain.blocks:
             if (M := self.chain._mask(front, here, there)) is not False:
@@ -380,7 +380,7 @@ class _Backward:
 
 
 def packed(X: Array) -> Array:
-    """X as the products of BLAS take it: one of its last two axes contiguous."""
+    """X in a layout that BLAS accepts: one of its last two axes is contiguous."""
     size, (far, near) = X.itemsize, X.strides[-2:]
     n, d = X.shape[-2:]
     fits = (near == size and far >= d * size and far % size == 0) or (

@@ -1,11 +1,11 @@
-"""Loops that numba compiles: rows of weights, and additive scores. Imported where numba is installed, and nowhere else.
+"""Loops that numba compiles: rows of weights, and additive scores. It is imported only if numba is installed.
 
-Arrays are contiguous: another layout would be compiled anew. Rows are two-dimensional, (n, k). Rows that hold NaN or +infinity
-are only counted here; the caller gives such arrays to the reference.
+Arrays must be contiguous, because numba would compile another layout anew. Rows are two-dimensional, (n, k). The loops only
+count rows that hold NaN or +infinity; the caller then gives such arrays to the reference.
 
-Three ways to compile. `loops` may reorder sums, and a division by zero gives infinity, as in NumPy (the error that Python
-raises would keep a loop scalar). `search` also assumes that there is no NaN, so that conditional sums are vectors. `small` is
-written out where it is called. None assumes that there is no infinity: masked scores are -inf.
+There are three ways to compile. `loops` may reorder sums, and its division by zero gives infinity, as in NumPy (Python's
+error would keep a loop scalar). `search` also assumes that there is no NaN, so that conditional sums are vectorised. `small`
+is inlined where it is called. All three allow infinity, because masked scores are -inf.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def softmax_rows(S, W, scale):
         odd, total = f32(0), f32(0)
         for j in range(S.shape[1]):
             z = (S[i, j] - top) * scale
-            odd += f32(0) if z <= f32(0) else f32(1)  # NaN, or infinity less infinity
+            odd += f32(0) if z <= f32(0) else f32(1)  # NaN, or infinity minus infinity
             e = exp(z) if z > f32(-87) else f32(0)
             W[i, j] = e
             total += e
@@ -117,10 +117,10 @@ def softmax_back(W, g, dS, scale):
 
 @search
 def sparsemax_threshold(row, top):
-    """tau with sum max(row - top - tau, 0) = 1: from -1 on it only rises (Michelot 1986)."""
+    """tau with sum max(row - top - tau, 0) = 1; it starts at -1 and only rises (Michelot 1986)."""
     zero, one = row.dtype.type(0), row.dtype.type(1)
     tau, before = -one, -one
-    for _ in range(row.shape[0] + 1):  # an end, whatever rounding does
+    for _ in range(row.shape[0] + 1):  # the loop ends, whatever rounding does
         total, n = zero, zero
         for j in range(row.shape[0]):
             z = row[j] - top
@@ -151,7 +151,7 @@ def sparsemax_rows(S, W):
 
 @search
 def sparsemax_back(W, g, dS):
-    """dS = g less its mean over the support, on the support."""
+    """dS = g minus its mean over the support, on the support; 0 elsewhere."""
     zero = W.dtype.type(0)
     for i in range(W.shape[0]):
         total, n = zero, zero
@@ -167,9 +167,9 @@ def sparsemax_back(W, g, dS):
 def entmax15_threshold(row, top):
     """tau with sum max((row - top) / 2 - tau, 0)^2 = 1, from below.
 
-    In closed form on a support, if all of that support lies above it. On too large a support the closed form is too high, for
-    what lies below tau would count as a square; then a step of Newton's method on the length |max(z - tau, 0)|, which is convex
-    in tau and stays below.
+    A closed form gives tau for a support, and it is right if the whole support lies above tau. If the support is too large, the
+    closed form is too high, because it counts entries below tau as squares. Then Newton's method takes a step on the length
+    |max(z - tau, 0)|, which is convex in tau, so that the step stays below.
     """
     zero, one, half = row.dtype.type(0), row.dtype.type(1), row.dtype.type(0.5)
     tau = -one
@@ -250,7 +250,7 @@ def additive(A, B, v, S):
 
 @loops
 def additive_back(A, B, v, g, dA, dB, dv):
-    """The gradients of A, B and v; tanh is made again rather than kept."""
+    """The gradients of A, B and v; they compute tanh again instead of storing it."""
     here = np.empty(v.shape[0], f32)
     dB[:] = f32(0)
     dv[:] = f32(0)

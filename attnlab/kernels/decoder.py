@@ -1,7 +1,7 @@
 """The decoder that attends with the state before each step, as one function with a hand-written gradient.
 
-For the scores that need of a key only what can be computed once, s . P_j or v . tanh(s Wq + P_j), under softmax. As in
-`gru.py`, what belongs to the recurrence is (time, features, examples); what belongs to the attention is (examples, keys, features).
+It handles scores that use a key only through an array P computed once, s . P_j or v . tanh(s Wq + P_j), under softmax. As in
+`gru.py`, arrays of the recurrence are (time, features, examples). Those of the attention are (examples, keys, features).
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def _hidden(P: Array, q: Array, out: Array | None = None) -> Array:
 
 
 def _weigh(scores: Array, mask: Array | None) -> Array:
-    """Softmax over the keys that there are; a row without any is zero."""
+    """Softmax over the keys that exist; a row without keys is zero."""
     if mask is not None:
         np.copyto(scores, -np.inf, where=~mask)
     top = scores.max(axis=1, keepdims=True, initial=np.finfo(scores.dtype).min)
-    if np.isposinf(top).any():  # which share all of the weight
+    if np.isposinf(top).any():  # keys with score +inf share all the weight
         np.copyto(scores, np.where(np.isposinf(scores), 0, -np.inf), where=np.isposinf(top))
         top[np.isposinf(top)] = 0
     scores -= top
@@ -149,7 +149,7 @@ def _backward(g: Array, P: Array, H: Array, Wi: Array, Wh: Array, Wq: Any, v: An
         if v is None:
             carry += np.matmul(dscores[t][:, None, :], P)[:, 0].T
             continue
-        # with U = tanh(q + P), that of q + P is v (1 - U^2) dscore; the dscores of a row sum to zero
+        # with U = tanh(q + P), the gradient of q + P is v (1 - U^2) dscore; the dscores of a row sum to zero
         _hidden(P, tape["queries"][t], U)
         dv += dscores[t].reshape(n * m) @ U.reshape(n * m, a)
         U *= U
@@ -196,14 +196,14 @@ defvjp_argnums(_attentive, _vjps)
 class FastPreviousState(Kernel):
     """The decoder that attends with the state before each step, with a hand-written gradient.
 
-    `init`, `step` and `run` as of `PreviousState`, which it replaces: the same values and gradients, for NumPy arrays. For the
-    similarities dot, scaled_dot, general and additive under softmax and the weighted sum, without position and mask:
-    `supports` says whether a mechanism is one. What `run` gives as W has no gradient. Cost: for each step and example,
-    6 h (d + h) operations of the unit, 2 h a of the query and about 3 a + 2 d for each key; twice that for the gradient.
+    It replaces `PreviousState`: `init`, `step` and `run` give the same values and gradients, for NumPy arrays. It handles the
+    similarities dot, scaled_dot, general and additive under softmax and the weighted sum, without position and mask; `supports`
+    says whether it handles a mechanism. The W that `run` returns has no gradient. Cost: for each step and example, 6 h (d + h)
+    operations of the unit, 2 h a of the query and about 3 a + 2 d for each key; twice that for the gradient.
 
     Parameters
     ----------
-    mechanism : Mechanism that `supports` is True of
+    mechanism : Mechanism for which `supports` is True
 
     References
     ----------
@@ -249,7 +249,7 @@ class FastPreviousState(Kernel):
         )
 
     def _compared(self, learned: Any, H: Any, s: Any) -> Any:
-        """P (n, m, h or a): what of the encoder's states a state s (n, h) is compared with, computed once."""
+        """P (n, m, h or a), computed once from the encoder's states; a state s (n, h) is compared with it."""
         similarity, temperature = self._parts.similarity, self._parts.normaliser.temperature
         own = learned["similarity"]
         if isinstance(similarity, Additive):

@@ -1,7 +1,7 @@
-"""The decoder that attends before each step, for any mechanism made of parts: one function, with its way back step by step.
+"""The decoder that attends before each step, as one function with a pullback, for any mechanism made of parts.
 
-What the mechanism does at a step is a step of its bound twin with the way back (`BoundMechanism.pull_step`), so that whatever
-kernels its parts have answer here too. What the scores make of the encoder's states is made once.
+At each step the bound mechanism takes a step with a pullback (`BoundMechanism.pull_step`), so that the kernels of its parts
+answer here too. What the scores compute from the encoder's states is computed once.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ WANTS = frozenset({"Q", "K", "V", "params"})
 
 
 class ChainedPreviousState(Kernel):
-    """The decoder that attends before each step, with a way back by hand, for any mechanism made of parts.
+    """The decoder that attends before each step, with a hand-written pullback, for any mechanism made of parts.
 
-    `init`, `step` and `run` as of `PreviousState`, which it replaces: the same values and gradients, for NumPy arrays. It has no
-    second derivative.
+    It replaces `PreviousState`: `init`, `step` and `run` give the same values and gradients, for NumPy arrays. It has no second
+    derivative.
 
     Parameters
     ----------
-    mechanism : Mechanism that `fits` is True of
+    mechanism : Mechanism for which `fits` is True
     cell : the recurrent unit; one that has `pull(x, s, **params) -> (s', back)` is faster
     weigh : bool
-        Whether the weights have gradients, too.
+        Whether the weights have gradients too.
 
     References
     ----------
@@ -70,7 +70,7 @@ class ChainedPreviousState(Kernel):
 
     @staticmethod
     def fits(mechanism: Any) -> bool:
-        """Whether it answers for this mechanism: one of parts, whose masks are rules about positions."""
+        """Whether it handles this mechanism: one that is made of parts, and whose masks are rules about positions."""
         bound = mechanism.bind()
         if not isinstance(bound, BoundMechanism):
             return False
@@ -97,7 +97,7 @@ class ChainedPreviousState(Kernel):
 
 
 class _Walk:
-    """What one pass over a sequence is about, and what it leaves for the way back."""
+    """The arguments of one pass over a sequence, and what the pass keeps for the pullback."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ def _add(sums: dict[tuple[str, ...], Any], name: tuple[str, ...], one: Any) -> N
 
 
 def _pull(cell: Any, x: Array, s: Array, learned: Mapping[str, Any]) -> tuple[Array, Any]:
-    """The cell's step with its way back, {"x", "s", "params"}: its own, or by autograd."""
+    """The cell's step with its pullback, {"x", "s", "params"}: the cell's own, or autograd's."""
     if hasattr(cell, "pull"):
         found: tuple[Array, Any] = cell.pull(x, s, **learned)
         return found

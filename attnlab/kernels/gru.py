@@ -1,8 +1,8 @@
 """The GRU over a whole sequence as one function with a hand-written gradient.
 
-Inside, arrays are (time, features, examples), so that a gate of one step is one block of memory; transposing is left to the
-matrix products. The inputs' shares of all steps are computed at once, as are, on the way back, the gradients of the weights;
-only what depends on the state before is left to the loop.
+Inside, arrays are (time, features, examples), so that a gate of one step is one block of memory. The matrix products do the
+transposing. The inputs' shares of all steps are computed at once. So are the gradients of the weights in the pullback. The
+loop computes only what depends on the state before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def halved(W: Array, h: int) -> Array:
 def forward_step(I: Array, A: Array, A_n: Array, s: Array, gates: Array, after: Array) -> None:
     """One step, from the shares of the input I and of the state A (3h, n), r and z halved, and the state s (h, n).
 
-    Of A the rows of n are not read: they come, with their bias, as A_n (h, n). Writes r, z, n into `gates` (3h, n) and the new state into `after` (h, n).
+    It does not read the rows of n in A; they come with their bias as A_n (h, n). It writes r, z, n into `gates` (3h, n) and
+    the new state into `after` (h, n).
     """
     h = s.shape[0]
     rz, new = gates[: 2 * h], gates[2 * h :]
@@ -49,10 +50,11 @@ def forward_step(I: Array, A: Array, A_n: Array, s: Array, gates: Array, after: 
 
 
 def backward_step(g: Array, gates: Array, A_n: Array, s: Array, D: Array) -> Array:
-    """From the gradient g (h, n) of the new state: D (4h, n), of n's I, r, z and n's A; returns the old state's direct share.
+    """From the gradient g (h, n) of the new state it writes D (4h, n); it returns the old state's direct share.
 
-    So the gradient of the input's share is D[:3h], in the order n, r, z, and that of the state's share D[h:], in the order
-    r, z, n. `gates`, A_n and s are those of the step: what forward_step wrote, n's rows of A, and the state before.
+    D holds the gradients of n's I, r, z and n's A. The gradient of the input's share is thus D[:3h], in the order n, r, z, and
+    that of the state's share is D[h:], in the order r, z, n. `gates` is what forward_step wrote, A_n holds n's rows of A, and s
+    is the state before.
     """
     h = g.shape[0]
     r, z, new = gates[:h], gates[h : 2 * h], gates[2 * h :]
@@ -73,9 +75,10 @@ def backward_step(g: Array, gates: Array, A_n: Array, s: Array, D: Array) -> Arr
 
 
 def forward_step_reset(I: Array, WhT: Array, s: Array, gates: Array, reset: Array, after: Array) -> None:
-    """One step of the unit that resets the state before the matrix; as `forward_step`, r and z halved, n's bias in I.
+    """One step of the unit that resets the state before the matrix; r and z halved, n's bias in I.
 
-    WhT is (3h, h), r and z halved. Writes r * s into `reset` (h, n), the gates and the new state.
+    The arguments are those of `forward_step`, and WhT (3h, h), r and z halved. It writes r * s into `reset` (h, n), the gates
+    and the new state.
     """
     h = s.shape[0]
     rz, new = gates[: 2 * h], gates[2 * h :]
@@ -94,9 +97,9 @@ def forward_step_reset(I: Array, WhT: Array, s: Array, gates: Array, reset: Arra
 
 
 def backward_step_reset(g: Array, gates: Array, s: Array, Wh: Array, D: Array) -> Array:
-    """From the gradient g (h, n) of the new state: D as of `backward_step`, and the gradient of the old state.
+    """From the gradient g (h, n) of the new state: D as in `backward_step`, and the gradient of the old state.
 
-    n's share of the state is what the matrix makes of r * s, so that its gradient is n's own.
+    n's share of the state is the matrix times r * s, so that its gradient is n's own.
     """
     h = g.shape[0]
     r, z, new = gates[:h], gates[h : 2 * h], gates[2 * h :]
@@ -122,7 +125,7 @@ def n_last(W: Array, h: int) -> Array:
 
 
 def flattened(X: Array) -> Array:
-    """(m, d, n) as (d, m n), so that a sum over steps and examples is one matrix product."""
+    """(m, d, n) reshaped to (d, m n), so that a sum over steps and examples is one matrix product."""
     return X.transpose(1, 0, 2).reshape(X.shape[1], X.shape[0] * X.shape[2])
 
 
@@ -147,7 +150,7 @@ def _forward(
     states = np.empty((m + 1, h, n), dtype=I.dtype)
     states[0] = start.T
     gates, A_n, A = np.empty_like(I), np.empty((m, h, n), dtype=I.dtype), np.empty((3 * h, n), dtype=I.dtype)
-    if not linear:  # A_n holds the states as they are reset
+    if not linear:  # A_n holds the reset states
         I[:, 2 * h :] += bh_n
     for t in range(m):
         if linear:
@@ -159,7 +162,7 @@ def _forward(
         if mask is not None:
             np.copyto(states[t + 1], states[t], where=~mask[:, t])
     tape.update(X=X, states=states, gates=gates, A_n=A_n)
-    return np.ascontiguousarray(states[1:].transpose(2, 0, 1))  # the caller's products are fast on it
+    return np.ascontiguousarray(states[1:].transpose(2, 0, 1))  # the caller's products are fast on this layout
 
 
 def _backward(g: Array, mask: Array | None, Wi: Array, Wh: Array, tape: Any, linear: bool = True) -> tuple[Array, ...]:
@@ -235,7 +238,7 @@ def _one_step_vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _one_step_back(g: Array, asked: Any, arrays: Any, tape: dict[str, Any]) -> list[Array]:
-    """Of x, s, Wi, Wh, bi and bh, in this order, the gradients of those whose places are asked for."""
+    """The gradients at the places that are asked for, in the order x, s, Wi, Wh, bi, bh."""
     x, s, Wi, Wh = arrays
     h = s.shape[1]
     D = np.empty((4 * h, len(s)), dtype=tape["gates"].dtype)
@@ -260,7 +263,7 @@ defvjp_argnums(_cell, _one_step_vjps)
 class FastGru(Kernel):
     """The GRU over a whole sequence, with a hand-written gradient.
 
-    `init`, `step` and `run` as of `Gru`, which it replaces, and its setting: the same values and gradients, for NumPy arrays, in
+    It replaces `Gru` and has the same setting: `init`, `step` and `run` give the same values and gradients, for NumPy arrays in
     float32 and float64. It has no second derivative. Cost: 6 h (d + h) operations a step and an example, twice that for the gradient.
 
     Parameters
@@ -302,7 +305,7 @@ class FastGru(Kernel):
         return _cell(x, s, Wi, Wh, bi, bh, {})
 
     def pull(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> tuple[Any, Any]:
-        """`step`, and its way back: back(g) gives {"x": .., "s": .., "params": {"Wi": .., ...}}."""
+        """`step` and its pullback: back(g) gives {"x": .., "s": .., "params": {"Wi": .., ...}}."""
         if not self.linear_before_reset:
             learned = {"Wi": Wi, "Wh": Wh, "bi": bi, "bh": bh}
             after, found = pulled(Gru(False).step, {"x": x, "s": s, **learned})

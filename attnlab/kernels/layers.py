@@ -1,4 +1,4 @@
-"""Layers with hand-written gradients: embeddings looked up, a linear map, the cross entropy of classes."""
+"""Layers with hand-written gradients: an embedding lookup, a linear map, and the cross entropy of classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def embed(table: Array, ids: Array) -> Array:
 
 
 def _summed_by_id(g: Array, ids: Array, like: Array) -> Array:
-    """The gradient of the table: the rows of g summed by id, in order of the ids."""
+    """The gradient of the table: the sum of the rows of g for each id, in order of the ids."""
     out = np.zeros_like(like)
     flat = ids.ravel()
     if flat.size:

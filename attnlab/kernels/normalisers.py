@@ -1,6 +1,6 @@
-"""Normalisers with their way back. Rows are compiled where numba is installed; else NumPy's loops over whole arrays.
+"""Normalisers with their pullback. They use compiled loops if numba is installed, else NumPy on whole arrays.
 
-A row that holds NaN or +infinity is the reference's.
+The reference computes a row that holds NaN or +infinity.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def _below_infinity(top: Array) -> bool:
 
 
 def _odd(S: Array) -> Any:
-    """Which rows (..., q) hold NaN or +infinity, or nothing but -infinity; None where none does."""
+    """Which rows (..., q) hold NaN or +infinity, or only -infinity; None if there is no such row."""
     with np.errstate(invalid="ignore"):
         usual = np.isfinite(S.max(axis=-1))
     return None if usual.all() else ~usual
 
 
 def by_rows(kernel: Any, part: Any, S: Array, odd: Array, **given: Any) -> tuple[Array, Any]:
-    """The kernel's for the usual rows; for the odd ones the reference's, with autograd's gradient."""
+    """The kernel computes the usual rows; the reference computes the odd ones, with autograd's gradient."""
     W, back = kernel(np.where(odd[..., None], S.dtype.type(0), S))
     of_rows = {name: np.broadcast_to(a, (*S.shape[:-1], np.shape(a)[-1]))[odd] for name, a in given.items()}
     w, its_back = pulled(functools.partial(part.normalise, **of_rows), {"S": S[odd]})
@@ -80,7 +80,7 @@ def by_rows(kernel: Any, part: Any, S: Array, odd: Array, **given: Any) -> tuple
 # exponentials
 # --------------------------------------------------------------------------------------------------------------------
 class SoftmaxRows(Kernel):
-    """Softmax in one pass over each row; of long rows, and in float64, by NumPy's exponential in place.
+    """Softmax in one pass over each row; long rows and float64 use NumPy's exponential, in place.
 
     References
     ----------
@@ -137,7 +137,7 @@ def softmax_gradient(W: Array, g: Array, scale: Any) -> Array:
 
 
 class LognSoftmaxRows(Kernel):
-    """Softmax of scores times the logarithm of the number of keys; a row of one key has no gradient.
+    """Softmax of scores times the logarithm of the number of keys; a row with one key has no gradient.
 
     References
     ----------
@@ -254,7 +254,7 @@ class SigmoidByHand(Kernel):
 # sparse
 # --------------------------------------------------------------------------------------------------------------------
 class SparsemaxRows(Kernel):
-    """Sparsemax without a sort: the threshold rises from below to where it stays, in few passes.
+    """Sparsemax without a sort: the threshold starts below and rises to its value in a few passes.
 
     References
     ----------
@@ -303,7 +303,7 @@ class SparsemaxRows(Kernel):
 def sparsemax_by_passes(S: Array) -> Any:
     """W by NumPy alone, all rows at once; None where a score is NaN or +infinity.
 
-    Michelot (1986): over the keys above the threshold, the threshold is what makes their weights sum to one; it only rises.
+    Michelot (1986): each pass sets the threshold so that the weights of the keys above it sum to one. It only rises.
     """
     top = S.max(axis=-1, keepdims=True)
     if not _below_infinity(top):
@@ -325,7 +325,7 @@ def sparsemax_by_passes(S: Array) -> Any:
 class EntmaxRows(Kernel):
     """Entmax of 1 < alpha <= 2 by Newton's method on the threshold, from below.
 
-    Of alpha 1.5, by compiled loops, in closed form on its support.
+    For alpha 1.5, compiled loops use the closed form on the support.
 
     References
     ----------
@@ -377,8 +377,8 @@ class EntmaxRows(Kernel):
 def entmax_by_newton(S: Array, alpha: float) -> Any:
     """W by NumPy alone, all rows at once; None where a score is NaN or +infinity.
 
-    The root in tau of f(tau) = sum max((alpha - 1)(s - top) - tau, 0)^(1 / (alpha - 1)) - 1. For alpha <= 2 the function is
-    convex and falls, so that Newton's steps from tau = -1, where f >= 0, never pass the root.
+    tau is the root of f(tau) = sum max((alpha - 1)(s - top) - tau, 0)^(1 / (alpha - 1)) - 1. For alpha <= 2 the function is
+    convex and falls. Newton's steps start at tau = -1, where f >= 0, and therefore never pass the root.
     """
     top = S.max(axis=-1, keepdims=True)
     if not _below_infinity(top):

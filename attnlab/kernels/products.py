@@ -1,4 +1,4 @@
-"""Similarities that are matrix products, and the additive one, with their way back."""
+"""Similarities that are matrix products, and the additive one, with their pullback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attnlab.parts.similarities import Additive, Cosine, Dot, General, NegL2, Sc
 __all__ = ["AdditiveLoops", "CosineProduct", "DotProduct", "GeneralProduct", "NegL2Product", "ScaledDotProduct"]
 
 Array = np.ndarray[Any, Any]
-PAIRS = 2**20  # numbers (q, k, h) that additive scores form at a time without compiled loops
+PAIRS = 2**20  # the most numbers (q, k, h) that additive scores form at once without compiled loops
 
 
 def turned(X: Any) -> Any:
@@ -56,7 +56,7 @@ class DotProduct(Kernel):
 
 
 class ScaledDotProduct(Kernel):
-    """The product of queries, scaled before, and keys.
+    """The product of queries and keys; the queries are scaled first.
 
     References
     ----------
@@ -85,7 +85,7 @@ class ScaledDotProduct(Kernel):
 
 
 def _both_ways(X: Array, K: Array, wants: Any, scale: Any = None) -> Any:
-    """The way back of scores X K', X = scale Q."""
+    """The pullback of scores X K', X = scale Q."""
 
     def back(g: Any) -> Any:
         found = {}
@@ -101,9 +101,9 @@ def _both_ways(X: Array, K: Array, wants: Any, scale: Any = None) -> Any:
 
 
 class NegL2Product(Kernel):
-    """Minus the squared distance by one matrix product, from the middle of the keys.
+    """Minus the squared distance by one matrix product, measured from the middle of the keys.
 
-    Where queries and keys both lie so far from the middle that rounding in their squares would matter, by the reference.
+    If queries and keys both lie so far from the middle that rounding in their squares would matter, the reference computes it.
 
     References
     ----------
@@ -193,7 +193,7 @@ class GeneralProduct(Kernel):
 
 
 class CosineProduct(Kernel):
-    """Vectors of length one, made once, and one product each way.
+    """Products of vectors of length one, which are computed once.
 
     References
     ----------
@@ -243,7 +243,7 @@ def unit(X: Array) -> tuple[Array, Array]:
     if not squares.size or (squares.min() > small and squares.max() < np.inf):
         shorter = 1 / np.sqrt(squares)
         return X * shorter, shorter
-    top = np.abs(X).max(axis=-1, keepdims=True)  # first by the largest entry, so that squares stay in range
+    top = np.abs(X).max(axis=-1, keepdims=True)  # divide by the largest entry first, so that squares stay in range
     top = np.where(top > 0, top, 1).astype(X.dtype)
     Z = X / top
     squares = (Z * Z).sum(axis=-1, keepdims=True)
@@ -252,7 +252,7 @@ def unit(X: Array) -> tuple[Array, Array]:
 
 
 def through_length(d: Array, units: Array, shorter: Array, sharp: Any) -> Array:
-    """The gradient of vectors from that of their unit vectors, times `sharp`."""
+    """The gradient of vectors, from the gradient of their unit vectors times `sharp`."""
     shape = d.shape[:-1]
     along = np.einsum("...d,...d->...", np.broadcast_to(units, (*shape, units.shape[-1])), d)[..., None]
     d = d - units * along
@@ -261,9 +261,9 @@ def through_length(d: Array, units: Array, shorter: Array, sharp: Any) -> Array:
 
 
 class AdditiveLoops(Kernel):
-    """Additive scores without an array (..., q, k, h): tanh is made again on the way back.
+    """Additive scores without an array (..., q, k, h): the pullback computes tanh again.
 
-    In float32 by compiled loops where numba is installed; else by NumPy, a few queries at a time.
+    Compiled loops compute float32 if numba is installed; else NumPy computes a few queries at a time.
 
     References
     ----------

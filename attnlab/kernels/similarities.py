@@ -14,7 +14,7 @@ from attnlab.precision import is_low
 
 __all__ = ["FastNegL2", "fast_similarity"]
 
-NUMBERS = 2**20  # of one block of the reference
+NUMBERS = 2**20  # the most numbers that one block of the reference forms
 
 
 class FastNegL2(Similarity):
@@ -29,9 +29,9 @@ class FastNegL2(Similarity):
 
     Notes
     -----
-    Differs from the reference by about eps (|q|^2 + |k|^2) / sigma^2, lengths from the middle of the keys. Where both are so far
-    from it that this may be more than 1e-3 (float32) or 1e-8 (float64), that block of queries and keys is scored by the reference.
-    So are arrays of other libraries, whose numbers may not be there to look at.
+    It differs from the reference by about eps (|q|^2 + |k|^2) / sigma^2, with lengths measured from the middle of the keys. If
+    that may be more than 1e-3 (float32) or 1e-8 (float64), the reference scores the block of queries and keys. The reference also
+    scores arrays of other libraries, whose numbers may not be readable.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class FastNegL2(Similarity):
             return self._expanded(xp, Q, K, middle)
         if not finite or q.ndim > 2 or k.ndim > 2 or far_q.all() or far_k.all():
             return self._plain(xp, Q, K)
-        # the rows and columns that are far last, and then all in their order again
+        # the rows and columns that are far come last; then all return to their order
         rows, columns = (np.argsort(far, kind="stable") for far in (far_q, far_k))
         n, m = len(rows) - far_q.sum(), len(columns) - far_k.sum()
         Q, K = Q[rows], K[columns]
@@ -75,7 +75,7 @@ class FastNegL2(Similarity):
         return found
 
     def far(self, X: Any, middle: Any) -> Any:
-        """Which vectors are so far from the middle that rounding in their squares matters among such; NaN and infinity are."""
+        """Which vectors are so far from the middle that rounding in their squares matters; NaN and infinity also are."""
         away = (X - middle) / self.sigma
         allowed = 1e-3 if X.dtype == np.float32 else 1e-8
         return ~((away * away).sum(axis=-1) <= allowed / (16 * np.finfo(X.dtype).eps))

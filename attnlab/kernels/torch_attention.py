@@ -1,4 +1,4 @@
-"""PyTorch's own attention, which has kernels for each device, where the parts are what it knows."""
+"""PyTorch's own attention, with its kernels for each device, for the parts that it supports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["TorchAttention"]
 class TorchAttention(Kernel):
     """`torch.nn.functional.scaled_dot_product_attention`, on PyTorch's tensors.
 
-    Its gradient is PyTorch's, some of whose kernels have no second one; a mechanism bound with "reference" has.
+    Its gradient is PyTorch's, and some of PyTorch's kernels have no second derivative. A mechanism bound with "reference" has one.
 
     References
     ----------
@@ -45,7 +45,7 @@ class TorchAttention(Kernel):
             fronts.append(tuple(mask.shape[:-2]))
         front = np.broadcast_shapes(*fronts)
         Q, K, V = (_with_heads(X, front) for X in (Q, K, V))
-        if mask is not None:  # a query that may attend to nothing is shown every key, and struck out after
+        if mask is not None:  # a query that may attend to nothing sees every key, and its result is zeroed afterwards
             mask = _with_heads(mask if alive is None else mask | ~alive, front)
         Y = scaled_dot_product_attention(Q, K, V, attn_mask=mask).reshape(*front, Q.shape[-2], V.shape[-1])
         return (Y if alive is None else Y.where(alive, Y.new_zeros(()))), None

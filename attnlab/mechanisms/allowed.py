@@ -1,4 +1,4 @@
-"""What one mask allows: a rule about positions, an array, or a mask in the form of before, which is adapted."""
+"""What one mask allows: a rule about positions, an array, or a mask in the old form, which is adapted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["allowed_by", "as_former", "is_rule", "of_mask"]
 
 
 def allowed_by(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) -> Any:
-    """One mask as a boolean array that broadcasts to (..., q, k) with its own leading axes, or None when it allows all.
+    """One mask as a boolean array that broadcasts to (..., q, k), with its own leading axes; None if it allows all.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def allowed_by(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) ->
     Raises
     ------
     ShapeError, ComponentError, TypeError
-        When it is not boolean, or not of this shape.
+        When the mask is not boolean, or does not have this shape.
     """
     if mask is None or isinstance(mask, AllKeys):
         return None
@@ -50,12 +50,12 @@ def allowed_by(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) ->
 
 
 def is_rule(mask: Any) -> bool:
-    """Whether it can be asked about any block of queries and keys."""
+    """Whether the mask can answer for any block of queries and keys."""
     return isinstance(mask, Mask) and not isinstance(mask, AllKeys) and not _former(mask)
 
 
 def of_mask(mask: Mask, q_index: Any, k_index: Any) -> Any:
-    """What a mask allows at these positions, bool (..., q, k); axes along which all are alike may be of size one."""
+    """What a mask allows at these positions, bool (..., q, k); an axis that changes nothing may have size one."""
     if _former(mask):
         return as_former(mask, q_index, k_index)
     array = np.asarray(mask.allow(q_index, k_index))
@@ -76,7 +76,7 @@ def _former(mask: Mask) -> bool:
 
 
 def as_former(mask: Mask, q_index: Any, k_index: Any) -> Any:
-    """The same of a mask that is asked by numbers of queries and keys, as masks were before: built whole."""
+    """The same for a mask in the old form, which takes numbers of queries and keys and builds the whole array."""
     cls = type(mask).__name__
     warnings.warn(
         f"{cls}.allow(n_queries, n_keys) is built whole, for every query and key. Write allow(self, q_index, k_index), a rule "

@@ -1,7 +1,7 @@
-"""How mechanisms made of mechanisms are bound.
+"""Binds mechanisms that are made of mechanisms.
 
-The author of one writes forward code only, `init`, `attend` and `weights` over the mechanisms among its settings. When it is
-bound, each of these is replaced by a bound one, so that names are looked up once; gradients are autograd's over that code.
+The author of a composition writes forward code only: `init`, `attend` and `weights`, which use the mechanisms among its
+settings. Binding replaces each inner mechanism with a bound one, so that names are looked up once. Autograd gives the gradients.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["BoundComposition", "attended", "step_of", "weighed", "with_heads"]
 # --------------------------------------------------------------------------------------------------------------------
 @functools.cache
 def _asks(cls: type, verb: str) -> frozenset[str] | None:
-    """What a mechanism's verb takes by name; None: all that there is."""
+    """The names that a mechanism's verb accepts; None means that it accepts all of them."""
     parameters = inspect.signature(getattr(cls, verb)).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
@@ -42,17 +42,17 @@ def _handed(cls: type, verb: str, context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def attended(mechanism: Any, params: Any, Q: Any, K: Any, V: Any, **context: Any) -> Any:
-    """Y (..., q, v) of any mechanism, which is handed of the context what it names."""
+    """Y (..., q, v) of any mechanism; it gets those parts of the context that its verb names."""
     return mechanism.attend(params, Q, K, V, **_handed(type(mechanism), "attend", context))
 
 
 def weighed(mechanism: Any, params: Any, Q: Any, K: Any, **context: Any) -> Any:
-    """W (..., q, k) of any mechanism, which is handed of the context what it names."""
+    """W (..., q, k) of any mechanism; it gets those parts of the context that its verb names."""
     return mechanism.weights(params, Q, K, **_handed(type(mechanism), "weights", context))
 
 
 class _Inner:
-    """A bound mechanism as the author of a composition sees it: called as the mechanism that it was made of."""
+    """A bound mechanism as the author of a composition sees it: it is called like the mechanism it was made from."""
 
     def __init__(self, mechanism: MechanismComponent, backend: str) -> None:
         self.mechanism = mechanism
@@ -84,13 +84,13 @@ def _inner_of(mechanism: MechanismComponent) -> dict[str, Any]:
 
 
 class BoundComposition:
-    """A mechanism made of mechanisms, bound: what `BoundMechanism` is to `Mechanism`.
+    """The bound form of a mechanism made of mechanisms, as `BoundMechanism` is the bound form of `Mechanism`.
 
     Parameters
     ----------
     mechanism : MechanismComponent
     backend : str
-        Whose kernels may answer in the mechanisms inside.
+        The distribution whose kernels may answer in the inner mechanisms.
     """
 
     stateful: tuple[Any, ...] = ()
@@ -109,12 +109,12 @@ class BoundComposition:
                 setattr(self.forward, setting, self.inner[setting])
 
     def context(self, Q: Any, K: Any, V: Any = None, mask: Any = None, *, lengths: Any = None, **given: Any) -> Context:
-        """The mask and all else that is handed on; what each mechanism inside makes of it, it finds when it is called."""
+        """The mask and all else that is passed on. Each inner mechanism makes its own context from it when it is called."""
         asks = frozenset() if lengths is None else frozenset({"lengths"})
         return context_of((mask,), Q, K, V, features="free", asks=asks, lengths=lengths, **given)
 
     def kernels(self, dtype: Any = None) -> dict[str, str]:
-        """What answers each verb of the mechanisms inside, by dotted path."""
+        """What answers each verb of the inner mechanisms, by dotted path."""
         return {f"{path}.{v}": k for path, one in self.inner.items() for v, k in one.bound.kernels(dtype).items()}
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, context: Context) -> Any:
@@ -135,7 +135,7 @@ class BoundComposition:
         return found
 
     def pull(self, params: Any, Q: Any, K: Any, V: Any, context: Context, wants: frozenset[str]) -> tuple[Any, Any]:
-        """Values and their way back; see `BoundMechanism.pull`."""
+        """Values and their pullback; see `BoundMechanism.pull`."""
         return pulled_whole(self, params, Q, K, V, context, wants)
 
 
@@ -150,12 +150,12 @@ def step_of(
     mask: Any = None,
     **context: Any,
 ) -> tuple[Any, Any, Any]:
-    """One query of a mechanism that says nothing of steps: it attends with that query at its position.
+    """One query of a mechanism that defines no `step`: it attends with that query at its position.
 
     Raises
     ------
     Unsupported
-        When a mechanism inside remembers the steps before.
+        When an inner mechanism remembers the steps before.
     """
     for setting, value in _inner_of(mechanism).items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
@@ -169,11 +169,11 @@ def step_of(
 
 
 def with_heads(context: Mapping[str, Any]) -> dict[str, Any]:
-    """What `attend` was handed, `mask` included, for queries and keys with an axis of heads before their last two.
+    """The context of `attend`, with `mask`, for queries and keys that have an axis of heads before their last two.
 
     Parameters
     ----------
-    context : mapping with any of mask, q_index, k_index and lengths, and whatever else is handed on
+    context : mapping with any of mask, q_index, k_index and lengths, and whatever else is passed on
     """
 
     def up(name: str, array: Any) -> Any:

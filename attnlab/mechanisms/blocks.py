@@ -1,7 +1,7 @@
-"""Work in blocks: how arrays are cut, and threads that do it, as many as threadpoolctl's limit allows.
+"""Work in blocks: arrays are cut, and as many threads work on the blocks as threadpoolctl's limit allows.
 
-The blocks depend on shapes alone, and within each BLAS has one thread, so that numbers do not depend on how many threads
-there are. No thread outlives the call.
+The blocks depend on shapes alone, and BLAS has one thread within each block. The results thus do not depend on the number
+of threads. No thread outlives the call.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ ALL = slice(None)
 # cutting
 # --------------------------------------------------------------------------------------------------------------------
 def slices(size: int, at_once: int) -> list[slice]:
-    """The slices of an axis, `at_once` long and the last one shorter."""
+    """Slices that cut an axis: each is `at_once` long, and the last one may be shorter."""
     return [slice(start, min(start + at_once, size)) for start in range(0, size, at_once)]
 
 
 def tiles(lead: Sequence[int], q: int, rows: int, together: int) -> list[Tile]:
-    """Blocks of the axes (*lead, q): at most `rows` queries, and then, where all queries fit in, some examples together.
+    """Blocks of the axes (*lead, q): each has at most `rows` queries; if all queries fit, it has several examples.
 
     Parameters
     ----------
     lead : the leading axes
     q : int, queries
-    rows : int, at most so many queries a block
-    together : int, at most so many examples a block
+    rows : int, the most queries of a block
+    together : int, the most examples of a block
     """
     sizes = [1] * len(lead)
     for axis in reversed(range(len(lead))):
@@ -50,14 +50,14 @@ def tiles(lead: Sequence[int], q: int, rows: int, together: int) -> list[Tile]:
 
 
 def cut(array: Any, lead: tuple[slice, ...], *tail: slice) -> Any:
-    """A block of an array (..., *tail); an axis of size one is that of every block, and leading axes may be missing."""
+    """A block of an array (..., *tail); every block shares an axis of size one, and leading axes may be missing."""
     own = array.ndim - len(tail)
     picks = (*lead[len(lead) - own :], *tail) if own else tail
     return array[tuple(ALL if n == 1 else pick for n, pick in zip(array.shape, picks, strict=True))]
 
 
 def wide(lead: tuple[slice, ...], sizes: Sequence[int]) -> tuple[slice, ...]:
-    """Slices of axes that are cut, and all of those of size one, for arrays in which they are larger."""
+    """The slices for one array: an axis that is cut has its slice, and an axis of size one stays whole."""
     return tuple(ALL if n == 1 else pick for n, pick in zip(sizes, lead, strict=True))
 
 
@@ -65,7 +65,7 @@ def wide(lead: tuple[slice, ...], sizes: Sequence[int]) -> tuple[slice, ...]:
 # threads
 # --------------------------------------------------------------------------------------------------------------------
 class _Items:
-    """What is left to do, taken by several threads."""
+    """The items that are left to do; several threads take from them."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._left = iter(items)
@@ -82,12 +82,12 @@ class _Items:
 
 
 def in_threads(worker: Callable[[Iterable[Any]], None], items: Sequence[Any], at_most: int = 64) -> None:
-    """Call `worker(items)` in several threads, each of which is given those items that the others have not taken.
+    """Call `worker(items)` in several threads; each gets the items that the others have not taken.
 
     Parameters
     ----------
     worker : callable of an iterable
-        It may make itself room once, before it goes through its items.
+        It may allocate its working arrays once, before it goes through its items.
     items : sequence
     at_most : int, threads
     """
@@ -120,7 +120,7 @@ def in_threads(worker: Callable[[Iterable[Any]], None], items: Sequence[Any], at
 
 
 class _Held:
-    """How many calls hold BLAS to one thread at this moment, and what it had before."""
+    """How many calls hold BLAS to one thread at this moment, and how many threads it had before."""
 
     lock = threading.Lock()
     calls = 0
@@ -137,7 +137,7 @@ def _blas() -> Any:
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[int]:
-    """BLAS has one thread inside; gives how many it had. Calls that overlap, in threads of the user's, are counted."""
+    """BLAS has one thread inside; yields how many it had. It counts calls that overlap in the user's own threads."""
     with _Held.lock:
         if not _Held.calls:
             counts = [library.num_threads for library in _blas().lib_controllers]

@@ -1,7 +1,7 @@
 """Bound mechanisms: parts built and checked, so that a call does arithmetic and nothing else.
 
-A bound mechanism trusts its caller: arrays are floats of one dtype, with zeros (no NaN) where nobody may read; params are
-complete; the context is one that it made. `Mechanism.attend` makes sure of all that.
+A bound mechanism trusts its caller. All arrays are floats of one dtype, with zeros (no NaN) where nobody may read. The params
+are complete. The bound mechanism itself made the context. `Mechanism.attend` makes sure of all that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from attnlab.shapes import broadcast_leading
 
 __all__ = ["BLOCK", "BoundMechanism", "Params", "Parts"]
 
-BLOCK = 2**19  # numbers: a call goes through queries, or keys, in blocks rather than let a verb form more at once
+BLOCK = 2**19  # numbers: if a verb would form more at once, the call goes through queries, or keys, in blocks
 
 Params = Mapping[str, Mapping[str, Any]]
 
@@ -47,7 +47,7 @@ class Parts(NamedTuple):
     modifiers: tuple[Any, ...] = ()  # in the order in which they act
 
     def learning(self) -> Iterator[tuple[tuple[str, ...], Any]]:
-        """(path in params, part) of each part that may have something to learn; several of one kind are told by name."""
+        """(path in params, part) of each part that may have arrays to learn; the path names parts that share a kind."""
         for role in LEARNING:
             if role in COMBINES:
                 for part in getattr(self, KINDS[role].plural):
@@ -64,7 +64,7 @@ class BoundMechanism:
     ----------
     parts : Parts
     backend : "auto", "reference", or a distribution
-        Whose kernels may answer.
+        The distribution whose kernels may answer.
     """
 
     parts: Parts
@@ -87,7 +87,7 @@ class BoundMechanism:
         object.__setattr__(self, "_verbs", verbs)
         object.__setattr__(self, "_names", frozenset(step.verb for step in program.steps))
 
-    # -- what is the same for a whole data set ------------------------------------------------------------------------
+    # -- once for a whole data set ------------------------------------------------------------------------------------
     def context(
         self,
         Q: Any,
@@ -101,7 +101,7 @@ class BoundMechanism:
         rng: Any = None,
         training: bool = False,
     ) -> Context:
-        """Shapes checked and masks combined; for the arguments and errors see `Mechanism.weights`. V may be None."""
+        """Check shapes and combine masks; `Mechanism.weights` explains the arguments and errors. V may be None."""
         similarity = self.parts.similarity
         mixes = similarity.init is not None and {"d_query", "d_key"} <= asks_for(similarity, "init")
         return context_of(
@@ -123,8 +123,8 @@ class BoundMechanism:
     def kernels(self, dtype: Any = np.float32, library: str = "numpy") -> dict[str, str]:
         """What answers each verb, by role and verb: "reference", or `distribution:name` of a kernel.
 
-        One kernel that answers from the scores to the contexts is there as "attend"; where there are few queries and keys, the
-        others answer.
+        A kernel that computes everything from the scores to the contexts is listed as "attend". Where there are few queries and
+        keys, the other kernels answer instead.
         """
         which = (library, np.dtype(dtype) if library == "numpy" else dtype, NONE)
         plan = (*self._plan(*which, "parts"), *self._plan(*which, "Y"))
@@ -133,8 +133,10 @@ class BoundMechanism:
 
     # -- which calls --------------------------------------------------------------------------------------------------
     def _plan(self, library: str, dtype: Any, wants: frozenset[str], end: str) -> tuple[Call, ...]:
-        """The calls that lead to an end: "W", "Y", "S" (masked scores), "step" and "parts" (W and Y, by no fused kernel), or of
-        given weights "aggregate" and "update".
+        """The calls that lead to an end.
+
+        The ends are "W", "Y", "S" (masked scores), "step" and "parts" (W and Y without a fused kernel). "aggregate" and
+        "update" start from given weights.
         """
         key = (library, dtype, wants, end)
         if (found := self._plans.get(key)) is None:
@@ -156,13 +158,13 @@ class BoundMechanism:
         return planned(verbs, library, dtype, wants, self.backend)
 
     def _calls(self, params: Params, slots: dict[str, Any], end: str) -> tuple[Call, ...]:
-        """The calls for these arrays, of which no gradient is wanted; where some are boxes, the parts themselves."""
+        """The calls for these arrays without gradients; where an array is one of autograd's boxes, the parts answer."""
         if self.stateful and _boxed(params, slots):
             return self._plan("", None, NONE, end)
         return self._plan(*_library(slots), NONE, end)
 
     def for_arrays(self, params: Params, *nouns: Any) -> BoundMechanism:
-        """Itself where all arrays have one dtype; else by the parts alone, which promote as their library does."""
+        """This mechanism if all arrays have one dtype; else one without kernels, whose parts promote dtypes as usual."""
         dtype = getattr(nouns[0], "dtype", None)
         alike = all(array.dtype == dtype for array in nouns[1:])
         if alike and all(getattr(array, "dtype", dtype) == dtype for _, array in leaves(params)):
@@ -185,7 +187,7 @@ class BoundMechanism:
         return self._run(calls, params, slots, context)[self.program.W]
 
     def attend(self, params: Params, Q: Any, K: Any, V: Any, context: Context) -> Any:
-        """Y (..., q, v). Long inputs go through in blocks, of keys where that can be, else of queries."""
+        """Y (..., q, v). Long inputs are computed in blocks of keys where possible, else in blocks of queries."""
         slots = {"Q": Q, "K": K, "V": V}
         if self.stateful and self.is_long(Q, K, context):
             return self.in_steps(params, Q, K, context, V=V)[0]
@@ -214,7 +216,7 @@ class BoundMechanism:
         return _pairs({"Q": Q, "K": K}, context) > BLOCK
 
     def _large(self, calls: tuple[Call, ...], slots: Mapping[str, Any], context: Context) -> bool:
-        """Whether a verb would form more numbers than a block has, of NumPy's arrays, which alone are gone through in blocks."""
+        """Whether a verb would form more numbers than a block has. Only NumPy's arrays are computed in blocks."""
         Q, K = slots["Q"], slots["K"]
         if not (isinstance(Q, np.ndarray) and isinstance(K, np.ndarray)):
             return False
@@ -235,7 +237,7 @@ class BoundMechanism:
         return self._run(self._calls(params, slots, "aggregate"), params, slots, context)[self.program.Y]
 
     def seen_through(self, params: Params, nouns: Mapping[str, Any], context: Context) -> Any:
-        """Y, or W where `nouns` has no V, by the parts themselves, whatever the arrays are."""
+        """Y, or W where `nouns` has no V. The parts themselves compute it, whatever the arrays are."""
         end, slot = ("Y", self.program.Y) if "V" in nouns else ("W", self.program.W)
         return self._run(self._plan("", None, NONE, end), params, dict(nouns), context)[slot]
 
@@ -253,7 +255,7 @@ class BoundMechanism:
         states: Mapping[str, Any] | None = None,
         V: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Query by query: (W (..., q, k), or Y (..., q, v) of values, and what each part remembers in the end, by dotted path)."""
+        """Query by query: (W (..., q, k), or Y (..., q, v) with values; what each part remembers at the end, by path)."""
         states = self.initial_states(params, Q, K, context, states)
         rows = []
         for t in range(Q.shape[-2]):
@@ -273,7 +275,7 @@ class BoundMechanism:
         return (rows[0] if len(rows) == 1 else namespace(rows[0]).concat(rows, axis=-2)), states
 
     def at_row(self, t: int) -> BoundMechanism:
-        """The mechanism as the query at position t sees it: of a mask array over all queries, row t.
+        """The mechanism as the query at position t sees it: a mask array over all queries is reduced to row t.
 
         Raises
         ------
@@ -312,18 +314,18 @@ class BoundMechanism:
 
     # -- gradients ----------------------------------------------------------------------------------------------------
     def pull(self, params: Params, Q: Any, K: Any, V: Any, context: Context, wants: frozenset[str]) -> tuple[Any, Any]:
-        """Values and their way back, on NumPy arrays.
+        """Values and their pullback, on NumPy arrays.
 
         Parameters
         ----------
         V : array (..., k, v), or None for the weights
-        wants : of "Q", "K", "V" and "params", those whose gradients will be asked for
+        wants : the names among "Q", "K", "V" and "params" whose gradients will be needed
 
         Returns
         -------
         value : Y (..., q, v), or W (..., q, k) where V is None
         back : callable
-            `back(g)` gives the gradients by name, those of params as nested as params; it holds until the params change.
+            `back(g)` gives the gradients by name. Those of params are nested like params. It is valid until the params change.
         """
         if self.stateful or 0 in context.shape:
             return pulled_whole(self, params, Q, K, V, context, wants)
@@ -338,7 +340,7 @@ class BoundMechanism:
         )
 
     def prepared(self, params: Params, K: Any) -> tuple[Any, Any] | None:
-        """What the scores make of the keys once, for `pull_step`, and its way back; None where they make nothing.
+        """What the scores compute from the keys once, for `pull_step`, and its pullback; None if they compute nothing.
 
         `back(g)` gives the gradient of the keys, "K", and those of learned arrays by (*path, name).
         """
@@ -362,9 +364,9 @@ class BoundMechanism:
         wants: frozenset[str],
         P: Any = None,
     ) -> tuple[dict[str, Any], Any]:
-        """One query, and its way back: ({"Y", "W", "next.<path>": what is remembered}, back), back(gradients by name).
+        """One query and its pullback: ({"Y", "W", "next.<path>": what is remembered}, back), back(gradients by name).
 
-        The gradients that back gives have those of the states too, as "state.<path>", and of P, what `prepared` made.
+        `back` also gives the gradients of the states, as "state.<path>", and of P, which `prepared` made.
         """
         slots = {"Q": Q, "K": K, **({} if V is None else {"V": V})}
         if P is not None:
@@ -394,7 +396,7 @@ def _pairs(slots: Mapping[str, Any], context: Context) -> int:
 
 
 def _library(slots: Mapping[str, Any]) -> tuple[str, Any]:
-    """(library, dtype) for which kernels are chosen; ("", None) where none may answer."""
+    """(library, dtype) for which kernels are chosen; ("", None) where no kernel may answer."""
     Q = slots["Q"]
     if type(Q) is np.ndarray:
         return "numpy", Q.dtype

@@ -1,4 +1,4 @@
-"""Which kernel answers a verb of a part: this process's, then those of the part's own distribution, then attnlab's."""
+"""Which kernel answers a verb of a part: first the process's own, then the part's distribution, then attnlab's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["kernel_of"]
 
 
 def kernel_of(parts: Any, verb: str, library: str, dtype: str, backend: str = "auto") -> tuple[Any, str] | None:
-    """The kernel that answers, as (object, `distribution:name`), or None: the part itself.
+    """The kernel that answers, as (object, `distribution:name`), or None if the part itself answers.
 
     Parameters
     ----------

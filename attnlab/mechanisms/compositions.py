@@ -25,7 +25,7 @@ def _mechanism(given: Any) -> Any:
 
 
 def _operations(mechanism: Any, *dims: int) -> float:
-    """Operations of a mechanism for one query; NaN where it does not say."""
+    """Operations of a mechanism for one query; NaN where the mechanism does not declare them."""
     return float(mechanism.operations(*dims)) if hasattr(mechanism, "operations") else float("nan")
 
 
@@ -38,10 +38,10 @@ def _own(mechanism: MechanismComponent, params: Any) -> Any:
 
 
 class MultiHead(MechanismComponent):
-    """Several heads, each with learned projections of its own, side by side.
+    """Several heads side by side; each has its own learned projections.
 
     y = concat_h(A_h(Q Wq_h, K Wk_h, V Wv_h)) Wo. Learned: Wq (d_query, heads e), Wk (d_key, kv_heads e),
-    Wv (d_value, kv_heads e), Wo (heads e, d_value), each started at N(0, 1/rows), and those of the mechanism inside. The
+    Wv (d_value, kv_heads e), Wo (heads e, d_value), each started at N(0, 1/rows), and the arrays of the inner mechanism. The
     weights are the mean over heads. Cost: that of the mechanism for each head, and 2 e operations a vector for each column.
 
     Parameters
@@ -61,8 +61,8 @@ class MultiHead(MechanismComponent):
 
     Notes
     -----
-    The mask, the positions and the modifier are those of the mechanism inside, and act in each head. Other software calls
-    kv_heads = 1 multi-query attention. There are no biases.
+    The inner mechanism has the mask, the position and the modifier; they act in each head. Other software calls kv_heads = 1
+    multi-query attention. There are no biases.
 
     References
     ----------
@@ -148,7 +148,7 @@ class MultiHead(MechanismComponent):
         return cast(namespace(joined, params["Wo"]).matmul(joined, params["Wo"]))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, *, heads: bool = False, **context: Any) -> Any:
-        """The mean over heads, W (..., q, k); with heads=True those of each head, (..., h, q, k)."""
+        """The weights, averaged over heads, W (..., q, k); with heads=True those of each head, (..., h, q, k)."""
         params, (Q, K), cast = in_range(_own(self, params), as_float(Q, "Q"), as_float(K, "K"))
         h, kv, _ = self._sizes(Q.shape[-1])
         inside, given = self._inside(), with_heads({"mask": mask, **context})
@@ -180,7 +180,7 @@ def _split(X: Any, W: Any, heads: int) -> Any:
 
 
 def _grouped(heads: int, kv: int, split: list[Any]) -> list[Any]:
-    """Queries (..., heads, q, e); keys and values, shared by groups of heads, repeated to as many heads."""
+    """Queries (..., heads, q, e). Groups of heads share keys and values, which are repeated for each head."""
     if heads == kv:
         return split
     index = np.repeat(np.arange(kv), heads // kv)
@@ -203,8 +203,8 @@ def _joined(Y: Any) -> Any:
 class Mixture(MechanismComponent):
     """Two mechanisms, mixed in a learned proportion.
 
-    y = g A(Q, K, V) + (1 - g) B(Q, K, V), g = sigmoid(logit), and so are the weights. Learned: logit (), started at 0, which
-    is half and half, and the arrays of both mechanisms. Cost: that of both.
+    y = g A(Q, K, V) + (1 - g) B(Q, K, V), g = sigmoid(logit). The weights are mixed in the same way. Learned: logit (), which
+    starts at 0 (half and half), and the arrays of both mechanisms. Cost: that of both.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class Mixture(MechanismComponent):
 
     Notes
     -----
-    The mixture of the two softmaxes of a mixture of softmaxes has proportions that depend on the query; this one does not.
+    In a mixture of softmaxes the proportions depend on the query. Here they do not.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Context: what is the same for every verb of a call. It is checked and made once, for a whole data set if need be."""
+"""Context: what all verbs of a call share. It is checked and made once, for a whole data set if need be."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ __all__ = ["Context", "context_of"]
 _ALL = np.ones((1, 1), dtype=bool)
 _ALL.setflags(write=False)
 
-LARGE = 2**22  # queries times keys: of more, masks that are rules about positions are made block by block
+LARGE = 2**22  # queries times keys: above it, masks that are rules about positions are made block by block
 
 
 class Later(NamedTuple):
-    """Masks that are not made yet, and what is to be made with them."""
+    """Masks that are not made yet, and what else must be made with them."""
 
     rules: tuple[Any, ...]
-    asks: frozenset[str]  # of "mask" and "n_allowed", those that a part asks for
+    asks: frozenset[str]  # the names among "mask" and "n_allowed" that a part asks for
     dtype: Any  # of counts
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Masks, positions and whatever else a verb may ask for.
+    """Masks, positions and everything else that a verb may ask for.
 
     Attributes
     ----------
     shape : tuple of int
-        Of the weights, (..., q, k).
+        The shape of the weights, (..., q, k).
     M : bool array, broadcast to `shape` with both of its last axes whole, or None
         True = may attend; None: all may.
     alive : bool array (..., q, 1), or None
@@ -47,7 +47,7 @@ class Context:
         What a verb may ask for by name: `q_index`, `k_index`, `rng`, `training`, and, where a part asks for them, `mask`
         (in which queries that may attend to nothing are shown every key), `n_allowed` and `lengths`.
     later : Later or None
-        Masks that are not in M yet: then `alive`, `mask` and `n_allowed` are not there either. `whole` and `cut` put them in.
+        Masks that are not in M yet. `alive`, `mask` and `n_allowed` are then missing too. `whole` and `cut` add them.
     """
 
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ class Context:
         return self.M is not None or self.later is not None
 
     def pick(self, rows: Any, n: int) -> Context:
-        """The context of some of n examples, which are the first axis: `rows` is a slice or an array of indices."""
+        """The context of some of the n examples on the first axis; `rows` is a slice or an array of indices."""
         rank = len(self.shape)
         if n == 1 or rank < 3 or self.shape[0] != n:
             return self
@@ -91,7 +91,7 @@ class Context:
         return self.rows(slice(t, t + 1))
 
     def heads(self) -> Context:
-        """The same with an axis of heads, of size one, before the last two."""
+        """The same context with an axis of heads, of size one, before the last two axes."""
         rank = len(self.shape)
 
         def up(array: Any, axes: int) -> Any:
@@ -103,7 +103,7 @@ class Context:
         return self._changed(up, (*self.shape[:-2], 1, *self.shape[-2:]))
 
     def _changed(self, change: Callable[[Any, int], Any], shape: tuple[int, ...]) -> Context:
-        """Every array changed: those with the axes of the weights, and those with one axis less."""
+        """A context with every array changed: those with the axes of the weights, and those with one axis fewer."""
         rank = len(self.shape)
         axes = {"mask": rank, "n_allowed": rank, "q_index": rank - 1, "k_index": rank - 1, "lengths": rank - 1}
         given = {name: change(a, axes[name]) if name in axes else a for name, a in self.given.items()}
@@ -115,7 +115,7 @@ class Context:
 
         Parameters
         ----------
-        lead : slices of the leading axes that a call has; None for all
+        lead : slices of the leading axes of the call; None for all
         rows, keys : slice
         """
         tails = {"M": (rows, keys), "q_index": (rows,), "k_index": (keys,)}
@@ -129,7 +129,7 @@ class Context:
         return M
 
     def cut(self, lead: tuple[slice, ...] | None, rows: slice, keys: slice = ALL) -> Context:
-        """The context of a block; where it has not all keys, without `alive`, `mask` and `n_allowed`."""
+        """The context of a block; if the block lacks some keys, it has no `alive`, `mask` and `n_allowed`."""
         q, k = len(range(self.shape[-2])[rows]), len(range(self.shape[-1])[keys])
         own = len(self.shape) - 2
         cuts = () if not own else (ALL,) * own if lead is None else lead[len(lead) - own :]
@@ -149,11 +149,11 @@ class Context:
         return Context(shape, M, None if self.alive is None else _cut(self.alive, lead, rows, ALL), given)
 
     def whole(self) -> Context:
-        """The same with all masks made."""
+        """The same context with all masks made."""
         return self if self.later is None else self.cut(None, ALL)
 
     def in_rows(self) -> Iterator[tuple[slice, Any]]:
-        """(some queries, their mask over all keys), few enough that the mask is small; once, with ALL, where it is there."""
+        """(some queries, their mask over all keys), a few queries at a time; once, with ALL, if it is made already."""
         if self.later is None:
             yield ALL, self.M
             return
@@ -172,7 +172,7 @@ class Context:
         return (alive[0] if len(alive) == 1 else np.concatenate(alive, axis=-2)), read
 
     def reaching(self, spoilt: Any) -> Any:
-        """Which queries may attend to one of the keys that are spoilt (..., k), as (..., q, 1)."""
+        """Which queries may attend to a key that is marked in `spoilt` (..., k), as (..., q, 1)."""
         found = []
         for _, M in self.in_rows():
             xp = namespace(M)
@@ -202,7 +202,7 @@ def context_of(
     training: bool = False,
     later: bool = False,
 ) -> Context:
-    """Shapes checked, masks combined.
+    """Check shapes and combine masks.
 
     Parameters
     ----------
@@ -210,15 +210,15 @@ def context_of(
         give one, and None
     Q, K, V : arrays (..., q, d), (..., k, d), (..., k, v); V may be None
     features : "same", "free" or "none"
-        Whether queries and keys have the same features, may have different ones, or need have any.
-    who : str, what compares features, for errors
-    asks : of "mask", "n_allowed" and "lengths", those that a part asks for
-    later : bool, whether masks that are rules may wait until they are needed where there are many queries and keys
+        Whether queries and keys need the same features, may have different ones, or need none.
+    who : str, the part that compares features, for errors
+    asks : the names among "mask", "n_allowed" and "lengths" that a part asks for
+    later : bool, whether rules may wait until their masks are needed, where there are many queries and keys
 
     Raises
     ------
     ShapeError, ComponentError, TypeError, ValueError
-        Naming the array, its shape and what it should be.
+        The message names the array, its shape and what it should be.
     """
     for name, X in (("Q", Q), ("K", K)):
         if X.dtype.itemsize < 4:
@@ -233,12 +233,12 @@ def context_of(
         raise ShapeError(
             f"lengths must be (..., 2), the numbers of queries and keys of each example; got shape {np.shape(lengths)}"
         )
-    here = isinstance(detach(Q), np.ndarray)  # NumPy's own arrays need no conversion
+    here = isinstance(detach(Q), np.ndarray)  # NumPy arrays need no conversion
     shape, M, rules = (*lead, q, k), None, []
     later = later and here and q * k > LARGE
     for one in masks:
         if later and is_rule(one):
-            of_mask(one, q_index[..., :1], k_index[..., :1])  # refused now rather than in a block
+            of_mask(one, q_index[..., :1], k_index[..., :1])  # raises an error now rather than in a block
             rules.append(one)
             wider = np.broadcast_shapes(q_index.shape[:-1], k_index.shape[:-1])
             shape = (*broadcast_leading(("Q and K", shape[:-2]), ("q_index and k_index", wider)), q, k)
@@ -278,7 +278,7 @@ def context_of(
 
 
 def _sizes(Q: Any, K: Any, V: Any, features: str, who: str) -> tuple[tuple[int, ...], int, int]:
-    """(leading axes, queries, keys); the usual case is seen at a glance."""
+    """(leading axes, queries, keys); the usual case is recognised quickly."""
     if (
         type(Q) is type(K) is np.ndarray
         and Q.ndim >= 2
@@ -303,7 +303,7 @@ def _sizes(Q: Any, K: Any, V: Any, features: str, who: str) -> tuple[tuple[int, 
 def _counted(
     xp: Any, M: Any, shape: tuple[int, ...], dtype: Any, asks: frozenset[str]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """The mask with its last axes whole, which queries are alive, and what parts are shown of both."""
+    """The mask with its last axes whole, the queries that are alive, and the form of both that parts see."""
     if M.shape[-1] != shape[-1]:
         M = xp.broadcast_to(M, (*M.shape[:-1], shape[-1]))
     alive = xp.any(M, axis=-1, keepdims=True)
@@ -329,7 +329,7 @@ def _with_rows(xp: Any, array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _concrete(array: Any) -> bool:
-    """Whether its numbers can be asked for: those of JAX's arrays cannot, while they are traced."""
+    """Whether the numbers of an array can be read. JAX's arrays cannot be read while they are traced."""
     return not type(array).__module__.startswith("jax")
 
 

@@ -29,7 +29,7 @@ def attend(
 ) -> Any:
     """Attention: compare queries with keys, normalise, sum up values.
 
-    Large inputs are gone through in blocks of keys or queries, so that the weights are not formed as a whole.
+    Large inputs are computed in blocks of keys or queries, so that the weights are never one large array.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def attend(
     K : array (..., k, d)
     V : array (..., k, v)
     similarity, normaliser, aggregator, position : name, {name: {setting: value}}, or object
-    mask : the same, or a boolean array broadcast to (..., q, k), or a list of these, or None
+    mask : the same, or a boolean array that broadcasts to (..., q, k), or a list of such masks, or None
         True = may attend; None forbids nothing.
     params : dict, what `Mechanism.init` returned, or None
     rng : numpy.random.Generator, int or None
-        Starts the arrays to learn of parts that have some, when params is None. Without it attend is deterministic.
-    modifier : name, {name: {setting: value}}, or object, or a list of these, which act in their order
+        Initialises the learned arrays of the parts when params is None. Without it attend is deterministic.
+    modifier : name, {name: {setting: value}}, or object, or a list of modifiers, which act in the given order
         Changes scores between the position's bias and the mask; `bias` adds an array to them.
 
     Returns
@@ -52,7 +52,7 @@ def attend(
     Raises
     ------
     ShapeError, UnknownName, SettingError
-        With the axis, the nearest names, or what is allowed.
+        The message gives the axis, the nearest names, or what is allowed.
     NotInitialised
         When a part has arrays to learn and neither params nor rng is given.
 
@@ -80,7 +80,7 @@ def attention_weights(
     *,
     modifier: Any = Own("none"),
 ) -> Any:
-    """The weights of queries over keys, W (..., q, k); for the arguments see `attend`.
+    """The weights of queries over keys, W (..., q, k); `attend` explains the arguments.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def _started(mechanism: Mechanism, params: Any, rng: Any, Q: Any, K: Any, V: Any
 
 
 def _as_like(array: Any, Q: Any) -> Any:
-    """Learned arrays, however nested, in the dtype, and the library, of the queries."""
+    """Learned arrays, however nested, in the dtype and the library of the queries."""
     if isinstance(array, dict):
         return {name: _as_like(inner, Q) for name, inner in array.items()}
     xp = namespace(Q)
@@ -115,7 +115,7 @@ def _as_like(array: Any, Q: Any) -> Any:
 
 
 class _Given(Similarity):
-    """Scores that are there already, handed in as queries."""
+    """A similarity that returns its queries, which hold the scores already."""
 
     name = "given"
     content_free = True
@@ -125,7 +125,7 @@ class _Given(Similarity):
 
 
 def normalise(S: Any, normaliser: Any = Own("softmax"), mask: Any = None, params: Any = None, rng: Any = None) -> Any:
-    """One normaliser on scores: scores to weights, W (..., q, k).
+    """Apply one normaliser to scores: weights W (..., q, k).
 
     Parameters
     ----------
@@ -135,12 +135,12 @@ def normalise(S: Any, normaliser: Any = Own("softmax"), mask: Any = None, params
         True = may attend. A forbidden weight is exactly 0; a query that may attend to nothing gets zeros.
     params : dict of the normaliser's own arrays by name, as its `init` returns them, or None
     rng : numpy.random.Generator, int or None
-        Starts the arrays to learn, when params is None.
+        Initialises the learned arrays when params is None.
 
     Raises
     ------
     ShapeError, UnknownName, SettingError
-        With the axis, the nearest names, or what is allowed.
+        The message gives the axis, the nearest names, or what is allowed.
     NotInitialised
         When the normaliser has arrays to learn and neither params nor rng is given.
 

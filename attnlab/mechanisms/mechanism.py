@@ -28,21 +28,21 @@ __all__ = ["Mechanism", "generator"]
 class Mechanism(MechanismComponent):
     """Attention from six parts: compare, normalise, sum up, with positions, a modifier of scores and a mask.
 
-    S = modifier(similarity(position(Q, K))), W = normaliser(S, mask), Y = aggregator(W, V). A weight that the mask forbids is exactly
-    0; a query that may attend to nothing gets weights and a context of exactly 0.
+    S = modifier(similarity(position(Q, K))), W = normaliser(S, mask), Y = aggregator(W, V). A weight that the mask forbids is
+    exactly 0. If a query may attend to nothing, its weights and its context are exactly 0.
 
     Parameters
     ----------
     similarity, normaliser, aggregator, position : name, {name: {setting: value}}, or object
-    mask : the same, or a boolean array broadcast to (..., q, k), or a list of these, which combine by "and", or None
+    mask : the same, or a boolean array that broadcasts to (..., q, k), or a list of masks, joined by "and", or None
         True = may attend; None forbids nothing.
-    modifier : name, {name: {setting: value}}, or object, or a list of these, which act in their order
+    modifier : name, {name: {setting: value}}, or object, or a list of modifiers, which act in the given order
         Changes scores between the position's bias and the mask.
 
     Notes
     -----
-    In scikit-learn's manner `__init__` only stores; names are looked up when the mechanism is used. `set_params` takes names
-    and their settings together: ``set_params(similarity="neg_l2", similarity__sigma=2.0)``.
+    `__init__` only stores its arguments, as in scikit-learn. Names are looked up when the mechanism is used. `set_params`
+    accepts names and their settings together: ``set_params(similarity="neg_l2", similarity__sigma=2.0)``.
 
     References
     ----------
@@ -85,7 +85,7 @@ class Mechanism(MechanismComponent):
 
     # -- settings -----------------------------------------------------------------------------------------------
     def parts(self) -> Parts:
-        """The parts as objects, names looked up, settings of objects in their ranges."""
+        """The parts as objects. Names are looked up, and the settings of objects are checked against their ranges."""
         return self._parts(_built)
 
     def _parts(self, built: Any) -> Parts:
@@ -100,11 +100,11 @@ class Mechanism(MechanismComponent):
         )
 
     def bind(self, backend: str = "auto") -> BoundMechanism:
-        """The mechanism with its parts built, for many calls; `BoundMechanism` says what it asks of its caller."""
+        """The mechanism with its parts built, for many calls; `BoundMechanism` says what its caller must ensure."""
         return BoundMechanism(self.parts(), backend)
 
     def _bound(self) -> BoundMechanism:
-        """The same for one call, which changes no part: what is made of names is made once."""
+        """The same for one call that changes no part. Parts given by name are built once and shared."""
         given = (self.similarity, self.normaliser, self.aggregator, self.position, self.mask, self.modifier)
         if not all(isinstance(one, str) or getattr(one, "has_no_settings", False) for one in given):
             return BoundMechanism(self._parts(_shared))
@@ -115,7 +115,7 @@ class Mechanism(MechanismComponent):
         return found
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parts as they were given; with `deep`, each part's settings as `part__setting`, also for names."""
+        """The parts as they were given; with `deep`, also the settings of each part, as `part__setting`."""
         params: dict[str, Any] = {role: getattr(self, role) for role in PARTS}
         if deep:
             for role in PARTS:
@@ -192,7 +192,7 @@ class Mechanism(MechanismComponent):
         mask : bool array, broadcast to (..., q, k), or None
             True = may attend; combined with the mechanism's own masks by "and".
         q_index, k_index : int (q,), (k,), positions from 0; by default 0, 1, ...
-        lengths : int (..., 2), true numbers of queries and keys; by default all
+        lengths : int (..., 2), true numbers of queries and keys; all of them by default
         state : dict, what stateful parts remember, as `step` returned it
         rng : numpy.random.Generator or None
         training : bool
@@ -200,7 +200,7 @@ class Mechanism(MechanismComponent):
         Raises
         ------
         ShapeError
-            When axes disagree, naming the axis and both arrays.
+            When axes disagree; the message names the axis and both arrays.
         NotInitialised
             When a part has arrays to learn and params is None.
         """
@@ -231,7 +231,7 @@ class Mechanism(MechanismComponent):
         rng: Any = None,
         training: bool = False,
     ) -> Any:
-        """The contexts, Y (..., q, v): the values V (..., k, v) summed up by `weights`, which see for the arguments."""
+        """The contexts, Y (..., q, v): sums of the values V (..., k, v). `weights` explains the arguments."""
         params, (Q, K, V), back = in_range(params, as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V"))
         bound = self._bound()
         context = bound.context(
@@ -267,8 +267,8 @@ class Mechanism(MechanismComponent):
         Parameters
         ----------
         Q : array (..., 1, d)
-        state : None at the first step, then what the step before returned
-        t : int >= 0, the query's position; positions and masks are those of row t of the whole
+        state : None at the first step; after that, what the step before returned
+        t : int >= 0, the query's position; positions and masks are those of row t of the whole sequence
         mask : bool array, broadcast to (..., 1, k), or None
         """
         params, (Q, K, V), back = in_range(params, as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V"))
@@ -288,7 +288,7 @@ class Mechanism(MechanismComponent):
         return back(_summed(bound, params, W, V, Q, K, context)), back(W), state
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
-        """Floating-point operations for one query, as the parts declare them; NaN when a part does not."""
+        """Floating-point operations for one query, as the parts declare them; NaN if a part declares none."""
         dims = {"n_keys": n_keys, "d_query": d_query, "d_key": d_key, "d_value": d_value}
         total = 0.0
         parts = self.parts()
@@ -301,7 +301,7 @@ class Mechanism(MechanismComponent):
 # settings and params
 # --------------------------------------------------------------------------------------------------------------------
 def generator(rng: Any) -> np.random.Generator:
-    """A random generator from what a user may give for one."""
+    """A random generator from a generator, a seed or None."""
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
@@ -309,7 +309,7 @@ def generator(rng: Any) -> np.random.Generator:
 
 
 def _built(kind: str, given: Any) -> Any:
-    """A part as an object. Names have their settings checked on the way; those of an object are checked here."""
+    """A part as an object. The registry checks the settings that come with a name; this checks those of an object."""
     part = build(kind, given)
     if part is given:
         for setting, parameter in settings_of(type(part)).items():
@@ -320,7 +320,7 @@ def _built(kind: str, given: Any) -> Any:
 
 
 def _shared(kind: str, given: Any) -> Any:
-    """A part for one call: of a name the object that all calls share."""
+    """A part for one call; for a name it is an object that all calls share."""
     return shared(kind, given) if isinstance(given, str) else _built(kind, given)
 
 
@@ -343,7 +343,7 @@ def _as_mask(mask: Any, built: Any) -> Any:
 
 
 def _as_modifiers(given: Any, built: Any) -> tuple[Any, ...]:
-    """The modifiers that do something, in their order."""
+    """The modifiers that change scores, in their order."""
     several = given if isinstance(given, (list, tuple)) else [given]
     made = tuple(m for m in (built("modifier", one) for one in several) if type(m) is not NoModifier)
     names = [modifier.name for modifier in made]
@@ -353,7 +353,7 @@ def _as_modifiers(given: Any, built: Any) -> tuple[Any, ...]:
 
 
 def all_finite(X: Any) -> bool:
-    """Whether all is finite. JAX's arrays, whose numbers cannot be asked for while they are traced, are taken to be."""
+    """Whether all numbers are finite. JAX's arrays cannot be read while they are traced; they count as finite."""
     plain = detach(X)
     if type(plain).__module__.startswith("jax"):
         return True
@@ -362,7 +362,7 @@ def all_finite(X: Any) -> bool:
 
 
 def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
-    """Queries and keys, zeros where nobody may read them if some hold NaN or infinity: in gradients 0 * NaN is NaN."""
+    """Queries and keys; if some hold NaN or infinity, those that nobody may read become 0, as 0 * NaN is NaN."""
     if not context.forbids or 0 in context.shape:
         return Q, K
     spoilt_Q = (context.alive is not None or context.later is not None) and not all_finite(Q)
@@ -378,18 +378,18 @@ def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
 
 
 def _summed(bound: BoundMechanism, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
-    """Y (..., q, v). What a forbidden value holds changes nothing, NaN neither."""
+    """Y (..., q, v). The content of a forbidden value changes nothing, even if it is NaN."""
     if not context.forbids or W.shape[-1] == 0 or all_finite(V):
         return bound.aggregate(params, W, V, Q, K, context)
     return _finite_first(lambda V: bound.aggregate(params, W, V, Q, K, context), context, V)
 
 
 def _finite_first(sum_up: Callable[[Any], Any], context: Context, V: Any) -> Any:
-    """Y of values of which some are NaN or infinity: those are zeros, but for queries that may attend to one."""
+    """Y where some values are NaN or infinity: such values count as 0 for queries that may not attend to them."""
     xp, plain = namespace(V), detach(V)
     spoilt, zero = ~xp.isfinite(plain), xp.zeros_like(plain)
     Y = sum_up(xp.where(spoilt, zero, V))
-    reached = context.reaching(xp.any(spoilt, axis=-1))  # (..., q, 1): they get what such a value makes
+    reached = context.reaching(xp.any(spoilt, axis=-1))  # (..., q, 1): these queries get the NaN or infinity
     if not xp.any(reached):
         return Y
     with np.errstate(invalid="ignore"):

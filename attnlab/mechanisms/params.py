@@ -1,4 +1,4 @@
-"""The arrays that a mechanism learns, by part: made, and checked when they come back."""
+"""Makes the arrays that a mechanism learns, by part, and checks them when a caller passes them in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def initial(parts: Parts, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
-    """The arrays that each part starts with; those of modifiers by their names."""
+    """The arrays that each part starts with; modifiers have theirs under their names."""
     params: dict[str, Any] = {role: {} for role in LEARNING}
     for path, part in parts.learning():
         at = params if len(path) == 1 else params[path[0]]
@@ -35,7 +35,7 @@ def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
 def completed(
     listed: tuple[tuple[tuple[str, ...], Any], ...], given_params: Params | None, Q: Any, K: Any, V: Any
 ) -> Params:
-    """Params with an entry for each part, ((path, part), ...), or an error saying which has arrays to learn."""
+    """Params with an entry for each part, ((path, part), ...), or an error that says which part has arrays to learn."""
     if not given_params:
         for _, part in listed:
             if part.init is not None:
@@ -74,7 +74,7 @@ def completed(
                 f"it has {names_of(sorted(known))}"
             )
         missing = needs(part) - set(learned)
-        if not given and not missing:  # whether it learns is a matter of its settings
+        if not given and not missing:  # its settings decide whether it learns
             dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}
             rng = np.random.default_rng(0) if "rng" in asks_for(part, "init") else None
             missing = frozenset(_init_part(part, rng, dims))

@@ -1,4 +1,4 @@
-"""One pass over the calls of a plan, and what the engine itself does between the verbs: masks, and struck weights."""
+"""One pass over the calls of a plan; between them the engine masks scores and sets forbidden weights to zero."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Params = Mapping[str, Mapping[str, Any]]
 def run(
     calls: tuple[Call, ...], params: Params, slots: dict[str, Any], context: Context, W: str, tape: Any = None
 ) -> dict[str, Any]:
-    """Run calls on `slots`, which gains what they write. With a tape, keep the way back of each call that has one.
+    """Run calls; they write their results into `slots`. With a tape, keep the pullback of each call that has one.
 
     Parameters
     ----------
     calls : tuple of Call
     params : complete learned arrays
-    slots : dict of arrays, with what the first call reads
+    slots : dict of arrays, with the arrays that the first call reads
     context : Context
     W : str, the slot of the weights
     tape : list that gains (call, back, learned arrays), or None
@@ -65,7 +65,7 @@ def run(
                     known = given if not step.counts else _true(given, context, slots[W])
                     arguments.update((name, known[name]) for name in asks)
                 if kernel:
-                    if prepare is not None and "P" in slots:  # what was made of the keys beforehand
+                    if prepare is not None and "P" in slots:  # it was made from the keys beforehand
                         arguments["P"] = slots["P"]
                         del arguments["K"]
                         wants = wants | {"P"}
@@ -102,7 +102,7 @@ def run(
 # the engine's own steps
 # --------------------------------------------------------------------------------------------------------------------
 def _masked(S: Any, context: Context) -> Any:
-    """Scores, -inf where they are forbidden; of a query that may attend to nothing, zeros."""
+    """Scores, -inf where they are forbidden; a query that may attend to nothing has scores of zero."""
     M, alive = context.M, context.alive
     if type(S) is np.ndarray:
         low = S.dtype.type(-np.inf) if alive is None else np.where(alive, S.dtype.type(-np.inf), S.dtype.type(0))
@@ -121,14 +121,14 @@ def _struck(W: Any, M: Any) -> Any:
 
 
 def _identity(name: str, M: Any) -> Any:
-    """The way back of a step that lets through what is allowed; M None: everything."""
+    """The pullback of a step that keeps what is allowed; M = None allows everything."""
     if M is None:
         return lambda g: {name: g}
     return lambda g: {name: np.where(M, g, g.dtype.type(0))}
 
 
 def _true(given: Mapping[str, Any], context: Context, W: Any) -> dict[str, Any]:
-    """What may be asked for, with the true mask, in which a query may have no key, and the true count."""
+    """What a verb may ask for, with the true mask and the true count; a query may then have no key."""
     xp = namespace(W)
     M = xp.ones((1, 1), dtype=xp.bool) if context.M is None else context.M
     counted = xp.astype(xp.broadcast_to(M, W.shape), W.dtype)
@@ -147,7 +147,7 @@ def at(params: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def _whole(verb: Any, X: Any, shape: tuple[int, ...], back: Any) -> tuple[Any, Any]:
-    """What a verb returned, as real floats in the shape (..., q, k) of the call: leading axes may be missing or one."""
+    """A verb's result as real floats in the shape (..., q, k); leading axes may be missing or have size one."""
     who = f"{type(verb.__self__).__name__}.{verb.__name__}"
     given = tuple(getattr(X, "shape", ()))
     lead = given[:-2]

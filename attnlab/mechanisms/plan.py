@@ -1,4 +1,4 @@
-"""A program made ready for one library, one dtype and the gradients that are wanted: each verb with the kernel that answers."""
+"""A plan is a program for one library, one dtype and certain gradients; each verb has the kernel that answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from attnlab.mechanisms.program import Step
 __all__ = ["ALLOWED", "FUSED", "Call", "fused", "numbers", "planned", "prepared"]
 
 FUSED = ("similarity", "normaliser", "aggregator")  # what a fused kernel replaces, from its `score` to its `aggregate`
-ALLOWED = ("allowed",)  # what a fused kernel asks for that goes through masks in blocks
+ALLOWED = ("allowed",)  # what a fused kernel asks for if it applies masks in blocks
 NONE: frozenset[str] = frozenset()
 
 
 class Call(NamedTuple):
-    """One step as it is carried out."""
+    """One step as it is executed."""
 
     step: Step
     part: Any  # None for the engine's own steps; a tuple for a fused kernel
@@ -29,14 +29,14 @@ class Call(NamedTuple):
     reads: tuple[tuple[str, str], ...]  # (argument, slot)
     asks: tuple[str, ...]  # what it asks of the context
     learned: tuple[str, ...]  # the learned arrays that it may ask for
-    told: bool  # whether it is told what gradients are wanted
-    live: frozenset[str]  # the nouns through which gradients go
+    told: bool  # whether the verb takes `wants`, the gradients that are needed
+    live: frozenset[str]  # the nouns through which gradients flow
     learns: bool  # whether its learned arrays have gradients
     wants: frozenset[str] = NONE  # both, by name
-    prepare: Any = None  # what a kernel makes of the keys once, for many queries; `verb` then takes P in their place
-    fused: Any = None  # a fused kernel, which knows from how many pairs it pays
-    forms: Any = None  # `numbers` of the part, or of the kernel with the part before; None: one a pair
-    exact: bool = False  # strike alone: masked weights are zero already, but for queries that may attend to nothing
+    prepare: Any = None  # makes P from the keys once, for many queries; `verb` then takes P instead of the keys
+    fused: Any = None  # a fused kernel; it knows from how many pairs it is worth using
+    forms: Any = None  # `numbers` of the part, or of the kernel (with the part as first argument); None: one a pair
+    exact: bool = False  # for strike only: masked weights are zero already, except where a query may attend to nothing
 
 
 def planned(
@@ -49,7 +49,7 @@ def planned(
     verbs : the steps, each with the part that has the verb
     library : "numpy", "torch" or "jax"; "" where no kernel may answer
     dtype : str
-    wants : slots whose gradients will be asked for, and "params"
+    wants : slots whose gradients will be needed, and "params"
     backend : "auto", "reference" or a distribution
     """
     return tuple(_calls(verbs, library, dtype, wants, backend))
@@ -98,7 +98,7 @@ def _calls(
 
 
 def prepared(kernel: Any) -> Any:
-    """`score` of a kernel that prepares the keys: prepared here, for one call, or given as `P` by who goes step by step."""
+    """`score` of a kernel that prepares the keys: it prepares them, or takes `P` from a caller that goes by steps."""
     of_keys, of_score = asks_for(kernel, "prepare"), asks_for(kernel, "score")
 
     def score(part: Any, Q: Any, wants: frozenset[str], K: Any = None, P: Any = None, **given: Any) -> tuple[Any, Any]:
@@ -128,9 +128,9 @@ def prepared(kernel: Any) -> Any:
 def fused(
     verbs: tuple[tuple[Step, Any], ...], library: str, dtype: str, wants: frozenset[str], backend: str
 ) -> tuple[Call, ...] | None:
-    """The calls with one kernel from the scores to the contexts, or None where none supports the three parts.
+    """The calls with one kernel from the scores to the contexts, or None where no kernel supports the three parts.
 
-    There is none either where a bias, a modifier, a reweighing or a state stands between.
+    It is also None where a bias, a modifier, a reweighing or a state comes between the parts.
     """
     between = {"bias", "modify", "reweigh", "update"}
     if not library or any(step.verb in between or "state" in step.reads for step, _ in verbs):
@@ -161,7 +161,7 @@ def fused(
 
 
 def numbers(calls: tuple[Call, ...], n_keys: int, d: int) -> float:
-    """How many numbers a call forms at most for each query and key; a kernel says it of its part, or forms one."""
+    """The most numbers that a call forms for each query and key. A kernel says it for its part; the default is one."""
     most = 1.0
     for call in calls:
         if call.forms is not None:

@@ -1,6 +1,6 @@
-"""A bound mechanism on autograd's boxes: one primitive, whose gradient is the bound mechanism's own way back.
+"""A bound mechanism on autograd's boxes: one primitive, whose gradient is the bound mechanism's own pullback.
 
-Gradients of gradients, and boxes within boxes, go through the parts themselves: autograd sees every operation there.
+For gradients of gradients, and for boxes within boxes, the parts themselves compute, so that autograd sees every operation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["on_boxes"]
 
 
 def on_boxes(bound: Any, params: Mapping[str, Any], nouns: Mapping[str, Any], context: Any) -> Any:
-    """Y, or W where `nouns` has no V, of arrays of which some are boxes.
+    """Y, or W where `nouns` has no V, where some arrays are boxes.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def on_boxes(bound: Any, params: Mapping[str, Any], nouns: Mapping[str, Any], co
 
 
 class _Call:
-    """What a call of the primitive is about, and the way back that its values left."""
+    """The arguments of a call of the primitive, and the pullback that its values left."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class _Call:
         self.back: Any = None
 
     def given(self, flat: tuple[Any, ...]) -> tuple[dict[str, Any], Any]:
-        """The nouns by name, and the params, of the arrays in a row."""
+        """The nouns by name, and the params, from a flat list of arrays."""
         n = len(self.nouns)
         return dict(zip(self.nouns, flat[:n], strict=True)), rebuilt(
             self.params, dict(zip(self.paths, flat[n:], strict=True))

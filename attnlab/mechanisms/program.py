@@ -3,8 +3,8 @@
     place   Q, K -> Q', K'        score   Q', K' -> S        bias, modify   S -> S        mask   S -> S, -inf where forbidden
     normalise   S -> W            reweigh   W -> W           strike   W -> W, 0 where forbidden        aggregate   W, V -> Y
 
-The order and the nouns come from the table of kinds, so that a new kind is a new step. Only verbs that do something are
-steps. Each slot is written once, so that a way back can be walked.
+The order and the nouns come from the table of kinds, so that a new kind is a new step. Verbs that do nothing are left
+out. Each slot is written once, so that gradients can go back through the steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OF_MASK = frozenset({"mask", "n_allowed"})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One verb: whose it is, and what it reads and writes."""
+    """One verb: its part, and what it reads and writes."""
 
     path: Path  # where the part's learned arrays are in params; empty for the engine's own steps
     verb: str
@@ -35,7 +35,7 @@ class Step:
     writes: tuple[str, ...]
     asks: tuple[str, ...] = ()  # what it asks of the context
     learned: frozenset[str] = frozenset()  # learned arrays that it may ask for
-    gives: str = ""  # "S" or "W" where it writes scores or weights
+    gives: str = ""  # "S" or "W" if it writes scores or weights
 
     @property
     def counts(self) -> bool:
@@ -44,7 +44,7 @@ class Step:
 
 
 class Program(NamedTuple):
-    """The steps, the last of which aggregates, and the slots where weights and contexts are in the end."""
+    """The steps, the last of which aggregates, and the slots that hold the weights and the contexts at the end."""
 
     steps: tuple[Step, ...]
     W: str
@@ -54,7 +54,7 @@ class Program(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def program_of(classes: tuple[tuple[Path, Any], ...]) -> Program:
-    """The program of parts of these classes, ((path, class), ...), in the order in which parts of one kind act."""
+    """The program for parts of these classes, ((path, class), ...); parts of one kind act in the given order."""
     ordered = [
         (MASK, Step((), "mask", {"S": "S"}, ("S",), gives="S")),
         (STRIKE, Step((), "strike", {"W": "W"}, ("W",), gives="W")),

@@ -1,4 +1,4 @@
-"""A function with its way back: values now, gradients of whatever was asked for when they are needed."""
+"""A function with its pullback: it gives values now, and the gradients that are asked for later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Back = Callable[[Any], dict[str, Any]]
 
 
 def pulled(function: Callable[..., Any], arrays: Mapping[str, Any]) -> tuple[Any, Back]:
-    """(function(**arrays), back): the value, and the gradients of the named arrays by autograd, in one trace.
+    """(function(**arrays), back): the value, and the gradients of the named arrays. Autograd traces it once.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def rebuilt(tree: Any, arrays: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
-    """The tree, with those of its arrays replaced whose paths are given."""
+    """The tree with the arrays at the given paths replaced."""
     if isinstance(tree, Mapping):
         return {name: rebuilt(value, arrays, (*path, name)) for name, value in tree.items()}
     return arrays.get(path, tree)
@@ -96,7 +96,7 @@ def rebuilt(tree: Any, arrays: Mapping[tuple[str, ...], Any], path: tuple[str, .
 def pulled_verb(
     verb: Any, arguments: Mapping[str, Any], learned: Mapping[str, Any], through: frozenset[str], learns: bool
 ) -> tuple[Any, Any]:
-    """A verb and its way back by autograd, for those of the arguments, and the learned arrays, that have gradients."""
+    """A verb and its pullback by autograd, for the arguments and learned arrays that have gradients."""
     live = {name: arguments[name] for name in through} | (dict(learned) if learns else {})
     still = {name: value for name, value in {**arguments, **learned}.items() if name not in live}
     return pulled(lambda **now: verb(**still, **now), live)
@@ -115,7 +115,7 @@ def way_back(
             continue
         if len(step.writes) == 1:
             (given,) = given
-        elif call.kernel:  # a kernel is given a gradient of each that it wrote
+        elif call.kernel:  # a kernel gets a gradient for each array that it wrote
             given = tuple(
                 np.zeros_like(slots[slot]) if one is None else one for slot, one in zip(step.writes, given, strict=True)
             )
@@ -141,7 +141,7 @@ def way_back(
 
 
 def _or_zeros(tree: Mapping[str, Any], found: Mapping[tuple[str, ...], Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """A tree like that of params: the gradients that were found, zeros for the rest."""
+    """A tree like params, with the gradients that were found and zeros for the rest."""
     grown = {}
     for name, value in tree.items():
         here = (*path, name)

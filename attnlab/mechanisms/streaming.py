@@ -1,7 +1,7 @@
-"""Long inputs in blocks, so that little is formed at a time.
+"""Computes long inputs in blocks, so that intermediate arrays stay small.
 
-By keys, with memory that does not depend on how many keys there are, where the normaliser can (`begin`, `absorb`, `finish`)
-and no part mixes keys; else by queries, each block with all its keys, where no part couples queries; else by examples.
+The blocks are keys if the normaliser supports it (`begin`, `absorb`, `finish`) and no part mixes keys. Memory then does not
+depend on the number of keys. Else the blocks are queries, each with all keys, if no part couples queries. Else they are examples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnlab.mechanisms.plan import Call, numbers
 
 __all__ = ["by_keys", "by_queries", "keys_split"]
 
-ROWS, KEYS = 512, 1024  # of a block by keys, where a part forms one number for each pair
+ROWS, KEYS = 512, 1024  # queries and keys of a block by keys, if a part forms one number for each pair
 FEW, MUCH = (
     64,
     4,
@@ -40,7 +40,7 @@ def by_queries(
     room: int,
     couples: bool,
 ) -> Any:
-    """What the calls write into the slot `end`, gone through in blocks of queries, or of examples where queries are coupled.
+    """What the calls write into the slot `end`, in blocks of queries, or of examples if a part couples queries.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def by_queries(
 def by_keys(
     calls: tuple[Call, ...], params: Params, nouns: Mapping[str, Any], context: Context, normaliser: Any, room: int
 ) -> Any:
-    """Y (..., q, v) of a weighted sum, gone through in blocks of queries and of keys.
+    """Y (..., q, v) of a weighted sum, computed in blocks of queries and of keys.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def by_keys(
             E, factor, state = call(normaliser, "absorb", state=state, S=scores, **given)
             part = np.matmul(E, cut(V, values, there, ALL))
             Y = part if Y is None else Y * factor + part
-        if Y is None:  # nothing that any of these queries may attend to
+        if Y is None:  # no query of the block may attend to any key
             both = np.broadcast_shapes(block.shape[:-2], cut(V, values, ALL, ALL).shape[:-2])
             return np.zeros((*both, block.shape[-2], V.shape[-1]), dtype=V.dtype)
         Y = Y * call(normaliser, "finish", state=state, **given)
@@ -124,7 +124,7 @@ def by_keys(
 
 
 def keys_split(parts: Any, calls: tuple[Call, ...]) -> bool:
-    """Whether the keys of these parts, and the calls up to the masked scores, may be gone through in blocks."""
+    """Whether the parts, and the calls up to the masked scores, can be computed in blocks of keys."""
     if getattr(parts.normaliser, "begin", None) is None or parts.normaliser.couples_rows:
         return False
     mixing = (parts.similarity.mixes_keys, parts.position.mixes_keys, *(m.mixes_keys for m in parts.modifiers))
@@ -136,14 +136,14 @@ def keys_split(parts: Any, calls: tuple[Call, ...]) -> bool:
 # shared
 # --------------------------------------------------------------------------------------------------------------------
 def _lead(nouns: Mapping[str, Any], context: Context) -> tuple[int, ...]:
-    """The leading axes of the scores, in the number of axes that the contexts have."""
+    """The leading axes of the scores, with as many axes as the contexts have."""
     scores = np.broadcast_shapes(nouns["Q"].shape[:-2], nouns["K"].shape[:-2], context.shape[:-2])
     whole = np.broadcast_shapes(scores, *(nouns[name].shape[:-2] for name in ("V",) if name in nouns))
     return (1,) * (len(whole) - len(scores)) + scores
 
 
 def _sides(q: int, k: int, room: int) -> tuple[int, int]:
-    """Queries and keys of a block, as many as there is room for pairs."""
+    """The numbers of queries and keys of a block, such that there is room for their pairs."""
     rows, keys = min(q, ROWS), min(k, KEYS)
     while rows * keys > room and (rows > 1 or keys > 1):
         if keys >= 2 * rows or rows == 1:
@@ -154,7 +154,7 @@ def _sides(q: int, k: int, room: int) -> tuple[int, int]:
 
 
 def _counted(context: Context, front: tuple[slice, ...], here: slice, blocks: list[slice], dtype: Any) -> Any:
-    """How many keys each of these queries may attend to, (..., q, 1)."""
+    """How many keys each query may attend to, (..., q, 1)."""
     if "n_allowed" in context.given:
         return cut(context.given["n_allowed"], front, here, ALL)
     total: Any = 0
@@ -171,7 +171,7 @@ def _counted(context: Context, front: tuple[slice, ...], here: slice, blocks: li
 
 
 def _gathered(one: Callable[[Tile], Any], parts: list[Tile], lead: tuple[int, ...], q: int, context: Context) -> Any:
-    """The blocks put together; where a part may draw by chance, one after the other."""
+    """The blocks put together; they run one after the other if a part may draw random numbers."""
     if len(parts) == 1:
         return one(parts[0])
     found: list[Any] = []

@@ -44,12 +44,12 @@ class WeightedSum(Aggregator):
 class Gather(Aggregator):
     """The value of the heaviest key, and no other.
 
-    y_i = v_j with j = argmax_j w_ij, of equal weights the first; zeros where no key has any weight. Cost: 1 operation a
-    weight.
+    y_i = v_j with j = argmax_j w_ij. The first key wins a tie. Where no key has any weight, y_i is zero. Cost: 1 operation
+    a weight.
 
     Notes
     -----
-    Not differentiable in the weights: what gradients flow to them are those of the weighted sum (straight-through).
+    It is not differentiable in the weights. They get the gradients of the weighted sum instead (straight-through).
 
     References
     ----------

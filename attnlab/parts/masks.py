@@ -1,6 +1,6 @@
 """Masks: which keys may a query attend to?  allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
 
-They are rules about positions, so that long inputs are masked block by block, and a decoder asks for step t alone.
+A mask is a rule about positions. Long inputs can thus be masked block by block, and a decoder can ask about step t alone.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class AllKeys(Mask):
 class Causal(Mask):
     """A query may attend to keys at its own position and before.
 
-    Key j may answer query i when j <= i, both counted from 0, also when there are more keys than queries. (Some software
-    lines up the last query with the last key instead.)
+    Query i may attend to key j when j <= i. Both count from 0, even when there are more keys than queries. (Some software
+    aligns the last query with the last key instead.)
 
     References
     ----------
@@ -65,7 +65,7 @@ class Causal(Mask):
 class Window(Mask):
     """A query may attend to keys at most `width` away from its own position.
 
-    Key j may answer query i when |j - i| <= width: Luong's local attention with monotonic alignment, local-m.
+    Query i may attend to key j when |j - i| <= width. This is Luong's local attention with monotonic alignment, local-m.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class NoModifier(Modifier):
 class Softcap(Modifier):
     """Scores bent so that none is further from zero than a cap.
 
-    cap tanh(s / cap): near zero the score itself, far away the cap. Cost: 3 operations a score.
+    cap tanh(s / cap). A small score hardly changes; a large one comes close to the cap. Cost: 3 operations a score.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class Softcap(Modifier):
 
     Notes
     -----
-    Gemma 2 caps the scores of attention at 50 and the final logits at 30. Clipping is not the same: it has no gradient
-    beyond its limit.
+    Gemma 2 caps the scores of attention at 50 and the final logits at 30. Clipping is different: it has no gradient beyond
+    its limit.
 
     References
     ----------
@@ -88,17 +88,17 @@ class Softcap(Modifier):
 
 
 class Bias(Modifier):
-    """Given numbers added to the scores; where they are -inf, the key is forbidden.
+    """Adds given numbers to the scores; -inf forbids a key.
 
-    s_ij + b_ij. A place with -inf becomes part of the mask before anything is counted. Cost: 1 operation a score.
+    s_ij + b_ij. A place with -inf joins the mask before the allowed keys are counted. Cost: 1 operation a score.
 
     Parameters
     ----------
     array : float array that broadcasts to (..., q, k), in the unit of the scores
-        Row i is for the query at position i, column j for the key at position j: a decoder finds its row at each step. One
-        row, or one column, is for all. By default nothing is added.
+        Row i is for the query at position i, and column j for the key at position j. A decoder thus finds its row at each
+        step. A single row, or a single column, is used for all positions. By default nothing is added.
     path : path of a .npy file, or None
-        The array in a file instead: what an experiment writes. It is known by its content.
+        A file that holds the array. Experiments use this setting. The content of the file identifies it, not its path.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class Bias(Modifier):
     Notes
     -----
     Masks are boolean here. ONNX's `Attention` and PyTorch's `scaled_dot_product_attention` take a float `attn_mask`, which is
-    this bias. Leading axes are those of the scores; in a sweep they have none, since batches differ.
+    this bias. Its leading axes are those of the scores. In a sweep it has no leading axes, because batches differ.
 
     References
     ----------
@@ -127,14 +127,14 @@ class Bias(Modifier):
     name = "bias"
     source = Source("Open Neural Network Exchange: operator Attention-23", "ONNX", 2025)
     elementwise = True
-    permutation_equivariant = None  # a matter of the array
+    permutation_equivariant = None  # it depends on the array
 
     def __init__(self, array: Any = 0.0, path: str | Path | None = None) -> None:
         self.array = array
         self.path = path
 
     def _given(self) -> Any:
-        """The array with two axes at least; one in a file is not read before its rows are."""
+        """The array with at least two axes; a file is read only when its rows are needed."""
         if self.path is not None and (hasattr(self.array, "dtype") or self.array != 0.0):
             raise SettingError("modifier 'bias' takes its numbers from one place: give array or path, not both")
         if self.path is not None:
@@ -149,7 +149,7 @@ class Bias(Modifier):
         return array if array.ndim >= 2 else array.reshape((1, -1))
 
     def _checked(self) -> Any:
-        """The array on the host, all of which is looked at: once a call, before its masks are made."""
+        """The array on the host. It is checked whole, once a call, before its masks are made."""
         array = self._given()
         plain = widened(to_numpy(array))
         if plain.dtype.kind not in "fiu" or not np.all(np.isfinite(plain) | np.isneginf(plain)):
@@ -165,7 +165,7 @@ class Bias(Modifier):
         return plain
 
     def allowed(self, q_index: Any, k_index: Any) -> Any:
-        """Where the numbers of these queries and keys are not -inf; None where none is."""
+        """True where the bias of a query and a key is not -inf; None where no bias is -inf."""
         plain = self._checked()
         if np.isfinite(plain).all():
             return None
@@ -180,7 +180,7 @@ class Bias(Modifier):
 
     @staticmethod
     def _at(B: Any, index: Any, axis: int) -> Any:
-        """The rows, or columns, of these positions; one that is there alone is of all."""
+        """The rows, or columns, at the given positions; a single one serves all positions."""
         size, places = B.shape[axis], to_numpy(index)
         if size == 1:
             return B

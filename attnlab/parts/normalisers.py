@@ -1,9 +1,9 @@
 """Normalisers: turn scores into weights.  normalise(S (..., q, k)) -> W (..., q, k).
 
-Scores that may not be attended to come as -inf and leave as exactly 0; a row in which nothing may be attended to never
-comes here. Scores of +inf are the limit of scores that grow together: where weights compete, they share all of it. The sparse
-ones find their threshold on `detach(S)` and then write the closed form, so that autograd has the
-right gradient without a hand-written one.
+A forbidden score is -inf, and its weight is exactly 0. A normaliser never sees a row in which every key is forbidden. Scores of
++inf are the limit of scores that grow together: where weights compete, these keys share all the weight. The sparse normalisers
+find their threshold on `detach(S)` and then apply the closed form. Autograd thus gives the right gradient, and nobody
+has to write it by hand.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["Entmax", "Hardmax", "LognSoftmax", "Sigmoid", "Softmax", "SoftmaxN",
 
 
 def _below_best(xp: Any, S: Any, top: Any = None) -> Any:
-    """Scores minus the best of their row (or minus `top`), so that nothing is lost to their size.
+    """Scores minus the best of their row (or minus `top`), so that large scores lose no precision.
 
-    In a row whose best is +inf those are 0 and all others -inf, constants without gradient.
+    If the best score of a row is +inf, the scores of +inf become 0 and all others -inf. They are constants without gradient.
     """
     plain = detach(S)
     top = xp.max(plain, axis=-1, keepdims=True) if top is None else top
@@ -92,13 +92,13 @@ class Softmax(Normaliser):
 class SoftmaxN(Normaliser):
     """Softmax that may abstain: n0 is added to the sum of exponentials.
 
-    w_j = exp(s_j) / (n0 + sum_i exp(s_i)); n0 = 1 is softmax1, n0 = 0 is softmax. The weights sum to less than one, and
-    to nearly nothing when every score is low. Cost: 3 operations a score.
+    w_j = exp(s_j) / (n0 + sum_i exp(s_i)); n0 = 1 is softmax1, n0 = 0 is softmax. The weights sum to less than one. When
+    every score is low, they sum to nearly zero. Cost: 3 operations a score.
 
     Parameters
     ----------
     n0 : float >= 0, dimensionless
-        The exponential of the score of a key whose value is zero.
+        It acts like one more key whose value is zero: n0 is the exponential of that key's score.
 
     References
     ----------
@@ -147,10 +147,10 @@ class SoftmaxN(Normaliser):
 
 
 class LognSoftmax(Normaliser):
-    """Softmax of scores times the logarithm of the number of keys, against dispersion.
+    """Softmax of scores times the logarithm of the number of keys; it counters dispersion.
 
-    w = softmax(scale * log(n) * s), n the number of keys that may be attended to: the largest weight then does not fade
-    as n grows. One key gets weight 1. Cost: 4 operations a score.
+    w = softmax(scale * log(n) * s), where n is the number of allowed keys. The largest weight then does not fade as n grows.
+    A key that is alone gets weight 1. Cost: 4 operations a score.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ class LognSoftmax(Normaliser):
     def absorb(self, state: Any, S: Any, n_allowed: Any) -> Any:
         xp = namespace(S)
         factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
-        if not xp.all(factor > 0):  # one key, which has all the weight: 0 times infinity would be nan
+        if not xp.all(factor > 0):  # a single key has all the weight, and 0 times infinity would be nan
             zero = xp.zeros_like(S)
             S = xp.where(factor > 0, S, xp.where(-xp.inf == S, zero - xp.inf, zero))
             factor = xp.where(factor > 0, factor, xp.ones_like(factor))
@@ -247,7 +247,7 @@ class Sparsemax(Normaliser):
         rank = xp.astype(xp.arange(1, S.shape[-1] + 1), S.dtype)
         inside = 1 + rank * descending > xp.cumulative_sum(descending, axis=-1)
         least = xp.min(xp.where(inside, descending, xp.zeros_like(descending)), axis=-1, keepdims=True)
-        # with all that equal the least one, so that rounding cannot part them; NaN is among them, and stays NaN
+        # all scores that equal the least one are included, so that rounding cannot separate them; NaN is included and stays NaN
         support = ~(detach(Z) < least)
         size = xp.sum(xp.astype(support, S.dtype), axis=-1, keepdims=True)
         zero = xp.zeros_like(detach(Z))
@@ -271,9 +271,9 @@ class Entmax(Normaliser):
 
     Notes
     -----
-    What is bisected is the weight m of the best key, tau = -m^(alpha-1): it lies between 1/k and 1, so that tau is found to
-    full relative precision however small it is. The weights at both ends of the last bracket are then mixed, so that they sum
-    to one; the true ones lie between, key by key. The gradient is that of the implicit function, proposition 2 of the paper.
+    The bisection finds the weight m of the best key, with tau = -m^(alpha-1). It lies between 1/k and 1, so that tau has full
+    relative precision, however small it is. The weights at both ends of the last bracket are then mixed, so that they sum to
+    one. Each true weight lies between the two. The gradient is that of the implicit function, proposition 2 of the paper.
     One key gets all the weight once its score leads by 1 / (alpha - 1).
 
     References
@@ -309,7 +309,7 @@ class Entmax(Normaliser):
     def _solve(self, xp: Any, gap: Any) -> Any:
         """W of scores that lie gap / (alpha - 1) below the best of their row."""
         one, zero = xp.ones_like(gap[..., :1]), xp.zeros_like(gap[..., :1])
-        gap = xp.minimum(gap, one)  # from a gap of 1 on a key has no weight, whatever the others
+        gap = xp.minimum(gap, one)  # a key whose gap is 1 or more has no weight, whatever the other keys are
         low, high = one / gap.shape[-1], one
         for _ in range(60 if "64" in str(gap.dtype) else 30):
             middle = (low + high) / 2
@@ -327,7 +327,7 @@ class Entmax(Normaliser):
         most = math.log(float(xp.finfo(gap.dtype).max)) - 1
         ratio = gap * xp.exp(xp.minimum(-(self.alpha - 1) * xp.log(best), xp.ones_like(best) * most))
         ratio, exponent = xp.minimum(ratio, xp.ones_like(ratio)), 1 / (self.alpha - 1)
-        if exponent <= 4:  # a small power is faster, and as exact
+        if exponent <= 4:  # a small power is faster and just as exact
             return best * (1 - ratio) ** exponent
         inside, zero = ~(ratio >= 1), xp.zeros_like(gap)
         return xp.where(inside, best * xp.exp(xp.log1p(-xp.where(inside, ratio, zero)) * exponent), zero)
@@ -349,15 +349,15 @@ class Entmax(Normaliser):
 
 
 class Sigmoid(Normaliser):
-    """Each key by itself: the logistic function of score minus log n.
+    """The logistic function of score minus log n, for each key by itself.
 
-    w_j = 1 / (1 + exp(log(n) - s_j)), n the number of keys that may be attended to. The weights need not sum to one.
-    Cost: 4 operations a score.
+    w_j = 1 / (1 + exp(log(n) - s_j)), where n is the number of allowed keys. The weights need not sum to one. Cost: 4
+    operations a score.
 
     Parameters
     ----------
     minus_log_n : bool
-        Subtract log n, so that the weights of random scores sum to about one at the start; without it they sum to n/2.
+        Subtract log n. The weights of random scores then sum to about one at the start; without it they sum to about n/2.
 
     References
     ----------
@@ -399,13 +399,13 @@ class Sigmoid(Normaliser):
 
 
 class Hardmax(Normaliser):
-    """All the weight to the best key, with the gradient of softmax (straight-through).
+    """The best key gets all the weight; the gradient is that of softmax (straight-through).
 
-    w = the one-hot vector of argmax s; of equal scores the first. Cost: 1 operation a score, 3 with gradient.
+    w = the one-hot vector of argmax s. The first key wins a tie. Cost: 1 operation a score, 3 with gradient.
 
     Notes
     -----
-    Not differentiable: what gradients flow are those of softmax, a biased estimate.
+    It is not differentiable. The gradients are those of softmax, which are a biased estimate.
 
     References
     ----------

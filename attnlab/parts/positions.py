@@ -1,4 +1,4 @@
-"""Positions: where queries and keys stand. place(Q, K), bias(S), reweigh(W), each the identity by default."""
+"""Positions: where queries and keys are. place(Q, K), bias(S), reweigh(W); each is the identity by default."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Sinusoidal(Position):
 
     Notes
     -----
-    Positions are added where they act, to what the similarity compares. Some software adds them to the embeddings before
-    the projections; with learned projections that is the same linear map of another table.
+    Positions are added to the vectors that the similarity compares. Some software adds them to the embeddings before the
+    projections. With learned projections, that is the same linear map applied to another table.
 
     References
     ----------

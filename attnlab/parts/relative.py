@@ -1,4 +1,4 @@
-"""Positions that are learned, or that depend on the distance between query and key, or on where each stands in its whole."""
+"""Positions: learned ones, and those that depend on distances, or on the place in the whole sequence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Learned(Position):
     Parameters
     ----------
     positions : int > 0, positions
-        Rows of the tables. A position that training did not see keeps its random start, so that nothing learned carries
+        Rows of the tables. A position that training did not see keeps its random start. What is learned thus does not carry
         over to longer sequences.
     scale : float > 0, in the unit of queries and keys
         Standard deviation of the start.
@@ -38,8 +38,8 @@ class Learned(Position):
 
     Notes
     -----
-    Queries and keys have tables of their own, since they may be of different sequences and dimensions. Software for
-    self-attention has one table, added to the embeddings before the projections.
+    Queries and keys have a table each, because their sequences and dimensions may differ. Software for self-attention
+    has one table, which it adds to the embeddings before the projections.
 
     References
     ----------
@@ -81,7 +81,7 @@ class Learned(Position):
         if largest >= table.shape[0]:
             raise Unsupported(
                 f"position 'learned' has vectors for positions 0 to {table.shape[0] - 1}; got position {largest}: "
-                "set positions higher, or take a position that has no table"
+                "set positions higher, or choose a position that has no table"
             )
         rows = xp.take(table, xp.reshape(places, (-1,)), axis=0)
         return xp.reshape(rows, (*places.shape, table.shape[-1]))
@@ -98,12 +98,12 @@ class Alibi(Position):
     Parameters
     ----------
     slope : float > 0 or "learned", 1/position
-        The paper's heads have 2^(-8h/H), h = 1..H: the default is that of the first of eight. "learned" starts there and is
-        learned as its logarithm, `log_slope` ().
+        Head h of H has 2^(-8h/H) in the paper. The default is that of the first of eight heads. "learned" starts at the default,
+        and its logarithm is learned, `log_slope` ().
 
     Notes
     -----
-    The paper's attention is causal, j <= i; here keys after the query's position are penalised alike.
+    The paper's attention is causal, j <= i. Here, keys after the query are penalised in the same way.
 
     References
     ----------
@@ -165,7 +165,7 @@ class Rope(Position):
     layout : "interleaved" or "half"
         Which features are a pair: 2i and 2i + 1, or i and i + d/2.
     dims : int >= 2, even, or None
-        Only the first so many features are turned, d in the formula being `dims`; None is all of them.
+        How many features are turned, counted from the first. It is also the d of the formula. None turns all of them.
 
     Raises
     ------
@@ -174,10 +174,10 @@ class Rope(Position):
 
     Notes
     -----
-    Neighbouring features are paired by default, as in the paper. GPT-NeoX and Llama have layout="half", which is the same up
-    to the order of the features; GPT-NeoX turns a part of them, `dims`. ONNX's RotaryEmbedding has both as `interleaved` and
-    `rotary_embedding_dim`. Angles are computed in float64, where the library has it, and cast as sines. Lengths stay, so that cosine turns into a function of the distance as well; `additive`
-    does not.
+    Neighbouring features are paired by default, as in the paper. GPT-NeoX and Llama use layout="half", which is the same up
+    to the order of the features. GPT-NeoX turns only some features, `dims`. ONNX's RotaryEmbedding calls the two settings
+    `interleaved` and `rotary_embedding_dim`. Angles are computed in float64 where the library has it; only their sines and
+    cosines are cast. Turning keeps lengths, so the scores of `cosine` depend on the distance too. Those of `additive` do not.
 
     References
     ----------
@@ -241,8 +241,8 @@ class Rope(Position):
 class T5Bias(Position):
     """A learned number for each bucket of distances, added to scores.
 
-    s_ij + b[bucket(j - i)]. Half of the buckets are for keys after the query's position. In each half the first half of the
-    buckets holds one distance each; the others grow geometrically up to `max_distance`, and the last holds all beyond it.
+    s_ij + b[bucket(j - i)]. Half of the buckets are for keys after the query. In each half, the first half of the buckets
+    holds one distance each. The others grow geometrically up to `max_distance`, and the last holds all larger distances.
     The learned b (buckets,) starts at 0. Cost: 1 operation a pair.
 
     Parameters
@@ -339,8 +339,8 @@ class GaussianLocal(Position):
 
     Notes
     -----
-    The weights are not normalised again, as in the paper, so that a row sums to less than one. The paper also forbids keys
-    further than D from p_i, where the bell is below 0.14: that is the mask `window`, about i instead of p_i.
+    As in the paper, the weights are not normalised again, so that a row sums to less than one. The paper also forbids keys
+    further than D from p_i, where the bell is below 0.14. The mask `window` does that around i instead of p_i.
 
     References
     ----------
@@ -392,7 +392,7 @@ class Diagonal(Position):
     Parameters
     ----------
     tension : float >= 0 or "learned", dimensionless
-        FastAlign's lambda; 0 has no preference. "learned" starts at 4 and is learned as its logarithm, `log_tension` ().
+        FastAlign's lambda; 0 has no preference. "learned" starts at 4, and its logarithm is learned, `log_tension` ().
 
     References
     ----------

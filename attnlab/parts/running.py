@@ -1,4 +1,4 @@
-"""Exponentials over their sum, block of keys by block: a running maximum and a running sum of each row."""
+"""Exponentials over their sum, one block of keys after the other; each row keeps a running maximum and sum."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["Running", "absorbed", "started"]
 
 
 class Running(NamedTuple):
-    """Of each row (..., q, 1): the largest score so far, and the sum of exponentials of scores less that."""
+    """For each row (..., q, 1): the largest score so far, and the sum of exponentials of scores minus it."""
 
     top: Any
     total: Any
 
 
 def started(shape: tuple[int, ...], dtype: Any, top: float = -np.inf, total: float = 0.0) -> Running:
-    """Before the first block."""
+    """The state before the first block."""
     return Running(np.full(shape, top, dtype=dtype), np.full(shape, total, dtype=dtype))
 
 
 def absorbed(state: Running, S: Any) -> tuple[Any, Any, Running]:
-    """(exponentials of a block, what to multiply the sum before by, the state after), of scores S (..., q, some keys).
+    """(exponentials of a block, factor on the sum before, the state after), for scores S (..., q, some keys).
 
-    A score of +inf has all of the sum, in equal shares where there are several.
+    A score of +inf gets the whole sum. Several such scores share it equally.
     """
     xp = namespace(S)
     top = xp.maximum(state.top, xp.max(S, axis=-1, keepdims=True))

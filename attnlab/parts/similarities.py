@@ -29,9 +29,9 @@ class Dot(Similarity):
 
     Notes
     -----
-    With random unit-variance vectors its variance is d, so that softmax saturates as d grows: see `scaled_dot`.
-    Other software calls other things `dot`: AllenNLP and OpenNMT mean this; ESPnet puts tanh of learned projections on
-    both sides and halves the temperature; TensorFlow Addons projects the keys first (that is `general`).
+    With random unit-variance vectors its variance is d, so that softmax saturates as d grows; see `scaled_dot`. The name
+    `dot` differs between packages. AllenNLP and OpenNMT mean this similarity. ESPnet puts tanh of learned projections on
+    both sides and halves the temperature. TensorFlow Addons projects the keys first (that is `general`).
 
     References
     ----------
@@ -62,11 +62,11 @@ class Dot(Similarity):
 class ScaledDot(Similarity):
     """The dot product over the square root of the dimension.
 
-    s_ij = q_i . k_j / sqrt(d): of variance one for random unit-variance vectors. Cost: 2 d operations a pair.
+    s_ij = q_i . k_j / sqrt(d). It has variance one for random unit-variance vectors. Cost: 2 d operations a pair.
 
     Notes
     -----
-    The divisor is 1/sqrt(d) with d the dimension that is compared, after any projection.
+    The factor is 1/sqrt(d), where d is the dimension that is compared, after any projection.
 
     References
     ----------
@@ -88,7 +88,7 @@ class ScaledDot(Similarity):
     @in_float32
     def score(self, Q: Any, K: Any) -> Any:
         xp = namespace(Q, K)
-        return xp.matmul(Q / Q.shape[-1] ** 0.5, xp.matrix_transpose(K))  # products that are in range where scores are
+        return xp.matmul(Q / Q.shape[-1] ** 0.5, xp.matrix_transpose(K))  # products stay in range where scores do
 
     def operations(self, n_keys: int, d_query: int) -> float:
         return (2.0 * d_query + 1.0) * n_keys
@@ -103,7 +103,7 @@ class Cosine(Similarity):
     Parameters
     ----------
     temperature : float > 0 or "learned", dimensionless
-        "learned" starts at 0.1 and is learned as its logarithm, `log_temperature` ().
+        "learned" starts at 0.1, and its logarithm is learned, `log_temperature` ().
 
     Warns
     -----
@@ -114,7 +114,7 @@ class Cosine(Similarity):
     Notes
     -----
     The key strength beta of Neural Turing Machines and the factor g of query-key normalisation are 1 / temperature.
-    AllenNLP's `cosine` has none, that is, temperature 1.
+    AllenNLP's `cosine` has no temperature, which is the same as temperature 1.
 
     References
     ----------
@@ -163,7 +163,7 @@ class Cosine(Similarity):
 
 
 def _unit(xp: Any, X: Any) -> Any:
-    """Vectors of length one; zeros stay zeros. Scaled by the largest entry first, so that squares stay in range."""
+    """Vectors of length one; zeros stay zeros. The largest entry scales them first, so squares stay in range."""
     top = xp.max(xp.abs(detach(X)), axis=-1, keepdims=True)
     X = X / xp.where(top > 0, top, xp.ones_like(top))
     squares = xp.sum(X * X, axis=-1, keepdims=True)
@@ -178,7 +178,7 @@ class General(Similarity):
 
     Notes
     -----
-    Also called bilinear, or multiplicative. Queries and keys may have different dimensions.
+    It is also called bilinear, or multiplicative. Queries and keys may have different dimensions.
 
     References
     ----------
@@ -223,8 +223,8 @@ class Additive(Similarity):
 
     Notes
     -----
-    Without the bias b the score is odd, s(-q, -k) = -s(q, k), and cannot rank sign-symmetric keys. Other software:
-    OpenNMT calls this `mlp`; AllenNLP and TensorFlow Addons leave out b; Keras has neither W and sums tanh(q + k).
+    Without the bias b the score is odd, s(-q, -k) = -s(q, k), and cannot rank sign-symmetric keys. OpenNMT calls this
+    similarity `mlp`. AllenNLP and TensorFlow Addons leave out b. Keras has neither Wq nor Wk and sums tanh(q + k).
 
     References
     ----------
@@ -285,7 +285,7 @@ class NegL2(Similarity):
 
     Notes
     -----
-    Under softmax this is Nadaraya and Watson's kernel regression with a Gaussian kernel; since |q|^2 shifts a whole row,
+    Under softmax this is Nadaraya and Watson's kernel regression with a Gaussian kernel. Because |q|^2 shifts a whole row,
     softmax(-|q-k|^2/2) = softmax(q.k - |k|^2/2).
 
     References
@@ -330,7 +330,7 @@ class Uniform(Similarity):
 
     Notes
     -----
-    A control. Whatever does no better than `uniform` has learned nothing from queries and keys.
+    It is a control. A mechanism that does no better than `uniform` has learned nothing from queries and keys.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Parts that remember: what they give at one step depends on the weights of the steps before.
+"""Stateful parts: their result at one step depends on the weights of the steps before.
 
-Each asks for `state`, says how it begins (`initial_state`) and how it goes on (`update(state, W)`, W (..., 1, k) the weights
-of the step just taken). States are (..., 1, k), so that they stand beside the scores of one query.
+Each part asks for `state`. It says how the state begins (`initial_state`) and how it goes on (`update(state, W)`, where
+W (..., 1, k) holds the weights of the step just taken). States are (..., 1, k), like the scores of one query.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def _compare(Q: Any, K: Any, extra: Any, Wq: Any, Wk: Any, b: Any, v: Any) -> An
 class LocationAware(Similarity):
     """A small network over query, key and the weights of the step before around the key.
 
-    s_ij = v' tanh(q_i' Wq + k_j' Wk + f_ij' U + b), f_ij = sum_l F_l w_{i-1, j+l}, l = -width..width: the weights before,
-    convolved with as many filters as the settings say. Before the first step all weights are 0. Learned: Wq (d_query, h),
+    s_ij = v' tanh(q_i' Wq + k_j' Wk + f_ij' U + b), f_ij = sum_l F_l w_{i-1, j+l}, l = -width..width: the weights of the step
+    before, convolved with `filters` filters. Before the first step all weights are 0. Learned: Wq (d_query, h),
     Wk (d_key, h), b (h,), v (h,), F (2 width + 1, filters), U (filters, h), started as in `additive`, F and U at
     N(0, 1/(2 width + 1)) and N(0, 1/filters). Cost: that of `additive`, and 2 filters (2 width + 1 + h) operations a pair.
 
@@ -55,8 +55,8 @@ class LocationAware(Similarity):
 
     Notes
     -----
-    Stateful: its state is the weights before, (..., 1, k). Chorowski et al. have 10 filters of 201 frames, for speech, and
-    start the weights uniform or at the first frame. ESPnet calls this `location` and starts it uniform.
+    Its state is the weights of the step before, (..., 1, k). Chorowski et al. use 10 filters of 201 frames, for speech. Their
+    weights start uniform or at the first frame. ESPnet calls this similarity `location` and starts with uniform weights.
 
     References
     ----------
@@ -132,8 +132,8 @@ class Coverage(Similarity):
 
     Notes
     -----
-    Stateful: its state is the sum of all weights before, (..., 1, k). See et al. add a coverage loss, the sum over keys of
-    min(w, c), which is not part of the similarity. Tu et al. (2016) divide the sum by a learned fertility.
+    Its state is the sum of the weights of all steps before, (..., 1, k). See et al. add a coverage loss, the sum over keys
+    of min(w, c), which is not part of the similarity. Tu et al. (2016) divide the sum by a learned fertility.
 
     References
     ----------
@@ -178,31 +178,31 @@ class Coverage(Similarity):
 
 
 class Monotonic(Normaliser):
-    """From left to right: at each key, stop there or go on, starting where the step before stopped.
+    """Goes from left to right: it stops at a key or goes on, and starts where the step before stopped.
 
-    With p_ij = sigmoid(s_ij + bias), the chance to stop at key j once one is there. In training the weights are those
-    expected over all ways,
+    p_ij = sigmoid(s_ij + bias) is the probability of stopping at key j after reaching it. In training the weights are their
+    expectation over all paths,
 
         w_ij = p_ij q_ij,   q_ij = (1 - p_{i,j-1}) q_{i,j-1} + w_{i-1,j}
 
-    with all of w_0 on the first key: q_ij is the chance to come by key j. At prediction one way is taken: from where the step
-    before stopped, the first key with p > 1/2, with all the weight; none, if there is none. The mass that goes past the last
-    key is lost, so a row may sum to less than one, and once nothing is left all further weights are zero. Cost: 6 operations
-    a score, one key after the other.
+    with all of w_0 on the first key; q_ij is the probability of reaching key j. At prediction the first key with p > 1/2, from
+    where the step before stopped, gets all the weight. If there is no such key, all weights are zero. The mass that goes past
+    the last key is lost, so a row may sum to less than one. Once no mass is left, all further weights are zero. Cost: 6
+    operations a score, one key after the other.
 
     Parameters
     ----------
     bias : float, in the unit of the scores
-        Added to the scores; below zero it moves on at the start of learning. Raffel et al. learn it and start at -1 or -4.
+        Added to the scores. A negative bias makes it move on at the start of learning. Raffel et al. learn it, from -1 or -4.
     noise : float >= 0, in the unit of the scores
-        Standard deviation of the Gaussian noise on the scores in training, which drives the chances to 0 or 1. Without `rng`
-        there is none.
+        Standard deviation of the Gaussian noise on the scores in training. It drives the probabilities to 0 or 1. Without `rng`
+        there is no noise.
 
     Notes
     -----
-    Stateful: its state is the weights before, (..., 1, k). Keys that may not be attended to are passed by. The recursion has
-    no division (the closed form of the paper divides by products of 1 - p, which vanish), so values and gradients are finite.
-    TensorFlow Addons' `parallel` mode is that closed form with clipping, its `recursive` mode this one.
+    Its state is the weights of the step before, (..., 1, k). It skips forbidden keys. The recursion has no division, so values
+    and gradients are finite. (The closed form of the paper divides by products of 1 - p, which vanish.) TensorFlow Addons'
+    `parallel` mode is that closed form with clipping, and its `recursive` mode is this recursion.
 
     References
     ----------
@@ -261,7 +261,7 @@ class Monotonic(Normaliser):
         return xp.stack(weights, axis=-1)
 
     def _hard(self, xp: Any, S: Any, state: Any) -> Any:
-        """The first key with p > 1/2 from where the step before stopped; straight through, the gradient of p times that."""
+        """One-hot: the first key with p > 1/2, from where the step before stopped; its gradient is straight-through."""
         before = xp.cumulative_sum(detach(state), axis=-1)  # 1 from the key at which the step before stopped
         stop = (detach(S) > 0) & (before > 0.5)
         counted = xp.cumulative_sum(xp.astype(stop, S.dtype), axis=-1)
