@@ -48,14 +48,14 @@ __all__ = ["AttentionAligner"]
 class AttentionAligner(Attending, Model, BaseEstimator):
     """One attention mechanism, learned from targets (the alignment stays latent) or from gold alignments.
 
-    Minimises the squared error of the contexts, mean over queries and features of (Y - target)^2, or with
-    ``objective="alignment"`` that of the weights, mean over queries of |w - gold|^2, gold rows scaled to sum to one. Class
-    targets count as one-hot vectors. Squared error, because a likelihood has no gradient at the exact zeros of sparse
-    normalisers. Cost: steps x batch_size times that of the mechanism and its gradient.
+    `fit` minimises the squared error of the contexts, the mean of (Y - target)^2 over queries and features. With
+    ``objective="alignment"`` it minimises that of the weights, the mean of |w - gold|^2 over queries, with gold rows scaled to
+    sum to one. Class targets count as one-hot vectors. The loss is a squared error, because a likelihood has no gradient at the
+    exact zeros of sparse normalisers. Cost: steps x batch_size times that of the mechanism and its gradient.
 
-    With ``mix="predictions"`` the alignment is a latent variable in earnest: each value is read out to probabilities of the
-    classes, p(y | v_j) = softmax(v_j R), which are mixed, p(y_i) = sum_j w_ij p(y_i | v_j), and what is minimised is the mean
-    of -log p(y_i). That is exact hard attention, or IBM model 1 with learned scores.
+    With ``mix="predictions"`` the alignment is a true latent variable. Each value gives probabilities of the classes,
+    p(y | v_j) = softmax(v_j R). The weights mix them, p(y_i) = sum_j w_ij p(y_i | v_j), and `fit` minimises the mean of
+    -log p(y_i). That is exact hard attention, or IBM model 1 with learned scores.
 
     Parameters
     ----------
@@ -63,19 +63,19 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         What to learn; None is scaled dot product, softmax, weighted sum.
     projection : int > 0 or None, units
         Width of learned projections of queries and keys before the similarity, W_q (d_query, width) and W_k (d_key, width),
-        started at N(0, 1/d); None for none.
+        started at N(0, 1/d); None has no projections.
     objective : "values" or "alignment"
         Learn from `target`, or from `gold`.
     mix : "values" or "predictions"
-        Sum up values, or predictions of them; predictions are of class targets, by a learned R (v, v) that starts at 0.
+        Sum up values, or their predictions. Predictions need class targets and use a learned R (v, v), which starts at 0.
     optimizer : "adam" or "lbfgs"
         Adam on minibatches, or scipy's L-BFGS-B on all examples.
     learning_rate : float > 0, dimensionless
         Adam's.
     batch_size : int > 0, examples
     steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
-        When `fit` ends: `attnlab.models.stopping.Stopping` says it for all models. Without `steps`, when validation no
-        longer improves. `tol` is in the unit of the loss.
+        When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
+        ends when validation no longer improves. `tol` is in the unit of the loss.
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -87,7 +87,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     loss_curve_ : list of float, the loss of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
-    kernels_ : dict, what answered each verb of the mechanism: "reference", or `distribution:name` of a kernel
+    kernels_ : dict, what computed each verb of the mechanism: "reference", or `distribution:name` of a kernel
     backend_ : "fast" where some kernel answered, else "reference"
     n_features_in_, n_features_key_ : int, features of a query and of a key
     operations_per_query_ : float, floating-point operations for one query, projections included
@@ -99,8 +99,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
     Notes
     -----
-    With nothing to learn `fit` trains nothing and says so (`NothingToLearn`, a warning). The dtype follows the data. True
-    lengths, for positions that ask for them, are those of the data's mask.
+    If there is nothing to learn, `fit` trains nothing and gives the warning `NothingToLearn`. The dtype is that of the data.
+    Positions that ask for true lengths get those of the data's mask.
 
     References
     ----------
@@ -165,7 +165,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         y : array or None
             Targets to use instead of those of X.
         validation : AlignmentData or None
-            Looked at every `validate_every` steps, for `validation_curve_` and early stopping.
+            Used every `validate_every` steps, for `validation_curve_` and early stopping.
 
         Returns
         -------
@@ -174,7 +174,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         Raises
         ------
         ValueError
-            When a number to learn from is NaN or infinite; where nothing may be read, by the mask, anything may stand.
+            When a number to learn from is NaN or infinite. Places that the mask forbids may hold anything.
         """
         checked("model", type(self), self.get_params(deep=False))
         X = self._learnable(alignment_data(X, y), "fit")
@@ -192,7 +192,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         stopping = Stopping.of(self)
         if validation is None and stopping.stops and self.n_parameters_:
             X, validation = held_out(X, stopping.held(len(X), "examples"), streams[3])
-        with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
+        with np.errstate(all="ignore"), warnings.catch_warnings():  # each step checks that its numbers are finite
             warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
             self._learn(X, start, validation, streams, stopping)
         return self
@@ -267,16 +267,16 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         return (dense(X.Q, own["Wq"], 0), dense(X.K, own["Wk"], 0)) if own else (X.Q, X.K)
 
     def _values(self, params: Any, X: Any) -> Any:
-        """What is mixed: the values, or what they predict."""
+        """What the weights mix: the values, or their predictions."""
         if not params["readout"]:
             return X.V
         xp = namespace(X.V)
         return xp.softmax(xp.matmul(X.V, params["readout"]["R"]), axis=-1)
 
     def _examples(self, bound: Any, params: Any, X: AlignmentData, **given: Any) -> Examples:
-        """Examples as training goes through them, with all that does not change from step to step."""
+        """Examples in the form that training uses, with all that does not change from step to step."""
         Q, K = X.Q, X.K
-        if own := params["projection"]:  # of the projected ones only the shapes are asked
+        if own := params["projection"]:  # only the shapes of the projected arrays matter here
             Q, K = (np.broadcast_to(A[..., :1], (*A.shape[:-1], own["Wq"].shape[1])) for A in (Q, K))
         context = bound.context(Q, K, X.V, X.mask, lengths=true_lengths(X), **given)
         learned_from = rows_to_one(X.gold, X.Q.dtype) if self.objective == "alignment" else vectors(X)
@@ -320,7 +320,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             return self._align(self.params_, self._fitting(X))
 
     def predict(self, X: Any) -> Any:
-        """The contexts, (n, q, v); for class targets the scores of the classes, with mix="predictions" their probabilities."""
+        """The contexts, (n, q, v); for class targets scores of the classes, or with mix="predictions" probabilities."""
         check_is_fitted(self, "params_")
         X = self._fitting(X)
         rows = []
@@ -336,7 +336,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         return np.concatenate(rows)
 
     def posterior(self, X: Any) -> Any:
-        """With ``mix="predictions"``: the alignment once the class is seen, w_ij p(y_i | v_j) over its sum, (n, q, k)."""
+        """With ``mix="predictions"``: the alignment given the class, w_ij p(y_i | v_j) over its sum, (n, q, k)."""
         check_is_fitted(self, "params_")
         if self.mix != "predictions":
             raise SettingError(f'posterior needs mix="predictions"; got mix="{self.mix}"')
@@ -364,7 +364,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         return 1 - error / spread if spread > 0 else (1.0 if error == 0 else 0.0)
 
     def _learnable(self, X: AlignmentData, verb: str) -> AlignmentData:
-        """Examples with all that is needed, finite where it is read."""
+        """Examples, after checks that they have what the verb needs and that it is finite where it is read."""
         X = self._needed(X, verb)
         try:
             return X.finite("Q", "K", *(("V", "target") if self.objective == "values" else ()))

@@ -1,4 +1,4 @@
-"""The aligner's loss and its gradient by hand, around a bound mechanism's own way back."""
+"""The aligner's loss and its hand-written gradient, which use a bound mechanism's own pullback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def loss_and_gradient(bound: Any, params: Any, X: Examples, aligns: bool) -> tup
     params : {"mechanism": ..., "projection": {} or {"Wq", "Wk"}, "readout": {} or {"R"}}
     X : Examples
     aligns : bool
-        Whether `X.target` holds gold weights, (n, q, k), and not vectors, (n, q, v).
+        Whether `X.target` holds gold weights, (n, q, k), instead of vectors, (n, q, v).
     """
     own, readout = params["projection"], params["readout"]
     Q, K, V = X.Q, X.K, X.V
@@ -52,7 +52,7 @@ def loss_and_gradient(bound: Any, params: Any, X: Examples, aligns: bool) -> tup
 
 
 def _squared_error(out: Array, X: Examples, aligns: bool) -> tuple[float, Array]:
-    """The mean over what is alive, and the gradient: over queries, and features but where weights are compared."""
+    """The mean over living queries (and features, unless weights are compared), and its gradient."""
     away = out - X.target
     if X.context.alive is not None:
         away *= X.alive

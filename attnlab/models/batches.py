@@ -1,4 +1,4 @@
-"""What estimators ask of examples: in chunks, held out, targets as vectors, how many alignments are right."""
+"""What estimators do with examples: chunks, held-out examples, targets as vectors, the share of right alignments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Examples", "alignment_data", "chunks", "held_out", "rows_to_one", "t
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Examples as training goes through them: what does not change from step to step is made once, and taken by batch.
+    """Examples in the form that training uses: what does not change between steps is made once, then cut by batch.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Examples:
         return Examples(Q, K, V, target, alive, self.context.pick(rows, len(self.Q)))
 
 
-CHUNK = 2**21  # weights: align and predict go through the examples in chunks of at most this many
+CHUNK = 2**21  # weights: align and predict process the examples in chunks of at most this many
 
 
 def alignment_data(X: Any, y: Any = None) -> AlignmentData:
@@ -51,7 +51,7 @@ def alignment_data(X: Any, y: Any = None) -> AlignmentData:
 
 
 def held_out(X: AlignmentData, held: int, rng: Any) -> tuple[AlignmentData, AlignmentData]:
-    """(the examples to learn from, so many others that are kept aside, at random)."""
+    """(the examples to learn from, the given number of other examples held out at random)."""
     order = rng.permutation(len(X))
     return X[order[held:]], X[order[:held]]
 
@@ -62,13 +62,13 @@ def chunks(X: AlignmentData) -> Any:
 
 
 def vectors(X: AlignmentData) -> Any:
-    """The targets as vectors: classes one-hot."""
+    """The targets as vectors; classes become one-hot."""
     target = np.asarray(X.target)
     return np.eye(X.V.shape[2], dtype=X.Q.dtype)[target] if X.is_classification else target
 
 
 def true_lengths(X: AlignmentData) -> Any:
-    """True numbers of queries and keys, (n, 2): up to the last that may attend, and be attended to."""
+    """True numbers of queries and keys, (n, 2): up to the last query, and the last key, that the mask allows."""
     if X.mask is None:
         return None
     there = [X.mask.any(axis=axis) for axis in (2, 1)]
@@ -82,7 +82,7 @@ def rows_to_one(gold: Any, dtype: Any) -> Any:
 
 
 def top_gold(W: Any, X: AlignmentData) -> float:
-    """The share of queries with gold links whose heaviest key is one of them."""
+    """Among queries with gold links, the share whose heaviest key is one of the linked keys."""
     gold = np.asarray(X.gold) > 0
     asked = gold.any(axis=-1) & X.alive
     if not asked.any():

@@ -15,7 +15,7 @@ __all__ = ["Attending", "answered"]
 
 
 class Attending:
-    """A model with the setting `mechanism`; comes first among its bases. None is what the class says in `preferred`."""
+    """Gives a model the setting `mechanism`; it must be the first base. None means the class's `preferred`."""
 
     mechanism: Any
     preferred: ClassVar[Any]
@@ -33,7 +33,7 @@ class Attending:
         Raises
         ------
         SettingError
-            Saying what was given and what may be.
+            The message says what was given and what is allowed.
         """
         given = self.preferred if given is None else given
         if isinstance(given, MechanismComponent):
@@ -51,12 +51,12 @@ class Attending:
 
 
 def answered(kernels: Mapping[str, str]) -> str:
-    """ "fast" where some kernel answers, else "reference": of what a bound mechanism's `kernels` gives."""
+    """ "fast" if a kernel answers, else "reference", from a bound mechanism's `kernels`."""
     return "fast" if any(name != "reference" for name in kernels.values()) else "reference"
 
 
 def _names_a_mechanism(given: str | Mapping[str, Any]) -> bool:
-    """Whether it is a mechanism's name, or the mapping of one name; a mapping of parts is not."""
+    """Whether it is a mechanism's name, or a mapping with one such name; a mapping of parts is neither."""
     if isinstance(given, Mapping) and len(given) != 1:
         return False
     name = given if isinstance(given, str) else str(next(iter(given)))
@@ -65,5 +65,5 @@ def _names_a_mechanism(given: str | Mapping[str, Any]) -> bool:
     except UnknownName:
         return False
     except AmbiguousName:
-        return True  # `build` says so
+        return True  # `build` reports the error
     return True

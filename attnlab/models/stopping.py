@@ -1,4 +1,4 @@
-"""When a fit ends: the settings that models have in common, and whether it ended while it still improved."""
+"""When a fit ends: the settings that models share, and whether the fit ended while it still improved."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from attnlab.models.training import Fitted, Tree, Watch
 
 __all__ = ["MOST_STEPS", "Every", "Fraction", "Patience", "Steps", "Stopping", "Tolerance", "still_improves"]
 
-MOST_STEPS = 20_000  # of a fit to which no steps are given
-HOLD = 1.5  # a fit to which no steps are given takes so many times the steps of the best, at least
-FEWEST = 10  # steps whose mean loss is compared with that of others
-STILL = 0.01  # a loss that falls by a greater share than this from one tenth of the steps to the next still falls
+MOST_STEPS = 20_000  # of a fit without `steps`
+HOLD = 1.5  # a fit without `steps` takes at least this many times the steps of the best
+FEWEST = 10  # the fewest steps whose mean loss is compared with that of others
+STILL = 0.01  # a loss still falls if it falls by more than this share from one tenth of the steps to the next
 
 Steps = Annotated[int, Ge(0)] | None
 Fraction = Annotated[float, Gt(0), Lt(1)]
@@ -32,33 +32,33 @@ Tolerance = Annotated[float, Ge(0)]
 class Stopping:
     """When a fit ends.
 
-    Without `steps` it ends when validation no longer improves, and the best is kept. With `steps` it takes so many, or
-    fewer with `early_stopping`. Validation data are those given to `fit`, or a part of the training data that is held out.
+    Without `steps` a fit ends when validation no longer improves, and the best state is kept. With `steps` it takes that many
+    steps, or fewer with `early_stopping`. Validation data are those given to `fit`, or a part of the training data held out.
 
     Parameters
     ----------
     steps : int >= 0, or None
-        Minibatches, or iterations of L-BFGS-B. None is as many as it takes, at most 20,000; a fit that ends there while it
-        still improves raises scikit-learn's ConvergenceWarning.
+        Minibatches, or iterations of L-BFGS-B. None takes as many as needed, at most 20,000. A fit that ends there while it
+        still improves gives scikit-learn's ConvergenceWarning.
     early_stopping : bool
-        Whether a fit with `steps` may end before; one without ends so in any case.
+        Whether a fit with `steps` may end early. A fit without `steps` always may.
     validation_fraction : float in (0, 1)
         The share that is held out, when `fit` is given no validation data.
     validate_every : int > 0, steps
         How often to look at validation data (L-BFGS-B: at each iteration).
     n_iter_no_change : int > 0, looks
-        How many looks may pass in which the loss of validation data has not fallen by `tol`. Without `steps` also half as
-        many steps must pass as there were up to the best: what took long to learn may take long to get better.
+        How many looks at validation data may pass without its loss falling by `tol`. Without `steps`, half as many steps as
+        led to the best state must also pass, because slow learning may take long to improve again.
     tol : float >= 0, in the unit of the loss
-        What counts as falling, also for `converged_`.
+        The smallest fall that counts, also for `converged_`.
 
     Notes
     -----
-    The attribute `converged_` of a fitted model says whether it had come to an end: validation no longer improved, L-BFGS-B
+    The attribute `converged_` of a fitted model says whether learning was finished: validation no longer improved, L-BFGS-B
     found a minimum, or the mean loss of the last tenth of the steps was lower than that of the tenth before by at most 1 %,
-    or by at most `tol`. At least 10 steps are compared with 10, and fewer than 20 are too few to say so. Minibatches are
-    noisy: of fits of some hundred steps a part is called unfinished that is not, or the other way round. A model that has
-    learned nothing, with nothing to learn or no steps, counts as converged.
+    or by at most `tol`. At least 10 steps are compared with 10, and fewer than 20 steps are too few. Minibatches are noisy,
+    so this can be wrong in either direction for some fits of a few hundred steps. A model that has learned nothing, because
+    there was nothing to learn or it took no steps, counts as converged.
     """
 
     steps: int | None
@@ -70,7 +70,7 @@ class Stopping:
 
     @classmethod
     def of(cls, model: Any) -> Stopping:
-        """The settings of a model, which has them by the same names."""
+        """The settings of a model, which has the same names for them."""
         return cls(**{field.name: getattr(model, field.name) for field in dataclasses.fields(cls)})
 
     @property
@@ -101,13 +101,13 @@ class Stopping:
         return held
 
     def watch(self, look: Callable[[Tree], dict[str, float]], every: int | None = None) -> Watch:
-        """What looks at validation data, and stops a fit that may be stopped."""
+        """The object that looks at validation data and stops a fit that may be stopped."""
         patience = self.n_iter_no_change if self.stops else None
         hold = HOLD if self.steps is None else 1.0
         return Watch(look, self.validate_every if every is None else every, patience, self.tol, hold)
 
     def converged(self, fitted: Fitted) -> bool:
-        """Whether a fit had come to an end; where none of `steps` were given, a warning says so if it had not."""
+        """Whether learning was finished; if it was not, and the fit had no `steps`, a warning says so."""
         curve = fitted.loss_curve
         if fitted.settled or not still_improves(curve, self.tol):
             return True
@@ -122,9 +122,9 @@ class Stopping:
 
 
 def still_improves(curve: list[float], tol: float = 0.0) -> bool:
-    """Whether the mean of the last tenth of a loss curve is lower than that of the tenth before, by more than 1 % and `tol`.
+    """Whether the mean of the last tenth of a loss curve is below the tenth before by more than 1 % and `tol`.
 
-    Fewer than 10 steps tell nothing, and are never compared; of a curve of fewer than 20 steps it is said unless it is flat.
+    Means of fewer than 10 steps are never compared. A curve of fewer than 20 steps counts as falling unless it is flat.
     """
     size = max(FEWEST, round(len(curve) / 10))
     if len(curve) < 2 * size:

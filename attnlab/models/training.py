@@ -1,4 +1,4 @@
-"""Training: trees of arrays, Adam and L-BFGS-B over autograd's gradients, divergence reported at its step."""
+"""Training: trees of arrays, Adam and L-BFGS-B; an error reports the step at which a fit diverges."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def count(tree: Tree) -> int:
 
 
 class Flat:
-    """The arrays of a tree as views of one vector, so that a step is a few operations, however many arrays there are."""
+    """The arrays of a tree as views of one vector, so that a step takes few operations, however many arrays it has."""
 
     def __init__(self, tree: Tree) -> None:
         listed = list(leaves(tree))
@@ -90,12 +90,12 @@ class Flat:
         return np.concatenate(found)
 
     def kept(self) -> Tree:
-        """The tree as it is now, in arrays of its own."""
+        """A copy of the tree as it is now."""
         return rebuild(self.tree, [a.copy() for _, a in leaves(self.tree)])
 
 
 class Adam:
-    """Adam's update of a list of arrays: `step` returns new arrays and leaves those it is given as they are.
+    """Adam's update of a list of arrays: `step` returns new arrays and does not change its arguments.
 
         m = beta1 m + (1 - beta1) g            m_hat = m / (1 - beta1^t)
         v = beta2 v + (1 - beta2) g^2          v_hat = v / (1 - beta2^t)
@@ -136,7 +136,7 @@ class Adam:
 
 
 def minibatches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray[Any, Any]]:
-    """Endless batches of indices: each epoch a new order, the last batch of an epoch may be smaller."""
+    """Endless batches of indices: each epoch has a new order, and its last batch may be smaller."""
     while True:
         order = rng.permutation(n)
         for start in range(0, n, size):
@@ -158,7 +158,7 @@ def seed_sequence(random_state: Any) -> np.random.SeedSequence:
 
 
 def on_one_thread(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """A method during which BLAS has one thread: the products of these models are too small for more, which wait for each other."""
+    """A method during which BLAS has one thread: the products are so small that more threads would only wait."""
 
     @functools.wraps(fit)
     def alone(self: Any, *args: Any, **named: Any) -> Any:
@@ -170,13 +170,13 @@ def on_one_thread(fit: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass
 class Fitted:
-    """What training leaves behind."""
+    """The result of training."""
 
     params: Tree
     n_iter: int
     loss_curve: list[float]
     validation_curve: list[dict[str, float]] = field(default_factory=list)
-    settled: bool = False  # it ended by itself: validation no longer improved, or a minimum was found
+    settled: bool = False  # training ended by itself: validation no longer improved, or a minimum was found
 
 
 def _finite(loss: float, step: int, steps: int, hint: str) -> None:
@@ -186,9 +186,9 @@ def _finite(loss: float, step: int, steps: int, hint: str) -> None:
 
 @dataclass
 class Watch:
-    """Looks at validation data every so many steps; with `patience`, stops and keeps the best.
+    """Looks at validation data every `every` steps; with `patience`, it stops and keeps the best.
 
-    It stops after `patience` looks without a better one, and not before the step of the best times `hold`.
+    It stops after `patience` looks without a better one, but not before `hold` times the step of the best.
     """
 
     look: Callable[[Tree], dict[str, float]]
@@ -203,7 +203,7 @@ class Watch:
     waited: int = 0
 
     def seen(self, step: int, params: Tree) -> bool:
-        """Record the state after `step`; whether to stop."""
+        """Record the state after `step`; returns whether to stop."""
         now = {"step": float(step), **self.look(params)}
         self.curve.append(now)
         if self.patience is None:
@@ -223,7 +223,7 @@ class Watch:
 
 
 def clipped(gradients: list[Any], norm: float | None) -> list[Any]:
-    """The gradients, scaled so that the length of all of them together is at most `norm` (None: as they are)."""
+    """The gradients, scaled so that their joint length is at most `norm` (None: unchanged)."""
     if norm is None:
         return gradients
     length = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
@@ -242,7 +242,7 @@ def minimise_adam(
 ) -> Fitted:
     """Minimise by Adam on minibatches, with gradients no longer than `clip_norm`.
 
-    With `by_hand` the loss gives its gradient too: it returns (scalar, tree like params).
+    With `by_hand` the loss also gives its gradient: it returns (scalar, tree like params).
 
     Raises
     ------
@@ -263,7 +263,7 @@ def minimise_adam(
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
         gradients = flat.gathered(found)
         flat.x[...] = adam.step([flat.x], clipped([gradients], clip_norm))[0]
-        if not np.isfinite(np.vdot(flat.x, flat.x)):  # nor do products of such arrays say anything
+        if not np.isfinite(np.vdot(flat.x, flat.x)):  # products of such arrays would not be finite either
             steep = step == 1 and not np.isfinite(gradients).all()
             why = f"its gradient is not, {AT_FIRST}" if steep else hint
             raise Diverged(f"a learned array, or its square, is not finite after step {step} of {steps} ({why})", step)
@@ -288,7 +288,7 @@ def _by_autograd(loss: Loss) -> Callable[[Tree, Any], tuple[float, Tree]]:
 
 
 def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = None, by_hand: bool = False) -> Fitted:
-    """Minimise over all examples at once by scipy's L-BFGS-B; `by_hand` as of `minimise_adam`.
+    """Minimise over all examples at once by scipy's L-BFGS-B; `by_hand` is that of `minimise_adam`.
 
     Raises
     ------

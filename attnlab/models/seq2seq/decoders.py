@@ -1,7 +1,7 @@
-"""Decoders: a recurrent state that looks at the encoder's states H, before each step, after it, or once for all.
+"""Decoders: a recurrent state attends to the encoder's states H, before each step, after it, or once for all.
 
-The reference, on `Mechanism.step` and `Mechanism.attend`; the fast twin of `PreviousState` for the usual mechanisms is
-`attnlab.kernels.decoder.FastPreviousState`.
+They are the reference and use `Mechanism.step` and `Mechanism.attend`. `attnlab.kernels.decoder.FastPreviousState` is the
+fast twin of `PreviousState` for the usual mechanisms.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Params = dict[str, Any]
 
 
 class Memory(NamedTuple):
-    """What a decoder looks at, and what it remembers of having looked.
+    """What a decoder attends to, and the state that it keeps from step to step.
 
     H (n, m, d): the encoder's states; mask (n, m): True where there is one; summary (n, d): all of H in one vector;
-    lengths (n, 2): true numbers of queries and keys; state: whatever the decoder needs at the next step, None at the first.
+    lengths (n, 2): true numbers of queries and keys; state: what the decoder needs at the next step, None at the first.
     """
 
     H: Any
@@ -35,14 +35,15 @@ class Memory(NamedTuple):
 class PreviousState:
     """Attend with the state before the step: c_t = attend(s_{t-1}, H), s_t = GRU([e_t; c_t], s_{t-1}).
 
-    Bahdanau's decoder, a_tj from F(h_j, s_{t-1}). Learned: "gru", with inputs of d_input + d features, and "mechanism".
+    This is Bahdanau's decoder, with a_tj from F(h_j, s_{t-1}). Learned: "gru", with inputs of d_input + d features, and
+    "mechanism".
 
     Parameters
     ----------
     mechanism : Mechanism
     gru : Gru, or its fast twin
     backend : "auto", "reference" or a distribution
-        Whose kernels may answer for the parts of the mechanism.
+        The distribution whose kernels may answer for the parts of the mechanism.
 
     References
     ----------
@@ -77,9 +78,9 @@ class PreviousState:
 class CurrentState:
     """Attend with the state after the step: s_t = GRU(e_t, s_{t-1}), c_t = attend(s_t, H).
 
-    Luong's decoder without input feeding: the context goes to the read-out alone, so all steps can be attended at once.
-    Learned: "gru" and "mechanism". Parameters, `init`, `step` and `run` as of `PreviousState`; in training `run` gives weights
-    only where `weigh` asks for them, else None.
+    This is Luong's decoder without input feeding. The context goes to the read-out alone, so all steps can attend at once.
+    Learned: "gru" and "mechanism". Parameters, `init`, `step` and `run` are those of `PreviousState`. In training, `run` gives
+    weights only if `weigh` asks for them, else None.
 
     References
     ----------
@@ -126,7 +127,7 @@ class CurrentState:
 class FixedContext:
     """No attention: the same context at each step, s_t = GRU([e_t; C], s_{t-1}), C the summary of all encoder states.
 
-    Cho's decoder. No encoder state is preferred: the weights that it gives are uniform. `init`, `step` and `run` as of
+    This is Cho's decoder. It prefers no encoder state, so its weights are uniform. `init`, `step` and `run` are those of
     `PreviousState`.
 
     References

@@ -29,16 +29,16 @@ def greedy(step: Step, state: Any, limits: Array) -> Array:
         going &= t + 1 < limits[rows]
         if not going.any():
             break
-        if going.mean() < 0.5:  # go on without what has ended
+        if going.mean() < 0.5:  # drop the sentences that have ended
             rows, tokens, state, going = rows[going], tokens[going], picked(state, np.flatnonzero(going)), going[going]
     return out
 
 
 def beam_search(step: Step, state: Any, limits: Array, width: int) -> Array:
-    """The likeliest of `width` beginnings kept at each step, by the sum of log-probabilities: ids as `greedy` gives them.
+    """Beam search: each step keeps the `width` likeliest beginnings, by log-probability; ids as `greedy` gives them.
 
-    With a width of all there are, it finds the likeliest of all sentences within the limit. A sentence that reaches its
-    limit ends there.
+    If `width` covers all sentences, it finds the likeliest one within the limit. A sentence that reaches its limit ends
+    there.
 
     References
     ----------
@@ -56,7 +56,7 @@ def beam_search(step: Step, state: Any, limits: Array, width: int) -> Array:
         logp = _log_softmax(_allowed(scores)).reshape(n, width, -1)
         v = logp.shape[2]
         logp[ended] = -np.inf
-        logp[ended, STOP] = 0.0  # what has ended stays as it is
+        logp[ended, STOP] = 0.0  # a sentence that has ended does not change
         candidates = (total[:, :, None] + logp).reshape(n, width * v)
         best = np.argsort(-candidates, axis=1, kind="stable")[:, :width]
         origin, chosen = best // v, best % v
@@ -85,7 +85,7 @@ def picked(state: Any, rows: Array) -> Any:
 
 
 def _allowed(scores: Array) -> Array:
-    """The scores without what is never said: padding, start, and the token for what is unknown."""
+    """The scores without the tokens that are never predicted: padding, start, and the unknown token."""
     scores = np.array(scores)
     scores[:, [PAD, START, UNKNOWN]] = -np.inf
     return scores

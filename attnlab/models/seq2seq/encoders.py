@@ -1,7 +1,7 @@
 """Encoders: the states h_1..h_m of a sequence.  encode(X (n, m, d), mask (n, m)) -> H (n, m, d').
 
-Besides `init` and `encode` an encoder may have `last(H, mask) -> (n, d')`, its states in one vector as they stand at the
-end; without it that is the state at the last token.
+Besides `init` and `encode` an encoder may have `last(H, mask) -> (n, d')`: one vector for the states at the end. Without
+it, the state at the last token is used.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ class Rnn(Encoder):
     """A recurrent network over the sequence, from its first token to its last.
 
     h_j = GRU(x_j, h_{j-1}), h_0 = 0, of width d_hidden; after the last token the state stays as it is. Cost: 6 h (d + h)
-    operations a token, 2 h (d + h) of a plain unit.
+    operations a token, or 2 h (d + h) for a plain unit.
 
     Parameters
     ----------
     backend : "fast" or "reference"
-        The hand-written gradient, or plain maths under autograd: the same numbers. A plain unit has only the latter.
+        The hand-written gradient, or plain maths under autograd. Both give the same numbers. A plain unit has only the latter.
     cell : "gru" or "rnn"
         The gated recurrent unit, or Elman's plain one, h_j = tanh(x_j Wi + bi + h_{j-1} Wh + bh).
     linear_before_reset : bool
-        Of the gated unit: whether the reset gate acts on what the matrix makes of the state, as in PyTorch, or on the state itself,
-        as in the papers and by ONNX's default.
+        For the gated unit: the reset gate acts after the matrix, as in PyTorch, or on the state itself, as in the papers and by
+        ONNX's default.
 
     References
     ----------
@@ -106,21 +106,21 @@ class Rnn(Encoder):
 
 
 class BiRnn(Encoder):
-    """Two recurrent networks, from the first token to the last and back: each state knows the whole sequence.
+    """Two recurrent networks, one forward and one backward, so that each state knows the whole sequence.
 
-    h_j = [forward GRU up to j; backward GRU down to j], each of half the width d_hidden, so that H has the width that `rnn`
-    gives it. Cost: 3 h (2 d + h) operations a token, h the whole width.
+    h_j = [forward GRU up to j; backward GRU down to j]. Each has half the width d_hidden, so that H has the same width as with
+    `rnn`. Cost: 3 h (2 d + h) operations a token, where h is the whole width.
 
     Parameters
     ----------
     backend : "fast" or "reference"
     cell : "gru" or "rnn"
     linear_before_reset : bool
-        As of `rnn`.
+        As for `rnn`.
 
     Notes
     -----
-    `last` is the end of both: the forward state at the last token and the backward state at the first. Bahdanau et al. give
+    `last` joins the end of both: the forward state at the last token and the backward state at the first. Bahdanau et al. give
     each direction the whole width.
 
     References
@@ -166,7 +166,7 @@ class BiRnn(Encoder):
     ) -> Any:
         xp, unit = namespace(X, Wi), _unit(self)
         there = unit.run(X, _zeros(X, Wh.shape[0]), mask, Wi, Wh, bi, bh)
-        reverse = None if mask is None else mask[:, ::-1]  # padding comes first, and leaves the state at zero
+        reverse = None if mask is None else mask[:, ::-1]  # padding comes first and keeps the state at zero
         back = unit.run(X[:, ::-1], _zeros(X, Wh_back.shape[0]), reverse, Wi_back, Wh_back, bi_back, bh_back)
         return xp.concat([there, back[:, ::-1]], axis=-1)
 

@@ -36,61 +36,62 @@ __all__ = ["AttentionSeq2Seq"]
 
 
 class AttentionSeq2Seq(Attending, Model, BaseEstimator):
-    """An encoder-decoder of sequences, with one attention mechanism between, learned from pairs of sentences.
+    """An encoder-decoder for sequences, with one attention mechanism, learned from pairs of sentences.
 
-    The encoder gives h_1..h_m, the decoder a state s_t for each output token from the token before and a context c_t, and
-    tanh([s_t; c_t] Wr + br) Wy + by scores the next token. Minimises the cross entropy of the target tokens and the stop, in
-    nats a token, by Adam with the true tokens as inputs (teacher forcing). The alignment is latent, what the contexts weigh,
-    unless `alignment_weight` has it taught.
-    Cost: steps x batch_size times a few hundred operations a number learned.
+    The encoder gives h_1..h_m. The decoder computes a state s_t for each output token, from the token before and a context
+    c_t. tanh([s_t; c_t] Wr + br) Wy + by scores the next token. `fit` minimises the cross entropy of the target tokens and the
+    stop, in nats a token, by Adam with the true tokens as inputs (teacher forcing). The alignment is latent: it is the weights
+    of the contexts, unless `alignment_weight` trains them directly. Cost: steps x batch_size times a few hundred operations for
+    each number learned.
 
     Parameters
     ----------
     mechanism : Mechanism, mapping of parts, or None
-        What to attend with; None is additive, softmax, weighted sum.
+        The attention; None is additive, softmax, weighted sum.
     encoder : name, {name: {setting: value}}, or Encoder
         `embedding`, `rnn`, `birnn`, or a plugin's.
     decoder : "rnn"
         A recurrent network.
     cell : "gru" or "rnn"
-        Of the decoder: the gated recurrent unit, or Elman's plain one, for which there is no fast twin. An encoder has its
-        own setting, ``encoder={"birnn": {"cell": "rnn"}}``.
+        The decoder's unit: the gated recurrent unit, or Elman's plain one, which has no fast twin. An encoder has its own
+        setting, ``encoder={"birnn": {"cell": "rnn"}}``.
     context : "attention" or "fixed"
         A context c_t for each output token, or one fixed context C for all of them.
     fixed_context : "last" or "mean"
         C = F(h_1..h_m): the encoder's state at the end, or the mean of its states. The decoder's first state is tanh of a
         linear map of C in any case.
     attend_with : "previous_state" or "current_state"
-        Compare with s_{t-1}, so that s_t knows c_t (Bahdanau), or with s_t (Luong). Without meaning for a fixed context,
-        which goes into every step.
+        Compare with s_{t-1}, so that s_t knows c_t (Bahdanau), or with s_t (Luong). It has no meaning for a fixed context,
+        which enters every step.
     embedding_dim, hidden_dim : int > 0, units
         Widths of the embeddings of both languages, and of the encoder's and the decoder's states and the read-out.
     batch_size : int > 0, pairs
-        Pairs of like length come together.
+        Pairs of similar length form a batch.
     learning_rate : float > 0, dimensionless
         Adam's.
     clip_norm : float > 0 or None, in the unit of the gradient
         The greatest length of the gradient.
     alignment_weight : float >= 0, nats
-        Above 0 the weights are taught, too: so many times their squared error, the mean over target tokens with gold links of
-        |w - gold|^2 with gold rows scaled to sum to one, is added to the loss. It needs AlignmentData with gold.
+        If it is above 0, the loss also contains `alignment_weight` times the squared error of the weights. This error is the
+        mean of |w - gold|^2 over target tokens with gold links, with gold rows scaled to sum to one. It needs AlignmentData
+        with gold.
     beam : int > 0
         Sentences kept in `predict`; 1 is greedy.
     max_length : int > 0 or None, tokens
-        The most that `predict` says; None is 10 more than the source's length times the largest ratio of target to source
-        length in training.
+        The most tokens that `predict` gives. None is 10 more than the source's length times the largest ratio of target to
+        source length in training.
     min_count : int > 0
         Tokens seen less often in training are unknown.
     steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
-        When `fit` ends: `attnlab.models.stopping.Stopping` says it for all models. Without `steps`, when validation no
-        longer improves. `tol` is in nats a token.
+        When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
+        ends when validation no longer improves. `tol` is in nats a token.
     dtype : "float32" or "float64"
     backend : "fast" or "reference"
-        The decoder's hand-written gradient where there is one, or plain maths under autograd: the same numbers. Encoders have
-        such a setting of their own.
+        The decoder's hand-written gradient if there is one, or plain maths under autograd. Both give the same numbers. Encoders
+        have their own setting.
     linear_before_reset : bool
-        Whether the reset gate of the decoder's GRU acts on what the matrix makes of the state, as in PyTorch, or on the state itself,
-        as in the papers and by ONNX's default. Encoders have such a setting of their own.
+        The reset gate of the decoder's GRU acts after the matrix, as in PyTorch, or on the state itself, as in the papers and by
+        ONNX's default. Encoders have their own setting.
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -99,7 +100,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     encoder_ : the encoder
     params_ : dict, the learned arrays, by "embedding", "encoder", "start", "decoder", "readout"
     source_vocabulary_, target_vocabulary_ : the tokens known
-    class_of_ : dict, the class of each target token: its data's, or without these its place in the vocabulary
+    class_of_ : dict, the class of each target token: from the data if they have classes, else its place in the vocabulary
     n_iter_ : int, steps taken
     converged_ : bool, whether the loss no longer fell when `fit` ended
     loss_curve_ : list of float, nats a token, of each step
@@ -107,8 +108,8 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
     n_parameters_ : int, numbers learned
     operations_per_query_ : float, of the mechanism, for one output token and a source of mean length; 0 for a fixed context
     backend_ : str
-        What answered: "fast", a hand-written gradient, or "reference"; where decoder, encoder and mechanism differ, each of
-        them, such as "decoder=fast, encoder=fast, mechanism=reference".
+        What answered: "fast", a hand-written gradient, or "reference". If decoder, encoder and mechanism differ, it lists
+        each, such as "decoder=fast, encoder=fast, mechanism=reference".
 
     Raises
     ------
@@ -119,18 +120,18 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
 
     Notes
     -----
-    Tokens are strings or integers. A token that training has not seen is unknown: all such tokens have one embedding, which
-    stays at zero unless `min_count` leaves out some in training; `predict` never says it. An empty source sentence is
-    refused; an empty target is one that stops at once. The decoder asks for the positions 0, 1, ... of queries; parts that
-    ask for true lengths get that of the target with its stop, which `predict` takes to be the source's times the mean ratio.
+    Tokens are strings or integers. A token that training has not seen is unknown. All unknown tokens share one embedding,
+    which stays at zero unless `min_count` leaves out some tokens in training. `predict` never gives the unknown token. An empty
+    source sentence is an error; an empty target stops at once. The decoder's queries have the positions 0, 1, .... Parts that
+    ask for true lengths get the target's length with its stop; `predict` estimates it as the source's length times the mean ratio.
 
-    For AlignmentData, as a sweep gives them, sentences are `data.tokens`, pairs (source tokens, target tokens); `align` and
-    `predict` give arrays that fit the data's, and padding is what lies beyond the tokens.
+    For AlignmentData, as in a sweep, the sentences are `data.tokens`, pairs (source tokens, target tokens). `align` and
+    `predict` then give arrays in the shapes of the data. Places beyond the tokens are padding.
 
     References
     ----------
     Bahdanau, Cho, Bengio (2015); Luong, Pham, Manning (2015); Cho et al. (2014) for the fixed context; Hupkes et al. (2018)
-    for alignments that are taught, there by cross entropy.
+    for training the alignment directly, there by cross entropy.
 
     Examples
     --------
@@ -216,7 +217,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         X : list of source sentences, each a list of tokens; or AlignmentData with `tokens`
         y : list of target sentences; None for AlignmentData
         validation : (X, y), AlignmentData, or None
-            Looked at every `validate_every` steps, for `validation_curve_` and early stopping.
+            Used every `validate_every` steps, for `validation_curve_` and early stopping.
 
         Returns
         -------
@@ -330,7 +331,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         return float(operations(max(1, round(np.mean([len(s) for s in sources]))), self.hidden_dim, d, d))
 
     def _learn_classes(self, X: Any, targets: Any) -> None:
-        """Which class each target token is, from data whose targets are classes; else its place in the vocabulary."""
+        """The class of each target token, from data whose targets are classes; else its place in the vocabulary."""
         self.class_of_: dict[Any, int] = {token: i for i, token in enumerate(self.target_vocabulary_.tokens)}
         self._n_classes = len(self.class_of_)
         if not isinstance(X, AlignmentData) or not X.is_classification:
@@ -358,10 +359,10 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
 
     # -- using it -------------------------------------------------------------------------------------------------
     def predict(self, X: Any) -> Any:
-        """What it says: a list of target tokens for each source sentence.
+        """Predict a list of target tokens for each source sentence.
 
-        For AlignmentData an array (n, q, classes + 1), 1 at the class of each token said and 0 elsewhere; the last class
-        stands for no token (it stopped before) and for a token without class. Its target tokens are not looked at.
+        For AlignmentData it gives an array (n, q, classes + 1): 1 at the class of each predicted token and 0 elsewhere. The
+        last class means no token (the sentence ended before) or a token without class. The true target tokens are not used.
         """
         check_is_fitted(self, "params_")
         said = self._say(sources_of(X))
@@ -396,10 +397,10 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         return said
 
     def align(self, X: Any, y: Any = None) -> Any:
-        """The weights of each target token over the source tokens, with the true tokens before it as the decoder's inputs.
+        """The weights of each target token over the source tokens; the decoder's inputs are the true tokens before it.
 
-        A list with an array (target tokens, source tokens) for each pair; for AlignmentData one array (n, q, k), 0 beyond
-        the tokens. A fixed context prefers no token: its weights are uniform.
+        It gives a list with an array (target tokens, source tokens) for each pair; for AlignmentData one array (n, q, k), 0
+        beyond the tokens. A fixed context prefers no token, so its weights are uniform.
         """
         check_is_fitted(self, "params_")
         pairs = self._numbered(X, *sentences_of(X, y, "align"))
@@ -408,13 +409,13 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         return weights if pairs.data is None else ragged_to(pairs.data, weights)
 
     def token_accuracy(self, X: Any, y: Any = None) -> float:
-        """The share of tokens that `predict` says rightly and at their place, of the longer of what is said and the target."""
+        """The number of tokens that `predict` gives correctly, in place, over the length of the longer sentence."""
         said, targets = self._said_and_true(X, y)
         right = sum(a == b for one, two in zip(said, targets, strict=True) for a, b in zip(one, two, strict=False))
         return right / max(1, sum(max(len(one), len(two)) for one, two in zip(said, targets, strict=True)))
 
     def exact_match(self, X: Any, y: Any = None) -> float:
-        """The share of sentences that `predict` says just like the target, no token more or less."""
+        """The share of sentences that `predict` gives exactly like the target."""
         said, targets = self._said_and_true(X, y)
         return sum(one == two for one, two in zip(said, targets, strict=True)) / max(1, len(said))
 

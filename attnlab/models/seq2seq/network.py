@@ -1,4 +1,4 @@
-"""The network of AttentionSeq2Seq: embeddings, an encoder, a decoder and a read-out, as functions of their learned arrays."""
+"""The network of AttentionSeq2Seq: embeddings, encoder, decoder and read-out, as functions of learned arrays."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Params = dict[str, Any]
 
 
 class Network:
-    """Source tokens in, scores of the next target token out: tanh([s_t; c_t] Wr + br) Wy + by.
+    """From source tokens to scores of the next target token: tanh([s_t; c_t] Wr + br) Wy + by.
 
     Parameters
     ----------
     encoder : Encoder
     decoder : PreviousState, CurrentState, FixedContext, or a fast twin
     summary : "last" or "mean"
-        C = F(h_1..h_m), of which the decoder's first state is tanh of a linear map.
+        How C = F(h_1..h_m) is made. The decoder's first state is tanh of a linear map of C.
     alignment_weight : float >= 0, nats
-        How much the squared error of the weights adds to the loss.
+        The factor on the squared error of the weights in the loss.
     """
 
     def __init__(self, encoder: Any, decoder: Any, summary: str, alignment_weight: float = 0.0) -> None:
@@ -40,7 +40,7 @@ class Network:
         self.alignment_weight = alignment_weight
 
     def init(self, rng: np.random.Generator, n_source: int, n_target: int, e: int, h: int) -> Params:
-        """The arrays to learn, for so many source and target tokens, embeddings of width e and states of width h."""
+        """The arrays to learn, for given numbers of source and target tokens, and widths e (embeddings) and h (states)."""
         tables = {}
         for name, size in (("source", n_source), ("target", n_target)):
             tables[name] = rng.normal(size=(size, e))
@@ -61,7 +61,7 @@ class Network:
         }
 
     def encoded(self, params: Params, source: Numbers, lengths: Any) -> tuple[Any, Memory]:
-        """(the decoder's first state (n, h), what it looks at)."""
+        """(the decoder's first state (n, h), the memory that it attends to)."""
         ids, mask = padded(source)
         H = call(self.encoder, "encode", X=embed(params["embedding"]["source"], ids), mask=mask, **params["encoder"])
         C = self._summary(H, mask)
@@ -88,7 +88,7 @@ class Network:
         return self._read_out(params, SC), W, targets, alive
 
     def loss(self, params: Params, pairs: Pairs, **context: Any) -> Any:
-        """The mean cross entropy of a target token, the stop included, in nats, and what the weights add to it."""
+        """The mean cross entropy of a target token with the stop, in nats, plus the term of the weights."""
         scores, W, targets, alive = self.taught(params, pairs, **context)
         scores = namespace(scores).reshape(scores, (-1, scores.shape[-1]))
         loss = cross_entropy(scores, targets.ravel(), alive.ravel() / alive.sum())
@@ -106,7 +106,7 @@ class Network:
         return weights
 
     def step(self, params: Params, tokens: Any, state: Any, t: int) -> tuple[Any, Any]:
-        """The scores of the next token (n, v) after `tokens` (n,); a state is (the decoder's state, what it looks at)."""
+        """The scores of the next token (n, v) after `tokens` (n,); a state is (the decoder's state, its memory)."""
         s, memory = state
         e = params["embedding"]["target"][tokens]
         s, c, _, memory = self.decoder.step(params["decoder"], e, s, memory, t)
@@ -121,7 +121,7 @@ class Network:
 def _misaligned(W: Any, gold: Any) -> Any:
     """The squared error |w - gold|^2 of weights (n, T, m), the mean over the rows of gold (n, q, k) that have links.
 
-    T counts the stop as well, and either may be padded further than the other: what lies beyond has no links.
+    T counts the stop as well. One may be padded further than the other; places beyond the shorter one have no links.
     """
     q, k = min(W.shape[1], gold.shape[1]), min(W.shape[2], gold.shape[2])
     gold = rows_to_one(gold[:, :q, :k], W.dtype)

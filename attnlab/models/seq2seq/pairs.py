@@ -1,4 +1,4 @@
-"""Pairs of sentences: from lists of tokens or from AlignmentData with tokens, checked, in numbers."""
+"""Pairs of sentences, from lists of tokens or AlignmentData with tokens: checked and turned into numbers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from attnlab.models.seq2seq.vocabulary import checked_sentences
 
 __all__ = ["Numbers", "Pairs", "in_chunks", "ragged_to", "sentences_of", "sources_of"]
 
-CHUNK = 256  # sentences that are predicted, aligned or scored at once
+CHUNK = 256  # how many sentences are predicted, aligned or scored at once
 Numbers = list[list[int]]
 
 
 class Pairs(NamedTuple):
-    """Pairs of sentences in numbers, and the data they came from, if these were AlignmentData."""
+    """Pairs of sentences in numbers, and the AlignmentData that they came from, if any."""
 
     source: Numbers
     target: Numbers
@@ -36,7 +36,7 @@ class Pairs(NamedTuple):
         return [(len(s), len(t)) for s, t in zip(self.source, self.target, strict=True)]
 
     def held_out(self, held: int, rng: np.random.Generator) -> tuple[Pairs, Pairs]:
-        """(the pairs to learn from, so many others that are kept aside, at random)."""
+        """(the pairs to learn from, the given number of other pairs held out at random)."""
         order = rng.permutation(len(self.source))
         return self.pick(order[held:]), self.pick(order[:held])
 
@@ -52,7 +52,7 @@ def sentences_of(X: Any, y: Any, verb: str) -> tuple[list[Any], list[Any]]:
     Raises
     ------
     ShapeError
-        When there are not as many of the one as of the other, or more tokens than the data have queries or keys.
+        When the numbers of source and target sentences differ, or a sentence has more tokens than the data have places.
     TypeError, ValueError
         When a sentence is not a list of strings and integers, or a source sentence is empty.
     Unsupported
@@ -96,6 +96,6 @@ def ragged_to(data: AlignmentData, weights: list[Any]) -> Any:
 
 
 def in_chunks(lengths: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
-    """Indices of some sentences at a time, of like lengths."""
+    """Indices of some sentences at a time, of similar lengths."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     return (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))

@@ -1,6 +1,7 @@
-"""Recurrence: the units that encoders and decoders are made of, in plain maths.
+"""Recurrence: the units of encoders and decoders, in plain maths.
 
-`Elman` is the plain one, `Gru` the gated one; the fast twin of this one, with the same signature, values and gradients, is `attnlab.kernels.gru.FastGru`.
+`Elman` is the plain unit and `Gru` the gated one. `attnlab.kernels.gru.FastGru` is the fast twin of `Gru`, with the same
+signature, values and gradients.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Params = dict[str, Any]
 class Gru:
     """The gated recurrent unit.
 
-    With input x and state s, in the convention of PyTorch (gates in the order r, z, n; the state's bias of n inside the
-    product with r):
+    The input is x and the state is s. The convention is PyTorch's: the gates have the order r, z, n, and the state's bias of n
+    is inside the product with r.
 
         r = sigmoid(x Wi_r + bi_r + s Wh_r + bh_r)          reset
         z = sigmoid(x Wi_z + bi_z + s Wh_z + bh_z)          update: z = 1 keeps the state
@@ -34,13 +35,13 @@ class Gru:
     Parameters
     ----------
     linear_before_reset : bool
-        Whether r is applied to what the matrix makes of the state, or to the state before the matrix.
+        Whether r is applied after the matrix, or to the state before the matrix.
 
     Notes
     -----
-    All three papers apply r to the state before the matrix, as ONNX's GRU does by default; PyTorch, and Keras by default, apply
-    it after. ONNX has the gates in the order z, r, n. The z of Cho et al. (their equation 7) is the one here; those of
-    Chung et al. and of Bahdanau et al. keep what here 1 - z keeps.
+    All three papers apply r to the state before the matrix, as ONNX's GRU does by default. PyTorch, and Keras by default, apply
+    it after. ONNX has the gates in the order z, r, n. The z of Cho et al. (their equation 7) is the z here. The z of Chung et
+    al. and of Bahdanau et al. is 1 - z here.
 
     References
     ----------
@@ -59,7 +60,7 @@ class Gru:
         self.linear_before_reset = linear_before_reset
 
     def init(self, rng: np.random.Generator, d_input: int, d_hidden: int) -> Params:
-        """Wi starts at N(0, 1/d), each gate of Wh as a random orthogonal matrix, the biases at 0."""
+        """Wi starts at N(0, 1/d), each gate of Wh starts as a random orthogonal matrix, and the biases start at 0."""
         gates = [np.linalg.qr(rng.normal(size=(d_hidden, d_hidden)))[0] for _ in range(3)]
         return {
             "Wi": rng.normal(size=(d_input, 3 * d_hidden)) / math.sqrt(d_input),
@@ -91,7 +92,7 @@ class Gru:
         X : array (n, m, d)
         start : array (n, h), the state before the first input
         mask : bool array (n, m), or None
-            Where False there is no input, and the state stays as it is.
+            Where it is False there is no input, and the state does not change.
 
         Returns
         -------
@@ -110,8 +111,8 @@ class Elman:
 
     Notes
     -----
-    Without a gate what was read is overwritten at each step, so that it is harder to learn to keep it over many. Elman's
-    units are logistic; tanh is what is usual now. There is no fast twin.
+    Without a gate, each step overwrites what was read before, so that it is harder to learn to keep it over many steps. Elman's
+    units are logistic; tanh is usual now. This unit has no fast twin.
 
     References
     ----------
@@ -127,7 +128,7 @@ class Elman:
     """
 
     def init(self, rng: np.random.Generator, d_input: int, d_hidden: int) -> Params:
-        """Wi starts at N(0, 1/d), Wh as a random orthogonal matrix, the biases at 0."""
+        """Wi starts at N(0, 1/d), Wh starts as a random orthogonal matrix, and the biases start at 0."""
         return {
             "Wi": rng.normal(size=(d_input, d_hidden)) / math.sqrt(d_input),
             "Wh": np.linalg.qr(rng.normal(size=(d_hidden, d_hidden)))[0],
@@ -141,12 +142,12 @@ class Elman:
         return xp.tanh(xp.matmul(x, Wi) + bi + xp.matmul(s, Wh) + bh)
 
     def run(self, X: Any, start: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
-        """The state after each input, as of `Gru`: X (n, m, d), start (n, h), mask (n, m) or None -> (n, m, h)."""
+        """The state after each input, as in `Gru`: X (n, m, d), start (n, h), mask (n, m) or None -> (n, m, h)."""
         return _run(self, X, start, mask, Wi=Wi, Wh=Wh, bi=bi, bh=bh)
 
 
 def _run(unit: Any, X: Any, start: Any, mask: Any, **params: Any) -> Any:
-    """One step after the other; where the mask is False the state stays."""
+    """One step after the other; where the mask is False the state does not change."""
     xp = namespace(X, start, params["Wi"])
     s, states = start, []
     for t in range(X.shape[1]):

@@ -1,4 +1,4 @@
-"""Sentences: checked, turned into numbers, padded into batches of like length."""
+"""Sentences: checks them, turns them into numbers, and pads them into batches of similar length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PAD", "START", "STOP", "UNKNOWN", "Vocabulary", "bucketed", "checked
 
 Array = np.ndarray[Any, Any]
 Token = str | int
-PAD, START, STOP, UNKNOWN = range(4)  # no tokens: a user's "<unk>" is a word like any other
+PAD, START, STOP, UNKNOWN = range(4)  # these are not tokens: a user's "<unk>" is an ordinary word
 
 
 def checked_sentences(given: Any, name: str, allow_empty: bool = False) -> list[list[Token]]:
@@ -21,7 +21,7 @@ def checked_sentences(given: Any, name: str, allow_empty: bool = False) -> list[
     Raises
     ------
     TypeError, ValueError
-        Naming the sentence, and what was given instead.
+        The message names the sentence and what was given.
     """
     if isinstance(given, str) or not hasattr(given, "__len__") or isinstance(given, (dict, set)):
         raise TypeError(f"{name} must be a list of sentences, each a list of tokens; got {type(given).__name__}")
@@ -45,7 +45,7 @@ def checked_sentences(given: Any, name: str, allow_empty: bool = False) -> list[
 
 
 class Vocabulary:
-    """The tokens seen in training, by number; 0 to 3 are padding, start, stop and what is unknown.
+    """The tokens seen in training, by number; 0 to 3 are padding, start, stop and unknown.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def padded(sentences: Sequence[Sequence[int]]) -> tuple[Array, Array]:
 
 
 def bucketed(lengths: Sequence[tuple[int, ...]], size: int, rng: np.random.Generator) -> Iterator[Array]:
-    """Endless batches of indices of examples of like length, `size` each: little padding, each epoch in a new order."""
+    """Endless batches of `size` indices of examples of similar length, so padding is small; each epoch is shuffled."""
     columns = np.array(lengths).T
     while True:
         shuffled = rng.permutation(len(lengths))
-        order = shuffled[np.lexsort(columns[:, shuffled][::-1])]  # by the first length, then the second, then by chance
+        order = shuffled[np.lexsort(columns[:, shuffled][::-1])]  # by the first length, then the second, then at random
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         for i in rng.permutation(len(batches)):
             yield batches[i]

@@ -1,4 +1,4 @@
-"""Attention on tables: the keys are the training rows, their values the targets, and the query is a new row."""
+"""Attention on tables: the training rows are the keys, their targets are the values, and a new row is the query."""
 
 from __future__ import annotations
 
@@ -17,91 +17,92 @@ __all__ = ["AttentionClassifier", "AttentionRegressor"]
 
 
 class AttentionRegressor(RegressorMixin, AttentionOverRows):
-    """Regression by attention: a row's prediction is the weighted mean of the targets of the training rows like it.
+    """Regression by attention: a prediction is the weighted mean of the targets of similar training rows.
 
-    y(x) = sum_j w_j(x) y_j, with w(x) = normaliser(similarity(x, x_j)). With the defaults nothing is learned: it is
+    y(x) = sum_j w_j(x) y_j, with w(x) = normaliser(similarity(x, x_j)). With the defaults nothing is learned; the model is then
     Nadaraya and Watson's kernel regression with a Gaussian kernel. With a `projection`, or a similarity that has arrays to
-    learn, `fit` learns the metric from the leave-one-out squared error, as MLKR does. Cost of a prediction: about 2 d n
-    operations; of learning: steps x batch_size predictions with their gradients.
+    learn, `fit` learns the metric from the leave-one-out squared error, as MLKR does. A prediction costs about 2 d n
+    operations. Learning costs steps x batch_size predictions with their gradients.
 
     Parameters
     ----------
     similarity, normaliser, aggregator : name, {name: {setting: value}}, or object
-        The parts of the attention; `similarity__sigma` and the like set their settings.
+        The parts of the attention. Names such as `similarity__sigma` change their settings.
     n_neighbors : float > 0 or None, rows
-        How many others a training row attends to, effectively (the perplexity of its weights; at least 1, at most a quarter
-        of the rows): the inputs are divided by the bandwidth for which this holds. More is smoother. None leaves the inputs
-        as they are, so that the similarity's own settings are the bandwidth.
+        How many others a training row attends to, effectively: the perplexity of its weights, at least 1 and at most a
+        quarter of the rows. The inputs are divided by the bandwidth that gives this number. A larger number makes predictions
+        smoother. None leaves the inputs as they are, so that the similarity's own settings are the bandwidth.
     projection : None, "scale", "diagonal" or int > 0
-        What is learned of the metric: nothing, one bandwidth, a weight for each feature, or a linear map to so many
-        dimensions (at most d). The map starts from the directions that the targets explain best, if they have so many
-        (fewer than classes, at most the outputs: discriminant analysis, least squares), else from the principal ones.
+        What is learned of the metric: nothing, one bandwidth, a weight for each feature, or a linear map to that many
+        dimensions (at most d). The map starts from the directions that the targets explain best, by discriminant analysis or
+        least squares. There are fewer of them than classes, and at most as many as outputs. If the map needs more, it starts
+        from the principal directions.
     alpha : float >= 0, rows
-        How much the projection is held to its start: to be as far from it as the start is from zero costs as much as so
-        many rows predicted no better than by the mean. The fewer rows there are, the more it holds. "scale" is not held.
+        How strongly the projection is held to its start. If the projection is as far from its start as the start is from
+        zero, the cost equals that of `alpha` rows predicted no better than by the mean. The fewer rows there are, the more
+        it matters. It does not act on "scale".
     standardise : bool
-        Subtract each feature's mean and divide by its standard deviation, both without what is far beyond all other values.
+        Subtract each feature's mean and divide by its standard deviation. Values far beyond all others count in neither.
     learning_rate : float > 0, dimensionless
         Adam's.
     batch_size : int > 0, rows
     steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
-        When `fit` ends: `attnlab.models.stopping.Stopping` says it for all models. Without `steps`, when validation no
-        longer improves. `tol` is in units of the variance of the targets.
-        The rows held out are not seen while the metric is learned; the start of a linear map has seen them, so that
-        learning must beat a flattered start; they are in the memory after. Two rows at least are not held out.
+        When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
+        ends when validation no longer improves. `tol` is in units of the variance of the targets. The metric is learned
+        without the rows held out. The start of a linear map has seen them, so its first validation loss is too low, and
+        learning must beat it. After learning these rows join the memory. At least two rows are not held out.
     backend : "fast" or "reference"
-        Whether to use faster twins of parts that have one (`neg_l2` by matrix products), or the plain definitions.
+        "fast" uses a faster twin of each part that has one (`neg_l2` by matrix products); "reference" the plain definitions.
     random_state : int, numpy.random.Generator or RandomState, or None
-        Only learning uses it.
+        The random numbers of learning; prediction uses none.
 
     Attributes
     ----------
     bandwidth_ : float, in standard deviations (of the unit of X without `standardise`)
-    n_neighbors_ : float, how many others a training row attends to with it, effectively, before anything is learned: what
-        `n_neighbors` asks for, where that can be had; NaN without
+    n_neighbors_ : float, how many others a training row attends to at this bandwidth, effectively, before anything is
+        learned. It equals `n_neighbors` where that is possible, and is NaN without `n_neighbors`.
     offset_, unit_ : arrays (d,): rows are compared as (X - offset_) / unit_; the bandwidth is in unit_
     centre_ : array (v,), the mean of the values
     params_ : dict, the learned arrays; "projection" has `log_scale` or `W`
     n_parameters_, n_iter_ : int, numbers learned and steps taken
     converged_ : bool, whether the loss no longer fell when `fit` ended
-    loss_curve_, validation_curve_ : the leave-one-out loss of each step (with what `alpha` adds), and of each look at the
+    loss_curve_, validation_curve_ : the leave-one-out loss of each step (with the term of `alpha`), and of each look at the
         rows held out
-    backend_ : "fast" or "reference", what was used
+    backend_ : "fast" or "reference", the one that was used
     training_labels_, training_target_ : arrays (n,), index labels and targets of the rows in memory
     n_features_in_, feature_names_in_ : as in scikit-learn
 
     Raises
     ------
     Unsupported
-        For parts that make a prediction depend on the other rows asked about (coupled rows, state).
+        For parts that make a prediction depend on the other rows of X (coupled rows, state).
 
     Warns
     -----
     UserWarning
-        When `n_neighbors`, if it is not the default, is more than there are rows.
+        When `n_neighbors` is not the default and is more than the number of rows.
     Diverged
         When the loss or a learned array becomes NaN or infinite; its `step` says when.
 
     Notes
     -----
-    Sample weights multiply the attention weights, which are then scaled to their former sum. They count rows, in
-    `n_neighbors` and `alpha` too, unless they are less than 1 on average: then they are shares, of which the unit does not
-    matter. Under softmax that adds
-    log-weights to the scores. With nothing learned and a normaliser that treats keys alike (softmax, hardmax) a weight of 2
-    is the same as having the row twice. It is not when something is learned: a row is left out with all its weight, while
-    of two equal rows each sees the other; and minibatches are drawn from rows. What weights leave of one (`softmax_n`,
-    `sigmoid`) goes to the mean of the targets; rows of weights that sum to more are scaled to one.
+    Sample weights multiply the attention weights, which are then scaled to their former sum. Under softmax that adds
+    log-weights to the scores. Sample weights count rows, in `n_neighbors` and `alpha` too. If they are less than 1 on average,
+    they are shares, and their unit does not matter. If nothing is learned and the normaliser treats keys alike (softmax,
+    hardmax), a weight of 2 is the same as having the row twice. If something is learned, it is not the same: a row is left out
+    with all its weight, while each of two equal rows sees the other, and minibatches are drawn from rows. If a row of weights
+    sums to less than 1 (`softmax_n`, `sigmoid`), the rest goes to the mean of the targets. If it sums to more, it is scaled to 1.
 
-    Predictions go through blocks of rows, so memory does not grow with the product of training and new rows. A learning
-    step attends to at most 4096 training rows, drawn anew for each.
+    Predictions are computed in blocks of rows, so memory does not grow with the product of training and new rows. A learning
+    step attends to at most 4096 training rows, which are drawn anew for each step.
 
-    Equal rows do not count as others. Where the nearest others of a row are more than `n_neighbors`, because they are repeated or
-    as near as each other, it attends to these alone; where all others are fewer, to all; where there is one other only, next to
-    not at all. Far beyond all others is a value further from the median than 8 times the distance that three quarters of those
-    unlike the median keep.
+    Equal rows do not count as others. If a row has more nearest others than `n_neighbors`, because they are repeated or equally
+    near, it attends to them alone. If there are fewer others in all, it attends to all of them. If there is only one other, it
+    hardly attends to it. A value is far beyond all others if it is further from the median than 8 times the distance within
+    which three quarters of the values lie; values equal to the median do not count.
 
-    A constant feature, and any difference smaller than rounding, is not scaled. Output containers (`set_output`) concern
-    transformers; `explain` gives a DataFrame.
+    A constant feature is not scaled, nor is one whose differences are smaller than rounding. Output containers (`set_output`)
+    concern transformers; `explain` gives a DataFrame.
 
     See Also
     --------
@@ -111,7 +112,7 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     ----------
     Nadaraya (1964), On Estimating Regression; Watson (1964), Smooth Regression Analysis; Weinberger and Tesauro (2007),
     Metric Learning for Kernel Regression; Hinton and Roweis (2002), for the perplexity as an effective number of
-    neighbours; Ledoit and Wolf (2004), for the shrinkage of the covariance that the directions are measured by.
+    neighbours; Ledoit and Wolf (2004), for the shrinkage of the covariance that measures the directions.
 
     Examples
     --------
@@ -140,7 +141,7 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
         return np.sqrt(np.where(variance > 0, variance, 1)).astype(memory.V.dtype)
 
     def predict(self, X: Any) -> Any:
-        """The targets of new rows, (q,), or (q, v) where `fit` was given several."""
+        """The targets of new rows, (q,), or (q, v) if `fit` got several outputs."""
         Y = self._contexts(X)
         return Y[:, 0] if self._single_output else Y
 
@@ -156,11 +157,12 @@ class AttentionClassifier(ClassifierMixin, AttentionOverRows):
 
     Attributes
     ----------
-    classes_ : array, sorted, or a list of these where `fit` was given several outputs
+    classes_ : sorted array, or a list of sorted arrays if `fit` got several outputs
 
     Notes
     -----
-    What weights leave of one goes to the frequencies of the classes. Of equally probable classes the first is predicted.
+    If a row of weights sums to less than 1, the rest goes to the frequencies of the classes. The first of equally probable
+    classes is predicted.
 
     See Also
     --------
@@ -204,14 +206,14 @@ class AttentionClassifier(ClassifierMixin, AttentionOverRows):
         return np.full(memory.V.shape[1], variance**0.5 if variance > 0 else 1.0, dtype=memory.V.dtype)
 
     def predict_proba(self, X: Any) -> Any:
-        """The probabilities, (q, classes) in the order of `classes_`; a list of these for several outputs."""
+        """The probabilities, (q, classes) in the order of `classes_`; a list of such arrays for several outputs."""
         Y = self._contexts(X).clip(min=0)
         ends = np.cumsum([len(classes) for classes in self._classes])[:-1]
         probabilities = [P / P.sum(axis=1, keepdims=True) for P in np.split(Y, ends, axis=1)]
         return probabilities[0] if self._single_output else probabilities
 
     def predict(self, X: Any) -> Any:
-        """The most probable class of each row, (q,), or (q, v) where `fit` was given several outputs."""
+        """The most probable class of each row, (q,), or (q, v) if `fit` got several outputs."""
         P = self.predict_proba(X)
         if self._single_output:
             return self.classes_[P.argmax(axis=1)]

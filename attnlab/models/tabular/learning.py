@@ -1,4 +1,4 @@
-"""Attention over training rows: how rows are placed, weighed and answered, and how that is learned."""
+"""Attention over training rows: placing and weighing rows, predicting, and learning the metric."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from attnlab.models.training import Fitted, cast, minibatches, minimise_adam
 
 __all__ = ["BLOCK", "Memory", "learn", "project", "start_projection"]
 
-BLOCK = 2**22  # numbers: no block of queries and keys forms an array of more
+BLOCK = 2**22  # the most numbers in an array that a block of queries and keys forms
 KEYS = 4096  # training rows that one learning step may attend to
-LOOKED_AT = 512  # validation rows that one look goes through
+LOOKED_AT = 512  # validation rows that one look uses
 
 Array = np.ndarray[Any, Any]
 
@@ -37,14 +37,14 @@ class Memory:
 
     @property
     def counts(self) -> Array:
-        """The sample weights, ones where there are none."""
+        """The sample weights; ones if there are none."""
         return np.ones(len(self.X), dtype=self.X.dtype) if self.w is None else self.w
 
     def weights(self, params: Any, Q: Any, K: Any, w: Any, mask: Any = None, **given: Any) -> tuple[Any, Any]:
-        """W (q, k) of placed queries over placed keys whose sample weights are w, and the engine's context.
+        """W (q, k) of placed queries over placed keys with sample weights w, and the engine's context.
 
-        Sample weights multiply the weights of a row, which keeps its sum; a row whose weights sum to more than one is
-        scaled to one.
+        Sample weights multiply the weights of a row, which keeps its sum. If the weights of a row sum to more than one, they
+        are scaled to one.
         """
         context = self.bound.context(Q, K, None, mask, rng=given.get("rng"), training=given.get("training", False))
         W = self.bound.weights(params["mechanism"], Q, K, context)
@@ -59,17 +59,17 @@ class Memory:
         return W, context
 
     def answer(self, params: Any, Q: Any, K: Any, V: Any, w: Any, mask: Any = None, **given: Any) -> Any:
-        """Y (q, v), measured from the mean of the values: what the weights leave of one goes to that mean."""
+        """Y (q, v), measured from the mean of the values. If a row of weights sums to less than 1, the rest goes there."""
         W, context = self.weights(params, Q, K, w, mask, **given)
         return self.bound.aggregate(params["mechanism"], W, V, Q, K, context)
 
     def blocks(self, n_queries: int, n_keys: int, width: int) -> Iterator[slice]:
-        """The queries a few at a time, so that memory does not grow with q k (nor with q k d where the similarity forms it)."""
+        """The queries, a few at a time, so that memory does not grow with q k (or q k d, if the similarity forms it)."""
         rows = max(1, BLOCK // max(1, n_keys * self.numbers(width)))
         return (slice(start, start + rows) for start in range(0, n_queries, rows))
 
     def numbers(self, width: int) -> int:
-        """The numbers that the similarity may form for each pair: d, unless it is known to need only one."""
+        """How many numbers the similarity may form for each pair: d, unless it is known to need only one."""
         return 1 if isinstance(self.bound.parts.similarity, FastNegL2) else max(1, width)
 
 
@@ -79,7 +79,7 @@ class Memory:
 def start_projection(kind: str | int | None, memory: Memory) -> dict[str, Array]:
     """What is learned of the metric, before learning: nothing, log scales of zero, or directions (d, width).
 
-    The directions are the discriminant ones where the targets have so many, and else the principal ones.
+    The directions are the discriminant ones if the targets give enough of them, and else the principal ones.
     """
     if kind is None:
         return {}
@@ -93,29 +93,29 @@ def start_projection(kind: str | int | None, memory: Memory) -> dict[str, Array]
     X = X / (abs(X).max() or 1)  # directions have no unit
     if width <= np.linalg.matrix_rank(V):
         W = discriminant_directions(X, V)[:, :width]
-        return {"W": W * np.sqrt(width / (W * W).sum())}  # of the size of principal directions: the bandwidth is apart
+        return {"W": W * np.sqrt(width / (W * W).sum())}  # as large as principal directions; the bandwidth is separate
     _, directions = np.linalg.eigh(X.T @ X)  # ascending
     return {"W": np.ascontiguousarray(directions[:, ::-1][:, :width])}
 
 
 def discriminant_directions(X: Array, V: Array) -> Array:
-    """Directions (d, d) of centred rows X (n, d), those first that values V (n, v) explain best, in units of the rest.
+    """Directions (d, d) of centred rows X (n, d); those that values V (n, v) explain best come first.
 
-    For classes these are Fisher's discriminants, for one number its least squares; the part of X that V leaves
-    unexplained has variance 1 along each. The covariance of that part is shrunk as Ledoit and Wolf (2004) do.
+    For classes they are Fisher's discriminants; for one number they are its least squares. The part of X that V does not
+    explain has variance 1 along each direction. Its covariance is shrunk as Ledoit and Wolf (2004) do.
     """
     explained = V @ np.linalg.lstsq(V, X, rcond=None)[0]
     rest = X - explained
     covariance = shrunk_covariance(rest.T @ rest, ledoit_wolf_shrinkage(rest, assume_centered=True))
-    covariance += np.finfo(X.dtype).eps * (1 + np.trace(X.T @ X)) * np.eye(X.shape[1])  # where V explains all of X
+    covariance += np.finfo(X.dtype).eps * (1 + np.trace(X.T @ X)) * np.eye(X.shape[1])  # V may explain all of X
     _, directions = eigh(explained.T @ explained, covariance)  # ascending
     return np.ascontiguousarray(directions[:, ::-1]).astype(X.dtype, copy=False)
 
 
 def departure(learned: Any, start: Any) -> Any:
-    """How far a projection has gone from where it started: the squared distance of the maps, over the start's square.
+    """How far a projection is from its start: the squared distance of the maps, over the start's square.
 
-    One bandwidth for all features (a log scale without axes) changes no direction and counts as none.
+    One bandwidth for all features (a log scale without axes) changes no direction and counts as zero.
     """
     if "W" in learned:
         away, size = learned["W"] - start["W"], (start["W"] ** 2).sum()
@@ -128,7 +128,7 @@ def departure(learned: Any, start: Any) -> Any:
 
 
 def project(learned: Any, X: Any) -> Any:
-    """Rows (n, d) as the similarity compares them: scaled, or times W, or as they are."""
+    """Rows (n, d) as the similarity compares them: scaled, multiplied by W, or unchanged."""
     if not learned:
         return X
     xp = namespace(X)
@@ -151,10 +151,10 @@ def learn(
 ) -> Fitted:
     """Minimise the leave-one-out squared error of minibatches of rows, each in units of `spread` (v,), by Adam.
 
-    To the mean error of n rows is added alpha / n times the projection's departure from its start.
+    The loss is the mean error of n rows, plus alpha / n times the projection's departure from its start.
 
-    Rows that are held out are neither asked nor attended to while learning: a distance is symmetric, so that a row that
-    is close to one held out because their targets agree would give its target away.
+    Learning uses the rows held out neither as queries nor as keys. A distance is symmetric: if learning moved a row close
+    to one held out because their targets agree, that row would reveal the target.
     """
     X, V, n = memory.X, memory.V, len(memory.X)
     params = cast(params, X.dtype)
@@ -186,6 +186,6 @@ def learn(
 
     watch = stopping.watch(look) if stopping.stops else None
     batches = minibatches(len(asked), min(batch_size, len(asked)), rng)
-    with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is found at its step
+    with np.errstate(all="ignore"), warnings.catch_warnings():  # each step checks that its numbers are finite
         warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
         return minimise_adam(batch_loss, params, batches, stopping.most, learning_rate, watch)

@@ -1,4 +1,4 @@
-"""What the estimators on tables have in common: settings by name, rows kept, asked about in blocks, and explained."""
+"""What the estimators on tables share: settings by name, stored rows, predictions in blocks, and explanations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARTS = ("similarity", "normaliser", "aggregator")
 
 
 class AttentionOverRows(BaseEstimator):
-    """What the two have in common. A subclass says what the values are (`_values`) and what to make of a context."""
+    """What both estimators share. A subclass defines the values (`_values`) and what it computes from a context."""
 
     def __init__(
         self,
@@ -75,16 +75,16 @@ class AttentionOverRows(BaseEstimator):
 
     # -- settings -------------------------------------------------------------------------------------------------
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings; with `deep`, those of each part as `similarity__sigma`, also where the part is a name."""
+        """The settings; with `deep`, also those of each part, as `similarity__sigma`, even if the part is a name."""
         params: dict[str, Any] = super().get_params(deep=False)
         for role in PARTS if deep else ():
-            with contextlib.suppress(AttnlabError):  # what names no part has no settings to list; fit refuses it
+            with contextlib.suppress(AttnlabError):  # an unknown name has no settings to list; fit refuses it
                 part = build(role, params[role])
                 params |= {f"{role}__{key}": value for key, value in part.get_params(deep=True).items()}
         return params
 
     def set_params(self, **params: Any) -> Any:
-        """Change settings; `similarity="neg_l2", similarity__sigma=2.0` takes names and their settings together."""
+        """Change settings; `similarity="neg_l2", similarity__sigma=2.0` sets a name and its settings together."""
         inner = {key: value for key, value in params.items() if key.split("__")[0] in PARTS}
         mechanism = self._mechanism().set_params(**inner)
         super().set_params(**{key: value for key, value in params.items() if key not in inner})
@@ -103,15 +103,15 @@ class AttentionOverRows(BaseEstimator):
     # -- learning -------------------------------------------------------------------------------------------------
     @on_one_thread
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Keep the rows and their targets; learn, where there is something to learn.
+        """Keep the rows and their targets; learn if there is something to learn.
 
         Parameters
         ----------
         X : array or DataFrame (n, d) of real numbers
         y : array, Series or DataFrame (n,) or (n, v)
         sample_weight : array (n,) of numbers >= 0, or None
-            How many times each row counts; rows of weight 0 are left out. Weights that are less than 1 on average are
-            shares and are scaled to an average of 1. See Notes of the class.
+            How many times each row counts. Rows of weight 0 are left out. Weights that are less than 1 on average are
+            shares, and are scaled to an average of 1. See the Notes of the class.
 
         Returns
         -------
@@ -204,11 +204,11 @@ class AttentionOverRows(BaseEstimator):
         return project(self.params_["projection"], self._placed(X)), inner
 
     def _contexts(self, X: Any) -> Any:
-        """Y (q, v): the values as the weights sum them up, a block of rows at a time."""
+        """Y (q, v): the weighted sums of the values, a block of rows at a time."""
         Q, inner = self._asked(X)
         memory = self._memory
         blocks = memory.blocks(len(Q), len(memory.X), Q.shape[1])
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below
+        with np.errstate(over="ignore", invalid="ignore"):  # the check below finds what is not finite
             rows = [memory.answer(inner, Q[here], memory.X, memory.V, memory.w) for here in blocks]
         Y = np.concatenate(rows) + self.centre_
         if (lost := np.flatnonzero(~np.isfinite(Y).all(axis=1))).size:
@@ -220,22 +220,22 @@ class AttentionOverRows(BaseEstimator):
         return Y
 
     def explain(self, X: Any, top: int | None = 5) -> pd.DataFrame:
-        """The training rows, with their weights, that made each prediction.
+        """The training rows that made each prediction, with their weights.
 
         Parameters
         ----------
         X : array or DataFrame (q, d)
         top : int > 0 or None
-            How many training rows for each row of X, heaviest first; None for all that have any weight.
+            How many training rows to list for each row of X, heaviest first; None lists all that have any weight.
 
         Returns
         -------
         DataFrame
-            One line for each row of X and training row: `row` and `training_row` (labels of the index where DataFrames
-            were given, else positions in X and in the training data), `rank` from 1, `weight`, and `target`, or one column
-            `target_<output>` for each of several (its column's name, or its number). With ``top=None``, the weighted sum aggregator and a normaliser whose
-            rows sum to one, the sum of weight times target over the lines of a row is its prediction, and the sum of
-            weight over those of a class its probability.
+            One line for each row of X and training row. The columns are `row` and `training_row` (index labels of a
+            DataFrame, else positions in X and in the training data), `rank` from 1, `weight`, and `target`. Several outputs
+            have one column `target_<output>` each, with the output's name or number. With ``top=None``, the weighted sum
+            aggregator and a normaliser whose rows sum to one, the lines of a row give its prediction: the sum of weight times
+            target, or the sum of weight over the lines of a class for its probability.
         """
         import pandas as pd
 

@@ -1,4 +1,4 @@
-"""In which unit features are measured, and how wide to look: the bandwidth for which rows attend to so many others."""
+"""The unit of each feature, and the bandwidth at which a row attends to a given number of others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from attnlab.models.training import cast
 
 __all__ = ["bandwidth", "middle_and_unit"]
 
-FENCE = 8.0  # times the distance from the median within which three quarters of the values lie
-ASKED = 2**19  # pairs that the bandwidth is looked for with, of 64 rows at the least
-CHECKED = 2**22  # pairs that it is found with, of 256 rows where that is no more than four times as many
-WIDE = 1000.0  # of the largest distance: beyond, the weights change no more
-TOLERANCE = 1e-3  # of the logarithm of a number of neighbours
+FENCE = 8.0  # multiple of the distance from the median within which three quarters of the values lie
+ASKED = 2**19  # pairs used to search for the bandwidth, from at least 64 rows
+CHECKED = 2**22  # pairs used to refine it, from 256 rows if that is at most four times as many pairs
+WIDE = 1000.0  # multiple of the largest distance, beyond which the weights no longer change
+TOLERANCE = 1e-3  # on the logarithm of a number of neighbours
 
 Array = np.ndarray[Any, Any]
 
@@ -30,11 +30,11 @@ Array = np.ndarray[Any, Any]
 # the unit of a feature
 # --------------------------------------------------------------------------------------------------------------------
 def middle_and_unit(X: Array, w: Array | None) -> tuple[Array, Array]:
-    """The means (d,) and standard deviations (d,) of features, without the values that are far beyond all others.
+    """The means (d,) and standard deviations (d,) of features, without values that are far beyond all others.
 
-    Left out are those further from the median than `FENCE` times the distance within which lie three quarters of the values
-    that are not the median itself (a feature may have one value nearly everywhere): what one value in five hundred is, or a
-    number that says "missing", sets no unit. No unit, however small or large, makes squares vanish.
+    Take the distance from the median within which three quarters of the values lie. Values equal to the median do not count,
+    because a feature may have one value nearly everywhere. A value further away than `FENCE` times this distance is left out.
+    Thus a rare value, or a number that means "missing", does not set the unit. No unit makes squares vanish.
     """
     size = abs(X).max(axis=0).astype(np.float64)
     size[size == 0] = 1
@@ -64,16 +64,16 @@ def _of_one(x: Array, counts: Array) -> tuple[float, float]:
 # how wide to look
 # --------------------------------------------------------------------------------------------------------------------
 def bandwidth(memory: Memory, params: Any, n_neighbors: float) -> tuple[float, float]:
-    """(h, got): the h for which rows over h attend to `n_neighbors` others, effectively, and to how many they do.
+    """(h, got): the h for which rows / h attend to `n_neighbors` others, effectively, and to how many they do.
 
-    The effective number is the exponential of the weights' entropy, the perplexity of stochastic neighbour embedding,
-    here the geometric mean over rows; a row does not see rows that are equal to it. Sample weights count as repetitions.
-    Asking for more than a quarter of the rows asks for a quarter, for less than one for one. Of many rows an evenly spaced
-    part is asked, in sorted order. All is computed in float64.
+    The effective number is the exponential of the weights' entropy, the perplexity of stochastic neighbour embedding. Here it
+    is the geometric mean over rows. A row does not see rows that are equal to it. Sample weights count as repetitions. The
+    number is at least one and at most a quarter of the rows. If there are many rows, an evenly spaced sample of the sorted rows
+    is used. All is computed in float64.
 
-    No h may give what is asked for: where even the nearest others of a row, which are repeated or as near as each other, are
-    more, the widest h is taken at which a row attends to these alone; where all others are fewer, the narrowest at which it
-    attends to all. Where the number does not depend on h at all, it is a fifth of the typical distance to the nearest other.
+    Sometimes no h gives the number. If a row has more nearest others than that, because they are repeated or equally near, h is
+    the widest at which a row attends to them alone. If there are fewer others in all, h is the narrowest at which a row attends
+    to all. If the number does not depend on h at all, h is a fifth of the typical distance to the nearest other.
     """
     X, index = np.unique(memory.X, axis=0, return_inverse=True)
     if len(X) == 1:
@@ -114,7 +114,7 @@ def bandwidth(memory: Memory, params: Any, n_neighbors: float) -> tuple[float, f
 
 
 def _spread_out(w: Array, rows: int) -> tuple[Array, Array]:
-    """At most so many of the sorted rows, evenly spaced in what they count, and the share of each in the mean."""
+    """At most so many of the sorted rows, evenly spaced by sample weight, and the share of each in the mean."""
     if rows >= len(w):
         return np.arange(len(w)), w / w.sum()
     places = np.cumsum(w).searchsorted((np.arange(rows) + 0.5) * (w.sum() / rows))
@@ -124,7 +124,7 @@ def _spread_out(w: Array, rows: int) -> tuple[Array, Array]:
 def _log_neighbours(
     memory: Memory, params: Any, Z: Array, w: Array, asked: Array, shares: Array, log_h: float
 ) -> float:
-    """The mean logarithm of the effective number of others that the rows asked attend to."""
+    """The mean logarithm of the effective number of others that the sampled rows attend to."""
     scaled, log_w, total = Z / math.exp(log_h), np.log(w), 0.0
     for here in memory.blocks(len(asked), len(Z), Z.shape[1]):
         mine = asked[here]
@@ -145,7 +145,7 @@ def _solved(
     typical: float,
     xtol: float,
 ) -> tuple[float, bool]:
-    """Where f, which rises from `low` to `high`, is `goal`, and whether it is there: the bracket widens until it holds it."""
+    """Where the rising function f equals `goal`, and whether it does; the bracket (`low`, `high`) widens if need be."""
     known = {start: f(start)}
     here = start
     while (known[here] > goal and here > low) or (known[here] < goal and here < high):
@@ -158,7 +158,7 @@ def _solved(
     places = sorted(known)
     least, most = known[places[0]], known[places[-1]]
     met = least <= goal <= most
-    if not met:  # then one end is where the weights change no more
+    if not met:  # then the weights no longer change beyond one end
         end = places[0] if least > goal else places[-1]
         other = high if least > goal else low
         if other not in known:

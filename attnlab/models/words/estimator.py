@@ -27,50 +27,50 @@ Array = np.ndarray[Any, Any]
 
 
 class WordAligner(Attending, Model, BaseEstimator):
-    """Words aligned by exact latent alignment: predictions are mixed, not values.
+    """Aligns words by exact latent alignment: it mixes predictions, not values.
 
-    The probability of target word y_i is p(y_i | x) = sum_j a_ij p(y_i | x_j) + a_i0 p(y_i | null): the alignment a_ij comes
-    from a mechanism, the table p(y | x) is learned, and the posterior a_ij p(y_i | x_j) / p(y_i | x) is the alignment. That
-    is IBM model 1 with an alignment of one's own; the position `diagonal` is FastAlign's prior. Learned by expectation
-    maximisation, in both directions; the mechanism by the gradient of the expected log-likelihood. Gold is never looked at.
-    Cost: about 15 sums over the cells (target word, source word) of all pairs, and a second one for the mechanism.
+    The probability of target word y_i is p(y_i | x) = sum_j a_ij p(y_i | x_j) + a_i0 p(y_i | null). A mechanism gives the prior
+    alignment a_ij, and the table p(y | x) is learned. The result is the posterior alignment a_ij p(y_i | x_j) / p(y_i | x).
+    That is IBM model 1 with a prior of your choice; the position `diagonal` is FastAlign's prior. Expectation maximisation
+    learns the table, in both directions. The mechanism learns from the gradient of the expected log-likelihood. Gold is never
+    used. Cost: about 15 sums over the cells (target word, source word) of all pairs, and a second one for the mechanism.
 
     Parameters
     ----------
     mechanism : Mechanism, mapping of parts, or None
-        Where a word may be aligned before its identity is seen; queries are target words. None is the similarity `uniform`,
-        softmax, and the position `diagonal` with a learned tension. Mechanisms that compare contents get vectors of how
-        words are spelled.
+        The prior alignment of a word, before its identity is seen; queries are target words. None is the similarity
+        `uniform`, softmax, and the position `diagonal` with a learned tension. Mechanisms that compare contents get vectors
+        that describe the spelling of words.
     null : float in [0, 1), probability
-        Of a word to be aligned to nothing, before it is seen.
+        The prior probability that a word is aligned to nothing.
     iterations : int > 0
-        Of expectation maximisation.
+        Iterations of expectation maximisation.
     warm_up : int >= 0
-        Iterations of a first pass in which every key is equally probable. Its posterior shows the mechanism where words are
-        aligned; then the table is forgotten and learned anew. 0 starts with the mechanism as it is initialised.
+        Iterations of a first pass in which every key is equally probable. The mechanism learns from its posterior. Then the
+        table is reset and learned anew. 0 starts with the mechanism as it is initialised.
     agreement : bool
         Learn both directions from the geometric mean of their posteriors instead of each from its own.
     smoothing : float >= 0, pseudo-counts of each pair of words
     spelling : float >= 0, pseudo-counts
-        Of a pair of words that are spelled the same; those that are spelled alike get a part of it. Words of different
-        scripts get none.
+        For a pair of words with the same spelling. Words with similar spelling get a part of it. Words in different scripts
+        get none.
     stem : int >= 0, letters
-        Words with the same beginning of so many letters share what is learned; 0 for none.
+        Words that share their first `stem` letters share what is learned; 0 turns this off.
     stem_weight : float >= 0, pseudo-counts
-        Of what is shared.
+        The weight of what is shared.
     variational : bool
-        Variational Bayes' probabilities, which discourage rare accidents, instead of the mean of counts and pseudo-counts.
+        Use the probabilities of variational Bayes, which discourage rare accidents, instead of those from counts alone.
     lowercase : bool
     random_state : int, numpy.random.Generator or RandomState, or None
-        For mechanisms that start at random.
+        For mechanisms with a random start.
 
     Attributes
     ----------
-    mechanism_ : the mechanism of both directions
-    params_ : {"forward": ..., "backward": ...}, what the mechanism learned in each
+    mechanism_ : the mechanism for both directions
+    params_ : {"forward": ..., "backward": ...}, the learned arrays of the mechanism in each direction
     cells_ : Cells, the words and pairs of words that were seen
     directions_ : the two Directions, each with its table
-    loss_curve_ : list of float, minus the log-likelihood of a word, mean of the directions, for each iteration
+    loss_curve_ : list of float, for each iteration minus the log-likelihood of a word, the mean of both directions
     n_iter_ : int
     n_parameters_ : int, numbers learned
     operations_per_query_ : float, floating-point operations of the mechanism for one word
@@ -82,13 +82,13 @@ class WordAligner(Attending, Model, BaseEstimator):
 
     Notes
     -----
-    Set `warm_up=0, agreement=False, smoothing=0, spelling=0, stem=0, variational=False` for plain expectation maximisation:
-    with `mechanism={"similarity": "uniform"}` that is IBM model 1, with the default mechanism and `null=0.08` FastAlign's
-    prior. FastAlign itself differs: its table and its null word start uniform (here the null word starts from how frequent
-    words are), it counts by variational Bayes, and its program keeps the tension at 14 or below (here it has no bound).
+    Set `warm_up=0, agreement=False, smoothing=0, spelling=0, stem=0, variational=False` for plain expectation maximisation.
+    With `mechanism={"similarity": "uniform"}` that is IBM model 1. With the default mechanism and `null=0.08` it has
+    FastAlign's prior. FastAlign itself differs: its table and its null word start uniform (here the null word starts from word
+    frequencies), it counts by variational Bayes, and its program keeps the tension at 14 or below (here it has no bound).
 
-    A mechanism is asked as in training, without noise: a `monotonic` normaliser gives the weights expected over all ways, not
-    those of one way.
+    The mechanism runs as in training, but without noise. A `monotonic` normaliser thus gives the expected weights over all
+    paths, instead of those of one path.
 
     References
     ----------
@@ -215,7 +215,7 @@ class WordAligner(Attending, Model, BaseEstimator):
         return cells, [d.of(cells).posterior(*a) for d, a in zip(self.directions_, given, strict=True)], given
 
     def align(self, X: Any) -> Any:
-        """The posterior of each link, target words by source words; what a row lacks of 1 is the null word's.
+        """The posterior of each link, target words by source words; the rest of a row up to 1 belongs to the null word.
 
         Returns
         -------
@@ -228,8 +228,8 @@ class WordAligner(Attending, Model, BaseEstimator):
     def links(self, X: Any, symmetrise: Symmetrise = "grow-diag") -> list[list[Link]]:
         """The links (source, target) of each pair, counted from 0 and sorted.
 
-        Each word of one direction is linked to its most probable word of the other side, if that is more probable than
-        the null word; `symmetrise` says how the two directions become one: see `symmetrised`.
+        Each direction links a word to its most probable word on the other side, if that is more probable than the null
+        word. `symmetrise` says how to combine the two directions; see `symmetrised`.
         """
         check_is_fitted(self, "params_")
         pairs = self._pairs(X)
@@ -244,7 +244,7 @@ class WordAligner(Attending, Model, BaseEstimator):
         return found
 
     def predict(self, X: AlignmentData) -> Any:
-        """What each target word may expect before it is seen, (n, q, v): the values, weighed by the alignment a alone."""
+        """The context of each target word before it is seen, (n, q, v): the values weighted by the prior alignment a."""
         check_is_fitted(self, "params_")
         if not isinstance(X, AlignmentData):
             raise TypeError(
@@ -269,7 +269,7 @@ class WordAligner(Attending, Model, BaseEstimator):
 
 # --------------------------------------------------------------------------------------------------------------------
 def _checked_pairs(X: Any) -> list[Pair]:
-    """Pairs of lists of words, or an error saying where what is wrong."""
+    """Pairs of lists of words, or an error that says what is wrong and where."""
     if isinstance(X, AlignmentData):
         if X.tokens is None:
             raise Unsupported(
@@ -298,7 +298,7 @@ def _checked_pairs(X: Any) -> list[Pair]:
 
 
 def _like(X: Any, parts: list[Array]) -> Any:
-    """The parts as they are for pairs, padded to (n, q, k) for AlignmentData."""
+    """The list of arrays for pairs; for AlignmentData one array, padded to (n, q, k)."""
     if not isinstance(X, AlignmentData):
         return parts
     W = np.zeros((len(X), X.n_queries, X.n_keys))
@@ -308,7 +308,7 @@ def _like(X: Any, parts: list[Array]) -> Any:
 
 
 def _most_probable(W: Array, null: Array) -> list[Link]:
-    """(query, key) of each query's most probable key, where that is more probable than the null word."""
+    """(query, key) for each query's most probable key, if that key is more probable than the null word."""
     if not W.size:
         return []
     best = W.argmax(axis=1)

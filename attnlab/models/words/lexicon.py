@@ -1,7 +1,7 @@
-"""Word pairs of a bitext, counted: what the exact latent alignment of `word_aligner` learns besides its mechanism.
+"""Counts the word pairs of a bitext; the model `word_aligner` learns them besides its mechanism.
 
-A cell is a target word and a source word of the same pair. All cells of all pairs lie in flat arrays, so that one step of
-expectation maximisation is a few sums over them.
+A cell is a target word and a source word of the same sentence pair. Flat arrays hold all cells of all pairs, so that one
+step of expectation maximisation is a few sums over them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Cells:
     ----------
     pairs : sequence of (source words, target words)
     known : Cells or None
-        Whose words and word pairs come first, with the same numbers.
+        Its words and word pairs come first and keep their numbers.
 
     Attributes
     ----------
     words : (list of source words, list of target words)
     lengths : int (pairs, 2), numbers of source and target words
-    tokens : (int (s,), int (t,)), the word of each source and of each target token, all pairs one after the other
+    tokens : (int (s,), int (t,)), the word of each source and each target token, for all pairs in a row
     types : int (types, 2), the distinct (source word, target word)
     type : int (cells,), the type of each cell; cells are ordered by pair, target token, source token
     token : (int (cells,), int (cells,)), the source token and the target token of each cell
@@ -65,7 +65,7 @@ class Cells:
         old = before[:, 0] * base + before[:, 1]
         codes = np.concatenate([old, here[:, 0] * base + here[:, 1]])
         distinct, first, number = np.unique(codes, return_index=True, return_inverse=True)
-        order = np.argsort(first)  # what is known keeps its number
+        order = np.argsort(first)  # known words keep their numbers
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
         self.type = rank[number.reshape(-1)][len(old) :]
@@ -78,10 +78,10 @@ class Cells:
 
 
 def spelled_alike(cells: Cells) -> Array:
-    """How alike the words of each type are spelled, (types,), from 0 to 1.
+    """How similar the spelling of the two words of each type is, (types,), from 0 to 1.
 
-    The Dice coefficient of their sets of two and three letters, borders included, and of the whole word: 1 for the same
-    word, 0 for words without a common piece, such as any in different scripts.
+    This is the Dice coefficient of two sets: the pieces of two and three letters, borders included, and the whole word. It is
+    1 for the same word and 0 for words without a common piece, such as words in different scripts.
     """
     index: dict[str, int] = {}
     rows, columns = [], []
@@ -95,7 +95,7 @@ def spelled_alike(cells: Cells) -> Array:
     size = np.bincount(rows, minlength=shape[0])
     source, target = cells.types[:, 0], len(cells.words[0]) + cells.types[:, 1]
     both = np.zeros(len(cells.types))
-    for start in range(0, len(both), 2**16):  # in blocks, for the memory of the gathered rows
+    for start in range(0, len(both), 2**16):  # in blocks, to limit the memory of the gathered rows
         here = slice(start, start + 2**16)
         both[here] = has[source[here]].multiply(has[target[here]]).sum(axis=1)
     return 2 * both / (size[source] + size[target])
@@ -103,11 +103,11 @@ def spelled_alike(cells: Cells) -> Array:
 
 @dataclass
 class Prior:
-    """What is expected of word pairs before any is counted, in pseudo-counts.
+    """The prior of word pairs, before any is counted, in pseudo-counts.
 
-    Each word pair gets `smoothing`, and `spelling` times the square of how alike its words are spelled. A word pair also
-    gets `stem_weight` times what the counts of its stems, the first `stem` letters, say of it: p(said stem | given stem)
-    times the said word's share in its stem.
+    Each word pair gets `smoothing`, plus `spelling` times the square of the similarity of its words' spelling. It also gets
+    `stem_weight` times the estimate from the counts of its stems, the first `stem` letters: p(said stem | given stem) times
+    the said word's share in its stem.
     """
 
     smoothing: float
@@ -122,10 +122,10 @@ class Prior:
         return prior + self.spelling * spelled_alike(cells) ** 2 if self.spelling else prior
 
     def estimate(self, counts: Array, prior: Array, group: Array, n_groups: int) -> Array:
-        """Probabilities from counts and pseudo-counts, within groups: expected ones, or variational Bayes'.
+        """Probabilities from counts and pseudo-counts, within groups: their expectation, or those of variational Bayes.
 
-        The latter are exp(E[log p]) under the Dirichlet posterior, exp(digamma(c) - digamma(sum c)), which sum to less
-        than one and leave little to words that were counted less than about once.
+        The latter are exp(E[log p]) under the Dirichlet posterior, exp(digamma(c) - digamma(sum c)). They sum to less than
+        one, and give little to words with a count below about one.
         """
         total = np.bincount(group, counts + prior, n_groups)[group]
         if self.variational:
@@ -150,7 +150,7 @@ class Direction:
         self.side, self.prior, self.fixed, self.type = given, prior, prior.fixed(cells), cells.type
         self.given, self.n_given = cells.types[:, given], len(cells.words[given])
         self.n_said = len(cells.words[said])
-        self.token, self.words = cells.token[said], cells.tokens[said]  # of each cell, and of each said token
+        self.token, self.words = cells.token[said], cells.tokens[said]  # for each cell, and for each said token
         self.frequency = (
             np.bincount(self.words, minlength=self.n_said).astype(float) if frequency is None else frequency
         )
@@ -165,7 +165,7 @@ class Direction:
         self.forget()
 
     def forget(self) -> None:
-        """Start from the prior alone, and the null word from how frequent words are."""
+        """Start from the prior alone; the null word starts from the word frequencies."""
         total = np.bincount(self.given, self.fixed, self.n_given)[self.given]
         even = 1 / np.bincount(self.given, minlength=self.n_given)[self.given]
         self.counts, self.unsaid = np.zeros(len(self.fixed)), self.frequency
@@ -173,9 +173,9 @@ class Direction:
         self.null = self.frequency / max(1.0, self.frequency.sum())
 
     def posterior(self, a: Array, a_null: Array) -> tuple[Array, Array, float]:
-        """What each cell, and the null word, has of its said token: (cells,), (tokens,); and the log-likelihood.
+        """The share of each cell, and of the null word, in its said token, (cells,), (tokens,); and the log-likelihood.
 
-        That is a_ij p(y_i | x_j) over its sum, with the alignment a (cells,) and what it leaves to the null word, (tokens,).
+        The share is a_ij p(y_i | x_j) over its sum, with the alignment a (cells,) and the null word's part of it, (tokens,).
         """
         each = a * self.table[self.type]
         none = a_null * self.null[self.words]
@@ -184,12 +184,12 @@ class Direction:
         return each / safe[self.token], none / safe, float(np.log(np.maximum(total, 1e-300)).sum())
 
     def count(self, mass: Array) -> None:
-        """Learn from what each cell has, (cells,): the maximisation step."""
+        """The maximisation step: learn from the share of each cell, (cells,)."""
         left = np.maximum(0, 1 - np.bincount(self.token, mass, len(self.words)))
         self._learn(np.bincount(self.type, mass, len(self.fixed)), np.bincount(self.words, left, self.n_said))
 
     def of(self, cells: Cells) -> Direction:
-        """The same with the cells of other pairs, made with these as `known`: nothing was counted of what is new there."""
+        """The same direction with cells of other pairs, made with its own cells as `known`; new words have no counts."""
         more = [len(cells.types) - len(self.counts), len(cells.words[1 - self.side]) - self.n_said]
         other = Direction(cells, self.side, self.prior, np.pad(self.frequency, (0, more[1])))
         other._learn(np.pad(self.counts, (0, more[0])), np.pad(self.unsaid, (0, more[1])))

@@ -1,4 +1,4 @@
-"""The alignment that exact latent alignment starts from: what a mechanism says before a word is seen, and how it learns."""
+"""The prior of exact latent alignment: a mechanism's alignment before a word is seen, and how it learns."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Alignment", "D"]
 
 Array = np.ndarray[Any, Any]
 FLOOR = 1e-12  # the least probability of a link that learning a mechanism knows
-GROUPS = 8  # of patterns of about the same size
+GROUPS = 8  # groups of patterns of similar size
 D = 32  # features of a word's spelling, for mechanisms that compare contents
 
 
 class Alignment:
-    """The alignment a of each cell of one direction, as a mechanism gives it, and how the mechanism learns.
+    """The alignment a of each cell of one direction, which a mechanism gives, and how the mechanism learns.
 
-    A mechanism that sees no contents gives pairs of the same two lengths the same alignment: it is asked once for each. It is
-    asked as in training, since what is needed are probabilities, and not the one way that some mechanisms take at prediction.
+    A mechanism that sees no contents gives all pairs of the same two lengths the same alignment, so it runs once for each. It
+    runs as in training, because it must give probabilities, and some mechanisms take a single path at prediction.
     """
 
     def __init__(self, mechanism: Any, pairs: Sequence[Pair], cells: Cells, given: int, null: float) -> None:
@@ -42,7 +42,7 @@ class Alignment:
         else:
             shapes, pattern = np.unique(lengths, axis=0, return_inverse=True)
             pattern, vectors = pattern.reshape(-1), []
-        # patterns of about the same size are padded and compared together
+        # patterns of similar size are padded and compared together
         self.groups: list[tuple[Array, Array, Any]] = []  # Q, K, context
         base, width, self.size = np.zeros(len(shapes), dtype=np.intp), np.zeros(len(shapes), dtype=np.intp), 0
         order = np.argsort(shapes.prod(axis=1), kind="stable")
@@ -59,7 +59,7 @@ class Alignment:
             self.groups.append((Q, K, context))
             base[members], width[members] = self.size + np.arange(len(here)) * q * k, k
             self.size += mask.size
-        # where each cell stands in the mechanism's weights
+        # the place of each cell in the mechanism's weights
         first = np.cumsum(cells.lengths, axis=0) - cells.lengths
         pair = np.repeat(np.arange(len(pairs)), lengths.prod(axis=1))
         query = cells.token[1 - given] - first[pair, 1 - given]
@@ -67,12 +67,12 @@ class Alignment:
         self.place = base[pattern[pair]] + query * width[pattern[pair]] + key
 
     def even(self) -> tuple[Array, Array]:
-        """Every key of a query equally probable: as `probabilities`."""
+        """Like `probabilities`, with every key of a query equally probable."""
         a = (1 - self.null) / np.maximum(1, np.bincount(self.token, minlength=self.n_tokens))[self.token]
         return a, np.full(self.n_tokens, self.null)
 
     def probabilities(self, params: Any) -> tuple[Array, Array]:
-        """a of each cell, (cells,), and of the null word, (tokens,): (1 - null) times the weights, and what is left."""
+        """a of each cell, (cells,), and of the null word, (tokens,): (1 - null) times the weights, and the rest."""
         W = np.concatenate([np.zeros(0), *(np.ravel(self._weights(params, group)) for group in self.groups)])[
             self.place
         ]
