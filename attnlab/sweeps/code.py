@@ -1,12 +1,12 @@
 """The code behind a class: every module that can change its numbers, found by reading imports and names.
 
-Of attnlab's own code a module counts whole, with every module of attnlab that it imports, at any depth and inside functions
-too. A module that holds several components (such as `parts/similarities.py`) counts by name: a component counts with the
-functions, constants and imports of that module that it uses, at any depth. What reads, stores, prints or analyses does not
-count, nor does the look-up of names: a component that is looked up is another role of the run.
+A module of attnlab counts as a whole, with every module of attnlab that it imports, at any depth and inside functions too. A
+module that holds several components (such as `parts/similarities.py`) counts by name: a component counts with the functions,
+constants and imports of that module that it uses, at any depth. Code that reads, stores, prints or analyses does not count.
+The look-up of names does not count either, because a component that is looked up is another role of the run.
 
-Of the code of others every module of their distribution counts: what is installed with it, their whole package, and, for
-a single file, the modules beside it that it imports.
+For other people's code, every module of the distribution counts: what is installed with it and the whole package. For a
+single file, the modules beside it that it imports count.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ _modules: dict[tuple[str, str], tuple[Source, Module]] = {}
 
 
 def module_of(name: str, file: Path) -> Module | None:
-    """A module of Python source, read once for each time that it is loaded; None where it is no Python that can be read."""
+    """A module of Python source, read once for each time that it is loaded; None if its source cannot be read."""
     try:
         source = source_of(file, name)
         kept = _modules.get((name, str(file)))

@@ -87,7 +87,7 @@ def _shown(kind: str, name: str) -> str:
 
 
 def columns_of(role: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a task, a mechanism or a model; names are bare where that is clear, and a list or mapping is its JSON text.
+    """The columns of a task, a mechanism or a model; names are bare if unambiguous, and lists and mappings are JSON.
 
     The parts come first, in the order in which attention uses them, then the mechanism they are parts of.
     """
@@ -108,9 +108,9 @@ def as_cell(value: Any) -> Any:
 
 
 def columns(run: Run) -> dict[str, Any]:
-    """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`, and `model_seed` where it was set apart.
+    """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`.
 
-    A setting that is tuned has no column here: what was chosen is known after the run.
+    `model_seed` is one more if it was set apart. A tuned setting has no column, because its value is known only after the run.
     """
     spec = run.spec
     row: dict[str, Any] = {}
@@ -153,7 +153,7 @@ def buildable_settings(kind: str, name: str, settings: Mapping[str, Any]) -> dic
 def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:
     """The runs that a filter leaves: `similarity=dot,task.d=16`.
 
-    A comma is "and", a key that stands twice is "or", and a value may be a pattern (`similarity=*dot`).
+    A comma means "and", a key that occurs twice means "or", and a value may be a pattern (`similarity=*dot`).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The file under the store: SQLite with a schema that is checked, waits that end, and refusals that say what to do."""
+"""The file of the store: SQLite with a checked schema, waits that end, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TABLES = (
 )
 _N_TABLES = {1: 7, 2: 8}  # how many of these statements made a store of each schema version
 
-# From each version to the next. From 1 to 2: runs are known by another identity; which, `attnlab.sweeps.migrate` finds out.
+# From each version to the next. From 1 to 2 the identity of runs changes; `attnlab.sweeps.migrate` computes the new one.
 _MIGRATIONS = {1: (_TABLES[7], "INSERT INTO former SELECT run_id, '' FROM runs")}
 
 
@@ -58,8 +58,8 @@ class Database:
     Attributes
     ----------
     version : int
-        Of its schema. An older store is brought to `SCHEMA_VERSION` when it is opened with `create`, and otherwise read as it
-        is.
+        The version of its schema. Opening with `create` brings an older store to `SCHEMA_VERSION`. Otherwise it is read
+        unchanged.
 
     Raises
     ------
@@ -202,7 +202,7 @@ class Database:
             raise StoreError(f"{self.path}: cannot be used: {error.strerror}; name another with --store") from error
 
     def damaged(self, what: str) -> StoreError:
-        """The error to raise when the file is not what was once written."""
+        """The error to raise when the file differs from what was written."""
         return StoreError(
             f"{self.path}: the store is damaged ({what}); nothing was changed. Move it aside and sweep again, "
             f"or save what can be read with: sqlite3 {self.path.name} .recover"

@@ -1,4 +1,4 @@
-"""What a run was made with: attnlab and its commit, the libraries, the machine, and the plugins that gave its parts."""
+"""What a run was made with: attnlab and its commit, libraries, the machine, and the plugins that gave its parts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _environment() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """attnlab, the commit of its source checkout, Python, libraries, operating system and processor; what is known of them."""
+    """What is known of attnlab, the commit of its checkout, Python, libraries, operating system and processor."""
     return dict(_environment())
 
 
@@ -83,7 +83,7 @@ def _processor() -> str:
 def commit_of(root: Path) -> str | None:
     """The commit that is checked out in a folder, read from its `.git`; None where it is no checkout of attnlab.
 
-    What was edited since is not in it: fingerprints tell of that.
+    It does not show later edits; the fingerprints do.
     """
     try:
         if not re.search(r'^name = "attnlab"$', (root / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE):

@@ -44,7 +44,7 @@ ARRAY_LIMIT = 2**16  # numbers: larger arrays are not kept
 
 
 def execute(run: Run, raise_errors: bool = False) -> Result:
-    """Carry out one run; what goes wrong in it becomes the result's status and reason.
+    """Execute one run; an error in it becomes the result's status and reason.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
     Raises
     ------
     MemoryError
-        Always: what that means is for the executor to say.
+        Always; the executor decides what it means.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     began = time.perf_counter()
@@ -162,7 +162,7 @@ def _drawn(run: Run) -> Splits:
 
 
 class _Drawn:
-    """The examples of the last tasks and seeds, for the next mechanism on them: those of attnlab's own tasks only.
+    """Keeps the examples of the last tasks and seeds for the next mechanism; only for attnlab's own tasks.
 
     The arrays lie in memory that nobody can write to; all else is copied for each run.
     """
@@ -215,7 +215,7 @@ class _Packed(NamedTuple):
 
 
 def _unshared(data: AlignmentData) -> AlignmentData:
-    """The same arrays, with a copy of all else."""
+    """The same arrays, and a copy of everything else."""
     own = copy.copy(data)
     for name, value in vars(data).items():
         if isinstance(value, _Packed):
@@ -252,9 +252,9 @@ def _candidates(tune: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
-    """The model fitted with each candidate setting, and the best on validation data; the first of equals.
+    """Fit the model with each candidate setting; keep the best on validation data, or the first of equals.
 
-    A candidate that diverges loses; when all do, the last divergence is the run's.
+    A candidate that diverges loses. If all diverge, the run ends with the last divergence.
     """
     candidates = list(_candidates(run.spec.get("tune", {})))
     best: tuple[float, Any, dict[str, Any], float] | None = None
@@ -269,7 +269,7 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
             continue
         seconds = time.perf_counter() - began
         score = float(model.score(splits.validation)) if len(candidates) > 1 else 0.0
-        score = -np.inf if np.isnan(score) else score  # what has no score loses, and never stands in another's way
+        score = -np.inf if np.isnan(score) else score  # a candidate without a score loses to every other
         if best is None or score > best[0]:
             best = score, model, chosen, seconds
     if best is None:
@@ -315,9 +315,10 @@ def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:
 
 
 def measure(data: AlignmentData, W: Any, Y: Any, model: Any, fit_seconds: float) -> tuple[dict[str, float], list[str]]:
-    """Every metric that applies, by its column; one that raises is NaN, and what is no number is told in the second list.
+    """Every metric that applies, by its column, and a list of notes on those that have no number.
 
-    All see the same arrays, which cannot be written to: one that tries raises, and the others measure what there is.
+    A metric that raises is NaN. All metrics see the same read-only arrays. A metric that tries to write raises, and the
+    others are not affected.
     """
     W, Y = _read_only(np.array(W)), _read_only(np.array(Y))
     available = {"data": _guarded(data), "W": W, "Y": Y, "model": model, "fit_seconds": fit_seconds}

@@ -2,8 +2,8 @@
 
 A fingerprint is `name:theirs/own`: of a component's name, of the code of its distribution (`-` for attnlab's own parts), and
 of the code of attnlab that it reaches (`sweeps/code.py` says which). Both are hashes of syntax trees without docstrings and
-comments, taken from what was imported. Kernels that replace a class are code behind that class. What carries a run out has
-a fingerprint as well, and so has each metric, which counts where it is shown.
+comments, taken from what was imported. Kernels that replace a class are code behind that class. The code that executes a run
+has a fingerprint as well. Each metric has one too, which counts where the metric is shown.
 
 A release whose edits change no number lists fingerprints that count as equal in `equal_fingerprints.json`.
 """
@@ -33,7 +33,7 @@ from attnlab.sweeps.run import Run
 __all__ = ["EXECUTION", "METRIC", "Changes", "changes", "fingerprint", "fingerprints", "fingerprints_of_metrics"]
 
 METRIC = "metric "  # how the role of a metric's fingerprint begins
-EXECUTION = "execution"  # the role of what carries a run out
+EXECUTION = "execution"  # the role of the code that executes a run
 _OWN = "-"  # what attnlab's own parts have where others have the hash of their distribution
 _EXECUTE = "attnlab.sweeps.execute"
 _CARRIES_OUT = ("splits_of", "_fit_best", "_check", "measure")
@@ -174,11 +174,11 @@ class Changes(NamedTuple):
 
     theirs: list[str]
     own: list[str]
-    of_earlier_form: bool = False  # what was kept is of an attnlab whose fingerprints covered less
+    of_earlier_form: bool = False  # the kept fingerprint comes from an attnlab whose fingerprints covered less code
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Changes:
-    """What changed. A metric that is not shown, or measured for the first time, did not; nor did what counts as equal."""
+    """What changed. Metrics that are not shown or are new do not count, and neither does code that counts as equal."""
     found = Changes([], [], any("/" not in value for value in before.values()))
     for role in [*now, *(role for role in before if role not in now)]:
         old, new = before.get(role), now.get(role)

@@ -51,7 +51,7 @@ def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
-    """The pinned order: what a run is, each axis followed by its settings; its metrics; what became of it."""
+    """The pinned order of columns: the run, with each axis before its settings; its metrics; its outcome."""
     names = list(names)
     order = [n for n in FIRST if n in names]
     for axis in AXES:
@@ -99,7 +99,7 @@ def frame_of(
         return frame
     measured = metric_columns(frame)
     keys = [c for c in frame.columns if c not in measured]
-    if not measured:  # of runs of which none was measured: each is a row all the same
+    if not measured:  # no run was measured; each still has a row
         return frame.assign(metric="", value=np.nan)
     return frame.melt(id_vars=keys, value_vars=measured, var_name="metric", value_name="value")
 
@@ -176,9 +176,9 @@ def load_run(run_id: str, store: str | os.PathLike[str] = DEFAULT_STORE) -> Stor
 def with_files(run: Run, store: str | os.PathLike[str]) -> Run:
     """The same run, with the files that it reads where they are now.
 
-    A file that is not at its path, or holds something else there, is looked for below the folders of the experiments that
-    plan the run, the working directory, and the folder of the store with the one that holds it, under the end of its path:
-    a project may be moved with its results. It is taken only where the content is the same.
+    A project may be moved with its results. If a file is not at its path, or has other content there, it is searched by the
+    end of its path: below the folders of the experiments that plan the run, the working directory, the folder of the store
+    and its parent. A file is used only if its content is the same.
     """
     from attnlab.sweeps.experiment.inputs import found_again
     from attnlab.sweeps.store import Store

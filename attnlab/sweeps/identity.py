@@ -1,11 +1,11 @@
-"""What a run is known by: what it means, and not how it was written, where its files lie, or what defaults there are.
+"""The identity of a run: what the run means, and not how it was written or where its files are.
 
-* A setting that is equal to its default is left out, and so is a part at its default. A component that gains a setting, or
-  a mechanism that gains an axis, keeps the identity of its runs; their code changed, so that they are stale.
-* A file is its content, `sha256:...`, and no path.
+* A setting that is equal to its default is left out, and a part at its default too. If a component gains a setting, or a
+  mechanism gains an axis, its runs keep their identity. They are stale, because their code changed.
+* A file is identified by its content, `sha256:...`, not by its path.
 * A component is its name, with `@n` where its class has `revision = n` other than 0. Its author raises the revision when
-  the meaning of a setting or a default changes. Where only a default changes he may say in `former` what it was: that is then
-  what is left out, so that earlier runs keep their identity, and the present default is written out.
+  the meaning of a setting or a default changes. If only a default changes, `former` may hold its earlier value. That value is
+  then left out, so that earlier runs keep their identity, and the present default is written out.
 
 Task, mechanism and model are always named. Each stored row keeps its settings as they were run.
 """
@@ -137,7 +137,7 @@ def by_content(run: Run) -> dict[str, Any]:
 
 # -- stores of earlier attnlabs ---------------------------------------------------------------------------------------
 def of_version_1(run: Run) -> Run | None:
-    """A run that a store of schema version 1 kept, under the identity that it has now; None where that cannot be told.
+    """A run that a store of schema version 1 kept, under the identity that it has now; None if that is unknown.
 
     Version 1 had no revisions. The data of a task that a plugin file gave depended on the name of the file: they are drawn anew,
     and what is kept is no run of now.

@@ -1,8 +1,8 @@
 """Runs that a store of schema version 1 kept, under the identity that they have now.
 
-Version 1 knew a run by all its settings and by the paths of its files. Where its components are installed, what it means now
-can be told: its row is then that run's, and stale, since the fingerprints of version 1 covered less of the code. A sweep
-renames such rows in the store; `plan`, `claims` and `compare` translate them while they read, and change nothing.
+Version 1 identified a run by all its settings and by the paths of its files. If its components are installed, its present
+identity can be computed. The row then belongs to that run. It is stale, because the fingerprints of version 1 covered less
+code. A sweep renames such rows in the store. `plan`, `claims` and `compare` translate them while they read, and change nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["adopt", "known", "results"]
 
 
 def _translated(opened: Store) -> dict[str, tuple[Run, Run, Result]]:
-    """By the run_id of now: the run as it is kept, the run as it is known now, and its result."""
+    """By present run_id: the run as it is kept, the run under its present identity, and its result."""
     found: dict[str, tuple[Run, Run, Result]] = {}
     for run, result in opened.former():
         if (now := of_version_1(run)) is not None:
@@ -26,7 +26,7 @@ def _translated(opened: Store) -> dict[str, tuple[Run, Run, Result]]:
 
 
 def adopt(opened: Store) -> None:
-    """Rename what can be told now."""
+    """Rename the runs whose present identity is known."""
     if renamed := {before.run_id: now for before, now, _ in _translated(opened).values()}:
         opened.rename(renamed)
 

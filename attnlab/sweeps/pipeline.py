@@ -57,7 +57,7 @@ def sweep(
     Parameters
     ----------
     *sources : paths of YAML files, mappings of the same form, or experiments that were read
-        One that is given twice counts once.
+        A source that is given twice counts once.
     jobs : int or None
         Worker processes; None is one a processor.
     executor : str or {name: {setting: value}} or None
@@ -133,7 +133,7 @@ def plan_with_reasons(
     only: str | None = None,
     limit: int | None = None,
 ) -> list[tuple[Experiment, tuple[Planned, ...]]]:
-    """What a sweep would run, and why; a store that does not exist holds nothing, and is not made."""
+    """What a sweep would run, and why; a store that does not exist counts as empty and is not made."""
     words = parse_rerun(rerun)
     chosen = _chosen(distinct(sources), only, limit)
     if not os.path.exists(store):
@@ -143,7 +143,7 @@ def plan_with_reasons(
 
 
 def _with_provenance(run: Run, result: Result) -> Result:
-    """The result with the fingerprints and versions of the worker that made it; of this process where it could not tell."""
+    """The result with fingerprints and versions from the worker that made it, or from this process if it gave none."""
     measured = {metric for values in result.metrics.values() for metric in values}
     return dataclasses.replace(
         result,

@@ -1,4 +1,4 @@
-"""Planning: Experiment -> tuple[Run, ...], and what is to be done about each run. Pure: the same in, the same out."""
+"""Planning: Experiment -> tuple[Run, ...], and what to do about each run. It is a pure function of its input."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def decide(
     fingerprints: Callable[[Run], Mapping[str, str]],
     rerun: Collection[str] = DEFAULT_RERUN,
 ) -> tuple[Planned, ...]:
-    """What is to be done about each run, and why.
+    """What to do about each run, and why.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The results store: Result <-> SQLite. Only the coordinator writes; several coordinators may share one file.
 
-A row that `append` has returned for is on the disk: it survives `kill -9` and, the disk willing, a power cut
-(write-ahead log, synchronous=FULL). Every row carries a checksum of what it says, so that a damaged one is found out and
-never read as a value. A run that is done again replaces its row; what the earlier attempts came to stays in `history`.
+When `append` returns, the row is on the disk. It survives `kill -9` and, if the disk is reliable, a power cut (write-ahead
+log, synchronous=FULL). Every row has a checksum of its content, so that a damaged row is found and never read as a value. A
+run that is repeated replaces its row. The outcomes of earlier attempts stay in `history`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Store:
     def append(self, run: Run, result: Result, fingerprints: Mapping[str, str]) -> None:
         """Keep a result; on return it is on the disk.
 
-        An earlier row of the same run is replaced, and what became of it goes to `history`.
+        It replaces an earlier row of the same run, whose outcome goes to `history`.
 
         Raises
         ------
@@ -145,8 +145,8 @@ class Store:
     ) -> None:
         """Link an experiment to the runs it plans, in order; on return it is on the disk.
 
-        The links of an earlier text of the same experiment are replaced, so that it never shows runs it no longer plans;
-        the rows of those runs stay. Give the whole plan, also when only a part of it is swept.
+        It replaces the links of an earlier text of the same experiment, so that the experiment never shows runs it no longer
+        plans. The rows of those runs stay. Give the whole plan, even if only a part of it is swept.
         """
         linked = list(dict.fromkeys(run_ids))
         with self._db.refusals(), self._db.transaction():
@@ -298,7 +298,7 @@ class Store:
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:
-        """Everything read within is of one moment."""
+        """All reads inside see the store at one moment."""
         with self._db.refusals(), self._db.transaction("DEFERRED"):
             yield
 

@@ -1,4 +1,4 @@
-"""Runs on a dask cluster: a scheduler that is there, or one of this machine's processes."""
+"""Runs on a dask cluster: an existing scheduler, or a new cluster of processes on this machine."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ __all__ = ["DaskExecutor"]
 
 
 class DaskExecutor(Executor):
-    """On a dask cluster, for sweeps that outgrow one machine.
+    """Executes runs on a dask cluster, for sweeps that are too large for one machine.
 
-    attnlab and the same plugins must be installed on the workers. A run whose worker dies may have been its neighbour's
-    victim: it is tried once more, alone, after all others, and is `crashed` at the second death. Limits of time and memory are the cluster's to keep: this executor has none. Classes
-    registered with `attnlab.register` in a notebook are known to this process only.
+    attnlab and the same plugins must be installed on the workers. If a worker dies, another run on it may be the cause. So
+    the run is tried once more, alone, after all others, and is `crashed` at the second death. This executor has no limits
+    of time and memory; the cluster must keep them. Classes registered with `attnlab.register` in a notebook are known to
+    this process only.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Runs on this machine, in worker processes under a supervisor: what a run does to its process costs only that run."""
+"""Runs on this machine, in supervised worker processes: a run that damages its process costs only that run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["LocalExecutor"]
 _LOOK = 0.1  # seconds between looks at the memory of workers
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM")
 
-# What starting workers, and stopping them, takes: modules, and names in modules that some platforms have without.
+# Starting and stopping workers needs these modules, and names in modules; some platforms lack some of them.
 _NEEDED = {
     "faulthandler": ("register",),
     "mmap": (),
@@ -109,14 +109,14 @@ class LocalExecutor(Executor):
         self.memory_limit = memory_limit
         self.execute = execute
         self._waiting: deque[Run] = deque()
-        self._again: deque[Run] = deque()  # lost a worker to somebody else's kill
+        self._again: deque[Run] = deque()  # runs whose worker somebody else killed
         self._finished: deque[tuple[Run, Result]] = deque()
         self._workers: list[Worker] = []
         self._end_workers = weakref.finalize(self, _end_all, self._workers, os.getpid())
 
     @classmethod
     def unavailable(cls) -> str:
-        """What this platform lacks of what workers need, by name; empty where they can be started."""
+        """The names of what workers need and this platform lacks; empty if workers can be started."""
         lacking = _lacking(_NEEDED) + (_lacking(_NEEDED_ON_LINUX) if sys.platform == "linux" else [])
         if sys.platform in ("emscripten", "wasi"):
             lacking.insert(0, "processes")
@@ -272,7 +272,7 @@ class LocalExecutor(Executor):
         self._retire(worker)
 
     def _bury(self, worker: Worker, code: int) -> None:
-        """A worker has died by itself or by somebody else's hand."""
+        """A worker has died by itself, or somebody else has killed it."""
         run, attempt = worker.run, worker.attempt
         if run is not None and _signal(code) in _FROM_OUTSIDE and attempt == 1:
             self._again.append(run)
@@ -316,7 +316,7 @@ def _signal(code: int) -> str:
 
 
 def _lacking(needed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Of these modules and the names in them, those that there are not."""
+    """The modules, and names in modules, that this platform lacks."""
     lacking = []
     for module, names in needed.items():
         try:

@@ -1,7 +1,7 @@
 """A result on its way between processes: JSON for what is small, raw bytes for its arrays.
 
-No pickle: nothing of a plugin runs in the coordinator when a result is read, and what cannot be kept is found out where
-it was made.
+It uses no pickle, so that no code of a plugin runs in the coordinator when it reads a result. Data that cannot be kept
+raise an error in the worker that made them.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ def _mapping_or_number(value: Any) -> Any:
 
 
 def unpack(message: bytes) -> Result:
-    """The result that `pack` made these bytes of.
+    """The result from which `pack` made the bytes.
 
     Raises
     ------
     TypeError, ValueError
-        If they are not such bytes.
+        If `pack` did not make them.
     """
     header, _, artifacts = message.partition(b"\0")
     return Result(**json.loads(header), artifacts=artifacts)

@@ -1,4 +1,4 @@
-"""A worker as the coordinator sees it: a process, a socket, what it printed last, and the run it has."""
+"""A worker as the coordinator sees it: a process, a socket, its last output, and its run."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _LENGTH = struct.Struct("!Q")
 _CHUNK = 2**18
 _KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a stack of a hundred frames
 _BELOW_THE_RUN = os.path.join("executors", "attempt.py")  # where a stack, innermost first, leaves the run
-_TO_ANSWER = 0.8  # seconds for saying where it stands
-_PATIENCE = 5.0  # seconds for what takes milliseconds: taking a message, dying of SIGKILL
+_TO_ANSWER = 0.8  # seconds in which a worker must answer with its stack
+_PATIENCE = 5.0  # seconds for things that usually take milliseconds: taking a message, dying of SIGKILL
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""What happens inside a worker: one run after another, each answered by exactly one packed result.
+"""The inside of a worker: it executes one run after another and answers each with exactly one packed result.
 
 A worker is a process of its own with one socket to the coordinator. A message is eight bytes of length and then itself.
 It first says b"" (ready), then answers each run, its run_id and canonical form, with one flag byte (1: do not use me
@@ -40,10 +40,10 @@ def serve(
     execute: Execute,
     memory_limit: int | None,
 ) -> None:
-    """The life of a worker: ends when the coordinator closes its end of `channel`, or dies.
+    """The life of a worker. It ends when the coordinator closes its end of `channel`, or dies.
 
-    `inherited` are the coordinator's file descriptors that a fork has copied here: as long as a copy is open, the
-    workers at their other ends would never see the coordinator go.
+    `inherited` are the coordinator's file descriptors that a fork has copied here. While a copy is open, the workers at
+    their other ends cannot see that the coordinator has ended.
     """
     me = os.getpid()
     _leave_home(coordinator)
@@ -93,9 +93,9 @@ def _leave_home(coordinator: int) -> None:
 
 
 def _redirect(output: socket.socket) -> None:
-    """What runs print goes to the coordinator, which keeps the end of it for the reason of a crash.
+    """Send the output of runs to the coordinator, which keeps the end of it to explain a crash.
 
-    So does the Python stack at a segmentation fault, or when asked for by SIGUSR1.
+    The Python stack goes there too, at a segmentation fault or on SIGUSR1.
     """
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)

@@ -1,4 +1,4 @@
-"""What a grid is made of: components whose settings have options, counted by multiplication, expanded late."""
+"""The elements of a grid: components whose settings have options. They are counted first and expanded late."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Choice", "Combined", "Learners", "Point", "count"]
 class Point:
     """One component (or several) with one value for each setting, and the candidates of the tuned, by column."""
 
-    spec: Any  # {name: settings}; of several a list of these, of masks one mapping of several names
+    spec: Any  # {name: settings}; several components are a list of such mappings, several masks are one mapping
     tune: dict[str, tuple[Any, ...]]
 
 
@@ -57,8 +57,8 @@ class Choice:
 class Combined:
     """Several components in one setting.
 
-    Masks are joined by "and": their order means nothing, and a run has one mapping of several names. All else is in order,
-    and a run has a list.
+    Masks are joined by "and". Their order means nothing, so a run has one mapping of several names. Other components act in
+    order, so a run has a list.
     """
 
     choices: tuple[Choice, ...]

@@ -1,4 +1,4 @@
-"""What a claim may say, and whether it speaks of runs that are planned. It is judged when they are done."""
+"""The forms of a claim, and a check that its runs are planned. A claim is judged when its runs are done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Selection = Annotated[dict[str, Any], Len(1)]
 class Claim(BaseModel):
     """One sentence about one metric, in one of five forms; `where` narrows it to a part of the runs.
 
-    A selection maps dotted columns to a value, or to a list of which any will do: `{similarity: dot, task.d: [16, 32]}`.
+    A selection maps dotted columns to a value, or to a list of alternatives: `{similarity: dot, task.d: [16, 32]}`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -96,7 +96,7 @@ class Claim(BaseModel):
         return tuple(self.correlation or [m for m in [self.metric] if m is not None])
 
     def selections(self) -> list[tuple[At, Mapping[str, Any]]]:
-        """Each selection and where in the claim it stands, without `where`."""
+        """Each selection and its place in the claim, without `where`."""
         if self.better is not None and self.than is not None:
             return [(("better",), self.better), (("than",), self.than)]
         return [(("equal", i), chosen) for i, chosen in enumerate(self.equal or [])]
@@ -174,7 +174,7 @@ def check_selections(document: Document, claims: Sequence[Claim], table: Table) 
         for within, chosen in claim.selections():
             place = (*at, *within)
             if both := [key for key in chosen if key in claim.where]:
-                document.problem((*place, both[0]), f"{both[0]} stands in 'where' as well; say it once", key=True)
+                document.problem((*place, both[0]), f"{both[0]} is in 'where' as well; say it once", key=True)
                 good = False
             else:
                 good &= _check_selection(document, chosen, place, claim.where if good else {}, table)
@@ -221,7 +221,7 @@ def _runs_of(chosen: Mapping[str, Any], table: Table) -> tuple[dict[str, set[int
 
 
 def _check_values(document: Document, key: str, value: Any, at: At, table: Table) -> bool:
-    """Whether each value that a selection gives is one that some planned run has."""
+    """Whether some planned run has each value that a selection gives."""
     if key not in table.role:
         return True  # `test`
     good = True

@@ -54,7 +54,8 @@ class GridReader:
     ----------
     document : Document
     tune : mapping of dotted setting to candidates
-        These settings stand in the choices' `tune` and not among their settings; `tuned` collects those that were met, `tunable` all that could be.
+        The choices have these settings in `tune`, not among their settings. `tuned` collects the settings that were found, and
+        `tunable` all that could be tuned.
     inputs : Inputs
         Where settings that are paths are found and hashed.
     """
@@ -87,7 +88,7 @@ class GridReader:
             self._own = before
 
     def _axis(self, held: Nested, value: Any, at: At, prefix: str, taken: frozenset[str]) -> list[Any]:
-        """What a setting holds, or a list of such values: choices, and None where it may be."""
+        """The choices for a setting that holds a component, or a list of values; None where the setting allows it."""
         if self._own and isinstance(value, (list, tuple)) and (held.several or held.joined):
             value = {"value": list(value)}  # in code a list is no axis
         items, places = (value, [(*at, i) for i in range(len(value))]) if isinstance(value, list) else ([value], [at])
@@ -144,7 +145,7 @@ class GridReader:
             if choice is None:
                 return None
             if found.setdefault(choice.name.rpartition(":")[2], choice) is not choice:
-                self.document.problem((*at, i), f"the {kind} {short(item)} stands twice in one combination")
+                self.document.problem((*at, i), f"the {kind} {short(item)} occurs twice in one combination")
         ordered = held.joined == "in order"
         choices = tuple(found[name] for name in (found if ordered else sorted(found)))
         return Combined(choices, ordered) if len(choices) > 1 else choices[0]
@@ -278,7 +279,7 @@ class GridReader:
             message = f"{setting} of {found.kind} {found.name!r} is a list itself, and a list is an axis: write {{value: {short(value)}}}"
             self.document.problem(at, message)
             return ()
-        options: dict[str, Any] = {}  # those that mean the same count once
+        options: dict[str, Any] = {}  # options with the same meaning count once
         for i, inner in enumerate(value):
             if isinstance(inner, list):
                 message = f"a list in a list: a setting that is a list is written {{value: {short(inner)}}}"

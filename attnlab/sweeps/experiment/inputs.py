@@ -1,8 +1,8 @@
-"""Files that an experiment names, such as the arrays of a task: found beside the experiment, known by their content.
+"""Files that an experiment names, such as the arrays of a task: found by path and identified by content.
 
 A setting is a file where it is called `path` or `..._path`, or is declared as pathlib.Path. It is written relative to the
-experiment file. A run has its absolute path and the SHA-256 of its content. The run is known by the content alone: other
-content is another run, another place is not.
+experiment file. A run has its absolute path and the SHA-256 of its content. Only the content belongs to the identity of the
+run: other content makes another run, and another place does not.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check(inputs: Mapping[str, str]) -> None:
-    """Hold files to the content that was planned.
+    """Check that files have the content that was planned.
 
     Raises
     ------
@@ -102,13 +102,13 @@ def check(inputs: Mapping[str, str]) -> None:
 
 
 def found_again(path: str, digest: str, folders: Iterable[Path]) -> str | None:
-    """Where a file of a run is: at its path, or below one of the folders under the end of its path, with the same content."""
+    """The place of a run's file: its path, or a path below one of the folders that has the same end and content."""
     words = Path(path).parts
     ends = [Path(*words[i:]) for i in range(Path(path).is_absolute(), len(words))]
     for place in (Path(path), *(folder / end for folder in folders for end in ends)):
         try:
             if place.is_file() and sha256_of(place) == digest:
                 return place.resolve().as_posix()
-        except OSError:  # not for us to read
+        except OSError:  # it cannot be read
             continue
     return None

@@ -20,8 +20,8 @@ STEPS = ("steps", "iterations", "max_iter")  # settings that say how long a mode
 def longer(experiment: Experiment, times: int) -> Experiment | None:
     """An experiment with so many times the steps of each model; None where no model has steps to multiply.
 
-    Its name is `NAME-longer-TIMES`. What claims and `tune` say of steps is multiplied, too. A model without steps, which
-    learns until validation no longer improves, stays as it is, and so does one that learns nothing (`steps: 0`).
+    Its name is `NAME-longer-TIMES`. The steps in claims and in `tune` are multiplied too. Two kinds of model do not change:
+    one without steps, which learns until validation no longer improves, and one that learns nothing (`steps: 0`).
 
     Raises
     ------
@@ -46,7 +46,7 @@ def longer(experiment: Experiment, times: int) -> Experiment | None:
 
 
 def _model(given: Any, times: int) -> Any:
-    """A model as it is written, a name or {name: {setting: value}}, with its steps multiplied, written out where they were not."""
+    """A model, a name or {name: {setting: value}}, with its steps multiplied, and written out if they were not."""
     mapping = {given: {}} if isinstance(given, str) else given
     found = {}
     for name, written in mapping.items():

@@ -179,7 +179,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     ------
     ExperimentError
         With one line for each problem: `file:line:column: what was given, what is allowed`. For a mapping the dotted path
-        stands in place of line and column.
+        replaces line and column.
     """
     document = source if isinstance(source, Document) else Document(source)
     layout = _layout(document)
@@ -194,7 +194,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     _check_tune(document, reader)
     if layout is None:
         document.refuse()
-        raise AssertionError("a layout that pydantic refuses has a problem noted")
+        raise AssertionError("pydantic refused the layout, but no problem was noted")
     expandable = document.sound and _check_count(document, tasks, learners, seeds, model_seeds, layout.limits.runs)
     metrics = tuple(
         dict.fromkeys(column_of_metric(document, metric, ("metrics", i)) for i, metric in enumerate(layout.metrics))
@@ -354,7 +354,7 @@ def _seeds(document: Document, value: Any, at: At) -> Sequence[int]:
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
             document.problem((*at, i), f"a seed is a whole number, at least 0; got {short(seed)}")
         elif seed in seen:
-            document.problem((*at, i), f"seed {seed} stands twice")
+            document.problem((*at, i), f"seed {seed} occurs twice")
         else:
             seen[seed] = None
     return tuple(seen)
@@ -363,7 +363,7 @@ def _seeds(document: Document, value: Any, at: At) -> Sequence[int]:
 def _check_tune(document: Document, reader: GridReader) -> None:
     """Note tuned settings that nothing here has, and those that may not be tuned."""
     if reader.incomplete:
-        return  # what could not be read may be what has the setting
+        return  # the component that could not be read may have the setting
     for column in reader.tune:
         if column.startswith("task."):
             message = (

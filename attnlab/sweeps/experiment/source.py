@@ -1,8 +1,8 @@
-"""A YAML file, or a Python mapping, as plain values that know where they stand.
+"""A YAML file, or a Python mapping, as plain values with their places in the source.
 
-YAML 1.2 by the composer of ruamel.yaml, whose nodes know where they stand. Every bound holds before anything large is
-built: `MAX_BYTES`, `MAX_DEPTH`, and `MAX_NODES` counted after aliases. What cannot be meant in an experiment is refused at
-its place: duplicate keys, tags, merge keys, dates, NaN and infinity, numbers beyond 64 bits, a second document.
+The composer of ruamel.yaml reads YAML 1.2; its nodes know their places. Every bound holds before anything large is built:
+`MAX_BYTES`, `MAX_DEPTH`, and `MAX_NODES` counted after aliases. The reader refuses, with the place, what has no meaning in an
+experiment: duplicate keys, tags, merge keys, dates, NaN and infinity, numbers beyond 64 bits, a second document.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def short(value: Any, limit: int = 60) -> str:
 
 
 class Document:
-    """Plain values (dict, list, str, bool, int, float, None), where each stands, and the problems found in them.
+    """Plain values (dict, list, str, bool, int, float, None), the place of each, and the problems found in them.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Document:
         self._raise()
 
     def refuse(self) -> None:
-        """Raise the problems noted so far, if any, in the order in which they stand."""
+        """Raise the problems noted so far, if any, in the order of their places."""
         if self._problems:
             self._raise()
 
@@ -130,11 +130,11 @@ class Document:
         return self._places.get(at, (1, 1))
 
     def mark(self, at: At, mark: Any, *, key: bool = False) -> None:
-        """Remember where a value, or its key, stands. Marks count from 0, people from 1."""
+        """Remember the place of a value or of its key. Marks count from 0, people from 1."""
         (self._keys if key else self._places)[at] = (mark.line + 1, mark.column + 1)
 
     def line_of_key(self, at: At) -> int:
-        """The line at which a key stands."""
+        """The line of a key."""
         return self._place(at, key=True)[0]
 
     # -- files --------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ class _Nodes(Composer):
                 document.problem_at(key.start_mark, "a key must be a word")
             elif word in value:
                 line = document.line_of_key((*at, word))
-                document.problem_at(key.start_mark, f"duplicate key {short(word)}: it stands at line {line} already")
+                document.problem_at(key.start_mark, f"duplicate key {short(word)}: line {line} has it already")
             else:
                 document.mark((*at, word), key.start_mark, key=True)
             if _kind(key) == "merge":
