@@ -19,10 +19,9 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, getval, isbox
 
-from attnlab import gradients
+from attnlab import boxes, gradients
 from attnlab.libraries import detached, library_of, on_the_host, other_namespace
 from attnlab.shapes import as_array
 
@@ -30,8 +29,7 @@ __all__ = ["as_float", "detach", "namespace", "to_numpy"]
 
 _BOXES = Box.types  # the classes of boxes, by which `isbox` goes
 
-if not hasattr(ArrayBox, "mT"):  # NumPy's arrays have .mT; so have autograd's from here on
-    ArrayBox.mT = property(lambda self: anp.swapaxes(self, -1, -2))
+boxes.install()
 
 
 class _Linalg:

@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # (CONTRIBUTING.md draws the same.)
 LAYERS = [
     ["errors", "sources"],
-    ["shapes", "gradients", "libraries"],
+    ["shapes", "gradients", "libraries", "boxes"],
     ["arrays"],
     ["precision"],
     ["data"],

@@ -10,6 +10,8 @@
 Where PyTorch and JAX are installed, C031 and C032 compare a part's values and gradients on them with NumPy's. The report says
 on what it ran; a library that is not installed is a skip, with that reason.
 
+A wrong signature, a wrong shape or NaN makes many checks fail: they are told once, with the check to mend first.
+
 Each check has a stable code: C0xx every component, S1xx similarities, N2xx normalisers, A3xx aggregators, P4xx positions,
 M5xx masks, T6xx tasks, E7xx metrics, D8xx models, K9xx kernels, X9xx executors.
 """
@@ -34,6 +36,7 @@ from attnlab.testing import (  # noqa: F401 - each brings its checks
     parts,
     tasks,
 )
+from attnlab.testing.causes import ROOTS, with_causes
 from attnlab.testing.checks import CHECKS, Check, checks_for
 from attnlab.testing.report import ContractBroken, Outcome, Report
 from attnlab.testing.subject import Subject
@@ -92,7 +95,7 @@ def check_component(component: Any, *, only: Iterable[str] | None = None, seed: 
                     f"no check {code!r}{did_you_mean(code, CHECKS)}; there are {', '.join(sorted(CHECKS))}"
                 )
         wanted = [c for c in wanted if c.code in codes]
-    return Report([c.run(subject) for c in wanted])
+    return Report(with_causes([c.run(subject) for c in wanted]))
 
 
 def parametrize_with_checks(components: Iterable[Any], *, seed: int = 0) -> Any:
@@ -119,7 +122,11 @@ def _raising(one: Check, subject: Subject) -> Callable[[Any], None]:
 
         outcome = one.run(subject)
         if outcome.status == "failed":
-            raise AssertionError(f"{outcome.code} {outcome.component}: {outcome.statement} -- {outcome.reason}")
+            roots = [CHECKS[code].run(subject) for code in ROOTS if subject.kind in CHECKS[code].kinds]
+            told = {o.code: o for o in with_causes([o for o in roots if o.code != one.code] + [outcome])}
+            cause = told[one.code].cause
+            first = f"first mend {cause} ({told[cause].reason}), from which this follows: " if cause else ""
+            raise AssertionError(f"{first}{outcome.code} {outcome.component}: {outcome.statement} -- {outcome.reason}")
         if outcome.status == "skipped":
             pytest.skip(outcome.reason)
         if outcome.status == "warned":

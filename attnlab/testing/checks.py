@@ -10,13 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnlab.boxes import place_of
 from attnlab.errors import Unsupported
+from attnlab.testing.hints import hint
 from attnlab.testing.report import Failed, Outcome, Skipped, Status, Warned
 
 if TYPE_CHECKING:
     from attnlab.testing.subject import Subject
 
-__all__ = ["CHECKS", "Check", "check", "checks_for", "declared", "finite", "global_chance", "same", "untouched"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "check",
+    "checks_for",
+    "declared",
+    "finite",
+    "furthest",
+    "global_chance",
+    "same",
+    "untouched",
+]
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Check:
     def run(self, subject: Subject) -> Outcome:
         """Make the check: an exception of the component's is a failure, its refusal (`Unsupported`) a skip."""
         status: Status = "passed"
-        reason = ""
+        reason = place = ""
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
@@ -45,8 +58,13 @@ class Check:
         except Failed as failure:
             status, reason = "failed", str(failure)
         except Exception as error:
-            status, reason = "failed", f"raised {type(error).__name__}: {error}"
-        return Outcome(subject.label, subject.kind, self.code, self.statement, status, reason)
+            status, place = "failed", place_of(error)
+            where = f" ({place})" if place and f"{place}:" not in str(error) else ""
+            reason = f"raised {type(error).__name__}: {error}{where}"
+        if status == "failed":
+            words, slip = hint(subject.cls, subject.kind, reason)
+            reason, place = reason + words, place or slip
+        return Outcome(subject.label, subject.kind, self.code, self.statement, status, reason, place)
 
 
 CHECKS: dict[str, Check] = {}
@@ -71,13 +89,26 @@ def checks_for(kind: str) -> list[Check]:
 
 
 def same(found: Any, expected: Any, what: str, tolerance: float = 1e-9) -> None:
-    """Fail unless two arrays have the same shape and, within `tolerance` (absolute and relative), the same numbers."""
+    """Fail unless two arrays have the same shape and, within `tolerance` (absolute and relative), the same numbers.
+
+    NaN equals nothing.
+    """
     found, expected = np.asarray(found), np.asarray(expected)
     if found.shape != expected.shape:
         raise Failed(f"{what}: shape {found.shape} instead of {expected.shape}")
     if not np.allclose(found, expected, rtol=tolerance, atol=tolerance):
-        away = float(np.max(np.abs(found - expected)))
-        raise Failed(f"{what}: off by {away:.3g}")
+        finite(found, what)
+        finite(expected, f"{what}, what it is compared with")
+        raise Failed(f"{what}: off by {furthest(found, expected):.3g}")
+
+
+def furthest(found: Any, expected: Any) -> float:
+    """The largest absolute difference of two arrays, 0 where there are no numbers; infinite where one is NaN, which equals nothing."""
+    away = np.abs(np.asarray(found, dtype=float) - np.asarray(expected, dtype=float))
+    if away.size == 0:
+        return 0.0
+    largest = float(np.max(away))
+    return np.inf if np.isnan(largest) else largest
 
 
 def finite(array: Any, what: str) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from attnlab.errors import ComponentError
 from attnlab.mechanisms.allowed import is_rule, of_mask
-from attnlab.testing.checks import check, declared, finite, global_chance, same, untouched
-from attnlab.testing.report import Failed, Skipped
+from attnlab.parts.normalisers import Softmax
+from attnlab.testing.checks import check, declared, finite, furthest, global_chance, same, untouched
+from attnlab.testing.report import Failed, Skipped, Warned
 from attnlab.testing.subject import Draw, Subject
 
 
@@ -24,7 +25,7 @@ def symmetric_as_declared(s: Subject) -> None:
         learned = s.learned(s.params(draw))
         one = _score(s, learned, draw)
         two = _score(s, learned, draw.replace(Q=draw.K, K=draw.Q))
-        away = max(away, float(np.max(np.abs(one - np.swapaxes(two, -1, -2)))))
+        away = max(away, furthest(one, np.swapaxes(two, -1, -2)))
     declared(s, "symmetric", away < 1e-9, "score(Q, K) is score(K, Q) transposed")
 
 
@@ -36,8 +37,8 @@ def content_free_as_declared(s: Subject) -> None:
     for draw in s.draws("S102", n=4):
         learned = s.learned(s.params(draw))
         others = [draw.rng.normal(size=a.shape) for a in (draw.Q, draw.K)]
-        found = _score(s, learned, draw.replace(Q=others[0], K=others[1])) - _score(s, learned, draw)
-        away = max(away, float(np.max(np.abs(found))))
+        found = _score(s, learned, draw.replace(Q=others[0], K=others[1]))
+        away = max(away, furthest(found, _score(s, learned, draw)))
     declared(s, "content_free", away < 1e-9, "scores do not depend on the contents of Q and K")
 
 
@@ -57,7 +58,9 @@ def special_vectors_are_scored(s: Subject) -> None:
 
 
 def _score(s: Subject, learned: dict[str, Any], draw: Draw) -> Any:
-    return s.direct("score", learned, s.nouns("score", draw, learned))
+    S = s.direct("score", learned, s.nouns("score", draw, learned))
+    finite(S, "scores of finite queries and keys")
+    return S
 
 
 def _stateless(s: Subject) -> None:
@@ -74,8 +77,10 @@ def _weighed(s: Subject, code: str, scale: float, shift: float = 0.0) -> Iterato
         K = np.broadcast_to(np.eye(draw.k), (*lead, draw.k, draw.k))
         now = draw.replace(Q=S, K=K)
         params = s.params(now)
-        yield now, params, s.output("W", params, now)
-        yield now, params, s.output("W", params, now, now.M)
+        for mask in (None, now.M):
+            W = s.output("W", params, now, mask)
+            finite(W, f"weights of finite scores{'' if mask is None else ', where the mask forbids some'}")
+            yield now, params, W
 
 
 @check("N201", "normaliser")
@@ -84,7 +89,7 @@ def rows_sum_as_declared(s: Subject) -> None:
     away = 0.0
     for shift in (-3.0, 0.0, 3.0):
         for _, _, W in _weighed(s, "N201", 2.0, shift):
-            away = max(away, float(np.max(np.abs(W.sum(axis=-1) - 1))))
+            away = max(away, furthest(W.sum(axis=-1), 1))
     declared(s, "rows_sum_to_one", away < 1e-6, "every row sums to one")
 
 
@@ -111,8 +116,9 @@ def shift_as_declared(s: Subject) -> None:
     for draw, params, _ in _weighed(s, "N204", 2.0):
         moved = draw.replace(Q=draw.Q + 3 * draw.rng.normal(size=(*draw.Q.shape[:-1], 1)))
         for mask in (None, draw.M):
-            found = s.output("W", params, moved, mask) - s.output("W", params, draw, mask)
-            away = max(away, float(np.max(np.abs(found))))
+            found = s.output("W", params, moved, mask)
+            finite(found, "weights of finite scores")
+            away = max(away, furthest(found, s.output("W", params, draw, mask)))
     declared(s, "shift_invariant", away < 1e-9, "adding a constant to a row changes no weight")
 
 
@@ -147,6 +153,22 @@ def nan_stays_nan(s: Subject) -> None:
             finite(g, f"the gradient of weights with respect to {name}, where the mask forbids a NaN")
 
 
+@check("N208", "normaliser")
+def is_not_softmax(s: Subject) -> None:
+    """It is not softmax under another name: on some draw its weights differ from softmax's."""
+    if s.cls is Softmax:
+        raise Skipped("it is softmax itself")
+    plain = Subject(Softmax, s.seed)
+    away = 0.0
+    for scale in (1.0, 4.0):
+        for now, _, W in _weighed(s, "N208", scale):
+            expected = [plain.output("W", {}, now, mask) for mask in (None, now.M)]
+            away = max(away, min(furthest(W, one) for one in expected))
+    if away < 1e-9:
+        found = "its weights equal softmax's on every draw: with these settings it is softmax under another name"
+        raise (Failed if s.own else Warned)(found)
+
+
 # -- aggregators ----------------------------------------------------------------------------------------------------------
 @check("A301", "aggregator")
 def no_weight_no_context(s: Subject) -> None:
@@ -155,6 +177,7 @@ def no_weight_no_context(s: Subject) -> None:
         learned = s.learned(s.params(draw))
         nouns = s.nouns("aggregate", draw, learned)
         found = s.direct("aggregate", learned, {**nouns, "W": np.zeros_like(nouns["W"])})
+        finite(found, "the context of weights of zero")
         if np.any(found != 0):
             raise Failed(f"weights of zero give a context of up to {np.max(np.abs(found)):.3g}")
 
@@ -232,9 +255,10 @@ def elementwise_as_declared(s: Subject) -> None:
         before = s.direct("modify", learned, nouns)
         S = nouns["S"].copy()
         S[..., 0, 0] += 3.0
-        moved = np.abs(s.direct("modify", learned, {**nouns, "S": S}) - before)
-        moved[..., 0, 0] = 0
-        others = max(others, float(moved.max()))
+        after = np.array(s.direct("modify", learned, {**nouns, "S": S}))
+        finite(after, "scores modified from finite ones")
+        after[..., 0, 0] = before[..., 0, 0]
+        others = max(others, furthest(after, before))
     declared(s, "elementwise", others == 0, "a score changes no other score")
 
 
@@ -249,8 +273,9 @@ def rows_couple_as_declared(s: Subject) -> None:
         before = s.direct("modify", learned, nouns)
         S = nouns["S"].copy()
         S[..., 0, :] += 3.0 * draw.rng.normal(size=S[..., 0, :].shape)
-        moved = np.abs(s.direct("modify", learned, {**nouns, "S": S}) - before)
-        others = max(others, float(moved[..., 1:, :].max()))
+        after = s.direct("modify", learned, {**nouns, "S": S})
+        finite(after, "scores modified from finite ones")
+        others = max(others, furthest(after[..., 1:, :], before[..., 1:, :]))
     declared(s, "couples_rows", others > 0, "a score changes the scores of other queries")
 
 

@@ -7,14 +7,36 @@ from typing import Any
 import numpy as np
 
 from attnlab.arrays import to_numpy
+from attnlab.boxes import only_the_namespace, place_of
 from attnlab.injection import asks_for, call, check_learned
 from attnlab.kinds import LEARNING
-from attnlab.testing.checks import check, declared, finite, global_chance, same, untouched
+from attnlab.testing.checks import check, declared, finite, furthest, global_chance, same, untouched
 from attnlab.testing.report import Failed, Skipped
 from attnlab.testing.subject import Draw, Subject, flat
 
 ENGINE = (*LEARNING, "mechanism")
 STEP = 1e-6  # of central differences, float64
+
+
+# -- first of all -------------------------------------------------------------------------------------------------------
+@check("C008", *ENGINE)
+def finite_gives_finite(s: Subject) -> None:
+    """Finite inputs give finite weights and contexts: NaN equals nothing, so that nothing else can be judged without this."""
+    for draw in s.draws("C008"):
+        params = s.params(draw)
+        for view in s.views:
+            finite(s.output(view, params, draw), f"{view} of finite inputs")
+            finite(s.output(view, params, draw, draw.M), f"{view} of finite inputs, where the mask forbids some keys")
+
+
+@check("C009", *ENGINE)
+def functions_are_the_namespaces(s: Subject) -> None:
+    """No function of NumPy's meets an array that is traced for its gradient: all come from `namespace(...)`."""
+    for draw in s.draws("C009", n=1, lead=(2,)):
+        params = s.params(draw)
+        with only_the_namespace():
+            for view in s.views:
+                s.gradients(view, params, draw, draw.M)
 
 
 # -- what is learned ----------------------------------------------------------------------------------------------------
@@ -88,8 +110,22 @@ def inputs_stay(s: Subject) -> None:
             s.direct(verb, learned, nouns)
             for name, array in seen.items():
                 if not np.array_equal(array, kept[name]):
-                    raise Failed(f"{verb} modified {name}")
+                    raise Failed(f"{verb} modified {name}{_where(s, verb, learned, nouns)}")
             untouched(s, attributes, verb)
+
+
+def _where(s: Subject, verb: str, learned: dict[str, Any], nouns: dict[str, Any]) -> str:
+    """The line that wrote into an input, found by inputs that cannot be written to, and what to do instead."""
+    arrays = {n: np.array(a) for n, a in {**nouns, **learned}.items() if isinstance(a, np.ndarray)}
+    for array in arrays.values():
+        array.setflags(write=False)
+    try:
+        s.direct(
+            verb, {n: arrays.get(n, a) for n, a in learned.items()}, {n: arrays.get(n, a) for n, a in nouns.items()}
+        )
+    except ValueError as error:
+        return f" ({place_of(error)}): make a new array instead, as xp.where(condition, new, old) does"
+    return ""
 
 
 # -- shapes, dtypes, layouts ------------------------------------------------------------------------------------------
@@ -182,7 +218,8 @@ def keys_may_be_permuted(s: Subject) -> None:
         for view in s.views:
             whole = s.output(view, params, draw, draw.M)
             found = s.output(view, params, moved, draw.M[..., order])
-            away = max(away, float(np.max(np.abs(found - (whole[..., order] if view == "W" else whole)))))
+            finite(found, f"{view} of finite inputs")
+            away = max(away, furthest(found, whole[..., order] if view == "W" else whole))
     declared(s, "permutation_equivariant", away < 1e-9, "permuting keys permutes the weights and nothing else")
 
 

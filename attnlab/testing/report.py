@@ -34,7 +34,19 @@ class ContractBroken(AssertionError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One check of one component."""
+    """One check of one component.
+
+    Attributes
+    ----------
+    component, kind, code, statement : str
+    status : "passed", "failed", "warned" or "skipped"
+    reason : str
+        What was found, or why the check was not made.
+    place : str
+        file:line of the component's own code that raised, or that holds a slip which is known to lead to this.
+    cause : str
+        The code of another check that failed for the same reason, and is to be mended first; empty where there is none.
+    """
 
     component: str
     kind: str
@@ -42,13 +54,15 @@ class Outcome:
     statement: str
     status: Status
     reason: str = ""
+    place: str = ""
+    cause: str = ""
 
 
 class Report:
     """The outcomes of all checks of some components. True when something ran and nothing failed.
 
     Printed, it is a line of counts with the reasons of what was skipped, a line for each other library on which the
-    component ran, then each outcome that failed or warned, with its reason.
+    component ran, then each outcome that failed or warned, with its reason. Checks that failed for one reason are told once.
     """
 
     def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
@@ -90,12 +104,19 @@ class Report:
             f"ran {self.n_ran}, passed {counts['passed']}, warned {counts['warned']}, "
             f"skipped {counts['skipped']}{f' ({why})' if why else ''}, failed {counts['failed']}"
         )
-        told = [o for o in self if o.status in ("failed", "warned")]
+        told = [o for o in self if o.status in ("failed", "warned") and not o.cause]
+        if (causes := sum(o.status == "failed" for o in told)) < counts["failed"]:
+            head += f" (for {causes} reason{'s' if causes > 1 else ''})"
         ran = dict.fromkeys(o.reason for o in self if o.status == "passed" and o.reason)
         return "\n".join(
             [head, *(f"also on {where}" for where in ran)]
-            + [(f"{o.status:7} {o.code} {o.component}: {o.statement}\n        {o.reason}") for o in told]
+            + [f"{o.status:7} {o.code} {o.component}: {o.statement}\n        {o.reason}{self._more(o)}" for o in told]
         )
+
+    def _more(self, root: Outcome) -> str:
+        """A line on the checks that failed for the same reason."""
+        same = [o.code for o in self if o.cause == root.code and (o.component, o.kind) == (root.component, root.kind)]
+        return f"\n        and {len(same)} more, for the same reason: {', '.join(same)}" if same else ""
 
     def __repr__(self) -> str:
         return f"<Report: {str(self).splitlines()[0]}>"

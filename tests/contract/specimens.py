@@ -170,6 +170,32 @@ class DefaultOutOfRange(Similarity):
 
 
 # -- parts in the engine --------------------------------------------------------------------------------------------
+ALL_ELSE = (
+    *("C012", "C016", "C017", "C018", "C019", "C020", "C021", "C022", "C023", "C025", "C026", "C027", "C030"),
+    *("N201", "N202", "N203", "N204", "N205", "N206", "N207", "N208"),
+)
+
+
+@rejected_by("C008", *ALL_ELSE)
+class NothingButNaN(Normaliser):
+    """Weights that are no numbers, which no comparison may take for equal."""
+
+    name = "nothing_but_nan"
+
+    def normalise(self, S):
+        return S * float("nan")
+
+
+@rejected_by("C009")
+class ExpOfNumPy(Similarity):
+    """NumPy's exponential, which autograd follows and other libraries do not."""
+
+    name = "exp_of_numpy"
+
+    def score(self, Q, K):
+        return dot(np.exp(0.1 * Q), K)
+
+
 @rejected_by("C010")
 class LearnsIntegers(Similarity):
     """What it learns has no gradient."""
@@ -371,7 +397,7 @@ class ScalesMinusInfinity(Normaliser):
         return softmax(S * beta)
 
 
-@rejected_by("C023", "C015", "C016", "C017", "C018", "C020", "C021", "C022", "C025", "C026", "C027", "C030", "N201", "N204", "N205")  # fmt: skip
+@rejected_by("C023", "C015", "C016", "C017", "C018", "C020", "C021", "C022", "C025", "C026", "C027", "C030", "C008", "C019", "N201", "N202", "N203", "N204", "N205", "N206", "N208")  # fmt: skip
 class DividesByLogOfOne(Normaliser):
     """Over log n, which is 0 for one key."""
 
@@ -685,6 +711,21 @@ class CentresKeysUnsaid(Similarity):
 
     def score(self, Q, K):
         return dot(Q, K - namespace(K).mean(K, axis=-2, keepdims=True))
+
+
+@rejected_by("N208")
+class SoftmaxAgain(Normaliser):
+    __doc__ = Softmax.__doc__
+    name = "softmax_again"
+    source = Softmax.source
+    rows_sum_to_one = nonnegative = shift_invariant = True
+    __module__ = Softmax.__module__
+
+    def __init__(self, temperature: Annotated[float, Gt(0)] = 1.0) -> None:
+        self.temperature = temperature
+
+    def normalise(self, S):
+        return softmax(S / self.temperature)
 
 
 # -- aggregators, positions, masks ----------------------------------------------------------------------------------

@@ -89,6 +89,179 @@ def test_documentation_only_warns_strangers():
     assert "warned  C003 stranger" in str(report)
 
 
+PART = '''
+import numpy as np
+from attnlab import {interface}, hookimpl, namespace
+
+
+class Mine({interface}):
+    """Mine."""
+
+    name = "mine"
+    {flags}
+
+    def {verb}:
+        {body}
+
+
+@hookimpl
+def {hook}():
+    return [Mine]
+'''
+
+
+def report_on(tmp_path, monkeypatch, kind, body, arguments=None, flags=""):
+    """The report on a part whose verb has this body, from a file, where the body stands on line 13."""
+    interface, verb, usual, hook = {
+        "normaliser": ("Normaliser", "normalise", "S", "attnlab_normalisers"),
+        "similarity": ("Similarity", "score", "Q, K", "attnlab_similarities"),
+        "modifier": ("Modifier", "modify", "S", "attnlab_modifiers"),
+    }[kind]
+    monkeypatch.chdir(tmp_path)
+    signature = f"{verb}(self, {arguments or usual})"
+    text = PART.format(interface=interface, flags=flags, verb=signature, body=body, hook=hook)
+    (tmp_path / "my.py").write_text(text)
+    assert text.splitlines()[12].strip() == body.splitlines()[0]
+    (cls,) = resolve_target("my.py")
+    return check_component(cls)
+
+
+SUMS = "rows_sum_to_one = nonnegative = shift_invariant = True"
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "root", "more"),
+    [
+        ("return namespace(scores).softmax(scores)", "scores", "C001", 20),  # a wrong signature
+        ("return namespace(S).softmax(S)[..., :1]", None, "C014", 20),  # wrong shapes
+        ("return namespace(S).softmax(S).mT", None, "C014", 20),
+        ("return S * float('nan')", None, "C008", 15),
+        ("S[..., 0] = 0.0; return namespace(S).softmax(S)", None, "C013", 8),
+    ],
+)
+def test_one_cause_is_told_once(tmp_path, monkeypatch, body, arguments, root, more):
+    report = report_on(tmp_path, monkeypatch, "normaliser", body, arguments, SUMS)
+    said = str(report)
+    assert said.count("\nfailed ") == 1
+    assert f"\nfailed  {root} mine: " in said
+    folded = [o for o in report if o.cause]
+    assert {o.cause for o in folded} == {root}
+    assert len(folded) >= more
+    assert f"and {len(folded)} more, for the same reason: {', '.join(o.code for o in folded)}" in said
+    assert f"failed {len(folded) + 1} (for 1 reason)" in said
+    assert len(report.codes("failed")) == len(folded) + 1
+
+
+def test_two_causes_are_told_twice(tmp_path, monkeypatch):
+    body = "return np.expm1(namespace(S).softmax(S))"
+    report = report_on(tmp_path, monkeypatch, "normaliser", body, None, SUMS)
+    assert [o.code for o in report if o.status == "failed" and not o.cause][:1] == ["C009"]
+    assert "N201" in [o.code for o in report if o.status == "failed" and not o.cause]
+
+
+def test_nan_equals_nothing(tmp_path, monkeypatch):
+    """Weights of NaN were told to be shift invariant, to sum to one and to be permuted like the keys, "on every draw"."""
+    report = report_on(tmp_path, monkeypatch, "normaliser", "return S * float('nan')")
+    assert "on every draw" not in str(report)
+    assert {"C008", "C019", "N201", "N202", "N203", "N204"} <= set(report.codes("failed"))
+    report = report_on(tmp_path, monkeypatch, "similarity", "return (Q @ K.mT) * float('nan')")
+    assert "on every draw" not in str(report)
+    assert {"C008", "C019", "S101", "S102"} <= set(report.codes("failed"))
+    report = report_on(tmp_path, monkeypatch, "modifier", "return S * float('nan')")
+    assert "on every draw" not in str(report)
+    assert {"C008", "O551", "O552", "O553"} <= set(report.codes("failed"))
+
+
+def test_softmax_under_another_name_is_reported(tmp_path, monkeypatch):
+    again = report_on(tmp_path, monkeypatch, "normaliser", "return namespace(S).softmax(S)", None, SUMS)
+    assert "N208" in again.codes("warned")
+    assert "its weights equal softmax's on every draw" in str(again)
+    other = report_on(tmp_path, monkeypatch, "normaliser", "return namespace(S).softmax(2 * S)", None, SUMS)
+    assert "N208" in other.codes("passed")
+
+
+# -- plain NumPy ------------------------------------------------------------------------------------------------------------
+MET = "my.py:13: a NumPy function met a traced array; take xp = namespace(Q, K)"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return Q @ K.mT / np.linalg.norm(Q)", f"{MET}, and xp.linalg.vector_norm instead of norm"),
+        ("return np.einsum('...qd,...kd->...qk', Q, K)", MET),
+        ("return np.maximum(Q @ K.mT, 0.0)", f"{MET}, and xp.maximum instead of maximum"),
+        ("return np.where(Q @ K.mT > 0, Q @ K.mT, 0.0)", MET),
+        ("return Q @ np.swapaxes(K, -1, -2)", MET),
+        ("return np.matmul(Q, K.mT)", MET),
+        ("return Q @ np.array([K, K])[0].mT", MET),
+        ("return np.stack([Q, Q])[0] @ K.mT", MET),
+        ("return (np.zeros_like(Q) + Q) @ K.mT", MET),
+        ("return np.add.reduce(Q[..., :, None, :] * K[..., None, :, :], axis=-1)", MET),
+        ("import scipy.special as sp; return sp.expit(Q @ K.mT)", f"{MET}, and xp.sigmoid instead of expit"),
+        ("import scipy.special as sp; return sp.softmax(Q @ K.mT, axis=-1)", MET),
+        ("import math; return Q @ K.mT * math.exp((Q * Q).sum())", "my.py:13: a traced array was taken for a Python number"),
+        ("return Q @ K.mT * float((Q * Q).sum())", "my.py:13: a traced array was taken for a Python number"),
+        ("S = Q @ K.mT; S[..., 0] = 0.0; return S", "my.py:13: a traced array cannot be assigned into; make a new one, xp.where("),
+        ("S = np.zeros((Q @ K.mT).shape); S += Q @ K.mT; return S", "my.py:13: a traced array cannot be assigned into"),
+        ("S = np.zeros((Q @ K.mT).shape); S[...] = Q @ K.mT; return S", MET),
+        ("return (Q @ K.mT).copy()", "my.py:13: a traced array has no .copy; take functions from xp = namespace(Q, K)"),
+    ],
+)  # fmt: skip
+def test_mistakes_with_plain_numpy_say_where_and_what_to_do(tmp_path, monkeypatch, body, said):
+    report = report_on(tmp_path, monkeypatch, "similarity", body)
+    assert not report
+    assert said in str(report)
+    assert "ArrayBox" not in str(report)
+    assert "ufunc" not in str(report)
+
+
+def test_numpy_may_do_what_has_no_gradient(tmp_path, monkeypatch):
+    body = "return Q @ K.mT * np.sqrt(2.0) / np.sqrt(np.float64(K.shape[-1])) + np.arange(1.0) * np.ndim(Q.shape)"
+    report = report_on(tmp_path, monkeypatch, "similarity", body)
+    assert "C009" in report.codes("passed")
+
+
+def test_outside_attnlab_boxes_are_as_autograd_made_them():
+    """Who uses autograd beside attnlab finds it as it was."""
+    code = "import numpy as np, autograd, attnlab.arrays\n"
+    code += "print(autograd.grad(lambda x: np.where(x > 0, x, 0.0).sum() + np.exp(x).sum())(np.array([1.0, -1.0])).tolist())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip().startswith("[3.71828"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "hint"),
+    [
+        ("normaliser", "xp = namespace(S); return 1 / (1 + xp.exp(-S))", "1 / (1 + xp.exp(-S)) has NaN for a gradient"),
+        ("normaliser", "xp = namespace(S); return 1 / (1 + xp.exp(-S))", "take xp.sigmoid(S)"),
+        (
+            "normaliser",
+            "xp = namespace(S); return xp.softmax(S) + xp.asarray(0.0)",
+            "xp.asarray(0.0) is float64 whatever",
+        ),
+        (
+            "normaliser",
+            "xp = namespace(S); return xp.softmax(S - xp.mean(S, axis=-1, keepdims=True))",
+            "xp.mean(S, axis=-1, keepdims=True) reads the masked scores too",
+        ),
+        (
+            "normaliser",
+            "xp = namespace(S); return xp.softmax(S / (1 + S.std(axis=-1)[..., None]))",
+            "S.std(axis=-1) reads the masked scores too",
+        ),
+        (
+            "similarity",
+            "xp = namespace(Q, K); return Q @ K.mT / (1 + xp.sqrt(xp.sum(Q * Q, axis=-1, keepdims=True)))",
+            "take xp.linalg.vector_norm",
+        ),
+    ],
+)
+def test_the_commonest_slips_are_named_with_their_line(tmp_path, monkeypatch, kind, body, hint):
+    said = str(report_on(tmp_path, monkeypatch, kind, body))
+    assert hint in said
+    assert "; my.py:13: " in said
+
+
 def test_nothing_ran_is_no_success():
     report = Report([o for o in check_component(General) if o.status == "skipped"])
     assert len(report) > 0
