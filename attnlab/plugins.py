@@ -7,6 +7,7 @@ Distributions announce a plugin by an entry point in the group `attnlab`. `ATTNL
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -27,7 +28,7 @@ from attnlab.kinds import HOOKS
 from attnlab.sources import remember
 from attnlab.version import __version__
 
-__all__ = ["BUILTIN", "FILE", "Plugin", "Plugins", "active_options", "configure", "plugins"]
+__all__ = ["BUILTIN", "FILE", "GROUP", "Plugin", "Plugins", "active_options", "configure", "plugins"]
 
 GROUP = "attnlab"
 BUILTIN = "attnlab"
@@ -59,6 +60,10 @@ class Plugin:
     status: str = "ok"  # ok, broken or blocked
     reasons: list[str] = field(default_factory=list)
     module: Any = None
+    hooks: list[str] = field(default_factory=list)  # that it has, and attnlab calls
+    refused: bool = (
+        False  # nothing of it is used, since it could not be loaded or has a hook that attnlab does not know
+    )
 
     def broken(self, reason: str) -> None:
         """Record a reason for which something of this plugin cannot be used."""
@@ -77,6 +82,20 @@ def _explain(error: BaseException) -> str:
     frames = [f for f in frames if f.filename != __file__]
     place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
+
+
+def _prefixed(name: str, hooks: Iterable[str]) -> str:
+    """What was meant by a hook's name without its prefix."""
+    near = did_you_mean(f"attnlab_{name}", hooks)
+    return near or f"; there are {', '.join(hooks)}"
+
+
+def _misspelt(name: str, function: Any, module: Any, hooks: Iterable[str]) -> str:
+    """The hook that a function of a plugin's own was meant to be; empty where it was meant to be none."""
+    if getattr(function, "__module__", "") != getattr(module, "__name__", None) or not name.startswith("attnlab_"):
+        return ""
+    near = difflib.get_close_matches(name[8:], [hook[8:] for hook in hooks], n=1, cutoff=0.75)
+    return f"attnlab_{near[0]}" if near else ""
 
 
 class Plugins:
@@ -154,6 +173,7 @@ class Plugins:
             raise
         except BaseException as error:  # a plugin may call sys.exit on import; attnlab goes on
             plugin.broken(_explain(error))
+            plugin.refused = True
             self.records.append(plugin)
             return
         remember(getattr(plugin.module, "__name__", ""))
@@ -180,15 +200,18 @@ class Plugins:
         """Register a loaded plugin's hooks, or say why not."""
         self.records.append(plugin)
         for name, value in inspect.getmembers(plugin.module, inspect.isroutine):
-            if not name.startswith("attnlab_"):
-                continue
             marked: Any = getattr(value, "attnlab_impl", None)
             hook = marked["specname"] or name if marked else name
             if marked and hook not in self.hooks:
-                plugin.broken(f"unknown hook {hook!r}{did_you_mean(hook, self.hooks)}")
-            elif name in self.hooks and not marked:
+                plugin.broken(f"unknown hook {hook!r}{did_you_mean(hook, self.hooks) or _prefixed(hook, self.hooks)}")
+            elif marked:
+                plugin.hooks.append(hook)
+            elif name in self.hooks:
                 plugin.broken(f"{name} is not marked: write @hookimpl above it")
+            elif meant := _misspelt(name, value, plugin.module, self.hooks):
+                plugin.broken(f"{name} is no hook (did you mean {meant}?), and is not marked: write @hookimpl above it")
         if plugin.status == "broken":
+            plugin.refused = True
             return
         trial = pluggy.PluginManager("attnlab")
         trial.add_hookspecs(hookspecs)
@@ -197,6 +220,7 @@ class Plugins:
             self.manager.register(plugin.module, name=f"{plugin.distribution}/{plugin.name}")
         except (pluggy.PluginValidationError, ValueError) as error:
             plugin.broken(" ".join(str(error).split()))
+            plugin.refused = True
 
     def gives(self, kind: str) -> Iterator[tuple[Plugin, list[type]]]:
         """What each plugin gives of a kind; a hook that raises makes its plugin broken and gives nothing."""

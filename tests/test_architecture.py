@@ -32,7 +32,7 @@ LAYERS = [
     ["settings", "hookspecs", "parts", "tasks", "metrics"],
     ["plugins"],
     ["registry"],
-    ["mechanisms", "tables"],
+    ["mechanisms", "tables", "loading"],
     ["models.seq2seq.recurrence"],  # references, below their fast twins
     ["models.seq2seq.decoders"],
     ["kernels"],

@@ -53,6 +53,7 @@ def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     use_plugins(blocked, plugin_files, broken_too=True)
     import pandas as pd
 
+    from attnlab.loading import given_by
     from attnlab.plugins import plugins as all_plugins
     from attnlab.registry import entries
     from attnlab.tables import print_frame, print_table
@@ -75,7 +76,7 @@ def plugins(form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
                 "version": plugin.version,
                 "status": plugin.status,
                 "gives": given,
-                "reason": plugin.reason,
+                "reason": plugin.reason or "; ".join(given_by(plugin).silent),
             }
         )
     frame = pd.DataFrame(rows)
@@ -105,20 +106,28 @@ def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
 @click.argument("target")
 @plugin_options
 def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Check that a component keeps the contract of its kind. TARGET: a name, module:Class, FILE.py, or a distribution.
+    """Check that a component keeps the contract of its kind, and that its plugin can be used.
+
+    TARGET: a name, module:Class, FILE.py, FILE.py:Class, or a plugin or distribution. A file is loaded as --plugin loads it.
 
     If a class needs settings, only the class can be checked, and the output says so. Alone that is no success (status 1).
     """
     use_plugins(blocked, plugin_files)
-    from attnlab.testing import check_component, resolve_target
+    from attnlab.testing import check_component
     from attnlab.testing.subject import Subject
+    from attnlab.testing.target import find_target
 
-    failed = False
-    classes: list[Any] = resolve_target(target)
-    for cls in classes:
-        report = check_component(cls)
+    found = find_target(target)
+    classes: list[Any] = found.classes
+    reports = [check_component(cls) for cls in classes]
+    told = [o.reason for report in reports for o in report if o.status == "failed" and o.code == "C001"]
+    for problem in found.problems:
+        if not any(reason.partition(": ")[2] in problem for reason in told):  # it is told of the class already
+            click.echo(f"failed  {problem}")
+    failed = bool(found.problems) or not classes
+    for cls, report in zip(classes, reports, strict=True):
         unchecked = Subject(cls).unchecked
         said = f"only its class was checked: {unchecked}" if report and unchecked else str(report)
         click.echo(f"{cls.kind} {cls.name}: {said}")
         failed |= not report or (bool(unchecked) and len(classes) == 1)
-    return 1 if failed or not classes else 0
+    return 1 if failed else 0

@@ -39,6 +39,12 @@ def use_plugins(blocked: Sequence[str], files: Sequence[str], broken_too: bool =
         for plugin in plugins().records:
             if plugin.distribution == FILE and plugin.status == "broken" and not broken_too:
                 raise AttnlabError(f"--plugin {os.path.relpath(plugin.where)}: {plugin.reason}")
+        if files and not broken_too:
+            from attnlab.loading import given_by
+
+            for plugin in [p for p in plugins().records if p.distribution == FILE]:
+                for said in given_by(plugin).silent:
+                    click.echo(f"attnlab: --plugin {os.path.relpath(plugin.where)}: {said}", err=True)
 
 
 def plugin_options(command: Any) -> Any:

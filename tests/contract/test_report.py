@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from attnlab.plugins import configure
 from attnlab.tasks.recall import Lookup
 from attnlab.testing import CHECKS, ContractBroken, Report, check_component, checks_for, resolve_target
 from attnlab.testing.subject import Subject
+from attnlab.testing.target import find_target
 
 
 class Stranger(attnlab.Similarity):
@@ -415,6 +417,8 @@ def test_a_name_that_clashes_is_no_target(tmp_path):
 @pytest.mark.parametrize(
     ("target", "error", "message"),
     [
+        ("numpy", AttnlabError, "no entry point in the group 'attnlab'"),
+        ("textwrap", AttnlabError, "write textwrap:Class"),
         ("dott", UnknownName, "did you mean dot"),
         ("attnlab:dott", UnknownName, "did you mean attnlab:dot"),
         ("similarity:softmax", UnknownName, "no component 'similarity:softmax'"),
@@ -436,6 +440,166 @@ def test_files_that_cannot_be_checked(tmp_path):
         resolve_target(str(tmp_path / "broken.py"))
     with pytest.raises(UnknownName, match="defines no component class"):
         resolve_target(str(tmp_path / "empty.py"))
+
+
+# -- what loading finds -----------------------------------------------------------------------------------------------
+MINE = """
+from attnlab import Mask, Similarity, hookimpl
+
+
+class Mine(Similarity):
+    'Mine.'
+
+    name = "mine"
+
+    def score(self, Q, K):
+        return Q @ K.mT
+
+
+@hookimpl
+def attnlab_similarities():
+    return [Mine]
+"""
+OTHER = """
+
+class Other(Similarity):
+    name = "other"
+
+    def score(self, Q, K):
+        return Q @ K.mT
+"""
+OTHER_MASK = (
+    "\n\nclass Other(Mask):\n    name = 'other'\n\n    def allow(self, n_queries, n_keys):\n        return True\n"
+)
+
+
+def checked(*args, cwd):
+    done = subprocess.run(
+        [sys.executable, "-m", "attnlab", *args], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (MINE.replace("similarities", "similarity"), "unknown hook 'attnlab_similarity' (did you mean attnlab_similarities"),
+        (
+            MINE.replace("similarities", "similarity").replace("@hookimpl\n", ""),
+            "attnlab_similarity is no hook (did you mean attnlab_similarities?), and is not marked",
+        ),
+        (MINE.replace("attnlab_similarities", "similarities"), "unknown hook 'similarities' (did you mean attnlab_similarities"),
+        (MINE.replace("@hookimpl\n", ""), "attnlab_similarities is not marked: write @hookimpl above it"),
+        (MINE.replace("similarities()", "similarities(config)"), "config"),
+        (MINE.replace("similarities", "normalisers"), "Mine must derive from attnlab.Normaliser to be a normaliser"),
+        (MINE.replace("[Mine]", "[Mine()]"), "a hook gives classes, not objects"),
+        (MINE.replace("[Mine]", "[][1]"), "attnlab_similarities: IndexError"),
+        (MINE.replace("[Mine]", "[Mine, Mine]"), "gives the similarity 'mine' twice"),
+        (MINE.replace('"mine"', '"dot"'), "the similarity name 'dot' is given by file and attnlab"),
+        (MINE.replace("[Mine]", "[]"), "Mine is given by no hook, so no experiment can name it: add it to what attnlab_sim"),
+        (MINE.partition("@hookimpl")[0], "it has no hook, so it gives nothing; it defines Mine"),
+        (MINE + OTHER, "Other is given by no hook"),
+        (MINE + OTHER_MASK, "Other is given by no hook, so no experiment can name it: write @attnlab.hookimpl above def attnlab_masks()"),
+    ],
+)  # fmt: skip
+def test_check_does_what_loading_does(tmp_path, monkeypatch, source, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text(source)
+    try:
+        found = find_target("my.py")
+    finally:
+        configure()
+    (problem,) = found.problems  # one cause, one failure
+    assert problem.startswith("my.py: ")
+    assert said in problem
+    assert next(cls.name for cls in found.classes) in ("mine", "dot")
+
+
+def test_what_loading_finds_is_a_failure(tmp_path):
+    (tmp_path / "my.py").write_text(MINE.replace("similarities", "similarity"))
+    done = checked("check", str(tmp_path / "my.py"), cwd=tmp_path)
+    assert done.returncode == 1
+    problem, report = done.stdout.splitlines()[:2]
+    assert problem.startswith(f"failed  {tmp_path}/my.py: unknown hook 'attnlab_similarity' (did you mean ")
+    assert report.startswith("similarity mine: ran ")
+    assert "failed 0" in report
+
+
+def problems_of(target):
+    try:
+        return find_target(target).problems
+    finally:
+        configure()
+
+
+def test_a_class_of_a_file_that_does_not_give_it(tmp_path):
+    (tmp_path / "my.py").write_text(MINE + OTHER)
+    assert len(problems_of(str(tmp_path / "my.py:Other"))) == 1
+    assert problems_of(str(tmp_path / "my.py:Mine")) == []
+
+
+def test_a_file_that_can_be_loaded_has_no_problem(tmp_path):
+    base = "\n\nclass _Base(Mine):\n    pass\n\n\nclass Half(_Base):\n    name = 'half'\n"
+    (tmp_path / "my.py").write_text(MINE + base + "\n\n@hookimpl\ndef attnlab_masks():\n    return []\n")
+    (problem,) = problems_of(str(tmp_path / "my.py"))
+    assert "Half is given by no hook" in problem
+    (tmp_path / "my.py").write_text(MINE + "\n\ndef attnlab_helper():\n    return 1\n")
+    assert problems_of(str(tmp_path / "my.py")) == []
+    assert [cls.name for cls in resolve_target(str(tmp_path / "my.py"))] == ["mine"]
+    assert "mine" not in attnlab.names("similarity"), "resolve_target leaves no file loaded"
+
+
+def test_a_class_that_is_refused_is_told_once(tmp_path):
+    (tmp_path / "my.py").write_text(MINE.replace("Q, K)", "Q, Keys)"))
+    done = checked("check", "my.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.count("unknown argument 'Keys'") == 1
+
+
+def test_nothing_to_check(tmp_path):
+    event = "from attnlab import hookimpl\n\n\n@hookimpl\ndef attnlab_run_finished(run, result):\n    pass\n"
+    (tmp_path / "my.py").write_text(event)
+    assert "it listens to attnlab_run_finished" in checked("check", "my.py", cwd=tmp_path).stderr
+    assert checked("list", "mask", "--plugin", "my.py", cwd=tmp_path).stderr == ""
+    (tmp_path / "my.py").write_text("x = 1\n")
+    done = checked("check", "my.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "it has no hook, so it gives nothing" in done.stderr
+
+
+def test_a_plugin_file_that_gives_nothing_is_told_by_every_command(tmp_path):
+    (tmp_path / "my.py").write_text(MINE.partition("@hookimpl")[0])
+    task = "task: {lookup: {n_train: 4, n_test: 4}}\nmodel: {aligner: {steps: 1}}\n"
+    (tmp_path / "x.yaml").write_text(f"attnlab: 1\nquestion: '?'\n{task}")
+    for command in (("sweep", "x.yaml", "--dry-run"),):
+        done = checked(*command, "--plugin", "my.py", cwd=tmp_path)
+        assert "attnlab: --plugin my.py: it has no hook, so it gives nothing; it defines Mine" in done.stderr
+    assert "it gives nothing" in checked("plugins", "--plugin", "my.py", "--format", "csv", cwd=tmp_path).stdout
+
+
+def test_an_installed_distribution_without_an_entry_point(tmp_path):
+    site = tmp_path / "site"
+    for name, points in (("attnlab-none", ""), ("attnlab-near", "[attnlabs]\nnear = attnlab_near\n")):
+        info = site / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "RECORD").write_text(f"{name.replace('-', '_')}.py,,\n")
+        (info / "entry_points.txt").write_text(points)
+        (site / f"{name.replace('-', '_')}.py").write_text(MINE)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+
+    def check(target):
+        command = [sys.executable, "-m", "attnlab", "check", target]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+
+    for target in ("attnlab-none", "attnlab_none", "Attnlab.None"):
+        done = check(target)
+        assert done.returncode == 2
+        assert "attnlab-none 1.0 is installed and gives attnlab nothing, because it has no entry point" in done.stderr
+        assert "[project.entry-points.attnlab]" in done.stderr
+        assert "did you mean" not in done.stderr
+    assert "those it has are in the group attnlabs" in check("attnlab-near").stderr
 
 
 # -- other libraries ----------------------------------------------------------------------------------------------------
