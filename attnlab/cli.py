@@ -36,6 +36,7 @@ from attnlab.commands.options import (
     use_plugins,
 )
 from attnlab.commands.report import report
+from attnlab.commands.results import print_summary, results
 
 __all__ = ["main"]
 
@@ -222,10 +223,7 @@ def _how_to_resume() -> None:
 
 
 def _print_experiment(experiment: Any, frame: Any) -> None:
-    from attnlab.analysis.measures import direction_of
-    from attnlab.analysis.presentation import compact_summary
     from attnlab.analysis.summary import summarise
-    from attnlab.tables import print_table
 
     click.echo(
         f"\n{experiment.name}: {experiment.question}" + (f"  [{experiment.source}]" if experiment.source else "")
@@ -234,14 +232,7 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
         click.echo("no runs yet")
         return
     frame.attrs["tuned"] = list(experiment.tune)
-    first = experiment.metrics[0]
-    better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
-    table = compact_summary(summarise(frame, experiment.metrics))
-    said = f"{first}{better}; mean and 95 % t interval over seeds"
-    if "solved" in table:
-        said += "; solved: the share of seeds that did, with Wilson's interval"
-    late = [c for c in ("solved", "mean if solved", "n", "ok") if c in table]  # a narrow terminal omits them first
-    print_table(table, said, order=[*(c for c in table.columns if c not in late), *late])
+    print_summary(summarise(frame, experiment.metrics), experiment.metrics[0])
     ok = frame[frame["status"] == "ok"]
     noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]
@@ -352,32 +343,6 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
 @cli.command()
 @store_option
 @experiment_option
-@click.option("--tidy", is_flag=True, help="One row a run and metric.")
-@click.option("-o", "--output", metavar="FILE", help="Write here instead of stdout; parquet needs it.")
-@format_option("table", "csv", "json", "parquet", "latex", "markdown")
-def results(store: str, experiment: str | None, tidy: bool, output: str | None, form: str) -> int:
-    """Print the results, one row a run and test condition."""
-    from attnlab.analysis.presentation import print_paper
-    from attnlab.analysis.summary import shown_metrics, telling
-    from attnlab.sweeps.frame import load_results, metric_columns
-    from attnlab.tables import print_frame
-
-    frame = load_results(store, tidy=tidy, experiment=experiment)
-    if form in ("csv", "json", "parquet"):
-        print_frame(frame, form, output)
-        return 0
-    short = telling(frame, [metric for names in shown_metrics(frame) for metric in names])
-    if form == "table":
-        whole = ["experiment", "run_id", "test", "status", "metric", "value", *metric_columns(frame)]
-        print_frame(frame, form, output, [*short, "run_id", "status"], keep=whole)
-    else:
-        print_paper(frame, short, form, output)
-    return 0
-
-
-@cli.command()
-@store_option
-@experiment_option
 @click.option("--traceback", "whole", is_flag=True, help="Print the whole tracebacks too.")
 @format_option("table", "csv", "json")
 def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
@@ -413,5 +378,5 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     return 0
 
 
-for command in (align, check, cite, claims, compare, index, list_, new, plot, plugins, report, schema, show):
+for command in (align, check, cite, claims, compare, index, list_, new, plot, plugins, report, results, schema, show):
     cli.add_command(command)

@@ -20,6 +20,7 @@ __all__ = [
     "describe_component",
     "differs",
     "duration",
+    "form_of",
     "print_frame",
     "print_table",
     "setting_text",
@@ -159,7 +160,7 @@ def print_frame(
     order: Sequence[str] | None = None,
     keep: Collection[str] = (),
 ) -> None:
-    """Write a DataFrame as `table`, `csv`, `json` or `parquet`; a file that exists is not overwritten.
+    """Write a DataFrame as `table`, `csv`, `json`, `parquet` or `xlsx`; a file that exists is not overwritten.
 
     Parameters
     ----------
@@ -176,17 +177,13 @@ def print_frame(
     Raises
     ------
     SettingError
-        When the output exists or cannot be written, when parquet has no output, or when pyarrow is not installed.
+        When the output exists or cannot be written, when parquet or xlsx has no output, or when the library that writes it is
+        not installed.
     """
     if output is not None:
         check_new(output)
-    if form == "parquet":
-        if output is None:
-            raise SettingError("--format parquet is binary; give --output FILE.parquet")
-        try:
-            frame.to_parquet(output)
-        except ImportError:
-            raise SettingError("--format parquet needs pyarrow: pip install 'attnlab[report]'") from None
+    if form in _BINARY:
+        _write_binary(frame, form, output)
         return
     if form == "table":
         if output is not None:
@@ -207,6 +204,66 @@ def print_frame(
         frame.to_json(target, orient="records", indent=2, force_ascii=False, double_precision=15)
         if output is None:
             print()
+
+
+_BINARY = {
+    "parquet": ("pyarrow", "report"),
+    "xlsx": ("openpyxl", "xlsx"),
+}  # form: (what writes it, attnlab's extra with it)
+
+
+def _write_binary(frame: pd.DataFrame, form: str, output: str | None) -> None:
+    needs, extra = _BINARY[form]
+    if output is None:
+        raise SettingError(f"--format {form} is binary; give --output FILE.{form}")
+    try:
+        if form == "parquet":
+            frame.to_parquet(output)
+        else:
+            frame.to_excel(output, index=False, engine="openpyxl")
+    except ImportError:
+        raise SettingError(
+            f"--format {form} needs {needs}, which is not installed: pip install 'attnlab[{extra}]'; --format csv needs nothing"
+        ) from None
+
+
+_ENDINGS = {
+    "csv": "csv",
+    "json": "json",
+    "md": "markdown",
+    "markdown": "markdown",
+    "tex": "latex",
+    "parquet": "parquet",
+}
+_ENDINGS |= {"xlsx": "xlsx"}
+
+
+def form_of(form: str | None, output: str | None, forms: Sequence[str]) -> str:
+    """The form in which to write: what is asked for, or what the name of the file says, or a table for the terminal.
+
+    Raises
+    ------
+    SettingError
+        When the file's name does not say, or a table is asked for in a file.
+
+    Examples
+    --------
+    >>> form_of(None, "r.csv", ["table", "csv"]), form_of(None, None, ["table", "csv"]), form_of("csv", "r.txt", ["csv"])
+    ('csv', 'table', 'csv')
+    """
+    if output is None or form not in (None, "table"):
+        return form or "table"
+    if form == "table":
+        raise SettingError(
+            f"--output {output}: a table is for the terminal; choose a form for files, such as --format csv"
+        )
+    found = _ENDINGS.get(os.path.splitext(output)[1].removeprefix(".").lower(), "")
+    if found not in forms:
+        known = ", ".join(f".{ending}" for ending, one in _ENDINGS.items() if one in forms)
+        raise SettingError(
+            f"--output {output}: its name does not say what to write; end it in one of {known}, or give --format"
+        )
+    return found
 
 
 def check_new(output: str) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "format_option",
     "limit_option",
     "only_option",
+    "output_format",
     "plugin_options",
     "rerun_option",
     "store_option",
@@ -72,3 +73,10 @@ rerun_option = click.option(
 
 def format_option(*formats: str) -> Any:
     return click.option("--format", "form", type=click.Choice(formats), default="table", show_default=True)
+
+
+def output_format(*formats: str) -> Any:
+    """`--format` of a command with `--output`: left out, it is what the name of the file says, and else a table."""
+    return click.option(
+        "--format", "form", type=click.Choice(formats), help="The form; that of FILE if left out, or a table."
+    )

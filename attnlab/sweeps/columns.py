@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
@@ -28,6 +28,7 @@ __all__ = [
     "columns_of",
     "components_of",
     "only",
+    "only_rows",
     "seed_columns",
     "with_chosen",
 ]
@@ -160,6 +161,20 @@ def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:
     SettingError
         When it cannot be read, or a key is no column of any of the runs.
     """
+    rows = [(run, columns(run)) for run in runs]
+    known = sorted({column for _, row in rows for column in row})
+    kept = only_rows([row for _, row in rows], expression, known)
+    return tuple(run for (run, _), fits in zip(rows, kept, strict=True) if fits)
+
+
+def only_rows(rows: Sequence[Mapping[str, Any]], expression: str, known: Collection[str]) -> list[bool]:
+    """Which rows, each the columns that it has, a filter leaves; `known` are the columns that there are.
+
+    Raises
+    ------
+    SettingError
+        As `only` does.
+    """
     wanted: dict[str, list[str]] = {}
     for clause in expression.split(","):
         key, equals, value = (part.strip() for part in clause.partition("="))
@@ -168,14 +183,10 @@ def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:
                 f"--only {expression!r}: {clause.strip()!r} is not KEY=VALUE, such as similarity=dot,task.d=16"
             )
         wanted.setdefault(key, []).append(value)
-    rows = [(run, columns(run)) for run in runs]
-    known = sorted({column for _, row in rows for column in row})
     for key in wanted:
         if rows and key not in known:
             raise SettingError(f"--only: unknown key {key!r}{did_you_mean(key, known)}; known are {', '.join(known)}")
-    return tuple(
-        run for run, row in rows if all(k in row and any(_fits(row[k], v) for v in vs) for k, vs in wanted.items())
-    )
+    return [all(k in row and any(_fits(row[k], v) for v in vs) for k, vs in wanted.items()) for row in rows]
 
 
 def _fits(value: Any, wanted: str) -> bool:
