@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ __all__ = [
     "compact_claims",
     "compact_summary",
     "latex_table",
+    "latex_text",
+    "markdown_rows",
     "markdown_table",
+    "markdown_text",
     "paper_claims",
     "paper_table",
     "print_paper",
@@ -236,6 +239,20 @@ def latex_table(frame: pd.DataFrame) -> str:
     return text.rstrip("\n")
 
 
+def latex_text(text: str) -> str:
+    r"""Text for LaTeX, with its special signs escaped.
+
+    >>> print(latex_text("lookup_table, 50 % ± 1"))
+    lookup\_table, 50 \% $\pm$ 1
+    """
+    escaped = re.sub(r"[\\&%$#_{}~^]", lambda found: _ESCAPED[found[0]], text)
+    return _latex_text(escaped)
+
+
+_ESCAPED = {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_ESCAPED |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
 def _latex_text(escaped: Any) -> str:
     """Text that pandas has escaped; LaTeX would make dashes of two hyphens in a row."""
     return str(escaped).translate(_SIGNS).replace("--", "-{}-").replace("--", "-{}-")
@@ -270,15 +287,21 @@ def markdown_table(frame: pd.DataFrame) -> str:
     | :---------- | ----: |
     | scaled\_dot | 0.250 |
     """
-    columns = []
-    for name in frame.columns:
-        cells = [_line(value).translate(_MARKDOWN) for value in (str(name), *frame[name])]
+    columns = [[_line(value).translate(_MARKDOWN) for value in (str(name), *frame[name])] for name in frame.columns]
+    return markdown_rows(columns, [_is_number(frame[name]) for name in frame.columns])
+
+
+def markdown_rows(columns: Sequence[Sequence[str]], numbers: Sequence[bool]) -> str:
+    """A table from its columns, each a heading and cells that are Markdown already; numbers are aligned to the right."""
+    done = []
+    for cells, number in zip(columns, numbers, strict=True):
         width = max(3, *map(len, cells))
         rule = "-" * (width - 1)
-        if _is_number(frame[name]):
-            head, *rest = (cell.rjust(width) for cell in cells)
-            columns.append([head, f"{rule}:", *rest])
-        else:
-            head, *rest = (cell.ljust(width) for cell in cells)
-            columns.append([head, f":{rule}", *rest])
-    return "\n".join(f"| {' | '.join(row)} |" for row in zip(*columns, strict=True))
+        head, *rest = (cell.rjust(width) if number else cell.ljust(width) for cell in cells)
+        done.append([head, f"{rule}:" if number else f":{rule}", *rest])
+    return "\n".join(f"| {' | '.join(row)} |" for row in zip(*done, strict=True))
+
+
+def markdown_text(text: str) -> str:
+    """Text for Markdown on one line, with its special signs escaped."""
+    return " ".join(text.split()).translate(_MARKDOWN)

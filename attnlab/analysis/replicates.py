@@ -43,6 +43,7 @@ class Scores:
     notes: tuple[str, ...]  # what a reader of the numbers must know
     unit: str  # of UNITS; "task" only where a unit has several settings or test conditions
     bounds: tuple[float, float]  # of the metric, in its own units and direction
+    units: tuple[str, ...]  # the name of each unit: its task, and of what tells it from others of its kind
 
     @property
     def kinds(self) -> int:
@@ -169,7 +170,28 @@ def score_table(
     notes = [*_averaged(frame, axes, unit), *_kinship(settings, kinds, unit), *notes]
     good, by_seed = _means(expected, len(names))
     tasks = expected.drop_duplicates("unit").sort_values("unit")["task"]
-    return Scores(metric, sign, by, names, good, by_seed, tuple(tasks), tuple(notes), unit, bounds_of(metric, values))
+    units = tuple(tasks) if unit == "task" else _named_units(frame, rows, expected, axes["task"])
+    bounds = bounds_of(metric, values)
+    return Scores(metric, sign, by, names, good, by_seed, tuple(tasks), tuple(notes), unit, bounds, units)
+
+
+def _named_units(
+    frame: pd.DataFrame, rows: pd.DataFrame, expected: pd.DataFrame, axes: Sequence[str]
+) -> tuple[str, ...]:
+    """The name of each unit: its task, the settings in which it differs from others of its kind, and its test condition."""
+    units = expected.drop_duplicates("unit").sort_values("unit")
+    row_of = rows.drop_duplicates("point").set_index("point")["at"]
+    points = frame.iloc[row_of[units["point"]].to_numpy()].reset_index(drop=True)
+    points["test"] = units["test"].to_numpy()
+    names = []
+    for task, point in zip(units["task"], points.to_dict("records"), strict=True):
+        kin = points[units["task"].to_numpy() == task]
+        settings = [c for c in axes if c != "task" and differs(kin[c])]
+        words = [f"{c.removeprefix('task.')}={setting_text(point[c])}" for c in settings]
+        if kin["test"].nunique() > 1 or (points["test"].nunique() > 1 and point["test"] != "test"):
+            words.append(str(point["test"]))
+        names.append(", ".join([str(task), *words]))
+    return tuple(names)
 
 
 def _labels(names: Sequence[tuple[Any, ...]]) -> list[str]:

@@ -14,6 +14,8 @@ from attnlab.commands.options import experiment_option, format_option, plugin_op
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attnlab.analysis.papers import TaskTable
+
 __all__ = ["compare"]
 
 MOST_THRESHOLDS = 21  # of a performance profile for people
@@ -43,6 +45,13 @@ LATE = (
     "--profile", is_flag=True, help="The performance profile: the share of tasks at least as good as a threshold."
 )
 @click.option(
+    "--table",
+    "for_paper",
+    is_flag=True,
+    help="A table for papers: competitors by tasks, mean and spread over seeds, the best of each task, and what is not shown to "
+    "differ from it.",
+)
+@click.option(
     "--missing",
     type=click.Choice(["error", "complete-tasks", "worst-rank"]),
     default="error",
@@ -68,6 +77,7 @@ def compare(
     baseline: str | None,
     pairs: bool,
     profile: bool,
+    for_paper: bool,
     missing: str,
     rope: float | None,
     alpha: float,
@@ -85,11 +95,16 @@ def compare(
     attnlab compare alignment_accuracy --by similarity --baseline scaled_dot
     attnlab compare context_error --by similarity,normaliser --pairs
     attnlab compare alignment_accuracy --by similarity --profile
+    attnlab compare alignment_accuracy --by similarity --table --format latex
     """
     if pairs and baseline is not None:
         raise click.UsageError("--pairs compares every competitor with every other; leave --baseline out")
     if profile and (pairs or baseline is not None or rope is not None):
         raise click.UsageError("--profile makes no test; leave --pairs, --baseline and --rope out")
+    if for_paper and (pairs or profile or baseline is not None or rope is not None):
+        raise click.UsageError(
+            "--table compares with the best of each task; leave --pairs, --profile, --baseline and --rope out"
+        )
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.compare import compare as compared
     from attnlab.analysis.compare import pairwise, performance_profile
@@ -101,6 +116,11 @@ def compare(
     for_programs = form in ("csv", "json")
     replicates = {"missing": missing, "unit": unit, "direction": direction}
     judged = {**replicates, "rope": rope, "alpha": alpha}
+    if for_paper:
+        from attnlab.analysis.papers import task_table
+
+        _print_for_paper(task_table(frame, metric, columns, alpha=alpha, **replicates), form)  # type: ignore[arg-type]
+        return 0
     if profile:
         table = performance_profile(frame, metric, columns, **replicates)  # type: ignore[arg-type]
         _print(table.reset_index() if for_programs else _fewer(table).reset_index(), form)
@@ -114,6 +134,21 @@ def compare(
         width = min(shutil.get_terminal_size().columns, 120)
         click.echo("\n" + textwrap.fill(table.attrs["conclusion"], width))
     return 0
+
+
+def _print_for_paper(table: TaskTable, form: str) -> None:
+    from attnlab.tables import print_frame
+
+    if form in ("csv", "json"):
+        print_frame(table.to_frame(), form)
+    elif form == "latex":
+        click.echo(table.latex())
+    elif form == "markdown":
+        click.echo(table.markdown())
+    else:
+        _print(table.cells(), form)
+        width = min(shutil.get_terminal_size().columns, 120)
+        click.echo("\n" + textwrap.fill(table.caption(), width))
 
 
 def _print(table: pd.DataFrame, form: str) -> None:
