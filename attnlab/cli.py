@@ -202,15 +202,28 @@ def sweep(
         _how_to_resume()
         return 143 if isinstance(stop, Interrupted) else 130
     for experiment in experiments:
-        _print_experiment(experiment, frame[frame["experiment"] == experiment.name])
+        _print_experiment(experiment, frame[frame["experiment"] == experiment.name], store, only)
     if pairs and times:
         print_changes(pairs, store, times)
-    bad = frame[frame["status"] != "ok"]
+    bad = frame[frame["status"] != "ok"].drop_duplicates("run_id")
     if len(bad):
-        counts = ", ".join(f"{n} {status}" for status, n in bad["status"].value_counts().items())
-        where = "" if store == STORE else f" --store {store}"
-        print(f"attnlab: {counts}; see `attnlab errors{where}`", file=sys.stderr)
+        _print_reasons(bad, store)
     return 1 if len(bad) else 0
+
+
+def _print_reasons(bad: Any, store: str) -> None:
+    """How many runs did not succeed, the commonest reasons, and where to read on."""
+    counts = ", ".join(f"{n} {status}" for status, n in bad["status"].value_counts().items())
+    where = "" if store == STORE else f" --store {store}"
+    print(f"attnlab: {counts}; `attnlab errors{where}` lists them", file=sys.stderr)
+    reasons = bad.groupby(["status", "reason"], sort=False)["run_id"].agg(["size", "first"])
+    for (status, reason), (n, run_id) in (
+        reasons.sort_values("size", ascending=False, kind="stable").iloc[:3].iterrows()
+    ):
+        runs = f"run {run_id}" if n == 1 else f"{n} runs, such as {run_id}"
+        print(f"  {status} ({runs}): {reason}", file=sys.stderr)
+    if len(reasons) > 3:
+        print(f"  and {len(reasons) - 3} other reasons", file=sys.stderr)
 
 
 def _how_to_resume() -> None:
@@ -222,7 +235,7 @@ def _how_to_resume() -> None:
     )
 
 
-def _print_experiment(experiment: Any, frame: Any) -> None:
+def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None) -> None:
     from attnlab.analysis.summary import summarise
 
     click.echo(
@@ -246,8 +259,15 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
         print(f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {note}", file=sys.stderr)
     if experiment.claims:
         from attnlab.analysis.claims import check_claims
+        from attnlab.analysis.index import results_of
 
-        print_claims(check_claims(frame, experiment))
+        ((_, whole),) = results_of([experiment], store)  # claims are about the whole experiment
+        if outside := sorted({*whole["run_id"]} - {*frame["run_id"]}):
+            click.echo(
+                f"\nthe claims are judged by all {whole['run_id'].nunique()} runs that the store has; {len(outside)} of them lie "
+                f"outside --only {only}"
+            )
+        print_claims(check_claims(whole, experiment))
 
 
 @cli.command()
@@ -280,7 +300,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
     from attnlab.sweeps.pipeline import plan_with_reasons
     from attnlab.tables import differs, print_frame, print_table
 
-    rows, totals, own = [], {"run": 0, "keep": 0}, []
+    rows, totals, own = [], {"run": 0, "keep": 0, "later": 0}, []
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
         for planned in decided:
             totals[planned.action] += 1
@@ -303,7 +323,8 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
             f"`--rerun missing,failed,stale` leaves them",
             file=sys.stderr,
         )
-    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep", file=sys.stderr)
+    later = f", {totals['later']} to run later (beyond --limit {limit})" if totals["later"] else ""
+    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep{later}", file=sys.stderr)
     return 0
 
 

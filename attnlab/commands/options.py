@@ -61,7 +61,9 @@ store_option = click.option(
 )
 experiment_option = click.option("--experiment", metavar="NAME", help="Only this experiment.")
 only_option = click.option("--only", metavar="EXPR", help="Only runs such as similarity=dot,task.d=16.")
-limit_option = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N runs an experiment.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N more runs an experiment."
+)
 rerun_option = click.option(
     "--rerun",
     default="missing,failed,stale,stale-own",

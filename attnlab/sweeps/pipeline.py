@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ def sweep(
     only : str or None
         A filter over dotted columns: "similarity=dot,task.d=16".
     limit : int or None
-        At most this many runs of each experiment.
+        At most this many of the runs of each experiment that are to run; a second call runs the next ones.
     fail_fast : bool
         Stop at the first run that is neither ok nor skipped (`Stopped`).
     quiet : bool
@@ -94,7 +95,8 @@ def sweep(
     asked = {"jobs": jobs, **_limits(time_limit, memory_limit)}
     executor = _usable(executor, asked)
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
-    chosen = _chosen(experiments, only, limit)
+    chosen = _chosen(experiments, only)
+    _check_limit(limit)
     with Store(store) as opened:
         migrate.adopt(opened)
         for (experiment, runs), spec in zip(chosen, executors, strict=True):
@@ -105,7 +107,7 @@ def sweep(
                 _ids(plan(experiment)),
                 "" if experiment.path is None else str(experiment.path.resolve()),
             )
-            todo = [p.run for p in _decided(opened, experiment, runs, words) if p.action == "run"]
+            todo = [p.run for p in _limited(_decided(opened, experiment, runs, words), limit) if p.action == "run"]
             for run in todo:
                 fingerprints(run)  # of the code as it was imported, before workers start
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
@@ -133,13 +135,18 @@ def plan_with_reasons(
     only: str | None = None,
     limit: int | None = None,
 ) -> list[tuple[Experiment, tuple[Planned, ...]]]:
-    """What a sweep would run, and why; a store that does not exist counts as empty and is not made."""
+    """What a sweep would run, and why; a store that does not exist counts as empty and is not made.
+
+    What is to run and lies beyond `limit` has the action "later".
+    """
     words = parse_rerun(rerun)
-    chosen = _chosen(distinct(sources), only, limit)
+    _check_limit(limit)
+    chosen = _chosen(distinct(sources), only)
     if not os.path.exists(store):
-        return [(experiment, decide(runs, {}, fingerprints, words)) for experiment, runs in chosen]
+        return [(experiment, _limited(decide(runs, {}, fingerprints, words), limit)) for experiment, runs in chosen]
     with Store(store, create=False) as opened:
-        return [(experiment, _decided(opened, experiment, runs, words)) for experiment, runs in chosen]
+        decided = [(experiment, _decided(opened, experiment, runs, words)) for experiment, runs in chosen]
+    return [(experiment, _limited(planned, limit)) for experiment, planned in decided]
 
 
 def _with_provenance(run: Run, result: Result) -> Result:
@@ -170,18 +177,29 @@ def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) ->
     return frame_of(records, metrics={experiment.name: experiment.metrics for experiment, _ in chosen})
 
 
-def _chosen(
-    experiments: Sequence[Experiment], only: str | None, limit: int | None
-) -> list[tuple[Experiment, tuple[Run, ...]]]:
-    """The runs of each experiment that the filter and the limit leave.
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit must be 1 or more, or None for all; got {limit}")
+
+
+def _limited(decided: Sequence[Planned], limit: int | None) -> tuple[Planned, ...]:
+    """What was decided, with so many of the runs that are to run; the rest are for later."""
+    if limit is None:
+        return tuple(decided)
+    left = itertools.count()
+    return tuple(
+        dataclasses.replace(p, action="later") if p.action == "run" and next(left) >= limit else p for p in decided
+    )
+
+
+def _chosen(experiments: Sequence[Experiment], only: str | None) -> list[tuple[Experiment, tuple[Run, ...]]]:
+    """The runs of each experiment that the filter leaves.
 
     Raises
     ------
     SettingError
-        When the filter names a column that no run has, or leaves no run at all, or the limit is below 1.
+        When the filter names a column that no run has, or leaves no run at all.
     """
-    if limit is not None and limit < 1:
-        raise SettingError(f"limit must be 1 or more, or None for all; got {limit}")
     planned = [(experiment, plan(experiment)) for experiment in experiments]
     if only:
         everything = [run for _, runs in planned for run in runs]
@@ -191,7 +209,7 @@ def _chosen(
                 f"--only {only!r} leaves none of {len(everything)} runs; `attnlab plan` shows their columns"
             )
         planned = [(experiment, tuple(run for run in runs if run in kept)) for experiment, runs in planned]
-    return [(experiment, runs[:limit]) for experiment, runs in planned]
+    return planned
 
 
 def distinct(sources: Sequence[Source]) -> list[Experiment]:

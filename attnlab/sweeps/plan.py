@@ -50,7 +50,7 @@ class Planned:
     """A run, whether it is to be run, and why."""
 
     run: Run
-    action: str  # "run" or "keep"
+    action: str  # "run", "keep", or "later": to run, and beyond the limit
     reason: str
     stale_own: bool = False  # whether attnlab's own code changed
     seconds: float = 0.0  # that it took when it was run

@@ -392,6 +392,85 @@ def test_only_limit_and_fail_fast(tmp_path):
     assert len(attnlab.load_results(tmp_path / "results" / "attnlab.db")) == 3
 
 
+def test_a_limit_is_so_many_more(tmp_path):
+    write(tmp_path / "one.yaml", similarities="dot, cosine, neg_l2", seeds=2)
+    planned = attnlab_command("plan", "one.yaml", "--limit", "2", cwd=tmp_path)
+    assert "2 to run, 0 to keep, 4 to run later (beyond --limit 2)" in planned.stderr
+    for stored_runs in (2, 4, 5, 5):
+        limit = "2" if stored_runs < 5 else "1"
+        assert attnlab_command("sweep", "one.yaml", "--limit", limit, cwd=tmp_path).returncode == 0
+        if stored_runs == 5:
+            break
+        assert len(attnlab.load_results(tmp_path / "results" / "attnlab.db")) == stored_runs
+    assert len(attnlab.load_results(tmp_path / "results" / "attnlab.db")) == 5
+
+
+CLAIMS = """
+claims:
+  - {say: dot is better, better: {similarity: dot}, than: {similarity: cosine}, metric: alignment_accuracy}
+  - {say: it is a share, metric: alignment_accuracy, where: {similarity: cosine}, at_least: 0.0}
+"""
+
+
+def test_claims_are_judged_by_the_whole_store(tmp_path):
+    write(
+        tmp_path / "one.yaml",
+        similarities="dot, cosine",
+        seeds=3,
+        extra=CLAIMS,
+    )
+    first = attnlab_command("sweep", "one.yaml", "--only", "similarity=dot", cwd=tmp_path)
+    assert "3 not run" in first.stdout
+    other = attnlab_command("sweep", "one.yaml", "--only", "similarity=cosine", cwd=tmp_path)
+    assert "not run" not in other.stdout, other.stdout
+    assert (
+        "the claims are judged by all 6 runs that the store has; 3 of them lie outside --only similarity=cosine"
+        in other.stdout
+    )
+    limited = attnlab_command("sweep", "one.yaml", "--limit", "1", cwd=tmp_path)
+    assert "not run" not in limited.stdout
+    assert "outside" not in limited.stdout
+
+
+def test_a_sweep_that_fails_prints_its_first_reasons(tmp_path):
+    write(tmp_path / "one.yaml", similarities="raises, refuses, dot", seeds=2)
+    process = attnlab_command("sweep", "one.yaml", "--plugin", FAULTY, "-q", cwd=tmp_path)
+    assert process.returncode == 1
+    assert "attnlab: 2 failed, 2 skipped; `attnlab errors` lists them" in process.stderr
+    assert re.search(r"  failed \(2 runs, such as \w{16}\): RuntimeError: no score today", process.stderr)
+    assert re.search(r"  skipped \(2 runs, such as \w{16}\): only on Sundays", process.stderr)
+
+
+PLAIN = """
+import numpy as np
+
+from attnlab import Similarity, hookimpl
+
+
+class Plain(Similarity):
+    name = "plain"
+
+    def score(self, Q, K):
+        return Q @ K.mT / (1 + np.linalg.norm(Q))
+
+
+@hookimpl
+def attnlab_similarities():
+    return [Plain]
+"""
+
+
+def test_plain_numpy_is_a_runs_reason_with_its_line(tmp_path):
+    (tmp_path / "my.py").write_text(PLAIN)
+    write(tmp_path / "one.yaml", similarities="plain", seeds=1)
+    process = attnlab_command("sweep", "one.yaml", "--plugin", "my.py", cwd=tmp_path)
+    said = "my.py:11: a NumPy function met a traced array; take xp = namespace(Q, K), and xp.linalg.vector_norm instead of norm"
+    assert process.returncode == 1
+    assert said in process.stderr
+    assert said in attnlab_command("errors", cwd=tmp_path).stdout
+    assert attnlab.load_results(tmp_path / "results" / "attnlab.db")["reason"].tolist() == [f"ComponentError: {said}"]
+
+
 def test_a_dry_run_makes_nothing(tmp_path):
     write(tmp_path / "one.yaml")
     process = attnlab_command("sweep", "one.yaml", "--dry-run", cwd=tmp_path)
