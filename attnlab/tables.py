@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnlab.errors import SettingError, UnknownName
+from attnlab.progress import duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,19 +58,6 @@ def setting_text(value: Any) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> duration(4.26), duration(200), duration(7500)
-    ('4.3 s', '3 min 20 s', '2 h 5 min')
-    """
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def differs(column: pd.Series) -> bool:

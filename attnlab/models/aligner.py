@@ -40,6 +40,7 @@ from attnlab.models.training import (
     on_one_thread,
     seed_sequence,
 )
+from attnlab.progress import told
 from attnlab.settings import checked
 
 __all__ = ["AttentionAligner"]
@@ -155,6 +156,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------
+    @told("steps")
     @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: AlignmentData | None = None) -> AttentionAligner:
         """Learn from examples.
@@ -166,6 +168,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             Targets to use instead of those of X.
         validation : AlignmentData or None
             Used every `validate_every` steps, for `validation_curve_` and early stopping.
+        verbose : bool or None
+            Whether to say how far it is, on stderr. None shows a bar on a terminal where it takes longer than 3 seconds.
 
         Returns
         -------
@@ -220,7 +224,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
                 f"{why}: the mechanism is used as it is"
                 + ("; projection=16 gives it projections to learn" if not self.n_parameters_ else ""),
                 NothingToLearn,
-                stacklevel=4,
+                stacklevel=5,
             )
             self.n_iter_, self.loss_curve_, self.converged_ = 0, [], True
             if watch is not None:

@@ -116,7 +116,7 @@ class Stopping:
                 f"after {fitted.n_iter} steps, the most without `steps`, the loss still falls (to {curve[-1]:.3g}): give "
                 f"more, such as steps={2 * fitted.n_iter}, or a higher learning_rate",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         return False
 

@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from attnlab.errors import Diverged, SettingError
+from attnlab.progress import at
 
 __all__ = [
     "Adam",
@@ -260,6 +261,7 @@ def minimise_adam(
     for step in range(1, steps + 1):
         value, found = gradient(flat.tree, next(batches))
         curve.append(float(value))
+        at(step, steps, "steps", curve[-1])
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
         gradients = flat.gathered(found)
         flat.x[...] = adam.step([flat.x], clipped([gradients], clip_norm))[0]
@@ -317,6 +319,7 @@ def minimise_lbfgs(loss: Loss, params: Tree, steps: int, watch: Watch | None = N
 
     def after(intermediate_result: Any) -> None:
         curve.append(float(intermediate_result.fun))
+        at(len(curve), steps, "steps", curve[-1])
         if watch is not None and watch.seen(len(curve), rebuild(params, unravel(intermediate_result.x))):
             raise StopIteration
 

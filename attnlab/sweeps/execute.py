@@ -28,6 +28,7 @@ from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult,
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
 from attnlab.plugins import BUILTIN
+from attnlab.progress import silent
 from attnlab.registry import Own, build, built, entries, entry
 from attnlab.sweeps.columns import buildable, buildable_settings, with_chosen
 from attnlab.sweeps.environment import versions_of
@@ -61,7 +62,7 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
     began = time.perf_counter()
     outcome: dict[str, Any]
     try:
-        with _threads().limit(limits=1):
+        with _threads().limit(limits=1), silent():
             outcome = {"status": "ok", **_carry_out(run)}
             check(run.spec.get("inputs", {}))  # what was read in between is what was planned
     except MemoryError:

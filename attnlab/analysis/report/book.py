@@ -21,6 +21,7 @@ from attnlab.analysis.summary import summarise, varied
 from attnlab.errors import AttnlabError
 from attnlab.kinds import PARTS
 from attnlab.plugins import FILE, active_options
+from attnlab.progress import over
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
@@ -135,7 +136,10 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
             records.setdefault(record[0], []).append(record)
         budget = Budget(len(records))
         given = active_options()["files"]
-        chapters = [_chapter(linked.get(key), key, found, opened, budget, given) for key, found in records.items()]
+        chapters = [
+            _chapter(linked.get(key), key, found, opened, budget, given)
+            for key, found in over(records.items(), "report", "experiments")
+        ]
     environment = _environment([record for found in records.values() for record in found])
     return Book(os.fspath(store), chapters, environment, given)
 

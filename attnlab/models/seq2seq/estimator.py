@@ -29,6 +29,7 @@ from attnlab.models.seq2seq.recurrence import Elman, Gru
 from attnlab.models.seq2seq.vocabulary import Vocabulary, bucketed
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import cast, count, minimise_adam, on_one_thread, seed_sequence
+from attnlab.progress import told
 from attnlab.registry import Own, build
 from attnlab.settings import checked
 
@@ -208,6 +209,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------
+    @told("steps")
     @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: Any = None) -> AttentionSeq2Seq:
         """Learn from pairs of sentences.
@@ -218,6 +220,8 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         y : list of target sentences; None for AlignmentData
         validation : (X, y), AlignmentData, or None
             Used every `validate_every` steps, for `validation_curve_` and early stopping.
+        verbose : bool or None
+            Whether to say how far it is, on stderr. None shows a bar on a terminal where it takes longer than 3 seconds.
 
         Returns
         -------
@@ -280,7 +284,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
 
         watch = None if validation is None else stopping.watch(lambda params: self._look(params, validation))
         if not stopping.most:
-            warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=4)
+            warnings.warn("steps is 0: the model is used as it starts", NothingToLearn, stacklevel=5)
             self.n_iter_, self.loss_curve_, self.validation_curve_, self.converged_ = 0, [], [], True
             return
         batches = bucketed(pairs.lengths, self.batch_size, streams[1])

@@ -21,6 +21,7 @@ from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, 
 from attnlab.models.tabular.learning import Memory, learn, project, start_projection
 from attnlab.models.tabular.width import bandwidth, middle_and_unit
 from attnlab.models.training import cast, count, on_one_thread
+from attnlab.progress import told
 from attnlab.registry import build
 from attnlab.settings import checked
 
@@ -101,6 +102,7 @@ class AttentionOverRows(BaseEstimator):
         return tags
 
     # -- learning -------------------------------------------------------------------------------------------------
+    @told("steps")
     @on_one_thread
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Keep the rows and their targets; learn if there is something to learn.
@@ -112,6 +114,8 @@ class AttentionOverRows(BaseEstimator):
         sample_weight : array (n,) of numbers >= 0, or None
             How many times each row counts. Rows of weight 0 are left out. Weights that are less than 1 on average are
             shares, and are scaled to an average of 1. See the Notes of the class.
+        verbose : bool or None
+            Whether to say how far it is, on stderr. None shows a bar on a terminal where it takes longer than 3 seconds.
 
         Returns
         -------
@@ -176,7 +180,7 @@ class AttentionOverRows(BaseEstimator):
                 f"n_neighbors={n_neighbors:g} is more than the {rows:g} rows of the training data: a row attends to a quarter "
                 f"of them, effectively, {max(1.0, rows / 4):g}; lower n_neighbors",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _learned(self, memory: Memory, params: Any, rng: np.random.Generator) -> Any:

@@ -18,6 +18,7 @@ from attnlab.models.mechanism_setting import Attending
 from attnlab.models.training import count, on_one_thread, seed_sequence
 from attnlab.models.words.lexicon import BACKWARD, FORWARD, Cells, Direction, Prior
 from attnlab.models.words.prior import Alignment, D
+from attnlab.progress import at, told
 from attnlab.registry import Own
 from attnlab.settings import checked
 
@@ -140,6 +141,7 @@ class WordAligner(Attending, Model, BaseEstimator):
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------------
+    @told("iterations")
     @on_one_thread
     def fit(self, X: Any, y: Any = None) -> WordAligner:
         """Learn from pairs of sentences.
@@ -148,6 +150,8 @@ class WordAligner(Attending, Model, BaseEstimator):
         ----------
         X : sequence of (source, target), each a list of words or a string of words; or AlignmentData with `tokens`
         y : ignored
+        verbose : bool or None
+            Whether to say how far it is, on stderr. None shows a bar on a terminal where it takes longer than 3 seconds.
 
         Returns
         -------
@@ -197,6 +201,7 @@ class WordAligner(Attending, Model, BaseEstimator):
             mass = [np.sqrt(mass[0] * mass[1])] * 2
         for direction, one in zip(self.directions_, mass, strict=True):
             direction.count(one)
+        at(len(self.loss_curve_) + 1, self.warm_up + self.iterations, "iterations")
         words = [max(1, len(d.words)) for d in self.directions_]
         self.loss_curve_.append(float(-np.mean([p[2] / w for p, w in zip(posteriors, words, strict=True)])))
         return mass
