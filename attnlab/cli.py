@@ -22,10 +22,12 @@ from attnlab.commands.align import align
 from attnlab.commands.authoring import cite, new
 from attnlab.commands.claims import claims, index, plot, print_claims
 from attnlab.commands.compare import compare
+from attnlab.commands.completion import complete_runs
 from attnlab.commands.components import check, list_, plugins, schema, show
 from attnlab.commands.longer import longer_option, print_changes, with_more_steps
 from attnlab.commands.options import (
     STORE,
+    WholeHelp,
     experiment_option,
     format_option,
     limit_option,
@@ -89,7 +91,7 @@ def _status(args: Sequence[str] | None) -> int:
         return 3
 
 
-class Group(click.Group):
+class Group(WholeHelp):
     """A group that suggests the command that was meant. A closed pipe is no failure."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -118,9 +120,9 @@ def cli() -> None:
     """A pluggable attention lab: define mechanisms, sweep them over alignment tasks, compare them with error bars.
 
     \b
-    attnlab sweep experiments/*.yaml     run what is missing, print a table for each
-    attnlab results --format csv         all results, for other programs
-    attnlab list similarity              the similarities that are installed
+    attnlab sweep experiments/*.yaml   run what is missing, print tables
+    attnlab results --format csv       all results, for other programs
+    attnlab list similarity            the similarities that are installed
     """
 
 
@@ -329,7 +331,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
 
 
 @cli.command()
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=complete_runs)
 @store_option
 @plugin_options
 def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:

@@ -122,6 +122,25 @@ def test_a_script_draws_its_picture_and_its_lesson_holds(script, tmp_path, monke
     assert ElementTree.parse(picture).getroot().tag == f"{SVG}svg"
 
 
+def test_a_script_says_what_it_does_and_takes_a_file(tmp_path, monkeypatch):
+    script = DOCS / "gallery" / "divisor.py"
+
+    def run(*args):
+        return subprocess.run(
+            [sys.executable, str(script), *args], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+
+    helped = run("--help")
+    assert helped.returncode == 0
+    assert "square root" in " ".join(helped.stdout.split()) or "divisor" in helped.stdout
+    assert "a file that ends in .svg, .png or .pdf" in " ".join(helped.stdout.split())
+    assert "is no folder, and no file that ends in" in run("picture.bmp").stderr
+    assert "there is no folder nowhere" in run("nowhere/picture.png").stderr
+    assert run("picture.png").returncode == 0
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_the_picture_is_there_and_stands_alone(script):
     picture = script.with_suffix(".svg")

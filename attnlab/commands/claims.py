@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnlab.commands.completion import complete_runs
 from attnlab.commands.longer import longer_option, print_changes, with_more_steps
-from attnlab.commands.options import experiment_option, format_option, plugin_options, store_option, use_plugins
+from attnlab.commands.options import (
+    WholeHelp,
+    experiment_option,
+    format_option,
+    plugin_options,
+    store_option,
+    use_plugins,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +134,7 @@ def index(
     return 0
 
 
-@click.group()
+@click.group(cls=WholeHelp)
 def plot() -> None:
     """Draw weights or claims, as PNG or SVG."""
 
@@ -135,7 +143,7 @@ output_option = click.option("-o", "--output", required=True, metavar="FILE", he
 
 
 @plot.command()
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=complete_runs)
 @store_option
 @click.option("--test", "condition", metavar="CONDITION", help="The test condition; the first of the run if left out.")
 @click.option("--example", type=click.IntRange(min=0), default=0, show_default=True, help="Which test example, from 0.")

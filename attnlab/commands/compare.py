@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from attnlab.commands.completion import complete_metrics
 from attnlab.commands.options import experiment_option, format_option, plugin_options, store_option, use_plugins
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ LATE = (
 
 
 @click.command()
-@click.argument("metric")
+@click.argument("metric", shell_complete=complete_metrics)
 @click.option(
     "--by",
     required=True,

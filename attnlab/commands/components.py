@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from attnlab.commands.completion import complete_components
 from attnlab.commands.options import format_option, plugin_options, use_plugins
 from attnlab.kinds import KINDS
 
@@ -34,7 +35,7 @@ def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: t
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_components)
 @plugin_options
 def show(name: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Show a component: what it is, its settings with their ranges, its flags and its source. NAME or KIND:NAME."""
@@ -103,7 +104,7 @@ def schema(plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", shell_complete=complete_components)
 @plugin_options
 def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
     """Check that a component keeps the contract of its kind, and that its plugin can be used.

@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from attnlab.commands.completion import complete_experiments
+
 __all__ = [
     "STORE",
+    "WholeHelp",
     "experiment_option",
     "format_option",
     "limit_option",
@@ -22,6 +25,17 @@ __all__ = [
 ]
 
 STORE = "results/attnlab.db"
+
+
+class WholeHelp(click.Group):
+    """A group whose help has the whole first sentence of each command, on as many lines as it takes."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(limit=1000)) for name, command in commands if command is not None]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
 
 def use_plugins(blocked: Sequence[str], files: Sequence[str], broken_too: bool = False) -> None:
@@ -59,7 +73,9 @@ def plugin_options(command: Any) -> Any:
 store_option = click.option(
     "--store", default=STORE, show_default=True, metavar="PATH", help="The SQLite file of results."
 )
-experiment_option = click.option("--experiment", metavar="NAME", help="Only this experiment.")
+experiment_option = click.option(
+    "--experiment", metavar="NAME", help="Only this experiment.", shell_complete=complete_experiments
+)
 only_option = click.option("--only", metavar="EXPR", help="Only runs such as similarity=dot,task.d=16.")
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="At most N more runs an experiment."

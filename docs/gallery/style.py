@@ -2,12 +2,15 @@
 
 Each picture is a script with `numbers()`, what is measured, and `draw(numbers)`, the figure. Run one to write its SVG:
 
-    python docs/gallery/temperature.py [FOLDER]
+    python docs/gallery/temperature.py                  # docs/gallery/temperature.svg
+    python docs/gallery/temperature.py FOLDER           # FOLDER/temperature.svg
+    python docs/gallery/temperature.py picture.png      # .svg, .png or .pdf
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,8 +70,23 @@ def name_end(ax: Axes, x: float, y: float, text: str, colour: str, dy: float = 0
 
 
 def main(file: str, numbers: Callable[[], Any], draw: Callable[[Any], Figure]) -> None:
-    """Write the picture of a script beside it, or into the folder given on the command line."""
+    """Write the picture of a script beside it, or where the command line says: a folder, or a file .svg, .png or .pdf."""
     script = Path(file)
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else script.parent
+    about = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or script.stem
+    parser = argparse.ArgumentParser(prog=script.name, description=about)
+    parser.add_argument(
+        "output",
+        nargs="?",
+        type=Path,
+        default=script.with_suffix(".svg"),
+        help=f"a folder, or a file that ends in .svg, .png or .pdf; docs/gallery/{script.stem}.svg if left out",
+    )
+    given: Path = parser.parse_args().output
+    output = given / f"{script.stem}.svg" if given.is_dir() else given
+    if output.suffix not in (".svg", ".png", ".pdf"):
+        parser.error(f"{given} is no folder, and no file that ends in .svg, .png or .pdf")
+    if not output.parent.is_dir():
+        parser.error(f"there is no folder {output.parent}")
+    dateless = {".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
     with matplotlib.rc_context(STYLE):
-        draw(numbers()).savefig(folder / f"{script.stem}.svg", metadata={"Date": None, "Creator": None})
+        draw(numbers()).savefig(output, metadata=dateless.get(output.suffix), dpi=200)

@@ -70,6 +70,11 @@ def parse_memory(value: Any) -> int:
     return size
 
 
+def _several(value: Any) -> Any:
+    """One name as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 def _plain_name(name: str) -> str:
     """The name, which files are called by; ValueError if they could not be."""
     if not name.isprintable() or set(name) & set("/\\") or name in (".", ".."):
@@ -125,8 +130,8 @@ class Layout(BaseModel):
         description="A number n for the seeds 0..n-1, or a list of seeds; {data: ..., model: ...} sets those of the data and "
         "of the model apart.",
     )
-    metrics: Annotated[list[str], Len(1)] = Field(
-        default=["alignment_accuracy"], description="The metrics to show; the first ranks."
+    metrics: Annotated[list[str], Len(1), BeforeValidator(_several)] = Field(
+        default=["alignment_accuracy"], description="The metric to show, or a list of these; the first ranks."
     )
     claims: Annotated[list[Claim], Len(0, 100)] = Field(default=[], description="What is expected.")
     tune: dict[str, Annotated[list[Any], Len(1)]] = Field(

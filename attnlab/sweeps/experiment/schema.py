@@ -34,7 +34,10 @@ def json_schema() -> dict[str, Any]:
             axis["anyOf"].append({"type": "null"})
         schema["properties"][role] = {**axis, **described}
     metric = {"type": "string", "enum": _names("metric")}
-    schema["properties"]["metrics"]["items"] = metric
+    shown = schema["properties"]["metrics"]
+    several = {"type": "array", "items": metric, "minItems": 1}
+    kept = {key: value for key, value in shown.items() if key in ("description", "default")}
+    schema["properties"]["metrics"] = {**kept, "anyOf": [metric, several]}
     claim = definitions["Claim"]["properties"]
     claim["metric"] = {**metric, "description": claim["metric"]["description"]}
     seeds: list[dict[str, Any]] = [

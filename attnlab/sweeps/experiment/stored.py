@@ -42,6 +42,7 @@ def metrics_of(linked: Linked) -> list[str]:
     if not isinstance(value, dict):
         return []
     named = value.get("metrics", Layout.model_fields["metrics"].default)
+    named = [named] if isinstance(named, str) else named
     return list(dict.fromkeys(_column(str(name)) for name in named)) if isinstance(named, list) else []
 
 

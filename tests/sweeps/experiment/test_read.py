@@ -103,6 +103,13 @@ def problems(tmp_path: Path, text: str | bytes, name: str = "x.yaml") -> list[st
 
 
 # -- what is meant ----------------------------------------------------------------------------------------------------
+def test_one_metric_needs_no_list():
+    base = {"attnlab": 1, "question": "?", "task": "lookup"}
+    assert read({**base, "metrics": "aer"}).metrics == read({**base, "metrics": ["aer"]}).metrics == ("aer",)
+    with pytest.raises(ExperimentError, match="did you mean aer"):
+        read({**base, "metrics": "aerr"})
+
+
 def test_the_example_of_the_design(tmp_path: Path) -> None:
     path = tmp_path / "dimension.yaml"
     path.write_text(DIMENSION)
@@ -233,7 +240,7 @@ MISTAKES = [
     # metrics and seeds
     ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: [aer, gold_mas]\n", r"x.yaml:4:16: no metric 'gold_mas' \(did you mean gold_mass"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: []\n", r"x.yaml:4:10: metrics must have at least 1 item"),
-    ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: aer\n", r"x.yaml:4:10: metrics must be a list; got 'aer'"),
+    ("attnlab: 1\nquestion: q\ntask: lookup\nmetrics: 3\n", r"x.yaml:4:10: metrics must be a list; got 3"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: 0\n", r"x.yaml:4:8: seeds must be a number n, at least 1, .* got 0"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: yes\n", r"x.yaml:4:8: seeds must be a number n"),
     ("attnlab: 1\nquestion: q\ntask: lookup\nseeds: [1, 2.5]\n", r"x.yaml:4:12: a seed is a whole number, at least 0; got 2.5"),
