@@ -140,10 +140,26 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
         variance = np.average(memory.V**2, axis=0, weights=memory.w)
         return np.sqrt(np.where(variance > 0, variance, 1)).astype(memory.V.dtype)
 
-    def predict(self, X: Any) -> Any:
-        """The targets of new rows, (q,), or (q, v) if `fit` got several outputs."""
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """The targets of new rows, (q,), or (q, v) if `fit` got several outputs.
+
+        Parameters
+        ----------
+        X : array or DataFrame (q, d)
+        return_std : bool
+            Whether to return the standard deviation of the targets beside them, in the same shape and unit: how far the
+            targets of the training rows are spread, as the weights of a row count them. What weights leave of one counts as
+            the mean of the targets. It is the spread of single targets and not the error of their mean.
+
+        Returns
+        -------
+        Y, or (Y, std)
+        """
         Y = self._contexts(X)
-        return Y[:, 0] if self._single_output else Y
+        if not return_std:
+            return Y[:, 0] if self._single_output else Y
+        std = self._deviations(X)
+        return (Y[:, 0], std[:, 0]) if self._single_output else (Y, std)
 
 
 class AttentionClassifier(ClassifierMixin, AttentionOverRows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -125,7 +126,8 @@ class AttentionOverRows(BaseEstimator):
         labels, self._outputs = _labels(X), list(getattr(y, "columns", ()))
         X, target = self._validated(X, y)
         V = self._values(target).astype(X.dtype, copy=False)
-        labels = np.arange(len(X)) if labels is None else labels
+        labelled = labels is not None
+        labels = labels if labelled else np.arange(len(X))
         w = None
         if sample_weight is not None:
             w = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
@@ -169,6 +171,7 @@ class AttentionOverRows(BaseEstimator):
             params = self._learned(memory, params, rng)
 
         self.params_ = params
+        self._rows, self._labelled = memory.X, labelled
         self._memory = Memory(bound, project(params["projection"], memory.X), memory.V, w)
         self.training_labels_, self.training_target_ = labels, target
         return self
@@ -223,7 +226,7 @@ class AttentionOverRows(BaseEstimator):
             )
         return Y
 
-    def explain(self, X: Any, top: int | None = 5) -> pd.DataFrame:
+    def explain(self, X: Any, top: int | None = 5, *, exclude_self: bool = False) -> pd.DataFrame:
         """The training rows that made each prediction, with their weights.
 
         Parameters
@@ -231,6 +234,10 @@ class AttentionOverRows(BaseEstimator):
         X : array or DataFrame (q, d)
         top : int > 0 or None
             How many training rows to list for each row of X, heaviest first; None lists all that have any weight.
+        exclude_self : bool
+            Whether a row of X does not attend to itself among the training rows, as in the leave-one-out loss: to training
+            rows with the same values and, where both are DataFrames, the same index label. Its weights then explain what
+            would be predicted without it.
 
         Returns
         -------
@@ -248,9 +255,10 @@ class AttentionOverRows(BaseEstimator):
             raise SettingError(f"explain: top must be an int > 0 or None; got {top!r}")
         Q, inner = self._asked(X)
         memory = self._memory
+        mask = self._others(X) if exclude_self else None
         rows, keys, ranks, weights = [], [], [], []
         for here in memory.blocks(len(Q), len(memory.X), Q.shape[1]):
-            W, _ = memory.weights(inner, Q[here], memory.X, memory.w)
+            W, _ = memory.weights(inner, Q[here], memory.X, memory.w, None if mask is None else mask(here))
             order = np.argsort(-W, axis=1, kind="stable")[:, :top]
             heaviest = np.take_along_axis(W, order, axis=1)
             at, rank = np.nonzero(heaviest)
@@ -275,6 +283,39 @@ class AttentionOverRows(BaseEstimator):
             for i, output in enumerate(self._outputs or range(target.shape[1])):
                 frame[f"target_{output}"] = target[key, i]
         return frame
+
+    def _others(self, X: Any) -> Callable[[slice], Any]:
+        """For some rows of X, which training rows (q, n) are others: not the row itself."""
+        labels = _labels(X) if self._labelled else None
+        placed = self._placed(validate_data(self, X, reset=False, dtype=self.offset_.dtype)) + 0.0  # -0 is 0
+        n = len(self._rows)
+        known: dict[Any, list[int]] = {}
+        for i, row in enumerate(self._rows + 0.0):
+            known.setdefault((row.tobytes(), None if labels is None else self.training_labels_[i]), []).append(i)
+
+        def mask(here: slice) -> Any:
+            others = np.ones((len(placed[here]), n), dtype=bool)
+            for at, row in enumerate(placed[here]):
+                label = None if labels is None else labels[here.start + at]
+                others[at, known.get((row.tobytes(), label), [])] = False
+            return others
+
+        return mask
+
+    def _deviations(self, X: Any) -> Any:
+        """The standard deviation (q, v) of the targets as the weights of each row of X spread over them."""
+        Q, inner = self._asked(X)
+        memory = self._memory
+        found = []
+        for here in memory.blocks(len(Q), len(memory.X), Q.shape[1]):
+            W, _ = memory.weights(inner, Q[here], memory.X, memory.w)
+            mean, left = (
+                W @ memory.V,
+                1 - W.sum(axis=-1, keepdims=True),
+            )  # what is left goes to the mean of all, which is 0
+            away = [(W * (memory.V[:, j] - mean[:, j : j + 1]) ** 2).sum(axis=-1) for j in range(memory.V.shape[1])]
+            found.append(np.sqrt(np.maximum(np.stack(away, axis=-1) + left * mean**2, 0.0)))
+        return np.concatenate(found)
 
 
 # --------------------------------------------------------------------------------------------------------------------
