@@ -469,7 +469,7 @@ class Other(Similarity):
         return Q @ K.mT
 """
 OTHER_MASK = (
-    "\n\nclass Other(Mask):\n    name = 'other'\n\n    def allow(self, n_queries, n_keys):\n        return True\n"
+    "\n\nclass Other(Mask):\n    name = 'other'\n\n    def allow(self, q_index, k_index):\n        return True\n"
 )
 
 
