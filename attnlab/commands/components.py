@@ -122,13 +122,13 @@ def check(target: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) 
     classes: list[Any] = found.classes
     reports = [check_component(cls) for cls in classes]
     told = [o.reason for report in reports for o in report if o.status == "failed" and o.code == "C001"]
-    for problem in found.problems:
-        if not any(reason.partition(": ")[2] in problem for reason in told):  # it is told of the class already
-            click.echo(f"failed  {problem}")
     failed = bool(found.problems) or not classes
     for cls, report in zip(classes, reports, strict=True):
         unchecked = Subject(cls).unchecked
         said = f"only its class was checked: {unchecked}" if report and unchecked else str(report)
         click.echo(f"{cls.kind} {cls.name}: {said}")
         failed |= not report or (bool(unchecked) and len(classes) == 1)
+    for problem in found.problems:
+        if not any(reason.partition(": ")[2] in problem for reason in told):  # it is told of the class already
+            click.echo(f"failed  {problem}")
     return 1 if failed else 0

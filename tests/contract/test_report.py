@@ -520,7 +520,7 @@ def test_what_loading_finds_is_a_failure(tmp_path):
     (tmp_path / "my.py").write_text(MINE.replace("similarities", "similarity"))
     done = checked("check", str(tmp_path / "my.py"), cwd=tmp_path)
     assert done.returncode == 1
-    problem, report = done.stdout.splitlines()[:2]
+    report, *_, problem = done.stdout.splitlines()
     assert problem.startswith(f"failed  {tmp_path}/my.py: unknown hook 'attnlab_similarity' (did you mean ")
     assert report.startswith("similarity mine: ran ")
     assert "failed 0" in report
