@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
@@ -127,6 +128,7 @@ class AttentionRegressor(RegressorMixin, AttentionOverRows):
     1    0     2             0   0.107     0.0
     """
 
+    __metadata_request__predict = {"return_std": UNUSED}  # noqa: RUF012 - scikit-learn's form; it is nothing to route
     source = Source("On Estimating Regression", "Nadaraya", 1964, "Theory of Probability and Its Applications")
 
     def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
