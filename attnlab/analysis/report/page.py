@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["check_output", "page", "write_report"]
 
 HERE = Path(__file__).parent
-SCRIPTS = ("base", "search", "table", "charts", "comparison", "explorer", "main")
+SCRIPTS = ("base", "saving", "search", "table", "charts", "comparison", "weights", "explorer", "main")
 MARK = '<meta name="generator" content="attnlab">'
 HEAD = 4096  # the mark is in the first so many bytes of a report
 VERDICTS = {"supported": "●", "refuted": "✕", "undecided": "◇", "identity": "="}
