@@ -20,7 +20,7 @@ import click
 from attnlab import __version__
 from attnlab.commands.align import align
 from attnlab.commands.authoring import cite, new
-from attnlab.commands.claims import claims, index, plot, print_claims
+from attnlab.commands.claims import claims, index, print_claims
 from attnlab.commands.compare import compare
 from attnlab.commands.components import check, list_, plugins, schema, show
 from attnlab.commands.longer import longer_option, print_changes, with_more_steps
@@ -35,6 +35,7 @@ from attnlab.commands.options import (
     store_option,
     use_plugins,
 )
+from attnlab.commands.plot import plot
 from attnlab.commands.report import report
 
 __all__ = ["main"]
