@@ -237,12 +237,19 @@ def _print_experiment(experiment: Any, frame: Any) -> None:
     frame.attrs["tuned"] = list(experiment.tune)
     first = experiment.metrics[0]
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
-    table = compact_summary(summarise(frame, experiment.metrics))
+    summary = summarise(frame, experiment.metrics, standing=True)
+    table = compact_summary(summary)
     said = f"{first}{better}; mean and 95 % t interval over seeds"
+    if "best" in table:
+        said += "; best: of its task and test condition, ~ not shown to differ from it (paired t over seeds, Holm, 5 %)"
+    if "chance" in table:
+        said += "; chance: what guessing gets in alignment_accuracy"
     if "solved" in table:
         said += "; solved: the share of seeds that did, with Wilson's interval"
     late = [c for c in ("solved", "mean if solved", "n", "ok") if c in table]  # a narrow terminal omits them first
     print_table(table, said, order=[*(c for c in table.columns if c not in late), *late])
+    for same in summary.attrs["identical"]:
+        click.echo(f"identical in every value: {same}")
     ok = frame[frame["status"] == "ok"]
     noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]

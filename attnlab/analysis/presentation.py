@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from attnlab.analysis.conclusion import percent
+from attnlab.analysis.standing import BEST, TIED
 from attnlab.analysis.verdicts import Region
 from attnlab.tables import check_new, shown
 
@@ -27,6 +28,9 @@ __all__ = [
     "paper_table",
     "print_paper",
 ]
+
+
+MARKS = {BEST: "best", TIED: "~"}  # of a table in a terminal
 
 
 class Comparison(pd.DataFrame):
@@ -114,16 +118,21 @@ def _bounds(table: pd.DataFrame) -> list[str]:
 
 
 def compact_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of `summarise` as a terminal shows it: the share of seeds that solved the task in one cell with its interval."""
+    """A table of `summarise` as a terminal shows it: the share of seeds that solved the task in one cell with its interval,
+    and the best of each task marked, with `~` for what is not shown to differ from it."""
+    people = table.drop(columns=["solved_low", "solved_high", "mean_solved", "identical"], errors="ignore")
+    if "standing" in people.columns:
+        at, marks = list(people.columns).index("standing"), people.pop("standing").map(lambda said: MARKS.get(said, ""))
+        if marks.ne("").any():
+            people.insert(at, "best", marks)
     if "solved" not in table.columns:
-        return table
-    at = list(table.columns).index("solved")
-    people = table.drop(columns=["solved", "solved_low", "solved_high", "mean_solved"])
+        return people
+    at = list(people.columns).index("solved")
     bounds = zip(table["solved"], table["solved_low"], table["solved_high"], strict=True)
     cells = [
         f"{share:.2f} ({low:.2f} to {high:.2f})" if share == share else shown(share) for share, low, high in bounds
     ]
-    people.insert(at, "solved", cells)
+    people["solved"] = cells
     people.insert(at + 1, "mean if solved", table["mean_solved"])
     return people
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from attnlab.analysis.measures import (
+    GUESSED,
     bounds_of,
+    chance_of,
     cut,
     direction_of,
     is_per_run,
@@ -21,10 +23,11 @@ from attnlab.analysis.measures import (
     solves,
 )
 from attnlab.analysis.rounding import alike
+from attnlab.analysis.standing import identical, standings
 from attnlab.analysis.statistics import t_interval, wilson
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.frame import AXES, FIRST, LAST, metric_columns
-from attnlab.tables import differs
+from attnlab.tables import differs, setting_text
 
 __all__ = ["check_table", "direction_of", "shown_metrics", "summarise", "telling", "varied"]
 
@@ -111,9 +114,13 @@ def shown_metrics(frame: pd.DataFrame) -> list[list[str]]:
 
 
 def summarise(
-    frame: pd.DataFrame, metric: str | Sequence[str] | None = None, by: str | Sequence[str] | None = None
+    frame: pd.DataFrame,
+    metric: str | Sequence[str] | None = None,
+    by: str | Sequence[str] | None = None,
+    *,
+    standing: bool = False,
 ) -> pd.DataFrame:
-    """The table of a sweep: a row for each combination of the axes that vary and each test condition, best first.
+    """The table of a sweep: a row for each combination of the axes that vary and each test condition, ranked task by task.
 
     Parameters
     ----------
@@ -125,21 +132,31 @@ def summarise(
     by : str, sequence of str or None
         The axes that tell the rows apart, such as "similarity" or ["similarity", "task.d"]. The runs that differ in other
         axes are then pooled, as seeds are. None is every axis that varies.
+    standing : bool
+        Say how each row stands to the best of its task, and what guessing gets there: the columns `standing`, `chance` and
+        `identical`.
 
     Returns
     -------
     DataFrame
         The axes ("similarity", "normaliser" and "aggregator" if none varies), `test` if there are several test conditions,
         the mean of the metric in its own units, `low` and `high` (its 95 % Student t interval over the runs, within the
-        bounds of the metric and as wide as `Task.overlap` makes it, NaN below two runs), the means of the other metrics (as text where only some runs have a
-        value), `n` (the runs with a value), and `ok` ("4/5": how many of the runs succeeded). The best row comes first, or
-        the greatest for a metric without a better direction. Test conditions follow each other; there are none where all
-        metrics are those of a whole run.
+        bounds of the metric and as wide as `Task.overlap` makes it, NaN below two runs), the means of the other metrics (as
+        text where only some runs have a value), `n` (the runs with a value), and `ok` ("4/5": how many of the runs
+        succeeded). Tasks (with their settings) and test conditions follow each other, since only what was asked the same can
+        be ranked. Within each the best row comes first, or the greatest for a metric without a better direction. There are
+        no test conditions where all metrics are those of a whole run.
 
         Results are often bimodal: some seeds learn a task and others do not. Where it is known what counts as solved,
         `solved` is the share of seeds that solved it, from `solved_low` to `solved_high` (Wilson's 95 % interval), and
         `mean_solved` the mean of those. A run has solved its task if it misses at most 5 % of the range of a metric that is
         bounded on both sides; for other metrics the task may say it (`Task.solved`).
+
+        With `standing=True`, the column of that name says how a row stands to the best of its task and test condition:
+        "best"; "not shown to differ", where a paired t test over the seeds that both have shows no difference (Holm over
+        the rows, 5 %); or "differs". `chance` is there where it is known for `alignment_accuracy`: what a guess among the
+        allowed keys gets. `identical` is there where rows of one task are the same in every digit of every metric, such as
+        those of mechanisms that a model does not read: it names the others. `attrs["identical"]` says it in words.
 
     Raises
     ------
@@ -169,7 +186,7 @@ def summarise(
     bounds = bounds_of(first, frame.get(first, ()))
     tells = first in frame and all(solved_at(first, str(task)) is not None for task in _tasks(frame).unique())
     points = [k for k in keys if k != "test"]
-    rows = []
+    rows, runs = [], []
     grouped = frame.groupby(points, dropna=False, sort=False) if points else [((), frame)]
     for key, group in grouped:
         for condition in conditions:
@@ -180,20 +197,68 @@ def summarise(
                 row["test"] = condition
             low, high = cut((low, high), bounds)
             row |= {first: mean, "low": low, "high": high}
+            row |= {"standing": ""} if standing else {}
+            row |= {"chance": chance_of(group, condition)} if standing and first == GUESSED else {}
             row |= _solved(here, first) if tells else {}
-            row |= {
-                m: _mean_of_some(_by_seed(here, m), len(here) if "model_seed" not in here else here["seed"].nunique())
-                for m in others
-            }
+            for m in others:
+                n_seeds = len(here) if "model_seed" not in here else here["seed"].nunique()
+                row |= {m: _mean_of_some(_by_seed(here, m), n_seeds)}
+                row |= {"chance": chance_of(group, condition)} if standing and m == GUESSED else {}
             row |= {"n": n, "ok": f"{here['run_id'].nunique()}/{group['run_id'].nunique()}"}
             rows.append(row)
+            runs.append(here)
     table = pd.DataFrame(rows)
-    table = table.sort_values(
-        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", ignore_index=True, key=alike
+    if "chance" in table and table["chance"].isna().all():
+        table = table.drop(columns="chance")
+    asked = [c for c in points if c == "task" or c.startswith("task.")] + (["test"] if "test" in table else [])
+    places = _places(table, asked)
+    if standing:
+        table.attrs["identical"] = _stand(table, runs, places, first, points)
+    order = table.assign(place_=places).sort_values(
+        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", key=alike
     )
     if "test" in table:
-        table = table.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable", ignore_index=True)
-    return table
+        order = order.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable")
+    tasks = _places(order, [c for c in asked if c != "test"], table)
+    return order.assign(place_=tasks).sort_values("place_", kind="stable", ignore_index=True).drop(columns="place_")
+
+
+def _places(table: pd.DataFrame, columns: Sequence[str], within: pd.DataFrame | None = None) -> list[int]:
+    """A number for each row by its values in some columns, in the order in which they first occur in `within`."""
+    found: dict[tuple[str, ...], int] = {}
+    for row in (table if within is None else within)[list(columns)].itertuples(index=False, name=None):
+        found.setdefault(tuple(map(repr, row)), len(found))
+    return [found[tuple(map(repr, row))] for row in table[list(columns)].itertuples(index=False, name=None)]
+
+
+def _stand(
+    table: pd.DataFrame, runs: Sequence[pd.DataFrame], places: Sequence[int], metric: str, axes: Sequence[str]
+) -> list[str]:
+    """Fill the columns `standing` and `identical`, and say what is identical. Rows are compared with those at the same place."""
+    same = [""] * len(table)
+    said: dict[str, int] = {}
+    for place in dict.fromkeys(places):
+        here = [i for i, p in enumerate(places) if p == place]
+        if all("seed" in runs[i] and metric in runs[i] for i in here):
+            values = [runs[i].groupby("seed")[metric].mean() for i in here]
+            means = [float(table[metric].iloc[i]) for i in here]
+            table.loc[table.index[here], "standing"] = standings(values, means, direction_of(metric))
+        for members in identical([runs[i] for i in here]):
+            rows = table.iloc[[here[m] for m in members]]
+            differing = [c for c in axes if differs(rows[c])]
+            names = [", ".join(setting_text(value) for value in row) for row in rows[differing].itertuples(index=False)]
+            for i, m in enumerate(members):
+                same[here[m]] = "; ".join(name for j, name in enumerate(names) if j != i)
+            shared = [c for c in axes if c not in differing and not c.startswith("task") and differs(table[c])]
+            where = [f"{c} {setting_text(rows[c].iloc[0])}" for c in shared]
+            sentence = " = ".join(names) + (f" ({', '.join(where)})" if where else "")
+            said[sentence] = said.get(sentence, 0) + 1
+    if any(same):
+        table.insert(list(table.columns).index("n"), "identical", same)
+    of = len(set(places))
+    return [
+        sentence + ("" if of == 1 else f", on {n} of {of} tasks and test conditions") for sentence, n in said.items()
+    ]
 
 
 def _tasks(rows: pd.DataFrame) -> pd.Series:

@@ -1,5 +1,6 @@
 """Pictures show what they are given, in any script, and are the same file each time."""
 
+import itertools
 import subprocess
 import sys
 import warnings
@@ -274,7 +275,7 @@ def test_several_mechanisms_have_one_scale_one_bar_and_one_legend():
         figure = axes[0].figure
         figure.draw_without_rendering()
         sides = [ax.get_window_extent() for ax in axes]
-        assert all(a.x1 < b.x0 for a, b in zip(sides, sides[1:], strict=False))
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(sides))
         assert len({round(side.height, 3) for side in sides}) == 1
     finally:
         plt.close(axes[0].figure)

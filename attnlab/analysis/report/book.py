@@ -88,6 +88,7 @@ class Chapter:
     notes: Sequence[tuple[str, int]]  # the remarks of runs, and how many runs made each
     lookback: Lookback
     plugin_files: Mapping[str, str] = field(default_factory=dict)  # run_id -> "--plugin FILE.py", if a run needs one
+    asked: Sequence[str] = ()  # the axes that claims are about, the one that most are about first
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -156,7 +157,7 @@ def _chapter(
     metrics = [m for m in (experiment.metrics if experiment else ()) if m in measured]
     metrics = metrics or sorted(measured, key=lambda m: m != "alignment_accuracy")[:6]
     points = [c for c in varied(frame) if c != "test"]
-    ranking = summarise(frame, metrics) if len(frame) and metrics else frame.iloc[:0, :0]
+    ranking = summarise(frame, metrics, standing=True) if len(frame) and metrics else frame.iloc[:0, :0]
     claims, problem = _claims(frame, experiment, problem)
     files = {run.run_id: needed for _, run, result in records if (needed := _plugin_files(run, result, given))}
     return Chapter(
@@ -177,7 +178,18 @@ def _chapter(
         notes=Counter(str(note) for _, _, r in records for note in r.facts.get("notes", ())).most_common(),
         lookback=look_back(frame, points, opened, budget),
         plugin_files=files,
+        asked=_asked(experiment, points),
     )
+
+
+def _asked(experiment: Experiment | None, points: Sequence[str]) -> list[str]:
+    """The axes in which the two sides of a claim differ, the most frequent first; without tasks."""
+    counts: Counter[str] = Counter()
+    for claim in experiment.claims if experiment else ():
+        sides = [chosen for _, chosen in claim.selections()]
+        if len(sides) == 2:
+            counts.update(key for key in {**sides[0], **sides[1]} if sides[0].get(key) != sides[1].get(key))
+    return [name for name, _ in counts.most_common() if name in points and name.partition(".")[0] != "task"]
 
 
 def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:

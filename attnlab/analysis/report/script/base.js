@@ -89,6 +89,17 @@ function choice(label, options, value, change, wide) {
   return make("label", { class: wide ? "field wide" : "field" }, make("span", {}, label), select);
 }
 
+// Draw again when the width of a place is another than it was.
+function redrawn(place, again) {
+  let last = null;
+  new ResizeObserver(() => {
+    const before = last;
+    last = place.clientWidth;
+    if (before !== null && Math.abs(last - before) > 8) again(); // at first it is drawn with the width that it has
+    else if (before !== null) last = before;
+  }).observe(place);
+}
+
 function say(text) {
   document.getElementById("said").textContent = text;
 }

@@ -97,12 +97,7 @@ function explorer(place, chapter) {
     return made;
   }
 
-  let last = 0;
-  new ResizeObserver(() => {
-    if (Math.abs(pair.clientWidth - last) < 8) return;
-    last = pair.clientWidth;
-    paint();
-  }).observe(pair);
+  redrawn(pair, paint);
   gather();
   return { update: gather };
 }

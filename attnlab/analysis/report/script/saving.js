@@ -85,33 +85,44 @@ function standalone(svg) {
   return copy;
 }
 
-// Pictures beside one another, each with its title, as one file.
-function svgFile(pictures, title) {
+// Pictures beside or below one another, each with its title, as one file.
+function svgFile(pictures, title, stacked) {
+  const shelf = make("div", { class: "sr" }); // a picture has its colours only where it is on the page
+  shelf.append(...pictures.flatMap(({ svg, below }) => [svg, below]).filter((svg) => svg && !svg.isConnected));
+  document.body.append(shelf);
+  try {
+    return composed(pictures, title, stacked);
+  } finally {
+    shelf.remove();
+  }
+}
+
+function composed(pictures, title, stacked) {
   const root = getComputedStyle(document.body), gap = 24, text = (words, x, y) => draw("text", { x, y, fill: root.color, "font-weight": 600, "font-size": 13 }, words);
   const file = draw("svg", { "font-family": root.fontFamily, "font-size": 12 }), named = pictures.some((p) => p.title);
-  let x = gap, height = 0;
-  const parts = pictures.map(({ svg, title: words, below }) => {
-    const copies = [svg, ...(below ? [below] : [])].map(standalone);
-    let y = named ? 2 * gap : gap;
-    const placed = copies.map((copy) => { copy.setAttribute("x", x); copy.setAttribute("y", y); y += Number(copy.getAttribute("height")) + gap; return copy; });
-    const head = words ? [text(words, x, 1.4 * gap)] : [];
-    x += Math.max(...copies.map((copy) => Number(copy.getAttribute("width"))), words ? measured(words) + 8 : 0) + gap;
-    height = Math.max(height, y);
-    return [...head, ...placed];
+  let x = gap, y = gap, width = 0, height = 0;
+  const parts = pictures.flatMap(({ svg, title: words, below }) => {
+    let end = y + (named ? gap : 0);
+    const copies = [svg, ...(below ? [below] : [])].map(standalone), size = (copy, way) => Number(copy.getAttribute(way));
+    for (const copy of copies) { copy.setAttribute("x", x); copy.setAttribute("y", end); end += size(copy, "height") + gap; }
+    const head = words ? [text(words, x, y + 10)] : [], broad = Math.max(...copies.map((copy) => size(copy, "width")), words ? 1.1 * measured(words) + 8 : 0);
+    [width, height] = [Math.max(width, x + broad + gap), Math.max(height, end)];
+    if (stacked) y = end; else x += broad + gap;
+    return [...head, ...copies];
   });
-  file.setAttribute("viewBox", `0 0 ${x} ${height}`);
-  file.setAttribute("width", x);
+  file.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  file.setAttribute("width", width);
   file.setAttribute("height", height);
-  file.append(draw("title", {}, title), draw("rect", { width: x, height, fill: root.backgroundColor }), ...parts.flat());
+  file.append(draw("title", {}, title), draw("rect", { width, height, fill: root.backgroundColor }), ...parts);
   return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(file)}\n`;
 }
 
 // A button that saves pictures as they are drawn now: [{svg, title?, below?}].
-function svgButton(title, pictures) {
+function svgButton(title, pictures, stacked) {
   const button = make("button", { type: "button", class: "save", "aria-label": `Save as SVG: ${title}` }, "SVG");
   button.addEventListener("click", () => {
     const found = pictures();
-    if (found.length) download(fileName([chapterOf(button), title], "svg"), svgFile(found, title), "image/svg+xml");
+    if (found.length) download(fileName([chapterOf(button), title], "svg"), svgFile(found, title, stacked), "image/svg+xml");
   });
   return button;
 }
