@@ -78,7 +78,9 @@ def solved_at(metric: str, task: str) -> float | None:
 def solves(values: Any, metric: str, threshold: Any) -> Any:
     """Whether each value is its threshold or better, as 0 or 1; NaN where there is no value."""
     values = np.asarray(values, dtype=float)
-    ahead = signs(np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf), threshold) * (1 if direction_of(metric) == "up" else -1)
+    ahead = signs(np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf), threshold) * (
+        1 if direction_of(metric) == "up" else -1
+    )
     return np.where(np.isnan(values), np.nan, ahead >= 0)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "compact_summary",
     "latex_table",
     "markdown_table",
+    "markdown_text",
     "paper_claims",
     "paper_table",
     "print_paper",
@@ -265,7 +266,25 @@ def _latex_number(cell: Any) -> str:
     return f"${mantissa.replace('inf', chr(92) + 'infty')}$"
 
 
-_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|`*_[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+_MARKDOWN = str.maketrans(
+    {mark: f"\\{mark}" for mark in "\\|`*_[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
+)
+_ADDRESS = re.compile(r"(https?://[^\s<>|\"]+)")
+
+
+def markdown_text(text: str) -> str:
+    r"""Text on one line that Markdown shows as it was written: no markup, no HTML, no list. An address stays a link.
+
+    Examples
+    --------
+    >>> print(markdown_text("is <q> *it*? see https://doi.org/10.1/a_b"))
+    is &lt;q&gt; \*it\*? see https://doi.org/10.1/a_b
+    >>> print(markdown_text("1. a  list"), markdown_text("- of\ntwo"))
+    1\. a list \- of two
+    """
+    parts = _ADDRESS.split(" ".join(str(text).split()))
+    escaped = "".join(part if i % 2 else part.translate(_MARKDOWN) for i, part in enumerate(parts))
+    return re.sub(r"^(\d+)(?=[.)])|^(?=[-+=])", lambda found: f"{found[0]}\\", escaped)
 
 
 def markdown_table(frame: pd.DataFrame) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from attnlab.analysis.report.small_json import plain, script_json, table
 from attnlab.analysis.measures import bounds_of, direction_of
+from attnlab.analysis.report.small_json import plain, script_json, table
 from attnlab.analysis.verdicts import Region, drawn_range
 from attnlab.errors import SettingError
 from attnlab.kinds import PARTS

@@ -89,14 +89,13 @@ function choice(label, options, value, change, wide) {
   return make("label", { class: wide ? "field wide" : "field" }, make("span", {}, label), select);
 }
 
-// Draw again when the width of a place is another than it was.
+// Draw again when a place has another width than when it was drawn.
 function redrawn(place, again) {
-  let last = null;
+  let last = place.clientWidth;
   new ResizeObserver(() => {
-    const before = last;
+    if (Math.abs(place.clientWidth - last) < 9) return;
     last = place.clientWidth;
-    if (before !== null && Math.abs(last - before) > 8) again(); // at first it is drawn with the width that it has
-    else if (before !== null) last = before;
+    again();
   }).observe(place);
 }
 

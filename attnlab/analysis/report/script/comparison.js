@@ -19,7 +19,7 @@ function comparison(place, chapter, { by, order, pairs }) {
   place.append(make("h5", {}, "Each with each"));
   shownOnes.push(table(place, { label: `By ${by}, each with each`, columns: columnsOf(each, (name) => (GREATEST_FIRST.has(name) ? -1 : 1), RARELY), rows, size: 10, chooser: true }));
   const names = [...new Set([...first, ...second])];
-  if (names.length <= MATRIX_OF && each.packed.has("p_holm")) place.append(matrix(by, names, each));
+  if (names.length <= MATRIX_OF) place.append(matrix(by, names, each));
   return shownOnes;
 }
 
@@ -28,7 +28,8 @@ function columnsOf(packed, first, hidden) {
 }
 
 function matrix(by, names, each) {
-  const [first, second, p, verdict] = ["first", "second", "p_holm", "verdict"].map((name) => each.get(name));
+  const [first, second, p, verdict, reason] = ["first", "second", "p_holm", "verdict", "reason"].map((name) => each.get(name));
+  const lacking = [...new Set(reason.filter((_, i) => p[i] === null))].filter(Boolean);
   const cells = new Map();
   first.forEach((name, i) => [[name, second[i]], [second[i], name]].forEach((pair) => cells.set(JSON.stringify(pair), i)));
   const cell = (a, b) => {
@@ -42,6 +43,6 @@ function matrix(by, names, each) {
   return make("details", { class: "matrix" }, make("summary", {}, "The p values of all pairs as a matrix"),
     make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `By ${by}: p values of all pairs` }, grid),
     make("p", { class: "saving" }, csvButton(`p values by ${by}`, () => cellsOf(grid))),
-    make("p", { class: "help" }, "Adjusted by Holm over all pairs; bold where the two are shown to differ."));
+    make("p", { class: "help" }, "Adjusted by Holm over all pairs; bold where the two are shown to differ." + (lacking.length ? ` No p value (–): ${lacking.join("; ")}.` : "")));
 }
 
