@@ -280,7 +280,8 @@ class _Results:
         self._runs = runs = plan(experiment)
         self._overlaps: dict[str, float] = {}  # by task
         self.seeds = experiment.seeds
-        self.rows = [columns(run) for run in runs]
+        known: dict[str, dict[str, Any]] = {}
+        self.rows = [columns(run, known) for run in runs]
         self._table = Table({"run": self.rows}, ())
         self._found = self._match(frame, [run.run_id for run in runs], bool(experiment.tune))
         self._conditions: dict[Cell, dict[str, None]] = {}  # task -> its test conditions, in order

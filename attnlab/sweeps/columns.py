@@ -107,15 +107,21 @@ def as_cell(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
 
 
-def columns(run: Run) -> dict[str, Any]:
+def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`.
 
     `model_seed` is one more if it was set apart. A tuned setting has no column, because its value is known only after the run.
+    For many runs give one `known` to all calls, an empty mapping at first: most runs share their task, mechanism and model
+    with others.
     """
     spec = run.spec
     row: dict[str, Any] = {}
+    known = {} if known is None else known
     for role in ROLES:
-        row |= columns_of(role, spec[role])
+        text = f"{role} {json.dumps(spec[role])}"
+        if text not in known:
+            known[text] = columns_of(role, spec[role])
+        row |= known[text]
     return row | seed_columns(spec["seed"], spec.get("model_seed"))
 
 
@@ -168,7 +174,8 @@ def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:
                 f"--only {expression!r}: {clause.strip()!r} is not KEY=VALUE, such as similarity=dot,task.d=16"
             )
         wanted.setdefault(key, []).append(value)
-    rows = [(run, columns(run)) for run in runs]
+    seen: dict[str, dict[str, Any]] = {}
+    rows = [(run, columns(run, seen)) for run in runs]
     known = sorted({column for _, row in rows for column in row})
     for key in wanted:
         if rows and key not in known:
