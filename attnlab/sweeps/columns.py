@@ -118,7 +118,7 @@ def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[st
     row: dict[str, Any] = {}
     known = {} if known is None else known
     for role in ROLES:
-        text = f"{role} {json.dumps(spec[role])}"
+        text = f"{role} {spec[role]!r}"
         if text not in known:
             known[text] = columns_of(role, spec[role])
         row |= known[text]

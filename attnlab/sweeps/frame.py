@@ -94,7 +94,8 @@ def frame_of(
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     if not rows:
         names.pop("model_seed")  # a column only where it was set apart
-    frame = pd.DataFrame(rows, columns=_ordered(names)).astype({"converged": "boolean"})
+    columns_ = {name: [row.get(name, np.nan) for row in rows] for name in _ordered(names)}
+    frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
     if not tidy:
         return frame
