@@ -65,6 +65,7 @@ _WHERE = {
     "plot_alignment": "attnlab.analysis.plots",
     "plot_alignments": "attnlab.analysis.plots",
     "plot_claim": "attnlab.analysis.plots",
+    "plot_frontier": "attnlab.analysis.plots",
     "compare": "attnlab.analysis.compare",
     "summarise": "attnlab.analysis.summary",
     # errors
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from attnlab.analysis.plots import plot_alignment as plot_alignment
     from attnlab.analysis.plots import plot_alignments as plot_alignments
     from attnlab.analysis.plots import plot_claim as plot_claim
+    from attnlab.analysis.plots import plot_frontier as plot_frontier
     from attnlab.analysis.summary import summarise as summarise
     from attnlab.arrays import detach as detach
     from attnlab.arrays import namespace as namespace

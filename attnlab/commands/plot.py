@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnlab.commands.options import plugin_options, store_option, use_plugins
+from attnlab.commands.options import experiment_option, plugin_options, store_option, use_plugins
 
 if TYPE_CHECKING:
     from attnlab.analysis.weights import Example
@@ -18,7 +18,7 @@ __all__ = ["plot"]
 
 @click.group()
 def plot() -> None:
-    """Draw weights or claims, as PNG or SVG."""
+    """Draw weights, claims, or quality against cost, as PNG or SVG."""
 
 
 output_option = click.option("-o", "--output", required=True, metavar="FILE", help="A new .png or .svg.")
@@ -139,4 +139,64 @@ def claim(
             raise click.UsageError(f"--claim {number}: {experiment.name} has {len(judged)} claims, counted from 0")
         judged = judged[number : number + 1]
     save(claims_figure(judged), output)
+    return 0
+
+
+@plot.command()
+@click.argument("metric")
+@click.option(
+    "--cost",
+    default="operations_per_query",
+    show_default=True,
+    metavar="COLUMN",
+    help="operations_per_query, n_parameters, fit_seconds, or another number of which less is better.",
+)
+@click.option(
+    "--by", metavar="COLUMNS", help="What tells competitors apart; every axis that varies but tasks, if left out."
+)
+@click.option(
+    "--missing",
+    type=click.Choice(["error", "complete-tasks", "worst-rank"]),
+    default="error",
+    show_default=True,
+    help="What to do about missing runs.",
+)
+@click.option("--direction", type=click.Choice(["up", "down"]), help="Which way is better, if the metric does not say.")
+@store_option
+@experiment_option
+@output_option
+@plugin_options
+def frontier(
+    metric: str,
+    cost: str,
+    by: str | None,
+    missing: str,
+    direction: str | None,
+    store: str,
+    experiment: str | None,
+    output: str,
+    plugin_files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Draw METRIC against its cost, and print the competitors that no other beats in both.
+
+    \b
+    attnlab plot frontier alignment_accuracy -o frontier.svg
+    attnlab plot frontier context_error --cost n_parameters --by similarity -o frontier.png
+    """
+    use_plugins(blocked, plugin_files)
+    from attnlab.analysis.frontier import frontier as found_among
+    from attnlab.analysis.plots import frontier_figure, new_picture, save
+    from attnlab.sweeps.frame import load_results
+    from attnlab.tables import print_table
+
+    new_picture(output)
+    columns = None if by is None else [column.strip() for column in by.split(",")]
+    frame = load_results(store, experiment=experiment)
+    table = found_among(frame, metric, cost, columns, direction=direction, missing=missing)
+    save(frontier_figure(table, metric, cost), output)
+    front = table[~table["dominated"]]
+    print_table(
+        front[["label", metric, "low", "high", cost]], f"{len(front)} of {len(table)} that no other beats in both"
+    )
     return 0

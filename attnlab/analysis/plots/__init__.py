@@ -1,4 +1,4 @@
-"""Pictures: weights with their tokens and true links, and claims with their seeds, interval and bound."""
+"""Pictures: weights with their tokens and true links, claims with their seeds, interval and bound, quality against cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from attnlab.analysis.plots.alignments import (
 )
 from attnlab.analysis.plots.claims import claims_figure, plot_claim
 from attnlab.analysis.plots.drawing import FALLBACKS, new_picture, save
+from attnlab.analysis.plots.frontier import frontier_figure, plot_frontier
 
 __all__ = [
     "FALLBACKS",
@@ -18,9 +19,11 @@ __all__ = [
     "alignments_figure",
     "claims_figure",
     "draw_alignments",
+    "frontier_figure",
     "new_picture",
     "plot_alignment",
     "plot_alignments",
     "plot_claim",
+    "plot_frontier",
     "save",
 ]

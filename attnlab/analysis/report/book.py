@@ -6,7 +6,6 @@ import contextlib
 import gc
 import importlib.metadata
 import os
-import platform
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnlab import __version__
 from attnlab.analysis.claims import check_claims
 from attnlab.analysis.compare import compare, pairwise
 from attnlab.analysis.report.curves_and_weights import Budget, Lookback, look_back
@@ -24,6 +22,7 @@ from attnlab.errors import AttnlabError
 from attnlab.kinds import PARTS
 from attnlab.plugins import FILE, active_options
 from attnlab.sweeps.columns import ROLES, components_of
+from attnlab.sweeps.environment import environment
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
 from attnlab.sweeps.frame import frame_of, metric_columns
@@ -295,7 +294,8 @@ def _environment(records: Sequence[tuple[str, Run, Result]]) -> list[tuple[str, 
     if started:
         rows.append(("started", started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"))
     rows.append(("time in runs", duration(sum(r.seconds for r in unique))))
-    rows.append(("report written by", f"attnlab {__version__}, Python {platform.python_version()}"))
+    here = environment()
+    rows.append(("report written by", ", ".join(f"{name} {version}" for name, version in here.items())))
     return [(name, value) for name, value in rows if value]
 
 
