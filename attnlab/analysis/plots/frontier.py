@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_frontier", "frontier_figure", "plot_frontier"]
 
-SIZE = (7.2, 4.6)  # inches
-APART = 13  # points between the names of two competitors
+LINE = 14  # points from one name to the next
 WORDS = {
     "operations_per_query": "operations per query",
     "n_parameters": "learned numbers",
@@ -37,7 +36,7 @@ def plot_frontier(
     direction: str | None = None,
     missing: str = "error",
 ) -> Axes:
-    """Draw quality against cost: a point a competitor, and the names of those that no other beats in both.
+    """Draw quality against cost: a point a competitor; those that no other beats in both are numbered and named.
 
     Parameters
     ----------
@@ -62,26 +61,31 @@ def plot_frontier(
     >>> rows = {"similarity": ["dot", "cosine", "additive"], "accuracy": [0.7, 0.6, 0.9], "n_parameters": [0, 1, 64]}
     >>> frame = pd.DataFrame(rows).assign(run_id=list("abc"), task="copy", test="test", status="ok", seed=0)
     >>> ax = plot_frontier(frame, "accuracy", "n_parameters")
-    >>> [text.get_text() for text in ax.texts]
+    >>> [text.get_text() for text in ax.texts if text.get_gid() == "name"]
     ['dot', 'additive']
     """
     table = frontier(frame, metric, cost, by, direction=direction, missing=missing)
+    _check(table, metric, cost)
     if ax is None:
-        ax = new_pyplot_figure(*SIZE).add_subplot()
+        ax = new_pyplot_figure(*_size(table)).add_subplot()
     draw_frontier(table, metric, cost, ax)
     return ax
 
 
 def frontier_figure(table: pd.DataFrame, metric: str, cost: str) -> Figure:
     """The picture of a table of `frontier`, without pyplot."""
-    figure = new_figure(*SIZE)
+    _check(table, metric, cost)
+    figure = new_figure(*_size(table))
     draw_frontier(table, metric, cost, figure.add_subplot())
     return figure
 
 
-def draw_frontier(table: pd.DataFrame, metric: str, cost: str, ax: Axes) -> None:
+def _check(table: pd.DataFrame, metric: str, cost: str) -> None:
     if table.empty:
         raise SettingError(f"no competitor has both {metric} and {cost}, so there is nothing to draw")
+
+
+def draw_frontier(table: pd.DataFrame, metric: str, cost: str, ax: Axes) -> None:
     x, y, dominated = (table[c].to_numpy() for c in (cost, metric, "dominated"))
     for on, colour, size in ((dominated, FAINT, 26), (~dominated, BLUE, 46)):
         there = on & table["low"].notna().to_numpy()
@@ -106,27 +110,36 @@ def draw_frontier(table: pd.DataFrame, metric: str, cost: str, ax: Axes) -> None
     ax.tick_params(color=FAINT, labelcolor=INK, labelsize=8)
     ax.grid(color="#eeeeee", zorder=0)
     ax.set_axisbelow(True)
-    ax.legend(loc="lower right", frameon=False, fontsize=8, labelcolor=INK)
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, frameon=False, fontsize=8, labelcolor=INK)
 
 
 def _name(ax: Axes, front: pd.DataFrame, metric: str, cost: str) -> None:
-    """Write each name above its point; names that would lie on one another are moved apart."""
+    """Number the points, and write the names beside the axes: names at the points would lie on one another."""
     names, families = drawable(front["label"].tolist())
-    style: dict[str, Any] = {"fontfamily": families, "parse_math": False, "fontsize": 9, "color": INK}
-    height = ax.get_figure(root=True).get_figheight() * 72 * 0.75  # type: ignore[union-attr]
-    bottom, top = ax.get_ylim()
-    last = -np.inf
-    for name, x, y in zip(names, front[cost], front[metric], strict=True):
-        at = (y - bottom) / (top - bottom) * height  # points above the axis
-        lifted = max(at + 7, last + APART)
-        last = lifted
-        arrow = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.7} if lifted - at > 10 else None
+    style: dict[str, Any] = {"fontsize": 9, "color": INK, "va": "top", "annotation_clip": False}
+    numbers: dict[tuple[float, float], int] = {}
+    for line, (name, x, y) in enumerate(zip(names, front[cost], front[metric], strict=True)):
+        at = (float(f"{x:.9g}"), float(f"{y:.9g}"))
+        if at not in numbers:
+            numbers[at] = len(numbers) + 1
+            ax.annotate(
+                str(numbers[at]), (x, y), (-7, 5), textcoords="offset points", ha="center", fontsize=9, color=INK
+            ).set_gid("number")
+        place = (10, -2 - LINE * line)
+        ax.annotate(f"{numbers[at]}", (1, 1), place, "axes fraction", "offset points", **style).set_gid("number")
         ax.annotate(
             name,
-            (x, y),
-            xytext=(-4 if arrow else 0, lifted - at),
-            textcoords="offset points",
-            ha="right" if arrow else "center",
-            arrowprops=arrow,
+            (1, 1),
+            (place[0] + 16, place[1]),
+            "axes fraction",
+            "offset points",
+            fontfamily=families,
+            parse_math=False,
             **style,
-        )
+        ).set_gid("name")
+
+
+def _size(table: pd.DataFrame) -> tuple[float, float]:
+    """Width and height in inches, with room for the names."""
+    names = table.loc[~table["dominated"], "label"]
+    return 6.2 + 0.085 * names.map(len).max(), max(4.4, 1.0 + LINE * len(names) / 72)
