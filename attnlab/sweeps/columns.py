@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 ROLES = ("task", "mechanism", "model")
+_SEED = re.compile(r',"seed":(-?\d+),"task":')  # in the canonical text of a run
 _WORDS = {"True": "true", "False": "false", "None": "null"}  # as Python, and the table, write them
 
 
@@ -111,18 +113,20 @@ def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[st
     """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`.
 
     `model_seed` is one more if it was set apart. A tuned setting has no column, because its value is known only after the run.
-    For many runs give one `known` to all calls, an empty mapping at first: most runs share their task, mechanism and model
-    with others.
+    For many runs give one `known` to all calls, an empty mapping at first: most runs differ from others in their seed alone.
     """
+    parts = _SEED.split(run.canonical) if known is not None else []
+    rest = parts[0] + parts[2] if len(parts) == 3 else ""  # all but the seed
+    if known is not None and rest in known:
+        return known[rest] | {"seed": int(parts[1])}
     spec = run.spec
     row: dict[str, Any] = {}
-    known = {} if known is None else known
     for role in ROLES:
-        text = f"{role} {spec[role]!r}"
-        if text not in known:
-            known[text] = columns_of(role, spec[role])
-        row |= known[text]
-    return row | seed_columns(spec["seed"], spec.get("model_seed"))
+        row |= columns_of(role, spec[role])
+    row |= seed_columns(spec["seed"], spec.get("model_seed"))
+    if known is not None and rest:
+        known[rest] = row
+    return row
 
 
 def seed_columns(seed: int, model_seed: int | None) -> dict[str, int]:

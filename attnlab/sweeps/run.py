@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,13 @@ __all__ = ["STATUSES", "Result", "Run", "with_file_names"]
 STATUSES = ("ok", "failed", "timeout", "crashed", "oom", "invalid", "skipped")
 
 
-def _canonical(spec: Mapping[str, Any]) -> str:
+def _canonical(spec: Any) -> str:
     return json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    """The canonical text of a mapping from the canonical texts of its values."""
+    return "{" + ",".join(f"{_canonical(key)}:{texts[key]}" for key in sorted(texts)) + "}"
 
 
 def _hashed(text: str) -> str:
@@ -58,6 +63,17 @@ class Run:
     def of(cls, spec: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> Run:
         """The run of a specification; NaN and unknown types are refused (TypeError, ValueError)."""
         return cls(_canonical(spec), "" if identity is None else _hashed(_canonical(identity)))
+
+    @classmethod
+    def each(
+        cls, spec: Mapping[str, Any], identity: Mapping[str, Any], several: Iterable[Mapping[str, Any]]
+    ) -> Iterator[Run]:
+        """The runs of a specification with each of several additions: `of({**spec, **more}, {**identity, **more})`."""
+        texts = [{key: _canonical(value) for key, value in one.items()} for one in (spec, identity)]
+        for more in several:
+            added = {key: _canonical(value) for key, value in more.items()}
+            canonical, meant = (_joined({**text, **added}) for text in texts)
+            yield cls(canonical, _hashed(meant))
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:

@@ -63,9 +63,9 @@ def table(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _levels(column: pd.Series) -> tuple[list[int], list[Any]]:
     """The place of each cell among the different ones, and these as plain values."""
-    if column.dtype.kind in "iufb" and len(column):
-        import pandas as pd
+    import pandas as pd
 
+    if len(column) and (column.dtype.kind in "iufb" or isinstance(column.dtype, pd.StringDtype)):
         at, different = pd.factorize(column, use_na_sentinel=False)
         given, places = [plain(value) for value in different.tolist()], at.tolist()
     else:
