@@ -44,9 +44,9 @@ class Measured:
         self.seeds = pd.factorize(frame["seed"], sort=True)[0] if self.has_seed else np.arange(len(frame))
         self.has_model_seed = "model_seed" in frame
         self._values = {m: self._numbers(m) for m in dict.fromkeys(metrics)}
-        ids = np.zeros(len(frame), dtype=np.int64)
+        ids: Any = np.zeros(len(frame), dtype=np.int64)
         if points:
-            ids = frame.groupby(list(points), dropna=False, sort=False).ngroup().to_numpy()
+            ids = frame.groupby(list(points), dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
         order = np.argsort(ids, kind="stable")
         self.groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
 

@@ -154,8 +154,11 @@ def chance_of(rows: pd.DataFrame, condition: str) -> float:
     if "task" not in rows or rows.empty:
         return math.nan
     settings = [c for c in rows.columns if c.startswith("task.")]
-    points = rows[["task", *settings]].drop_duplicates().to_dict("records")
-    found = {_chance(str(p.pop("task")), json.dumps(_settings(p), sort_keys=True), condition) for p in points}
+    points = rows[["task", *settings]].drop_duplicates()
+    found = {
+        _chance(str(name), json.dumps(_settings(dict(zip(settings, values, strict=True))), sort_keys=True), condition)
+        for name, *values in points.itertuples(index=False, name=None)
+    }
     return found.pop() if len(found) == 1 else math.nan
 
 

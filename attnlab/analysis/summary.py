@@ -223,8 +223,8 @@ def summarise(
     )
     if "test" in table:
         order = order.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable")
-    tasks = _places(order, [c for c in asked if c != "test"], table)
-    return order.assign(place_=tasks).sort_values("place_", kind="stable", ignore_index=True).drop(columns="place_")
+    by_task = _places(order, [c for c in asked if c != "test"], table)
+    return order.assign(place_=by_task).sort_values("place_", kind="stable", ignore_index=True).drop(columns="place_")
 
 
 def _places(table: pd.DataFrame, columns: Sequence[str], within: pd.DataFrame | None = None) -> list[int]:
@@ -241,9 +241,9 @@ class _TasksOf:
     def __init__(self, frame: pd.DataFrame) -> None:
         columns = [c for c in frame.columns if c == "task" or c.startswith("task.")]
         self._tasks = frame[columns]
-        self._codes = np.zeros(len(frame), dtype=np.int64)
+        self._codes: Any = np.zeros(len(frame), dtype=np.int64)
         if columns:
-            self._codes = self._tasks.groupby(columns, dropna=False, sort=False).ngroup().to_numpy()
+            self._codes = self._tasks.groupby(columns, dropna=False, sort=False).ngroup().to_numpy(np.int64)
         self._known: dict[Any, float] = {}
 
     def chance(self, cell: Cell) -> float:

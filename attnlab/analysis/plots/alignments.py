@@ -288,7 +288,7 @@ def _add_bar(ax: Axes, image: Any, limits: tuple[float, float], tall: float) -> 
     bar = ax.get_figure(root=True).colorbar(image, cax=side, ticks=ticks)  # type: ignore[union-attr]
     labels = [f"{tick:.2g}" for tick in ticks]
     bar.ax.set_yticklabels([*labels[:-1], f"≥ {labels[-1]}" if above else labels[-1]])
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8, labelcolor=INK)
     if tall > 0.6:
         bar.set_label("weight", fontsize=8, color=INK)
