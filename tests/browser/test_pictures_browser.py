@@ -364,7 +364,13 @@ def test_every_table_is_a_csv(five_tasks, opened, saved):
     buttons = [b for b in page.all("article:not([hidden]) button.save") if b.text == "CSV"]
     assert len(buttons) == tables + 2, "and the claims and the curves"
     assert all(b.get_attribute("aria-label").startswith("Save as CSV: ") for b in buttons)
-    files = dict(saved(b) for b in buttons)
+    files = {}
+    for i, name in enumerate([b.get_attribute("aria-label") for b in buttons]):
+        if i % 8 == 0:  # a browser lets a page save ten files by itself
+            page = opened(five_tasks)
+            page("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+        (button,) = [b for b in page.all("article:not([hidden]) button.save") if b.get_attribute("aria-label") == name]
+        files |= [saved(button)]
     assert len(files) == len(buttons), "each has a name of its own"
     ranking = pd.read_csv(io.StringIO(files["five-Ranking.csv"]))
     assert len(ranking) == 80
