@@ -9,13 +9,27 @@ function curves(place, chapter) {
   const all = [...new Set([...chapter.asked, ...axesOf(chapter)])].filter((axis) => axesOf(chapter).includes(axis)); // what the claims ask about first
   const axes = all.filter((axis) => !chapter.tasks.includes(axis)), own = axes.length ? axes : all;
   const state = { series: series.find((s) => s.includes("alignment_accuracy") && varies(s)) || series.find(varies) || series[0], by: own[0], on: null, lines: "auto" };
+  let groupsShown = [];
   const figure = make("figure"), legend = make("div", { class: "legend", role: "group", "aria-label": "Lines to emphasise" }), readout = make("output", { class: "readout" });
   const controls = make("div", { class: "controls" }, choice("Curve", series.map((s) => [s, s]), state.series, (value) => { state.series = value; update(); }));
   if (own.length) controls.append(choice("Coloured by", own.map((a) => [a, a]), state.by, (value) => { state.by = value; state.on = null; update(); }));
   if (own.length > 1) controls.append(choice("Lines", [["auto", "what can be read"], ["means", "means over the other axes"], ["each", "each point of the grid"]], state.lines, (value) => { state.lines = value; update(); }));
   place.append(controls, legend, figure, readout, make("p", { class: "saving" },
-    svgButton("learning curves", () => [...figure.querySelectorAll("svg")].map((svg) => ({ svg, title: `${state.series} by step` }))),
+    svgButton("learning curves", () => [...figure.querySelectorAll("svg")].map((svg) => ({ svg, title: `${state.series} by step`, below: legendPicture() }))),
     csvButton("learning curves", () => [["series", ...chapter.points, "seeds", "step", "mean", "least", "greatest"], ...lines().flatMap((c) => c.x.map((x, i) => [c.series, ...chapter.points.map((p) => runs.get(p)[c.row]), c.seeds, x, c.mean[i], c.low[i], c.high[i]]))])));
+
+  // The legend as a picture, to be saved.
+  function legendPicture() {
+    const svg = draw("svg", { class: "chart" });
+    let x = 0;
+    groupsShown.forEach((group, i) => {
+      const name = state.by ? `${state.by.replace(/^.*\./, "")} ${shown(group)}` : shown(group);
+      svg.append(stroked(draw("line", { x1: x, x2: x + 26, y1: 9, y2: 9, "stroke-width": 2.6 }), i), draw("text", { class: "word", x: x + 34, y: 13 }, name));
+      x += 34 + measured(name) + 22;
+    });
+    svg.setAttribute("viewBox", `0 0 ${Math.max(1, x)} 20`);
+    return groupsShown.length > 1 ? svg : null;
+  }
 
   // The curves of the rows that are shown.
   function lines() {
@@ -29,6 +43,7 @@ function curves(place, chapter) {
     const all = lines(), colour = state.by ? runs.get(state.by) : null;
     const groups = [...new Set(all.map((curve) => (colour ? colour[curve.row] : null)))].sort(compared);
     if (state.on !== null && !groups.includes(state.on)) state.on = null;
+    groupsShown = groups;
     const panels = new Map();
     for (const curve of all) {
       if (!panels.has(panelOf(curve))) panels.set(panelOf(curve), []);
@@ -54,7 +69,7 @@ function curves(place, chapter) {
 
   function paint(panels, groups, means) {
     const drawn = [...panels.values()].flat();
-    const xs = drawn.flatMap((curve) => curve.x), ys = drawn.flatMap((curve) => [...curve.low, ...curve.high]).filter((v) => v !== null && Number.isFinite(v));
+    const xs = drawn.flatMap((curve) => curve.x), ys = drawn.flatMap((curve) => (curve.points > 1 && state.on === null ? curve.mean : [...curve.low, ...curve.high])).filter((v) => v !== null && Number.isFinite(v));
     if (!ys.length) { figure.replaceChildren(); readout.textContent = "No run that is shown has this curve."; return; }
     const ends = (values) => [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
     const [x0, x1] = ends(xs);

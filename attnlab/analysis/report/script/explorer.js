@@ -9,7 +9,7 @@ function explorer(place, chapter) {
   const name = (item) => mechanism.map((column) => runs.get(column)[item.row]).filter((value) => value !== null).map(shown).join(" · ") || shown(runs.get("mechanism")[item.row]);
   const state = { scene: null, example: 0, sides: [], query: 0, key: 0 };
   const top = make("div", { class: "controls" }), pair = make("div", { class: "pair" }), key = make("p", { class: "key weights-key" });
-  const save = svgButton("alignments", () => panels.map((p, i) => ({ title: p.title, svg: p.svg, below: i ? null : key.querySelector("svg") })));
+  const save = svgButton("alignments", () => panels.map((p, i) => ({ title: p.title, svg: p.svg, below: i ? null : weightsKeyPicture(state.scale, state.marks) })));
   place.append(top, key, pair, make("p", { class: "saving" }, save), make("p", { class: "help" }, "Rows are queries, columns are keys; both pictures and the bars below them, which are the weights of one query, have one scale. Point at a cell, or focus a picture and use the arrow keys; both pictures follow."));
   let panels = [], scenes = new Map();
 
@@ -54,7 +54,8 @@ function explorer(place, chapter) {
       all.barred ||= scene.barred(i, j);
     }));
     state.scale = all.weights.reduce((most, w) => Math.max(most, Math.abs(w)), 1);
-    key.replaceChildren(...weightsKey(state.scale, { negative: all.weights.some((w) => w < 0), ...all }));
+    state.marks = { negative: all.weights.some((w) => w < 0), gold: all.gold, barred: all.barred };
+    key.replaceChildren(...weightsKey(state.scale, state.marks));
     paint();
   }
 

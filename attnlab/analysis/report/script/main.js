@@ -76,7 +76,7 @@ class Chapter {
 
 // The claims as they were judged, and their effects with intervals and bounds.
 function saveClaims(list, judged) {
-  const pictures = () => [...list.children].flatMap((claim) => [...claim.querySelectorAll("svg")].map((svg) => ({ svg, title: claim.querySelector(".say").textContent })));
+  const pictures = () => [...list.children].flatMap((claim) => [...claim.querySelectorAll("svg")].map((svg) => ({ svg, title: `${claim.querySelector(".say").textContent}: ${claim.querySelector(".said .quiet").textContent.trim().replace(/\s+/g, " ")}` })));
   list.after(make("p", { class: "saving" }, svgButton("claims", pictures, true),
     csvButton("claims", () => [judged.names, ...Array.from({ length: judged.n }, (_, i) => judged.names.map((name) => judged.get(name)[i]))])));
 }

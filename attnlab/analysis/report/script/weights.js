@@ -131,6 +131,20 @@ function weightsKey(scale, { negative, gold, barred }) {
   return line;
 }
 
+// The same as one picture, to be saved.
+function weightsKeyPicture(scale, { negative, gold, barred }) {
+  const from = negative ? -scale : 0, words = [`weight ${shown(from)}`, shown(scale), "a true link (gold)", "forbidden by the mask"], parts = [];
+  let x = 0;
+  const say = (text) => { parts.push(draw("text", { class: "word", x, y: 14 }, text)); x += measured(text) + 8; };
+  say(words[0]);
+  for (let i = 0; i < 24; i++) parts.push(filled(from + ((scale - from) * (i + 0.5)) / 24, scale, { x: x + 6 * i, y: 4, width: 6, height: 12 }));
+  x += 152;
+  say(words[1]);
+  if (gold) { x += 22; parts.push(...ring(x, 10, 6, 5)); x += 12; say(words[2]); }
+  if (barred) { x += 14; parts.push(strike(x, 2, 16, 16)); x += 18; say(words[3]); }
+  return draw("svg", { class: "weights", viewBox: `0 0 ${x} 22` }, ...parts);
+}
+
 // Half precision ends there.
 function weight(w) {
   return w !== 0 && Math.abs(w) < 1e-6 ? "below 10⁻⁶" : shown(w);
