@@ -21,9 +21,14 @@ def _canonical(spec: Any) -> str:
     return json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _joined(texts: Mapping[str, str]) -> str:
-    """The canonical text of a mapping from the canonical texts of its values."""
-    return "{" + ",".join(f"{_canonical(key)}:{texts[key]}" for key in sorted(texts)) + "}"
+def _members(mapping: Mapping[str, Any]) -> dict[str, str]:
+    """The canonical text of each member of a mapping, with its key."""
+    return {key: f"{_canonical(key)}:{_canonical(value)}" for key, value in mapping.items()}
+
+
+def _joined(members: Mapping[str, str]) -> str:
+    """The canonical text of a mapping."""
+    return "{" + ",".join(members[key] for key in sorted(members)) + "}"
 
 
 def _hashed(text: str) -> str:
@@ -69,9 +74,9 @@ class Run:
         cls, spec: Mapping[str, Any], identity: Mapping[str, Any], several: Iterable[Mapping[str, Any]]
     ) -> Iterator[Run]:
         """The runs of a specification with each of several additions: `of({**spec, **more}, {**identity, **more})`."""
-        texts = [{key: _canonical(value) for key, value in one.items()} for one in (spec, identity)]
+        texts = [_members(one) for one in (spec, identity)]
         for more in several:
-            added = {key: _canonical(value) for key, value in more.items()}
+            added = _members(more)
             canonical, meant = (_joined({**text, **added}) for text in texts)
             yield cls(canonical, _hashed(meant))
 
