@@ -63,7 +63,9 @@ _WHERE = {
     # looking at results
     "check_claims": "attnlab.analysis.claims",
     "plot_alignment": "attnlab.analysis.plots",
+    "plot_alignments": "attnlab.analysis.plots",
     "plot_claim": "attnlab.analysis.plots",
+    "plot_frontier": "attnlab.analysis.plots",
     "compare": "attnlab.analysis.compare",
     "summarise": "attnlab.analysis.summary",
     # errors
@@ -109,7 +111,9 @@ if TYPE_CHECKING:
     from attnlab.analysis.claims import check_claims as check_claims
     from attnlab.analysis.compare import compare as compare
     from attnlab.analysis.plots import plot_alignment as plot_alignment
+    from attnlab.analysis.plots import plot_alignments as plot_alignments
     from attnlab.analysis.plots import plot_claim as plot_claim
+    from attnlab.analysis.plots import plot_frontier as plot_frontier
     from attnlab.analysis.summary import summarise as summarise
     from attnlab.arrays import detach as detach
     from attnlab.arrays import namespace as namespace

@@ -20,7 +20,7 @@ import click
 from attnlab import __version__
 from attnlab.commands.align import align
 from attnlab.commands.authoring import cite, new
-from attnlab.commands.claims import claims, index, plot, print_claims
+from attnlab.commands.claims import claims, index, print_claims
 from attnlab.commands.compare import compare
 from attnlab.commands.completion import complete_runs
 from attnlab.commands.components import check, list_, plugins, schema, show
@@ -37,6 +37,7 @@ from attnlab.commands.options import (
     store_option,
     use_plugins,
 )
+from attnlab.commands.plot import plot
 from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
 
@@ -247,7 +248,7 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
         click.echo("no runs yet")
         return
     frame.attrs["tuned"] = list(experiment.tune)
-    print_summary(summarise(frame, experiment.metrics), experiment.metrics[0])
+    print_summary(summarise(frame, experiment.metrics, standing=True), experiment.metrics[0])
     ok = frame[frame["status"] == "ok"]
     noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]

@@ -62,7 +62,9 @@ def setting_text(value: Any) -> str:
 
 def differs(column: pd.Series) -> bool:
     """Whether a column has more than one value; a missing value counts as one."""
-    return bool(column.map(repr).nunique() > 1)
+    if column.dtype == object:  # what is equal in Python may differ here: 1 and true
+        return bool(column.map(repr).nunique() > 1)
+    return bool(column.nunique(dropna=False) > 1)
 
 
 def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | None = None) -> None:

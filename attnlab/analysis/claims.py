@@ -280,8 +280,10 @@ class _Results:
         self._runs = runs = plan(experiment)
         self._overlaps: dict[str, float] = {}  # by task
         self.seeds = experiment.seeds
-        self.rows = [columns(run) for run in runs]
+        known: dict[str, dict[str, Any]] = {}
+        self.rows = [columns(run, known) for run in runs]
         self._table = Table({"run": self.rows}, ())
+        self._read = {"test", "status", "reason", *(m for claim in experiment.claims for m in claim.metrics)}
         self._found = self._match(frame, [run.run_id for run in runs], bool(experiment.tune))
         self._conditions: dict[Cell, dict[str, None]] = {}  # task -> its test conditions, in order
         for i in range(len(runs)):
@@ -303,7 +305,8 @@ class _Results:
                 )
         place = {key: i for i, key in enumerate(wanted)}
         found: list[dict[str, dict[str, Any]]] = [{} for _ in wanted]
-        for key, record in zip(keys, frame.to_dict("records"), strict=True):
+        read = frame[[c for c in frame.columns if c in self._read]]
+        for key, record in zip(keys, read.to_dict("records"), strict=True):
             if key in place:
                 tests = found[place[key]]
                 test = str(record.get("test", "test"))

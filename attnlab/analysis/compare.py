@@ -192,7 +192,8 @@ def pairwise(
     -------
     DataFrame
         Symmetric, best interquartile mean first, NaN on the diagonal and where there are too few tasks. With `tidy`, one
-        row a pair in the columns of `compare`; `first` is the better competitor, `second` the other.
+        row a pair in the columns of `compare`; `first` is the better competitor, `second` the other. `attrs["no_p_value"]` of
+        the matrix says why a p value is not there.
     """
     terms = _Terms(alpha, rope, n_resamples, random_state)
     scores = score_table(frame, metric, by, direction, missing, unit, functools.partial(_enough, alpha, False))
@@ -219,6 +220,7 @@ def pairwise(
     for first, second, p in zip(table["first"], table["second"], table["p_holm"], strict=True):
         matrix.loc[first, second] = matrix.loc[second, first] = p
     matrix.attrs = dict(table.attrs)
+    matrix.attrs["no_p_value"] = list(dict.fromkeys(table.loc[table["p_holm"].isna(), "reason"]))
     return matrix
 
 

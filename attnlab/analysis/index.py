@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from attnlab.analysis.claims import Judgement, judge, table_of
 from attnlab.analysis.plots import claims_figure, save
+from attnlab.analysis.presentation import markdown_text
 from attnlab.analysis.verdicts import Region
 from attnlab.errors import ExperimentError, SettingError, UnknownName
 from attnlab.sweeps import migrate
@@ -129,15 +131,16 @@ def _head(judged: Sequence[tuple[Experiment, Sequence[Judgement]]]) -> str:
         counts["doubtful"] = sum(one.decision.doubtful for one in judgements)
         numbers = " | ".join(str(counts[verdict] or "") for verdict in (*VERDICTS, "doubtful"))
         table.append(
-            f"| [{_cell(experiment.name)}](#{_anchor(experiment.name)}) | {_cell(experiment.question)} | {numbers} |"
+            f"| [{markdown_text(experiment.name)}](#{_anchor(experiment.name)}) | {markdown_text(experiment.question)} | {numbers} |"
         )
     return "\n\n".join(["# Experiments", said, "\n".join(table)])
 
 
 def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path) -> str:
-    parts = [f"## {experiment.name}", f"**{_line(experiment.question)}**"]
-    file = "" if experiment.path is None else f"[{experiment.path.name}]({_relative(experiment.path, page.parent)})"
-    parts.append(". ".join(filter(None, [_line(experiment.source or ""), file])))
+    parts = [f"## {markdown_text(experiment.name)}", f"**{markdown_text(experiment.question)}**"]
+    path = experiment.path
+    file = "" if path is None else f"[{markdown_text(path.name)}]({quote(_relative(path, page.parent))})"
+    parts.append(". ".join(filter(None, [markdown_text(experiment.source or ""), file])))
     if not judgements:
         return "\n\n".join([*parts, "No claim."])
     lines = [
@@ -150,9 +153,9 @@ def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path
             f"{shown(row['effect'])} [{shown(row['low'])}, {shown(row['high'])}]" + ", doubtful" * row["doubtful"]
         )
         cells = [
-            _cell(row["say"]),
-            row["metric"],
-            str(Region.of(row)),
+            markdown_text(row["say"]),
+            markdown_text(row["metric"]),
+            markdown_text(str(Region.of(row))),
             interval,
             row["n"],
             f"**{row['verdict']}**",
@@ -160,8 +163,8 @@ def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path
         lines.append(f"| {' | '.join(map(str, cells))} |")
         why = {"refuted": row["why"] or "Nobody has said why yet.", "identity": row["why"]}.get(row["verdict"], "")
         if why or row["reason"]:
-            said = ". ".join(_line(text).rstrip(".") for text in (row["say"], why) if text)
-            reason = f" ({_line(row['reason'])})" if row["reason"] else ""
+            said = ". ".join(markdown_text(text).rstrip(".") for text in (row["say"], why) if text)
+            reason = f" ({markdown_text(row['reason'])})" if row["reason"] else ""
             remarks.append(f"- {row['verdict'].capitalize()}: {said}{reason}.")
     parts += ["\n".join(lines), "\n".join(remarks), f"![seeds, intervals and bounds](pictures/{_picture(experiment)})"]
     return "\n\n".join(filter(None, parts))
@@ -169,14 +172,6 @@ def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path
 
 def _picture(experiment: Experiment) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in experiment.name) + ".svg"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")
 
 
 def _anchor(name: str) -> str:

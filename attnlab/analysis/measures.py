@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -11,14 +13,16 @@ import numpy as np
 from attnlab.analysis.rounding import signs
 from attnlab.errors import AmbiguousName, UnknownName
 from attnlab.interfaces import Task, settings_of
-from attnlab.registry import Own, entry
+from attnlab.registry import Own, build, entry
 from attnlab.sweeps.frame import LAST, metric_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "GUESSED",
     "bounds_of",
+    "chance_of",
     "cut",
     "direction_of",
     "is_per_run",
@@ -30,6 +34,7 @@ __all__ = [
 ]
 
 ROUNDING = 1e-6  # how far beyond a bound a value may lie
+GUESSED = "alignment_accuracy"  # the metric of which a task knows what guessing gets
 ALMOST = 0.05  # of the range of a metric: a run that misses no more has solved its task
 
 
@@ -73,7 +78,9 @@ def solved_at(metric: str, task: str) -> float | None:
 def solves(values: Any, metric: str, threshold: Any) -> Any:
     """Whether each value is its threshold or better, as 0 or 1; NaN where there is no value."""
     values = np.asarray(values, dtype=float)
-    ahead = signs(values, threshold) * (1 if direction_of(metric) == "up" else -1)
+    ahead = signs(np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf), threshold) * (
+        1 if direction_of(metric) == "up" else -1
+    )
     return np.where(np.isnan(values), np.nan, ahead >= 0)
 
 
@@ -132,3 +139,65 @@ def _said(kind: str, name: str, what: str, default: Any) -> Any:
         return getattr(entry(kind, Own(name)).cls, what)
     except (UnknownName, AmbiguousName):
         return default
+
+
+# -- chance -----------------------------------------------------------------------------------------------------------
+def chance_of(rows: pd.DataFrame, condition: str) -> float:
+    """The alignment accuracy of guessing, on the task and the test condition of some rows of a results table.
+
+    Returns
+    -------
+    float
+        NaN where the rows have several tasks whose chance differs, and where it is not known: the task is not installed
+        here, or a file that it reads is gone.
+    """
+    if "task" not in rows or rows.empty:
+        return math.nan
+    settings = [c for c in rows.columns if c.startswith("task.")]
+    points = rows[["task", *settings]].drop_duplicates()
+    found = {
+        _chance(str(name), json.dumps(_settings(dict(zip(settings, values, strict=True))), sort_keys=True), condition)
+        for name, *values in points.itertuples(index=False, name=None)
+    }
+    return found.pop() if len(found) == 1 else math.nan
+
+
+def _settings(point: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a task as a run writes them, from the cells of its row."""
+    found = {}
+    for column, value in point.items():
+        if value is None or value != value:
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # a column in which other tasks have no value holds floats
+        if isinstance(value, str) and value[:1] in ("[", "{"):
+            value = json.loads(value)
+        found[column.removeprefix("task.")] = value
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _chance(name: str, settings: str, condition: str) -> float:
+    try:
+        cls: Any = entry("task", Own(name)).cls
+        known = settings_of(cls)
+        given = {key: value for key, value in json.loads(settings).items() if key in known}
+        if condition == "test":
+            return float(build("task", {Own(name): given}).chance)
+        few = {size: 1 for size in ("n_train", "n_validation") if size in (cls.counts or ())}
+        data = build("task", {Own(name): {**given, **few}}).make(np.random.default_rng(0)).tests[condition]
+        return _guessed(data)
+    except Exception:  # a task may be gone, or read a file that is
+        return math.nan
+
+
+def _guessed(data: Any) -> float:
+    """How often a guess among the allowed keys is a true link, over the queries that have one."""
+    if data.gold is None:
+        return math.nan
+    gold = (data.gold > 0) & data.allowed
+    asked = gold.any(axis=-1)
+    share = gold.sum(axis=-1)[asked] / np.broadcast_to(data.allowed, gold.shape).sum(axis=-1)[asked]
+    return float(share.mean()) if share.size else math.nan

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from attnlab.analysis.conclusion import percent
+from attnlab.analysis.standing import BEST, TIED
 from attnlab.analysis.verdicts import Region
 from attnlab.tables import check_new, shown
 
@@ -30,6 +31,9 @@ __all__ = [
     "paper_table",
     "print_paper",
 ]
+
+
+MARKS = {BEST: "best", TIED: "~"}  # of a table in a terminal
 
 
 class Comparison(pd.DataFrame):
@@ -117,16 +121,21 @@ def _bounds(table: pd.DataFrame) -> list[str]:
 
 
 def compact_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of `summarise` as a terminal shows it: the share of seeds that solved the task in one cell with its interval."""
+    """A table of `summarise` as a terminal shows it: the share of seeds that solved the task in one cell with its interval,
+    and the best of each task marked, with `~` for what is not shown to differ from it."""
+    people = table.drop(columns=["solved_low", "solved_high", "mean_solved", "identical"], errors="ignore")
+    if "standing" in people.columns:
+        at, marks = list(people.columns).index("standing"), people.pop("standing").map(lambda said: MARKS.get(said, ""))
+        if marks.ne("").any():
+            people.insert(at, "best", marks)
     if "solved" not in table.columns:
-        return table
-    at = list(table.columns).index("solved")
-    people = table.drop(columns=["solved", "solved_low", "solved_high", "mean_solved"])
+        return people
+    at = list(people.columns).index("solved")
     bounds = zip(table["solved"], table["solved_low"], table["solved_high"], strict=True)
     cells = [
         f"{share:.2f} ({low:.2f} to {high:.2f})" if share == share else shown(share) for share, low, high in bounds
     ]
-    people.insert(at, "solved", cells)
+    people["solved"] = cells
     people.insert(at + 1, "mean if solved", table["mean_solved"])
     return people
 
@@ -273,7 +282,25 @@ def _latex_number(cell: Any) -> str:
     return f"${mantissa.replace('inf', chr(92) + 'infty')}$"
 
 
-_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|`*_[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+_MARKDOWN = str.maketrans(
+    {mark: f"\\{mark}" for mark in "\\|`*_[]~#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
+)
+_ADDRESS = re.compile(r"(https?://[^\s<>|\"]+)")
+
+
+def markdown_text(text: str) -> str:
+    r"""Text on one line that Markdown shows as it was written: no markup, no HTML, no list. An address stays a link.
+
+    Examples
+    --------
+    >>> print(markdown_text("is <q> *it*? see https://doi.org/10.1/a_b"))
+    is &lt;q&gt; \*it\*? see https://doi.org/10.1/a_b
+    >>> print(markdown_text("1. a  list"), markdown_text("- of\ntwo"))
+    1\. a list \- of two
+    """
+    parts = _ADDRESS.split(" ".join(str(text).split()))
+    escaped = "".join(part if i % 2 else part.translate(_MARKDOWN) for i, part in enumerate(parts))
+    return re.sub(r"^(\d+)(?=[.)])|^(?=[-+=])", lambda found: f"{found[0]}\\", escaped)
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
@@ -300,8 +327,3 @@ def markdown_rows(columns: Sequence[Sequence[str]], numbers: Sequence[bool]) -> 
         head, *rest = (cell.rjust(width) if number else cell.ljust(width) for cell in cells)
         done.append([head, f"{rule}:" if number else f":{rule}", *rest])
     return "\n".join(f"| {' | '.join(row)} |" for row in zip(*done, strict=True))
-
-
-def markdown_text(text: str) -> str:
-    """Text for Markdown on one line, with its special signs escaped."""
-    return " ".join(text.split()).translate(_MARKDOWN)

@@ -267,8 +267,12 @@ def _codes(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
     """A number for each combination of values. It does not depend on the order of the rows."""
     codes = np.zeros(len(frame), dtype=np.int64)
     for column in columns:
-        each, found = pd.factorize(frame[column].map(repr), sort=True)
-        codes = np.unique(codes * len(found) + each, return_inverse=True)[1]
+        cells = frame[column]
+        if cells.dtype == object:  # what is equal in Python may differ here: 1 and true
+            cells = cells.map(repr)
+        places, values = pd.factorize(cells, use_na_sentinel=False)
+        _, order = np.unique([repr(value) for value in values.tolist()], return_inverse=True)
+        codes = np.unique(codes * len(values) + order[places], return_inverse=True)[1]
     return codes
 
 
@@ -336,7 +340,7 @@ def _averaged(frame: pd.DataFrame, axes: dict[str, list[str]], unit: str) -> lis
         averaged += ["test"] if frame["test"].nunique() > 1 else []
     words = []
     for column in averaged:
-        values = sorted({setting_text(v) for v in frame[column]} - {"none"})
+        values = sorted({setting_text(v) for v in frame[column].unique()} - {"none"})
         if len(values) > 1:
             words.append(f"{column} ({', '.join(values[:6])}{', ...' if len(values) > 6 else ''})")
     return [f"Averaged within a task: {'; '.join(words)}."] if words else []

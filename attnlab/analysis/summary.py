@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
+from attnlab.analysis.measured import Cell, Measured
 from attnlab.analysis.measures import (
+    GUESSED,
     bounds_of,
+    chance_of,
     cut,
     direction_of,
     is_per_run,
@@ -21,10 +25,11 @@ from attnlab.analysis.measures import (
     solves,
 )
 from attnlab.analysis.rounding import alike
+from attnlab.analysis.standing import alike_places, standings
 from attnlab.analysis.statistics import t_interval, wilson
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.frame import AXES, FIRST, LAST, metric_columns
-from attnlab.tables import differs
+from attnlab.tables import differs, setting_text
 
 __all__ = ["check_table", "direction_of", "shown_metrics", "summarise", "telling", "varied"]
 
@@ -111,9 +116,13 @@ def shown_metrics(frame: pd.DataFrame) -> list[list[str]]:
 
 
 def summarise(
-    frame: pd.DataFrame, metric: str | Sequence[str] | None = None, by: str | Sequence[str] | None = None
+    frame: pd.DataFrame,
+    metric: str | Sequence[str] | None = None,
+    by: str | Sequence[str] | None = None,
+    *,
+    standing: bool = False,
 ) -> pd.DataFrame:
-    """The table of a sweep: a row for each combination of the axes that vary and each test condition, best first.
+    """The table of a sweep: a row for each combination of the axes that vary and each test condition, ranked task by task.
 
     Parameters
     ----------
@@ -125,21 +134,31 @@ def summarise(
     by : str, sequence of str or None
         The axes that tell the rows apart, such as "similarity" or ["similarity", "task.d"]. The runs that differ in other
         axes are then pooled, as seeds are. None is every axis that varies.
+    standing : bool
+        Say how each row stands to the best of its task, and what guessing gets there: the columns `standing`, `chance` and
+        `identical`.
 
     Returns
     -------
     DataFrame
         The axes ("similarity", "normaliser" and "aggregator" if none varies), `test` if there are several test conditions,
         the mean of the metric in its own units, `low` and `high` (its 95 % Student t interval over the runs, within the
-        bounds of the metric and as wide as `Task.overlap` makes it, NaN below two runs), the means of the other metrics (as text where only some runs have a
-        value), `n` (the runs with a value), and `ok` ("4/5": how many of the runs succeeded). The best row comes first, or
-        the greatest for a metric without a better direction. Test conditions follow each other; there are none where all
-        metrics are those of a whole run.
+        bounds of the metric and as wide as `Task.overlap` makes it, NaN below two runs), the means of the other metrics (as
+        text where only some runs have a value), `n` (the runs with a value), and `ok` ("4/5": how many of the runs
+        succeeded). Tasks (with their settings) and test conditions follow each other, since only what was asked the same can
+        be ranked. Within each the best row comes first, or the greatest for a metric without a better direction. There are
+        no test conditions where all metrics are those of a whole run.
 
         Results are often bimodal: some seeds learn a task and others do not. Where it is known what counts as solved,
         `solved` is the share of seeds that solved it, from `solved_low` to `solved_high` (Wilson's 95 % interval), and
         `mean_solved` the mean of those. A run has solved its task if it misses at most 5 % of the range of a metric that is
         bounded on both sides; for other metrics the task may say it (`Task.solved`).
+
+        With `standing=True`, the column of that name says how a row stands to the best of its task and test condition:
+        "best"; "not shown to differ", where a paired t test over the seeds that both have shows no difference (Holm over
+        the rows, 5 %); or "differs". `chance` is there where it is known for `alignment_accuracy`: what a guess among the
+        allowed keys gets. `identical` is there where rows of one task are the same in every digit of every metric, such as
+        those of mechanisms that a model does not read: it names the others. `attrs["identical"]` says it in words.
 
     Raises
     ------
@@ -169,60 +188,148 @@ def summarise(
     bounds = bounds_of(first, frame.get(first, ()))
     tells = first in frame and all(solved_at(first, str(task)) is not None for task in _tasks(frame).unique())
     points = [k for k in keys if k != "test"]
-    rows = []
-    grouped = frame.groupby(points, dropna=False, sort=False) if points else [((), frame)]
-    for key, group in grouped:
-        for condition in conditions:
-            here = group[(group["test"] == condition) & (group["status"] == "ok")]
-            mean, low, high, n = t_interval(_by_seed(here, first), overlap=overlap_of(here))
-            row: dict[str, Any] = dict(zip(points, key, strict=True))
-            if "test" in keys or len(conditions) > 1:
-                row["test"] = condition
-            low, high = cut((low, high), bounds)
-            row |= {first: mean, "low": low, "high": high}
-            row |= _solved(here, first) if tells else {}
-            row |= {
-                m: _mean_of_some(_by_seed(here, m), len(here) if "model_seed" not in here else here["seed"].nunique())
-                for m in others
-            }
-            row |= {"n": n, "ok": f"{here['run_id'].nunique()}/{group['run_id'].nunique()}"}
-            rows.append(row)
+    told = [m for m in metric_columns(frame) if is_numeric_dtype(frame[m]) and not is_per_run(m)] if standing else []
+    data = Measured(frame, points, [first, *others, *told])
+    done = _solves(data, first) if tells else None
+    named = dict(zip(points, (frame[c].tolist() for c in points), strict=True))
+    tasks = _TasksOf(frame)
+    guessed = standing and GUESSED in (first, *others)
+    rows, cells = [], list(data.cells(conditions))
+    for cell in cells:
+        values = data.values(first, cell.here)
+        mean, low, high, n = t_interval(values, overlap=tasks.overlap(cell))
+        low, high = cut((low, high), bounds)
+        row: dict[str, Any] = {c: named[c][cell.group[0]] for c in points}
+        if "test" in keys or len(conditions) > 1:
+            row["test"] = cell.condition
+        row |= {first: mean, "low": low, "high": high}
+        row |= {"standing": ""} if standing else {}
+        row |= {"chance": tasks.chance(cell)} if guessed and first == GUESSED else {}
+        row |= {} if done is None else _solved(data, cell, first, done)
+        for m in others:
+            row |= {m: _mean_of_some(data.values(m, cell.here), len(values))}
+            row |= {"chance": tasks.chance(cell)} if guessed and m == GUESSED else {}
+        runs = [len(np.unique(data.runs[some])) for some in (cell.here, cell.group)]
+        rows.append(row | {"n": n, "ok": f"{runs[0]}/{runs[1]}"})
     table = pd.DataFrame(rows)
-    table = table.sort_values(
-        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", ignore_index=True, key=alike
+    if "chance" in table and table["chance"].isna().all():
+        table = table.drop(columns="chance")
+    asked = [c for c in points if c == "task" or c.startswith("task.")] + (["test"] if "test" in table else [])
+    places = _places(table, asked)
+    if standing:
+        table.attrs["identical"] = _stand(table, data, cells, places, (first, *told), points, tasks)
+    order = table.assign(place_=places).sort_values(
+        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", key=alike
     )
     if "test" in table:
-        table = table.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable", ignore_index=True)
-    return table
+        order = order.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable")
+    by_task = _places(order, [c for c in asked if c != "test"], table)
+    return order.assign(place_=by_task).sort_values("place_", kind="stable", ignore_index=True).drop(columns="place_")
+
+
+def _places(table: pd.DataFrame, columns: Sequence[str], within: pd.DataFrame | None = None) -> list[int]:
+    """A number for each row by its values in some columns, in the order in which they first occur in `within`."""
+    found: dict[tuple[str, ...], int] = {}
+    for row in (table if within is None else within)[list(columns)].itertuples(index=False, name=None):
+        found.setdefault(tuple(map(repr, row)), len(found))
+    return [found[tuple(map(repr, row))] for row in table[list(columns)].itertuples(index=False, name=None)]
+
+
+class _TasksOf:
+    """What is known of the tasks of cells. Cells of the same task share the answers."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        columns = [c for c in frame.columns if c == "task" or c.startswith("task.")]
+        self._tasks = frame[columns]
+        self._codes: Any = np.zeros(len(frame), dtype=np.int64)
+        if columns:
+            self._codes = self._tasks.groupby(columns, dropna=False, sort=False).ngroup().to_numpy(np.int64)
+        self._known: dict[Any, float] = {}
+
+    def chance(self, cell: Cell) -> float:
+        """What guessing gets; NaN where the cell has several tasks in which it differs."""
+        found = {self._of(task, cell.condition) for task in np.unique(self._codes[cell.group])}
+        return found.pop() if len(found) == 1 else float("nan")
+
+    def overlap(self, cell: Cell) -> float:
+        """`Task.overlap`; of several tasks the greatest."""
+        return max((self._of(task, None) for task in np.unique(self._codes[cell.here])), default=0.0)
+
+    def _of(self, task: int, condition: str | None) -> float:
+        if (task, condition) not in self._known:
+            row = self._tasks.iloc[[int(np.argmax(self._codes == task))]]
+            self._known[task, condition] = overlap_of(row) if condition is None else chance_of(row, condition)
+        return self._known[task, condition]
+
+
+def _stand(
+    table: pd.DataFrame,
+    data: Measured,
+    cells: Sequence[Cell],
+    places: Sequence[int],
+    metrics: Sequence[str],
+    axes: Sequence[str],
+    tasks: _TasksOf,
+) -> list[str]:
+    """Fill the columns `standing` and `identical`, and say what is identical. Rows are compared with those at the same place."""
+    same, standing = [""] * len(table), [""] * len(table)
+    said: dict[str, int] = {}
+    means = table[metrics[0]].tolist()
+    first = data.column(metrics[0])
+    together: dict[int, list[int]] = {}
+    for i, place in enumerate(places):
+        together.setdefault(place, []).append(i)
+    for here in together.values() if data.has_seed else ():
+        values = np.full((len(here), int(data.seeds.max()) + 1), np.nan)
+        for at, i in enumerate(here):
+            seeds, mean_of_each = data.by_seed(first[cells[i].here], cells[i].here)
+            values[at, seeds] = mean_of_each
+        overlap = max(tasks.overlap(cells[i]) for i in here)
+        own = standings(values, [means[i] for i in here], direction_of(metrics[0]), overlap)
+        for i, word in zip(here, own, strict=True):
+            standing[i] = word
+        measured = [m for m in dict.fromkeys(metrics) if not is_per_run(m)]
+        contents = [data.content(measured, cells[i].here) if measured and len(cells[i].here) else None for i in here]
+        for members in alike_places(contents):
+            rows = table.iloc[[here[m] for m in members]]
+            differing = [c for c in axes if differs(rows[c])]
+            names = [", ".join(setting_text(value) for value in row) for row in rows[differing].itertuples(index=False)]
+            for i, m in enumerate(members):
+                same[here[m]] = "; ".join(name for j, name in enumerate(names) if j != i)
+            shared = [c for c in axes if c not in differing and not c.startswith("task") and differs(table[c])]
+            where = [f"{c} {setting_text(rows[c].iloc[0])}" for c in shared]
+            sentence = " = ".join(names) + (f" ({', '.join(where)})" if where else "")
+            said[sentence] = said.get(sentence, 0) + 1
+    table["standing"] = standing
+    if any(same):
+        table.insert(list(table.columns).index("n"), "identical", same)
+    of = len(together)
+    return [
+        sentence + ("" if of == 1 else f", on {n} of {of} tasks and test conditions") for sentence, n in said.items()
+    ]
 
 
 def _tasks(rows: pd.DataFrame) -> pd.Series:
     return rows["task"] if "task" in rows else pd.Series("", index=rows.index)
 
 
-def _solved(rows: pd.DataFrame, metric: str) -> dict[str, float]:
+def _solves(data: Measured, metric: str) -> Any:
+    """Whether each row has solved its task, as 0 or 1."""
+    tasks = _tasks(data.frame)
+    thresholds = {task: solved_at(metric, str(task)) for task in tasks.unique()}
+    return solves(data.column(metric), metric, tasks.map(thresholds).to_numpy(float))
+
+
+def _solved(data: Measured, cell: Cell, metric: str, done: Any) -> dict[str, float]:
     """The share of seeds that solved their task, its interval, and the mean of the runs that did.
 
     Of a seed of the data that was run with several seeds of the model, the share of them counts.
     """
-    thresholds = {task: solved_at(metric, str(task)) for task in _tasks(rows).unique()}
-    done = rows.assign(solved_=solves(rows[metric], metric, _tasks(rows).map(thresholds).to_numpy(float)))
-    shares = _by_seed(done, "solved_")
-    share, _, _, n = t_interval(shares)
+    own = done[cell.here]
+    share, _, _, n = t_interval(data.one_a_seed(own, cell.here))
     low, high = wilson(share * n, n) if n else (np.nan, np.nan)
-    return {
-        "solved": share,
-        "solved_low": low,
-        "solved_high": high,
-        "mean_solved": t_interval(done.loc[done["solved_"] == 1, metric])[0],
-    }
-
-
-def _by_seed(rows: pd.DataFrame, metric: str) -> Any:
-    """The values of a metric, one a seed of the data: runs that differ in the model's seed are averaged."""
-    if metric not in rows or "model_seed" not in rows:
-        return rows.get(metric, [])
-    return rows.groupby("seed")[metric].mean()
+    mean_solved = t_interval(data.column(metric)[cell.here][own == 1])[0]
+    return {"solved": share, "solved_low": low, "solved_high": high, "mean_solved": mean_solved}
 
 
 def _metrics(frame: pd.DataFrame, metric: str | Sequence[str] | None) -> list[str]:

@@ -1,18 +1,16 @@
-"""The commands about claims and pictures: claims, index, plot."""
+"""The commands about claims: claims, index."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from attnlab.commands.completion import complete_runs
 from attnlab.commands.longer import longer_option, print_changes, with_more_steps
 from attnlab.commands.options import (
-    WholeHelp,
     experiment_option,
     format_option,
     plugin_options,
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
     from attnlab.sweeps.experiment.read import Experiment
 
-__all__ = ["claims", "index", "plot"]
+__all__ = ["claims", "index"]
 
 
 @click.command()
@@ -131,69 +129,4 @@ def index(
 
     for note in write_index(results_of([read(file) for file in files], store), output):
         print(f"attnlab: {note}", file=sys.stderr)
-    return 0
-
-
-@click.group(cls=WholeHelp)
-def plot() -> None:
-    """Draw weights or claims, as PNG or SVG."""
-
-
-output_option = click.option("-o", "--output", required=True, metavar="FILE", help="A new .png or .svg.")
-
-
-@plot.command()
-@click.argument("run_id", shell_complete=complete_runs)
-@store_option
-@click.option("--test", "condition", metavar="CONDITION", help="The test condition; the first of the run if left out.")
-@click.option("--example", type=click.IntRange(min=0), default=0, show_default=True, help="Which test example, from 0.")
-@output_option
-@plugin_options
-def alignment(
-    run_id: str,
-    store: str,
-    condition: str | None,
-    example: int,
-    output: str,
-    plugin_files: tuple[str, ...],
-    blocked: tuple[str, ...],
-) -> int:
-    """Draw the weights that a run gave to a test example, with the example's tokens and true links."""
-    use_plugins(blocked, plugin_files)
-    from attnlab.analysis.plots import alignment_figure, new_picture, plot_alignment, save
-    from attnlab.analysis.weights import kept_example
-    from attnlab.sweeps.frame import load_run
-
-    new_picture(output)
-    drawn = kept_example(load_run(run_id, store), condition, example)
-    figure, ax = alignment_figure(drawn.W.shape, drawn.source, drawn.target)
-    plot_alignment(drawn.W, drawn.source, drawn.target, drawn.gold, drawn.possible, ax)
-    save(figure, output)
-    return 0
-
-
-@plot.command()
-@click.argument("file")
-@store_option
-@click.option("--claim", "number", type=click.IntRange(min=0), metavar="N", help="Only this claim, from 0.")
-@output_option
-@plugin_options
-def claim(
-    file: str, store: str, number: int | None, output: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]
-) -> int:
-    """Draw the claims of an experiment: its seeds, the interval, and the bound."""
-    use_plugins(blocked, plugin_files)
-    from attnlab.analysis.claims import judge
-    from attnlab.analysis.index import results_of
-    from attnlab.analysis.plots import claims_figure, new_picture, save
-    from attnlab.sweeps.experiment.read import read
-
-    new_picture(output)
-    ((experiment, frame),) = results_of([read(file)], store)
-    judged: Sequence[Any] = judge(frame, experiment)
-    if number is not None:
-        if number >= len(judged):
-            raise click.UsageError(f"--claim {number}: {experiment.name} has {len(judged)} claims, counted from 0")
-        judged = judged[number : number + 1]
-    save(claims_figure(judged), output)
     return 0

@@ -131,6 +131,8 @@ def compare(
     else:
         table = compared(frame, metric, columns, baseline, **judged)  # type: ignore[arg-type]
     _print(table if for_programs else compact(table), form)
+    for reason in table.attrs.get("no_p_value", []) if not for_programs else []:
+        click.echo(f"no p value (–): {reason or 'there are too few tasks'}", err=form != "table")
     if form == "table":
         width = min(shutil.get_terminal_size().columns, 120)
         click.echo("\n" + textwrap.fill(table.attrs["conclusion"], width))

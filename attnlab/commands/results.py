@@ -187,7 +187,9 @@ def _summaries(frame: pd.DataFrame, metric: Sequence[str], by: Sequence[str]) ->
     tables = []
     for name, part in _by_experiment(frame):
         names = list(metric) or [m for shown in shown_metrics(part) for m in shown]
-        tables.append((name, names[0] if names else "", summarise(part, names or None, list(by) or None)))
+        tables.append(
+            (name, names[0] if names else "", summarise(part, names or None, list(by) or None, standing=True))
+        )
     return tables
 
 
@@ -230,9 +232,15 @@ def print_summary(table: pd.DataFrame, first: str) -> None:
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
     short = compact_summary(table) if {"solved", "solved_low", "mean_solved"} <= set(table.columns) else table
     said = f"{first}{better}; mean and 95 % t interval over seeds"
+    if "best" in short:
+        said += "; best: of its task and test condition, ~ not shown to differ from it (paired t over seeds, Holm, 5 %)"
+    if "chance" in short:
+        said += "; chance: what guessing gets in alignment_accuracy"
     if "solved" in short:
         said += "; solved: the share of seeds that did, with Wilson's interval"
     late: list[Any] = [
         c for c in ("solved", "mean if solved", "n", "ok") if c in short
     ]  # a narrow terminal omits them first
     print_table(short, said, order=[*(c for c in short.columns if c not in late), *late])
+    for same in table.attrs.get("identical", ()):
+        click.echo(f"identical in every value: {same}")

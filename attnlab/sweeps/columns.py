@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 ROLES = ("task", "mechanism", "model")
+_SEED = re.compile(r',"seed":(-?\d+),"task":')  # in the canonical text of a run
 _WORDS = {"True": "true", "False": "false", "None": "null"}  # as Python, and the table, write them
 
 
@@ -108,16 +110,24 @@ def as_cell(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
 
 
-def columns(run: Run) -> dict[str, Any]:
+def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`.
 
     `model_seed` is one more if it was set apart. A tuned setting has no column, because its value is known only after the run.
+    For many runs give one `known` to all calls, an empty mapping at first: most runs differ from others in their seed alone.
     """
+    parts = _SEED.split(run.canonical) if known is not None else []
+    rest = parts[0] + parts[2] if len(parts) == 3 else ""  # all but the seed
+    if known is not None and rest in known:
+        return known[rest] | {"seed": int(parts[1])}
     spec = run.spec
     row: dict[str, Any] = {}
     for role in ROLES:
         row |= columns_of(role, spec[role])
-    return row | seed_columns(spec["seed"], spec.get("model_seed"))
+    row |= seed_columns(spec["seed"], spec.get("model_seed"))
+    if known is not None and rest:
+        known[rest] = row
+    return row
 
 
 def seed_columns(seed: int, model_seed: int | None) -> dict[str, int]:
@@ -161,7 +171,8 @@ def only(runs: Iterable[Run], expression: str) -> tuple[Run, ...]:
     SettingError
         When it cannot be read, or a key is no column of any of the runs.
     """
-    rows = [(run, columns(run)) for run in runs]
+    seen: dict[str, dict[str, Any]] = {}
+    rows = [(run, columns(run, seen)) for run in runs]
     known = sorted({column for _, row in rows for column in row})
     kept = only_rows([row for _, row in rows], expression, known)
     return tuple(run for (run, _), fits in zip(rows, kept, strict=True) if fits)

@@ -24,10 +24,10 @@ __all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "lo
 DEFAULT_STORE = "results/attnlab.db"
 
 
-def _rows(experiment: str, run: Run, result: Result) -> Iterable[dict[str, Any]]:
+def _rows(experiment: str, run: Run, result: Result, known: dict[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
     facts = result.facts
     versions = dict(result.versions)
-    about = {"experiment": experiment, "run_id": run.run_id, **columns(run), **facts.get("tuned", {})}
+    about = {"experiment": experiment, "run_id": run.run_id, **columns(run, known), **facts.get("tuned", {})}
     after = {
         "status": result.status,
         "reason": result.reason,
@@ -87,13 +87,15 @@ def frame_of(
 
     rows: list[dict[str, Any]] = []
     tuned: dict[str, Any] = {}
+    known: dict[str, dict[str, Any]] = {}
     for experiment, run, result in records:
-        rows.extend(_rows(experiment, run, result))
+        rows.extend(_rows(experiment, run, result, known))
         tuned |= result.facts.get("tuned", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     if not rows:
         names.pop("model_seed")  # a column only where it was set apart
-    frame = pd.DataFrame(rows, columns=_ordered(names)).astype({"converged": "boolean"})
+    columns_ = {name: [row.get(name, np.nan) for row in rows] for name in _ordered(names)}
+    frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
     if not tidy:
         return frame

@@ -31,7 +31,9 @@ from attnlab.sweeps.run import Run
 __all__ = ["by_content", "identity", "of_version_1"]
 
 
-def identity(spec: Mapping[str, Any], revisions: bool = True) -> dict[str, Any]:
+def identity(
+    spec: Mapping[str, Any], revisions: bool = True, known: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """What a specification means, as plain data.
 
     Parameters
@@ -40,6 +42,8 @@ def identity(spec: Mapping[str, Any], revisions: bool = True) -> dict[str, Any]:
         Complete, as `Run` describes it.
     revisions : bool
         Whether the revisions of the components count.
+    known : dict or None
+        For many specifications give one to all calls, empty at first: they share their components with others.
 
     Raises
     ------
@@ -50,7 +54,13 @@ def identity(spec: Mapping[str, Any], revisions: bool = True) -> dict[str, Any]:
     found = {key: value for key, value in spec.items() if key not in ("inputs", "tune", *ROLES)}
     if spec.get("tune"):
         found["tune"] = {column: [_content(v, hashes) for v in values] for column, values in spec["tune"].items()}
-    return found | {role: _component(role, spec[role], hashes, revisions) for role in ROLES}
+    known = {} if known is None else known
+    for role in ROLES:
+        text = repr((role, spec[role], hashes, revisions))
+        if text not in known:
+            known[text] = _component(role, spec[role], hashes, revisions)
+        found[role] = known[text]
+    return found
 
 
 def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], revisions: bool) -> dict[str, Any]:

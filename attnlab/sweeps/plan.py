@@ -27,6 +27,8 @@ def plan(experiment: Experiment) -> tuple[Run, ...]:
     """Every run of an experiment, once: task by task, mechanism by mechanism, model by model, seed by seed."""
     tasks = [point for choice in experiment.tasks for point in choice.points()]
     learners = [pair for group in experiment.learners for pair in group.points()]
+    drawn = [seed_columns(*pair) for pair in itertools.product(experiment.seeds, experiment.model_seeds or (None,))]
+    known: dict[str, dict[str, Any]] = {}
     runs: dict[str, Run] = {}
     for task, (mechanism, model) in itertools.product(tasks, learners):
         spec: dict[str, Any] = {
@@ -37,10 +39,8 @@ def plan(experiment: Experiment) -> tuple[Run, ...]:
         }
         if inputs := Inputs.of([task.spec, mechanism.spec, model.spec, spec["tune"]], experiment.inputs):
             spec["inputs"] = inputs
-        meant = identity(spec)
-        for seeds in itertools.product(experiment.seeds, experiment.model_seeds or (None,)):
-            drawn = seed_columns(*seeds)
-            run = Run.of({**spec, **drawn}, {**meant, **drawn})
+        meant = identity(spec, known=known)
+        for run in Run.each(spec, meant, drawn):
             runs.setdefault(run.run_id, run)
     return tuple(runs.values())
 

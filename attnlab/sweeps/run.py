@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,18 @@ __all__ = ["STATUSES", "Result", "Run", "with_file_names"]
 STATUSES = ("ok", "failed", "timeout", "crashed", "oom", "invalid", "skipped")
 
 
-def _canonical(spec: Mapping[str, Any]) -> str:
+def _canonical(spec: Any) -> str:
     return json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _members(mapping: Mapping[str, Any]) -> dict[str, str]:
+    """The canonical text of each member of a mapping, with its key."""
+    return {key: f"{_canonical(key)}:{_canonical(value)}" for key, value in mapping.items()}
+
+
+def _joined(members: Mapping[str, str]) -> str:
+    """The canonical text of a mapping."""
+    return "{" + ",".join(members[key] for key in sorted(members)) + "}"
 
 
 def _hashed(text: str) -> str:
@@ -58,6 +68,17 @@ class Run:
     def of(cls, spec: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> Run:
         """The run of a specification; NaN and unknown types are refused (TypeError, ValueError)."""
         return cls(_canonical(spec), "" if identity is None else _hashed(_canonical(identity)))
+
+    @classmethod
+    def each(
+        cls, spec: Mapping[str, Any], identity: Mapping[str, Any], several: Iterable[Mapping[str, Any]]
+    ) -> Iterator[Run]:
+        """The runs of a specification with each of several additions: `of({**spec, **more}, {**identity, **more})`."""
+        texts = [_members(one) for one in (spec, identity)]
+        for more in several:
+            added = _members(more)
+            canonical, meant = (_joined({**text, **added}) for text in texts)
+            yield cls(canonical, _hashed(meant))
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:

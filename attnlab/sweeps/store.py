@@ -235,6 +235,24 @@ class Store:
             raise self._damaged_rows([ids[0]])
         return _revived(row, measures, artifacts)
 
+    def artifacts(self, run_ids: Sequence[str]) -> dict[str, bytes]:
+        """What several runs left behind (`Result.artifacts`), by run_id; one that left nothing is not there.
+
+        Raises
+        ------
+        StoreError
+            If what is stored does not agree with its checksum.
+        """
+        query = "SELECT run_id, content, artifacts_sha256 FROM artifacts JOIN runs USING (run_id) WHERE run_id IN"
+        found = {}
+        with self._snapshot():
+            for some in (tuple(run_ids[i : i + _SEVERAL]) for i in range(0, len(run_ids), _SEVERAL)):
+                for run_id, content, digest in self._db.execute(f"{query} ({_marks(len(some))})", some):
+                    if not isinstance(content, bytes) or hashlib.sha256(content).digest() != digest:
+                        raise self._damaged_rows([run_id])
+                    found[run_id] = content
+        return found
+
     def history(self, run_id: str) -> list[Attempt]:
         """The earlier attempts at a run, oldest first."""
         with self._snapshot():

@@ -719,3 +719,11 @@ def test_parts_of_a_comparison_are_plain_tables():
 def test_importing_attnlab_does_not_load_the_analysis():
     code = "import attnlab, attnlab.commands.compare, sys; print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("n", "said"), [(3, "3 tasks cannot give p <= 0.05 (at best 0.25); at least 6 can"), (8, None)]
+)
+def test_a_matrix_says_why_it_has_only_dashes(n, said):
+    matrix = pairwise(results(np.random.default_rng(0).random((3, n))), "alignment_accuracy", "similarity")
+    assert matrix.attrs["no_p_value"] == ([said] if said else [])

@@ -329,3 +329,70 @@ def test_a_page_of_somebody_else_is_not_overwritten(swept, attnlab_command, tmp_
     assert status == 2
     assert "was not made by `attnlab index`" in err
     assert (tmp_path / "README.md").read_text() == "# Mine\n"
+
+
+# -- what users wrote is text -----------------------------------------------------------------------------------------
+HOSTILE = "- is <alpha and q> *it*, `b` | [c](d) $e$ __f__ &lt; https://doi.org/10.1/a_b_c?"
+
+
+def shown_by(markdown_text):
+    """The text that a browser shows of a line of Markdown, and its elements."""
+    from html.parser import HTMLParser
+
+    from markdown_it import MarkdownIt
+
+    class Text(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.words, self.tags = [], []
+
+        def handle_data(self, data):
+            self.words.append(data)
+
+        def handle_starttag(self, tag, attrs):
+            self.tags.append(tag)
+
+    text = Text()
+    text.feed(MarkdownIt("commonmark").enable("table").enable("strikethrough").render(markdown_text))
+    return "".join(text.words).strip(), set(text.tags)
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "1. one", "+ two", "# three", "> four", "a\n\nb", "~~x~~", "<!-- no -->", "汤姆 *是*"]
+)
+def test_markdown_shows_what_was_written(text):
+    from attnlab.analysis.presentation import markdown_text
+
+    said, tags = shown_by(markdown_text(text))
+    assert said == " ".join(text.split())
+    assert tags == {"p"}
+
+
+def test_the_index_shows_questions_and_claims_as_they_were_written(swept, attnlab_command, tmp_path):
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "experiments" / "hubs.yaml"
+    text = file.read_text("utf-8").replace("Do long keys | mislead the dot product?", json.dumps(HOSTILE))
+    text = text.replace("say: dot is better,", f"say: {json.dumps(HOSTILE)},").replace("why: It prefers long keys.", f"why: {json.dumps(HOSTILE)}")  # fmt: skip
+    file.write_text(text, "utf-8")
+    assert attnlab_command("index", "experiments/hubs.yaml", "-o", "experiments/README.md")[0] == 0
+    page = (tmp_path / "experiments" / "README.md").read_text("utf-8")
+    said, tags = shown_by(page)
+    assert said.count("is <alpha and q> *it*, `b` | [c](d) $e$ __f__ &lt; https://doi.org/10.1/a_b_c") >= 3
+    assert "<alpha" not in page
+    assert tags <= {
+        "p",
+        "h1",
+        "h2",
+        "strong",
+        "em",
+        "a",
+        "ul",
+        "li",
+        "img",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }

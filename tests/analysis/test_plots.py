@@ -1,5 +1,6 @@
 """Pictures show what they are given, in any script, and are the same file each time."""
 
+import itertools
 import subprocess
 import sys
 import warnings
@@ -20,6 +21,7 @@ from attnlab.analysis.plots import (
     plot_claim,
     save,
 )
+from attnlab.cli import _status
 from attnlab.errors import SettingError, ShapeError
 from attnlab.sweeps.experiment.read import read
 
@@ -152,7 +154,12 @@ CLAIMS = [
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
+def swept_store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store") / "s.db"
+
+
+@pytest.fixture(scope="module")
+def swept(swept_store):
     spec = {
         "attnlab": 1,
         "question": "?",
@@ -162,8 +169,7 @@ def swept(tmp_path_factory):
         "seeds": 4,
         "claims": CLAIMS,
     }
-    store = tmp_path_factory.mktemp("store") / "s.db"
-    return attnlab.sweep(spec, executor="serial", store=store, quiet=True), read(spec)
+    return attnlab.sweep(spec, executor="serial", store=swept_store, quiet=True), read(spec)
 
 
 @pytest.mark.filterwarnings("ignore:no font has")
@@ -215,3 +221,100 @@ def test_without_matplotlib_the_extra_is_named():
     code = "import sys; sys.modules['matplotlib'] = None; import attnlab; attnlab.plot_alignment([[1.0]])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "SettingError: pictures need matplotlib: pip install 'attnlab[report]'" in found.stderr
+
+
+# -- scales, numbers on axes, several mechanisms -----------------------------------------------------------------------
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (1, 30), (40, 1), (12, 15)])
+def test_numbers_on_the_axes_are_whole_and_few(shape):
+    figure, ax = alignment_figure(shape)
+    plot_alignment(np.full(shape, 1 / shape[1]), ax=ax)
+    figure.draw_without_rendering()
+    for axis, size in ((ax.xaxis, shape[1]), (ax.yaxis, shape[0])):
+        ticks = list(axis.get_ticklocs())
+        assert ticks == sorted({int(t) for t in ticks}), "whole, each once"
+        assert 1 <= len(ticks) <= 10
+        assert ticks[0] == 0
+        assert ticks[-1] < size
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        assert labels == [str(int(t)) for t in ticks]
+
+
+def test_a_scale_can_be_set():
+    assert drawn(W, vmax=2.0).images[0].get_clim() == (0.0, 2.0)
+    assert drawn(W - 0.5, vmax=1.0).images[0].get_clim() == (-1.0, 1.0)
+    (bar,) = drawn(W, vmax=0.5).child_axes
+    assert [t.get_text() for t in bar.get_yticklabels()] == ["0", "0.25", "≥ 0.5"], "0.9 has the full colour too"
+    for vmax in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(SettingError, match="vmax: must be a weight above 0"):
+            plot_alignment(W, vmax=vmax)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (3, 3), (20, 4), (4, 20)])
+def test_the_colour_bar_is_as_tall_as_the_weights(shape):
+    figure, ax = alignment_figure(shape, target=["Tom"] * shape[0])
+    plot_alignment(np.full(shape, 0.5), target=["Tom"] * shape[0], ax=ax)
+    figure.draw_without_rendering()
+    (bar,) = ax.child_axes
+    matrix, beside = ax.get_window_extent(), bar.get_window_extent()
+    assert (beside.y0, beside.y1) == (pytest.approx(matrix.y0, abs=1), pytest.approx(matrix.y1, abs=1))
+    assert beside.x0 > matrix.x1
+    assert beside.x1 < figure.bbox.x1
+
+
+def test_several_mechanisms_have_one_scale_one_bar_and_one_legend():
+    weights = {"dot": W, "cosine $x": W / 2, "汤姆": W * 1.2}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "no font has")
+        axes = attnlab.plot_alignments(weights, source=["a", "b", "c"], target=["x", "y"], gold=W > 0.5)
+    try:
+        assert [ax.images[0].get_clim() for ax in axes] == [(0.0, pytest.approx(1.08))] * 3
+        assert [len(ax.child_axes) for ax in axes] == [0, 0, 1]
+        assert [ax.get_legend() is None for ax in axes] == [False, True, True]
+        assert [ax.get_title() for ax in axes][:2] == ["dot", "cosine $x"]
+        assert all(dots(ax, "sure") == {(0, 0), (1, 1)} for ax in axes)
+        figure = axes[0].figure
+        figure.draw_without_rendering()
+        sides = [ax.get_window_extent() for ax in axes]
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(sides))
+        assert len({round(side.height, 3) for side in sides}) == 1
+    finally:
+        plt.close(axes[0].figure)
+
+
+def test_many_mechanisms_are_in_several_rows():
+    axes = attnlab.plot_alignments({f"m{i}": np.eye(12) for i in range(7)}, vmax=0.5)
+    axes[0].figure.draw_without_rendering()
+    assert len({round(ax.get_window_extent().y0) for ax in axes}) > 1
+    assert axes[0].figure.get_figwidth() <= 14
+    plt.close(axes[0].figure)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "said"),
+    [
+        ({}, SettingError, "must be a mapping with the weights of each mechanism"),
+        ([W], SettingError, "must be a mapping"),
+        ({"a": W, "b": W.T}, ShapeError, r"one shape .* a \(2, 3\), b \(3, 2\)"),
+        ({"a": W * np.nan}, ShapeError, "the weights of a must be finite"),
+    ],
+)
+def test_what_cannot_stand_side_by_side_is_refused(weights, error, said):
+    with pytest.raises(error, match=said):
+        attnlab.plot_alignments(weights)
+
+
+def test_runs_of_the_same_examples_are_drawn_together(swept, swept_store, tmp_path, capsys):
+    frame, _ = swept
+    here = frame[frame["task.sigma"] == 0.5]
+    same = here[here["seed"] == 0]["run_id"].tolist()
+    other = here[here["seed"] == 1]["run_id"].iloc[0]
+    assert len(same) == 2
+    arguments = ["plot", "alignment", *same, "--store", str(swept_store), "-o", str(tmp_path / "two.svg")]
+    assert _status(arguments) == 0
+    text = (tmp_path / "two.svg").read_text("utf-8")
+    assert ">dot<" in text
+    assert ">cosine<" in text
+    assert (
+        _status(["plot", "alignment", same[0], other, "--store", str(swept_store), "-o", str(tmp_path / "no.svg")]) == 2
+    )
+    assert f"run {other} was tested on other examples than run {same[0]}" in capsys.readouterr().err

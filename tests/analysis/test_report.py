@@ -494,3 +494,24 @@ def test_no_store_is_exit_status_6(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _status(["report"]) == 6
     assert list(tmp_path.iterdir()) == []
+
+
+# -- the environment, and rankings ------------------------------------------------------------------------------------
+def test_the_environment_is_complete(book):
+    from attnlab.sweeps.environment import environment
+
+    said = dict(book.environment)
+    for name, version in environment().items():
+        assert said[name] == version, "of the runs"
+        assert f"{name} {version}" in said["report written by"]
+    assert {"numpy", "scipy", "scikit-learn", "system", "processor"} <= set(said)
+
+
+def test_the_ranking_has_chance_and_the_best_of_each_task(book):
+    ranking = book.chapters[0].ranking
+    assert ranking.groupby("task.n_keys", sort=False)["chance"].first().to_dict() == {4: 1 / 4, 6: 1 / 6}
+    assert (ranking.groupby("task.n_keys")["standing"].apply(lambda s: (s == "best").sum()) >= 1).all()
+
+
+def test_the_axes_that_claims_ask_about_come_first(book):
+    assert list(book.chapters[0].asked) == ["similarity"]

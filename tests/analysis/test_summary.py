@@ -7,6 +7,7 @@ from scipy import stats
 
 import attnlab
 from attnlab import registry
+from attnlab.analysis.standing import paired_p
 from attnlab.analysis.statistics import t_interval
 from attnlab.analysis.summary import summarise
 from attnlab.errors import SettingError
@@ -221,7 +222,8 @@ def test_every_axis_that_varies_and_the_first_metric_unless_they_are_given(swept
     table = attnlab.summarise(frame)
     assert list(table) == ["task.n_keys", "similarity", "normaliser", "context_error", "low", "high", "n", "ok"]
     check_against_pandas(table, frame, ["task.n_keys", "similarity", "normaliser"], "context_error")
-    assert table["context_error"].is_monotonic_increasing  # less error is better
+    assert table["task.n_keys"].is_monotonic_increasing, "task by task"
+    assert table.groupby("task.n_keys")["context_error"].is_monotonic_increasing.all()  # less error is better
 
 
 @pytest.mark.parametrize("by", ["similarity", ["task.n_keys", "normaliser"], ["task"]])
@@ -229,7 +231,8 @@ def test_runs_that_differ_in_other_axes_are_pooled(swept, by):
     frame, _ = swept
     table = attnlab.summarise(frame, "alignment_accuracy", by)
     check_against_pandas(table, frame, [by] if isinstance(by, str) else by, "alignment_accuracy")
-    assert table["alignment_accuracy"].is_monotonic_decreasing
+    tasks = table.get("task.n_keys", pd.Series(0, index=table.index))
+    assert table.groupby(tasks)["alignment_accuracy"].is_monotonic_decreasing.all()
 
 
 def test_several_metrics(swept):
@@ -300,3 +303,104 @@ def test_tables_that_cannot_be_summarised_are_refused(swept):
     both.attrs["metrics"] = {"looking_up": ["context_error"], "other": ["gold_mass"]}
     with pytest.raises(SettingError, match="rank by context_error and by gold_mass; name one"):
         attnlab.summarise(both)
+
+
+# -- tasks are ranked one by one --------------------------------------------------------------------------------------
+def ranked(frame, *metrics):
+    return summarise(frame, list(metrics), standing=True)
+
+
+def five_tasks():
+    """Two mechanisms on five tasks and two test conditions; `dot` is better on the first three."""
+    rng = np.random.default_rng(3)
+    records = [
+        {"task": f"t{t}", "test": test, "similarity": s, "seed": seed, "recall": t + 0.1 * rng.random() + (s == "dot") * (0.5 if t < 3 else -0.5)}
+        for t in (4, 0, 3, 1, 2)
+        for s in ("cosine", "dot")
+        for seed in range(4)
+        for test in ("test", "n=9")
+    ]  # fmt: skip
+    frame = rows(**{name: [r[name] for r in records] for name in records[0]})
+    frame["run_id"] = [f"{r['task']}{r['similarity']}{r['seed']}" for r in records]
+    return frame
+
+
+@pytest.mark.filterwarnings("ignore:.*recall")
+def test_rows_of_a_task_and_test_condition_follow_each_other():
+    table = summarise(five_tasks(), "recall")
+    groups = list(dict.fromkeys(zip(table["task"], table["test"], strict=True)))
+    assert groups == [(f"t{t}", test) for t in (4, 0, 3, 1, 2) for test in ("test", "n=9")], (
+        "as the experiment has them"
+    )
+    assert [*zip(table["task"], table["test"], strict=True)] == [g for g in groups for _ in range(2)]
+    pooled = summarise(five_tasks(), "recall", by=["similarity", "test"])
+    assert pooled["test"].tolist() == ["test", "test", "n=9", "n=9"]
+
+
+def test_the_best_of_each_task_is_marked_and_what_is_not_shown_to_differ():
+    noise = np.array([0.0, 0.01, -0.01, 0.02, -0.02])
+    values = {"best": 0.9 + noise, "near": 0.895 + noise[::-1], "far": 0.5 + noise, "one": [0.4], "none": [np.nan] * 5}
+    frame = rows(
+        similarity=[name for name, v in values.items() for _ in v],
+        seed=[i for v in values.values() for i in range(len(v))],
+        alignment_accuracy=np.concatenate([*values.values()]),
+    )
+    table = ranked(frame, "alignment_accuracy").set_index("similarity")
+    assert table["standing"].to_dict() == {"best": "best", "near": "not shown to differ", "far": "differs", "one": "not shown to differ", "none": ""}  # fmt: skip
+    assert "standing" not in summarise(frame, "alignment_accuracy")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_paired_test_is_scipys(seed):
+    a, b = np.random.default_rng(seed).normal(size=(2, 6))
+    assert paired_p([*a, np.nan], [np.nan, *b]) == pytest.approx(stats.ttest_rel(a[1:], b[:5]).pvalue), (
+        "5 seeds of both"
+    )
+
+
+def test_standings_are_of_one_task_and_one_direction():
+    table = ranked(five_tasks(), "recall")
+    assert set(table["standing"]) == {""}, "recall does not say which way is better"
+    frame = five_tasks().rename(columns={"recall": "context_error"})
+    table = ranked(frame, "context_error")
+    best = table[table["standing"] == "best"]
+    assert len(best) == 10
+    assert (best.groupby(["task", "test"]).size() == 1).all()
+    assert best["similarity"].tolist() == ["dot" if task in ("t3", "t4") else "cosine" for task in best["task"]]
+
+
+def test_what_guessing_gets_is_beside_the_accuracy():
+    frame = rows(
+        task=["lookup"] * 2 + ["copy"] * 2,
+        similarity=["dot", "cosine"] * 2,
+        seed=[0] * 4,
+        alignment_accuracy=[0.2, 0.3, 0.4, 0.5],
+        context_error=[1.0] * 4,
+        **{"task.n_keys": [8.0, 8.0, np.nan, np.nan], "task.length": [np.nan, np.nan, 16, 16], "task.transfer": [None, None, "[2]", "[2]"]},
+    )  # fmt: skip
+    twice = pd.concat([frame, frame[2:].assign(test="2L")], ignore_index=True)
+    table = ranked(twice, "alignment_accuracy").set_index(["task", "test"])
+    assert table.loc[("lookup", "test"), "chance"].tolist() == [1 / 8] * 2
+    assert table.loc[("copy", "test"), "chance"].tolist() == [1 / 16] * 2
+    assert table.loc[("copy", "2L"), "chance"].tolist() == pytest.approx([1 / 32] * 2)
+    assert "chance" not in ranked(frame, "context_error")
+    assert "chance" not in ranked(frame.assign(task="nobody:knows"), "alignment_accuracy")
+    columns = list(ranked(frame, "context_error", "alignment_accuracy"))
+    assert columns.index("chance") == columns.index("alignment_accuracy") + 1
+
+
+def test_rows_that_are_the_same_in_every_digit_are_said_to_be():
+    frame = rows(
+        similarity=["dot", "cosine", "additive"] * 4,
+        seed=[0, 0, 0, 1, 1, 1] * 2,
+        accuracy=[0.5, 0.5, 0.5, 0.7, 0.7, 0.7, 0.4, 0.4, 0.6, 0.8, 0.8, 0.8],
+        weight_entropy=[0.1] * 12,
+        fit_seconds=np.arange(12.0),
+        **{"model.context": ["fixed"] * 6 + ["attention"] * 6},
+    )
+    frame.loc[7, "weight_entropy"] = 0.1000000001  # of attention with cosine
+    table = ranked(frame, "accuracy").set_index(["model.context", "similarity"])
+    assert table["identical"].loc["fixed"].to_dict() == {"dot": "cosine; additive", "cosine": "dot; additive", "additive": "dot; cosine"}  # fmt: skip
+    assert (table["identical"].loc["attention"] == "").all()
+    assert table.attrs["identical"] == ["dot = cosine = additive (model.context fixed)"]
+    assert "identical" not in ranked(frame[6:], "accuracy")

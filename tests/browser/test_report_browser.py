@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from attnlab.sweeps.store import Store
 webdriver = pytest.importorskip("selenium.webdriver", reason="pip install 'attnlab[test]'")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -33,10 +32,6 @@ pytestmark = pytest.mark.skipif(
     reason="no chromium and chromedriver: apt-get install chromium chromium-driver",
 )
 
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-)
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'"
 GRID = {
     "attnlab": 1,
@@ -149,76 +144,6 @@ def many_rows(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def opened(browser):
-    """Open a page as a window of that size and colour scheme would; what happened before is forgotten."""
-
-    def open_page(path, width=1280, height=900, scheme="light", at=""):
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
-        features = [{"name": name, "value": value} for name, value in wishes.items()]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
-        browser.get("about:blank")
-        browser.get_log("performance"), browser.get_log("browser")
-        browser.get(f"{Path(path).as_uri()}{at}")
-        return Opened(browser)
-
-    return open_page
-
-
-class Opened:
-    """An open report, with what its tests ask of it."""
-
-    def __init__(self, driver):
-        self.driver = driver
-
-    def __call__(self, script, *arguments):
-        return self.driver.execute_script(f"return {script}", *arguments)
-
-    def all(self, selector):
-        return [e for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
-
-    def one(self, selector):
-        (element,) = self.all(selector)
-        return element
-
-    def texts(self, selector):
-        return [element.text for element in self.all(selector)]
-
-    def column(self, part, name):
-        """The cells of a column of a table of the shown experiment, as they stand."""
-        return self(
-            "(() => { const t = [...document.querySelectorAll(`article:not([hidden]) [data-part=${arguments[0]}]`)][0];"
-            "const at = [...t.querySelectorAll('thead th')].findIndex((th) => th.textContent.replace(/ [↑↓]$/, '') === arguments[1]);"
-            "return [...t.querySelectorAll('tbody tr:not(.detail)')].map((tr) => tr.children[at].textContent); })()",
-            part,
-            name,
-        )
-
-    def header(self, part, name):
-        buttons = self.all(f"article:not([hidden]) [data-part={part}] thead button")
-        return next(button for button in buttons if button.get_attribute("data-column") == name)
-
-    def count(self, part):
-        return self.one(f"article:not([hidden]) [data-part={part}] .count").text
-
-    def settled(self, condition):
-        WebDriverWait(self.driver, 10).until(lambda _: condition())
-
-
 def select(page, part, label):
     field = next(f for f in page.all(f"article:not([hidden]) [data-part={part}] .field") if f.text.startswith(label))
     return Select(field.find_element(By.TAG_NAME, "select"))
@@ -285,7 +210,7 @@ def test_claims_and_failures_stand_there(report, opened):
     assert len(page.all("article:not([hidden]) .claim")) == 2
     assert len(page.all("article:not([hidden]) .claim svg[role=img]")) == 2
     words = page.texts("article:not([hidden]) .claim .verdict")
-    assert all(word.split()[-1] in ("supported", "refuted", "undecided") for word in words)
+    assert all(word.split()[1].rstrip(",") in ("supported", "refuted", "undecided") for word in words)
 
 
 def test_tables_sort(report, opened):
@@ -385,7 +310,8 @@ def test_comparisons_are_tables_that_sort_search_and_filter(compared, opened):
     )
     assert cells(page, each, "second") == pairs["second"].tolist()
     assert cells(page, each, "verdict") == pairs["verdict"].tolist()
-    assert set(pairs["verdict"]) == {"better, on this kind of task", "undecided"}, "or little is compared here"
+    better = pairs["verdict"].str.startswith("better")
+    assert 0 < better.sum() < len(pairs), "or little is compared here"
     for name in ("improvement", "low", "high", "wins", "ties", "losses", "p_holm", "rank_biserial", "p_improvement"):
         numbers = [float(x.replace("−", "-")) for x in cells(page, each, name)]
         np.testing.assert_allclose(numbers, pairs[name], rtol=6e-3, atol=6e-4)
@@ -401,7 +327,7 @@ def test_comparisons_are_tables_that_sort_search_and_filter(compared, opened):
     select(page, "filters", "similarity").select_by_visible_text("all")
     box = page("arguments[0].parentElement.querySelectorAll('input[type=search]')[1]", each)
     box.send_keys("better p_holm<=0.05 wins>=9")
-    wanted = pairs[pairs["verdict"].str.startswith("better") & (pairs["p_holm"] <= 0.05) & (pairs["wins"] >= 9)]
+    wanted = pairs[better & (pairs["p_holm"] <= 0.05) & (pairs["wins"] >= 9)]
     assert len(cells(page, each, "first")) == len(wanted) > 0
 
 
@@ -511,42 +437,13 @@ def test_everything_to_press_or_fill_has_a_name(request, opened, which):
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
 
 
-CONTRAST = """(() => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgba = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
-  const light = (rgb) => { const [r, g, b] = rgb.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const over = (top, ground, alpha) => ground.map((g, i) => g + (top[i] - g) * alpha);
-  const ground = (element) => {
-    if (!element) return [255, 255, 255];
-    const [r, g, b, a] = rgba(getComputedStyle(element).backgroundColor);
-    let colour = a === 255 ? [r, g, b] : over([r, g, b], ground(element.parentElement), a / 255);
-    const heat = element.parentElement && element.tagName === 'SPAN' && element.parentElement.querySelector(':scope > i');
-    if (heat) { const c = rgba(getComputedStyle(heat).backgroundColor); colour = over(c.slice(0, 3), ground(element.parentElement), Number(heat.style.opacity)); }
-    return colour;
-  };
-  const poor = [];
-  let seen = 0;
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement, style = getComputedStyle(element);
-    if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest('.sr, script, :disabled')) continue;
-    const ink = rgba(element instanceof SVGElement ? style.fill : style.color), back = ground(element instanceof SVGElement ? element.closest('figure, .panel, section') : element);
-    const [a, b] = [light(over(ink.slice(0, 3), back, ink[3] / 255)), light(back)];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    seen++;
-    if (ratio < 4.5) poor.push([walker.currentNode.textContent.trim().slice(0, 30), ratio.toFixed(2), element.className]);
-  }
-  return [seen, poor];
-})()"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_of_all_text(report, compared, opened, scheme):
     for path in (report, compared):
         page = opened(path, scheme=scheme)
         page("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
         page.all("[data-part=runs] input[type=search]")[0].send_keys("accurate>2")
-        seen, poor = page(CONTRAST)
+        seen, poor = page.contrast()
         assert seen > 200
         assert poor == []
 

@@ -354,3 +354,13 @@ def test_decisions_and_their_reasons() -> None:
 def test_rerun_refuses_what_it_does_not_know(text: str) -> None:
     with pytest.raises(SettingError, match="--rerun"):
         parse_rerun(text)
+
+
+@given(
+    st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4) | st.dictionaries(st.text(), st.none()), max_size=4),
+    st.lists(st.dictionaries(st.sampled_from(["seed", "model_seed"]), st.integers(), max_size=2), max_size=3),
+)  # fmt: skip
+def test_runs_that_share_all_but_the_seed_are_what_each_is_by_itself(spec, several):
+    identity = {"meant": spec}
+    one_by_one = [Run.of({**spec, **more}, {**identity, **more}) for more in several]
+    assert list(Run.each(spec, identity, several)) == one_by_one

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib.metadata
 import os
-import platform
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnlab import __version__
 from attnlab.analysis.claims import check_claims
 from attnlab.analysis.compare import compare, pairwise
 from attnlab.analysis.report.curves_and_weights import Budget, Lookback, look_back
@@ -23,6 +23,7 @@ from attnlab.kinds import PARTS
 from attnlab.plugins import FILE, active_options
 from attnlab.progress import over
 from attnlab.sweeps.columns import ROLES, components_of
+from attnlab.sweeps.environment import environment
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
 from attnlab.sweeps.frame import frame_of, metric_columns
@@ -89,6 +90,7 @@ class Chapter:
     notes: Sequence[tuple[str, int]]  # the remarks of runs, and how many runs made each
     lookback: Lookback
     plugin_files: Mapping[str, str] = field(default_factory=dict)  # run_id -> "--plugin FILE.py", if a run needs one
+    asked: Sequence[str] = ()  # the axes that claims are about, the one that most are about first
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -127,7 +129,7 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
     StoreError, UnknownName
         When there is no such store or experiment, or a row is damaged.
     """
-    with Store(store, create=False) as opened:
+    with _without_collections(), Store(store, create=False) as opened:
         linked = {entry.key: entry for entry in opened.experiments()}
         records: dict[str, list[tuple[str, Run, Result]]] = {
             key: [] for key in linked if experiment is None or key == experiment
@@ -142,6 +144,18 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
         ]
     environment = _environment([record for found in records.values() for record in found])
     return Book(os.fspath(store), chapters, environment, given)
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """No search for garbage meanwhile: of millions of small objects that all stay, it would take a quarter of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _chapter(
@@ -160,7 +174,7 @@ def _chapter(
     metrics = [m for m in (experiment.metrics if experiment else ()) if m in measured]
     metrics = metrics or sorted(measured, key=lambda m: m != "alignment_accuracy")[:6]
     points = [c for c in varied(frame) if c != "test"]
-    ranking = summarise(frame, metrics) if len(frame) and metrics else frame.iloc[:0, :0]
+    ranking = summarise(frame, metrics, standing=True) if len(frame) and metrics else frame.iloc[:0, :0]
     claims, problem = _claims(frame, experiment, problem)
     files = {run.run_id: needed for _, run, result in records if (needed := _plugin_files(run, result, given))}
     return Chapter(
@@ -181,7 +195,18 @@ def _chapter(
         notes=Counter(str(note) for _, _, r in records for note in r.facts.get("notes", ())).most_common(),
         lookback=look_back(frame, points, opened, budget),
         plugin_files=files,
+        asked=_asked(experiment, points),
     )
+
+
+def _asked(experiment: Experiment | None, points: Sequence[str]) -> list[str]:
+    """The axes in which the two sides of a claim differ, the most frequent first; without tasks."""
+    counts: Counter[str] = Counter()
+    for claim in experiment.claims if experiment else ():
+        sides = [chosen for _, chosen in claim.selections()]
+        if len(sides) == 2:
+            counts.update(key for key in {**sides[0], **sides[1]} if sides[0].get(key) != sides[1].get(key))
+    return [name for name, _ in counts.most_common() if name in points and name.partition(".")[0] != "task"]
 
 
 def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
@@ -273,7 +298,8 @@ def _environment(records: Sequence[tuple[str, Run, Result]]) -> list[tuple[str, 
     if started:
         rows.append(("started", started[0] if started[0] == started[-1] else f"{started[0]} to {started[-1]}"))
     rows.append(("time in runs", duration(sum(r.seconds for r in unique))))
-    rows.append(("report written by", f"attnlab {__version__}, Python {platform.python_version()}"))
+    here = environment()
+    rows.append(("report written by", ", ".join(f"{name} {version}" for name, version in here.items())))
     return [(name, value) for name, value in rows if value]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 import shlex
 from collections import Counter
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from attnlab.analysis.measures import bounds_of, direction_of
 from attnlab.analysis.report.small_json import plain, script_json, table
-from attnlab.analysis.summary import direction_of
 from attnlab.analysis.verdicts import Region, drawn_range
 from attnlab.errors import SettingError
 from attnlab.kinds import PARTS
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["check_output", "page", "write_report"]
 
 HERE = Path(__file__).parent
-SCRIPTS = ("base", "search", "table", "charts", "comparison", "explorer", "main")
+SCRIPTS = (
+    *("base", "saving", "search", "table", "charts", "heatmap", "curves", "forest", "comparison"),
+    *("weights", "explorer", "main"),
+)
 MARK = '<meta name="generator" content="attnlab">'
 HEAD = 4096  # the mark is in the first so many bytes of a report
 VERDICTS = {"supported": "●", "refuted": "✕", "undecided": "◇", "identity": "="}
@@ -166,12 +170,15 @@ def _chapter(chapter: Chapter) -> dict[str, Any]:
         "ranking": table(chapter.ranking),
         "comparisons": [_comparison(one) for one in chapter.comparisons],
         "points": list(chapter.points),
+        "asked": list(chapter.asked),
         "tests": several,
         "tasks": [c for c in chapter.points if c == AXES[0] or c.startswith(f"{AXES[0]}.")],
         "first": first[0] if first else None,
         "metrics": [*chapter.metrics, *(m for m in measured if m not in chapter.metrics)],
         "shown": list(chapter.metrics),
         "directions": {m: direction_of(m) for m in measured},
+        "bounds": {m: [None if math.isinf(end) else end for end in bounds_of(m, frame[m])] for m in chapter.metrics},
+        "claims": None if chapter.claims is None else table(chapter.claims),
         "curves": chapter.lookback.curves,
         "alignments": chapter.lookback.alignments,
         "pool": chapter.lookback.pool,

@@ -51,17 +51,28 @@ def table(frame: pd.DataFrame) -> dict[str, Any]:
     """
     columns = {}
     for name in frame.columns:
-        values = [plain(value) for value in frame[name].tolist()]
-        places: dict[tuple[str, Any], int] = {}
-        codes = [places.setdefault((type(value).__name__, value), len(places)) for value in values]
-        levels = [value for _, value in places]
+        codes, levels = _levels(frame[name])
         if len(levels) == 1:
             columns[str(name)] = {"all": levels[0]}
-        elif 3 * len(levels) < len(values):
+        elif 3 * len(levels) < len(codes):
             columns[str(name)] = {"levels": levels, "codes": codes}
         else:
-            columns[str(name)] = {"values": values}
+            columns[str(name)] = {"values": [levels[code] for code in codes]}
     return {"n": len(frame), "columns": columns}
+
+
+def _levels(column: pd.Series) -> tuple[list[int], list[Any]]:
+    """The place of each cell among the different ones, and these as plain values."""
+    import pandas as pd
+
+    if len(column) and (column.dtype.kind in "iufb" or isinstance(column.dtype, pd.StringDtype)):
+        at, different = pd.factorize(column, use_na_sentinel=False)
+        given, places = [plain(value) for value in different.tolist()], at.tolist()
+    else:
+        given, places = [plain(value) for value in column.tolist()], list(range(len(column)))
+    found: dict[tuple[str, Any], int] = {}
+    again = [found.setdefault((type(value).__name__, value), len(found)) for value in given]
+    return [again[place] for place in places], [value for _, value in found]
 
 
 def halves(array: Any) -> str:

@@ -89,6 +89,16 @@ function choice(label, options, value, change, wide) {
   return make("label", { class: wide ? "field wide" : "field" }, make("span", {}, label), select);
 }
 
+// Draw again when a place has another width than when it was drawn.
+function redrawn(place, again) {
+  let last = place.clientWidth;
+  new ResizeObserver(() => {
+    if (Math.abs(place.clientWidth - last) < 9) return;
+    last = place.clientWidth;
+    again();
+  }).observe(place);
+}
+
 function say(text) {
   document.getElementById("said").textContent = text;
 }

@@ -6,10 +6,12 @@ const GREATEST_FIRST = new Set(["improvement", "wins", "rank_biserial", "p_impro
 function comparison(place, chapter, { by, order, pairs }) {
   const merit = new Columns(order), best = chapter.directions[chapter.first] === "up" ? -1 : 1;
   const measured = new Set(["mean", "iqm", "low", "high"]);
-  place.replaceChildren(make("h5", {}, "In order of merit"));
-  const shownOnes = [table(place, { label: `By ${by}, in order of merit`, columns: columnsOf(merit, (name) => (measured.has(name) ? best : 1), new Set(["reason"])), rows: () => chapter.rows(merit), size: 15 })];
+  const each = pairs ? new Columns(pairs) : null, forest = comparedForest(chapter, by, merit, each);
+  place.replaceChildren(forest.element, make("h5", {}, "In order of merit"));
+  const shownOnes = [forest, table(place, { label: `By ${by}, in order of merit`, columns: columnsOf(merit, (name) => (measured.has(name) ? best : 1), new Set(["reason"])), rows: () => chapter.rows(merit), size: 15 })];
+  forest.update();
   if (!pairs) return shownOnes;
-  const each = new Columns(pairs), [first, second] = [each.get("first"), each.get("second")];
+  const [first, second] = [each.get("first"), each.get("second")];
   const rows = () => {
     const only = chapter.where.has(by) ? String(chapter.where.get(by) ?? "none") : null; // as pairs name it
     return Array.from({ length: each.n }, (_, i) => i).filter((i) => only === null || first[i] === only || second[i] === only);
@@ -17,7 +19,7 @@ function comparison(place, chapter, { by, order, pairs }) {
   place.append(make("h5", {}, "Each with each"));
   shownOnes.push(table(place, { label: `By ${by}, each with each`, columns: columnsOf(each, (name) => (GREATEST_FIRST.has(name) ? -1 : 1), RARELY), rows, size: 10, chooser: true }));
   const names = [...new Set([...first, ...second])];
-  if (names.length <= MATRIX_OF && each.packed.has("p_holm")) place.append(matrix(by, names, each));
+  if (names.length <= MATRIX_OF) place.append(matrix(by, names, each));
   return shownOnes;
 }
 
@@ -26,7 +28,8 @@ function columnsOf(packed, first, hidden) {
 }
 
 function matrix(by, names, each) {
-  const [first, second, p, verdict] = ["first", "second", "p_holm", "verdict"].map((name) => each.get(name));
+  const [first, second, p, verdict, reason] = ["first", "second", "p_holm", "verdict", "reason"].map((name) => each.get(name));
+  const lacking = [...new Set(reason.filter((_, i) => p[i] === null))].filter(Boolean);
   const cells = new Map();
   first.forEach((name, i) => [[name, second[i]], [second[i], name]].forEach((pair) => cells.set(JSON.stringify(pair), i)));
   const cell = (a, b) => {
@@ -39,6 +42,7 @@ function matrix(by, names, each) {
   const grid = make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
   return make("details", { class: "matrix" }, make("summary", {}, "The p values of all pairs as a matrix"),
     make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `By ${by}: p values of all pairs` }, grid),
-    make("p", { class: "help" }, "Adjusted by Holm over all pairs; bold where the two are shown to differ."));
+    make("p", { class: "saving" }, csvButton(`p values by ${by}`, () => cellsOf(grid))),
+    make("p", { class: "help" }, "Adjusted by Holm over all pairs; bold where the two are shown to differ." + (lacking.length ? ` No p value (–): ${lacking.join("; ")}.` : "")));
 }
 

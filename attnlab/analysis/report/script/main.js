@@ -39,6 +39,13 @@ class Chapter {
     }).join(" · ") || this.name;
   }
 
+  // The task of a row, with the settings in which tasks differ, and its test condition if there are several.
+  taskLabel(row, columns = this.runs) {
+    const words = this.tasks.filter((name) => columns.packed.has(name) && columns.get(name)[row] !== null)
+      .map((name) => (name === "task" ? shown(columns.get(name)[row]) : `${name.replace("task.", "")} ${shown(columns.get(name)[row])}`));
+    return words.join(" · ");
+  }
+
   fits(columns, row) {
     for (const [name, value] of this.where) if (columns.packed.has(name) && columns.get(name)[row] !== value) return false;
     return true;
@@ -61,9 +68,17 @@ class Chapter {
       if (packed) parts.push(...comparison(this.article.querySelector(`[data-axis="${i}"]`), this, packed));
     });
     parts.push(listing(part("runs"), this));
+    if (this.claims) saveClaims(this.article.querySelector(".claims"), new Columns(this.claims));
     filters(part("filters"), this, () => parts.forEach((one) => one.update()));
     this.built = true;
   }
+}
+
+// The claims as they were judged, and their effects with intervals and bounds.
+function saveClaims(list, judged) {
+  const pictures = () => [...list.children].flatMap((claim) => [...claim.querySelectorAll("svg")].map((svg) => ({ svg, title: `${claim.querySelector(".say").textContent}: ${claim.querySelector(".said .quiet").textContent.trim().replace(/\s+/g, " ")}` })));
+  list.after(make("p", { class: "saving" }, svgButton("claims", pictures, true),
+    csvButton("claims", () => [judged.names, ...Array.from({ length: judged.n }, (_, i) => judged.names.map((name) => judged.get(name)[i]))])));
 }
 
 function filters(place, chapter, changed) {
@@ -97,13 +112,27 @@ function ranking(place, chapter) {
   const room = 0.4 * (greatest - least) || Math.abs(greatest) || 1; // a very wide interval is cut off, or it would flatten the others
   const scale = [least - room, greatest + room];
   const [low, middle, high] = ["low", first, "high"].map((name) => ranked.get(name));
-  const columns = ranked.names.map((name) => ({ name, numeric: ranked.numeric(name), hidden: ["low", "high", "solved_low", "solved_high"].includes(name), get: (row) => ranked.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1 }));
+  const keys = ranked.names.slice(0, at).filter((name) => runs.packed.has(name));
+  const above = keys.filter((name) => name === "test" || chapter.tasks.includes(name)), own = keys.filter((name) => !above.includes(name));
+  const inHead = new Set([...above, "chance", "low", "high", "solved_low", "solved_high", "standing", "identical"]);
+  const columns = ranked.names.map((name) => ({ name, numeric: ranked.numeric(name), hidden: inHead.has(name), get: (row) => ranked.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1, on: own.includes(name) && own.length > 1 ? "wide" : undefined }));
+  const marks = { best: "●", "not shown to differ": "○" }, standing = ranked.packed.has("standing") ? ranked.get("standing") : [];
   columns.splice(at + 1, 0, { name: "95 % interval", still: true, get: () => null, cell: (row) => interval(low[row], middle[row], high[row], scale) });
+  if (standing.some((word) => marks[word])) columns.splice(at, 0, { name: "best", still: true, get: () => null, cell: (row) => (marks[standing[row]] ? make("span", { class: "mark" }, make("span", { "aria-hidden": "true" }, marks[standing[row]]), make("span", { class: "sr" }, standing[row])) : "") });
+  if (own.length > 1) columns.unshift({ name: "mechanism", on: "narrow", get: (row) => own.map((name) => ranked.get(name)[row]).filter((value) => value !== null).map(shown).join(" · ") });
+  const late = ["solved", "mean_solved", "n", "ok"]; // the metrics come first
+  columns.sort((a, b) => late.indexOf(a.name) - late.indexOf(b.name));
   for (const column of columns) {
     const [share, least, most] = column.name === "solved" ? ["solved", "solved_low", "solved_high"].map((name) => ranked.get(name)) : [];
     if (share) column.cell = (row) => (share[row] === null ? "–" : `${shown(share[row])} (${shown(least[row])} to ${shown(most[row])})`);
+    if (column.name === first) column.cell = (row) => (standing[row] === "best" ? make("strong", {}, shown(middle[row])) : shown(middle[row]));
   }
-  const keys = ranked.names.slice(0, at).filter((name) => runs.packed.has(name));
+  const chance = ranked.packed.has("chance") ? ranked.get("chance") : [];
+  const group = (row) => {
+    const words = [chapter.taskLabel(row, ranked) || (chance[row] != null ? shown(runs.get("task")[0]) : ""), above.includes("test") && chapter.tests ? shown(ranked.get("test")[row]) : ""];
+    if (chance[row] != null) words.push(`guessing: alignment_accuracy ${shown(chance[row])}`);
+    return words.filter(Boolean).join(" · ");
+  };
   const detail = (row) => {
     const own = Array.from({ length: runs.n }, (_, i) => i).filter((i) => keys.every((name) => name === "test" && runs.get("status")[i] !== "ok" || runs.get(name)[i] === ranked.get(name)[row]));
     const names = [...new Map(own.map((i) => [runs.get("run_id")[i], i]))];
@@ -111,7 +140,9 @@ function ranking(place, chapter) {
       make("li", {}, copier(run, chapter.command(i)), make("code", {}, chapter.command(i)), make("span", { class: "quiet" }, `seed ${shown(runs.get("seed")[i])}, ${runs.get("status")[i]}, ${first} ${shown(runs.get(first)[i])}`)))),
       names.length > 50 ? `and ${names.length - 50} more, below` : null);
   };
-  return table(place, { label: "Ranking", columns, rows: () => chapter.rows(ranked), detail, size: 15 });
+  const made = table(place, { label: "Ranking", columns, rows: () => chapter.rows(ranked), detail, size: 25, group });
+  if (standing.some((word) => marks[word])) place.append(make("p", { class: "help" }, "● the best of its task and test condition; ○ not shown to differ from it: a paired t test over the seeds, adjusted by Holm over the rows of the task, at 5 %."));
+  return made;
 }
 
 function listing(place, chapter) {
@@ -150,6 +181,8 @@ function start() {
   if (pick) pick.addEventListener("change", () => { location.hash = `e${pick.value}`; });
   addEventListener("hashchange", follow);
   if (chapters.length) follow();
+  const overview = document.querySelector(".overview table");
+  if (overview) overview.closest("section").append(make("p", { class: "saving" }, csvButton("experiments", () => cellsOf(overview))));
   colours();
 }
 
