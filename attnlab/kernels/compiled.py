@@ -24,11 +24,14 @@ __all__ = [
     "softmax_rows",
     "sparsemax_back",
     "sparsemax_rows",
+    "through_length",
+    "unit_rows",
 ]
 
 Array = np.ndarray[Any, Any]
 f32 = np.float32
 
+LONG = 64  # keys
 REORDER = {"contract", "reassoc", "nsz", "arcp"}
 loops = numba.njit(fastmath=REORDER, cache=True, error_model="numpy", nogil=True)
 search = numba.njit(fastmath=REORDER | {"nnan"}, cache=True, error_model="numpy", nogil=True)
@@ -77,31 +80,72 @@ def tanh(x):
 # --------------------------------------------------------------------------------------------------------------------
 @search
 def top_of(row):
-    top = row[0]
-    for j in range(row.shape[0]):
-        x = row[j]
-        top = x if x > top else top
-    return top
+    """The largest number of a row. Long rows have four largest ones at a time, so that none waits for another."""
+    n, top = row.shape[0], row[0]
+    if n < LONG:
+        for j in range(n):
+            top = row[j] if row[j] > top else top
+        return top
+    a = b = c = d = top
+    for j in range(0, n // 4 * 4, 4):
+        a = row[j] if row[j] > a else a
+        b = row[j + 1] if row[j + 1] > b else b
+        c = row[j + 2] if row[j + 2] > c else c
+        d = row[j + 3] if row[j + 3] > d else d
+    for j in range(n // 4 * 4, n):
+        a = row[j] if row[j] > a else a
+    a, c = b if b > a else a, d if d > c else c
+    return c if c > a else a
 
 
 @loops
 def softmax_rows(S, W, scale):
-    """W = softmax(scale S), float32; how many scores are not below infinity."""
+    """W = softmax(scale S), float32; how many rows hold NaN or +infinity, or -infinity alone."""
     bad = 0
     for i in range(S.shape[0]):
-        top = top_of(S[i])
-        odd, total = f32(0), f32(0)
+        s, w = S[i], W[i]
+        top, total = top_of(s), f32(0)
         for j in range(S.shape[1]):
-            z = (S[i, j] - top) * scale
-            odd += f32(0) if z <= f32(0) else f32(1)  # NaN, or infinity minus infinity
-            e = exp(z) if z > f32(-87) else f32(0)
-            W[i, j] = e
+            z = (s[j] - top) * scale
+            e = exp(z)
+            e = f32(0) if z <= f32(-87) else e  # NaN stays
+            w[j] = e
             total += e
-        bad += odd > 0
+        bad += not (total >= f32(0.5))  # the largest score has exp(0) = 1
         share = f32(1) / total
         for j in range(S.shape[1]):
-            W[i, j] *= share
+            w[j] *= share
     return bad
+
+
+@loops
+def unit_rows(X, U, shorter, small):
+    """Rows of length one, and what each was multiplied by; how many have squares that are not between `small` and infinity."""
+    bad, one = 0, X.dtype.type(1)
+    for i in range(X.shape[0]):
+        x, u = X[i], U[i]
+        squares = X.dtype.type(0)
+        for j in range(X.shape[1]):
+            squares += x[j] * x[j]
+        bad += not (squares > small and squares < np.inf)
+        factor = one / np.sqrt(squares)
+        shorter[i] = factor
+        for j in range(X.shape[1]):
+            u[j] = x[j] * factor
+    return bad
+
+
+@loops
+def through_length(d, U, shorter, sharp, dX):
+    """dX = (d - U (U . d)) shorter sharp, row by row."""
+    for i in range(d.shape[0]):
+        one, u, out = d[i], U[i], dX[i]
+        along = d.dtype.type(0)
+        for j in range(d.shape[1]):
+            along += one[j] * u[j]
+        factor = shorter[i] * sharp
+        for j in range(d.shape[1]):
+            out[j] = (one[j] - u[j] * along) * factor
 
 
 @loops

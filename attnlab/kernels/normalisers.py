@@ -26,8 +26,6 @@ __all__ = [
     "numpy_floats",
 ]
 
-LONG = 512  # keys from which NumPy's own exponential is faster than the compiled one
-
 Array = np.ndarray[Any, Any]
 
 
@@ -80,7 +78,7 @@ def by_rows(kernel: Any, part: Any, S: Array, odd: Array, **given: Any) -> tuple
 # exponentials
 # --------------------------------------------------------------------------------------------------------------------
 class SoftmaxRows(Kernel):
-    """Softmax in one pass over each row; long rows and float64 use NumPy's exponential, in place.
+    """Softmax row by row in float32, with numba; else NumPy's exponential in place.
 
     References
     ----------
@@ -104,7 +102,7 @@ class SoftmaxRows(Kernel):
 
     def normalise(self, part: Any, S: Any, wants: Any) -> Any:
         scale = S.dtype.type(1 / part.temperature)
-        loops = compiled() if S.dtype == np.float32 and S.shape[-1] < LONG else None
+        loops = compiled() if S.dtype == np.float32 else None
         if loops is not None:
             S = np.ascontiguousarray(S)
             W = np.empty(S.shape, S.dtype)

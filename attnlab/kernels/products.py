@@ -238,8 +238,13 @@ class CosineProduct(Kernel):
 
 def unit(X: Array) -> tuple[Array, Array]:
     """(vectors of length one, what each was multiplied by); zeros stay zeros."""
-    squares = np.einsum("...d,...d->...", X, X)[..., None]
     small = np.finfo(X.dtype).tiny / np.finfo(X.dtype).eps
+    if (loops := compiled()) is not None and X.size:
+        X = np.ascontiguousarray(X)
+        U, shorter = np.empty(X.shape, X.dtype), np.empty((*X.shape[:-1], 1), X.dtype)
+        if not loops.unit_rows(rows(X), rows(U), shorter.reshape(-1), small):
+            return U, shorter
+    squares = np.einsum("...d,...d->...", X, X)[..., None]
     if not squares.size or (squares.min() > small and squares.max() < np.inf):
         shorter = 1 / np.sqrt(squares)
         return X * shorter, shorter
@@ -254,6 +259,12 @@ def unit(X: Array) -> tuple[Array, Array]:
 def through_length(d: Array, units: Array, shorter: Array, sharp: Any) -> Array:
     """The gradient of vectors, from the gradient of their unit vectors times `sharp`."""
     shape = d.shape[:-1]
+    if (loops := compiled()) is not None and d.shape == units.shape and d.dtype == units.dtype:
+        found = np.empty(d.shape, d.dtype)
+        loops.through_length(
+            rows(np.ascontiguousarray(d)), rows(units), shorter.reshape(-1), d.dtype.type(sharp), rows(found)
+        )
+        return found
     along = np.einsum("...d,...d->...", np.broadcast_to(units, (*shape, units.shape[-1])), d)[..., None]
     d = d - units * along
     d *= shorter * sharp

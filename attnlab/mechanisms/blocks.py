@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+
+from attnlab.threads import blas
 
 __all__ = ["Tile", "cut", "in_threads", "slices", "tiles", "wide"]
 
@@ -128,21 +129,14 @@ class _Held:
     limiter: Any = None
 
 
-@functools.cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas")
-
-
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[int]:
     """BLAS has one thread inside; yields how many it had. It counts calls that overlap in the user's own threads."""
     with _Held.lock:
         if not _Held.calls:
-            counts = [library.num_threads for library in _blas().lib_controllers]
+            counts = [library.num_threads for library in blas().lib_controllers]
             _Held.allowed = min(counts, default=1)
-            _Held.limiter = _blas().limit(limits=1) if math.prod(counts) > 1 else None
+            _Held.limiter = blas().limit(limits=1) if math.prod(counts) > 1 else None
         _Held.calls += 1
         allowed = _Held.allowed
     try:

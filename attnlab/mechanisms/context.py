@@ -61,6 +61,11 @@ class Context:
         """Whether there is a mask at all."""
         return self.M is not None or self.later is not None
 
+    @property
+    def all_alive(self) -> bool:
+        """Whether it is known that every query may attend to something."""
+        return self.alive is None and self.later is None
+
     def pick(self, rows: Any, n: int) -> Context:
         """The context of some of the n examples on the first axis; `rows` is a slice or an array of indices."""
         rank = len(self.shape)

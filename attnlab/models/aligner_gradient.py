@@ -54,9 +54,11 @@ def loss_and_gradient(bound: Any, params: Any, X: Examples, aligns: bool) -> tup
 def _squared_error(out: Array, X: Examples, aligns: bool) -> tuple[float, Array]:
     """The mean over living queries (and features, unless weights are compared), and its gradient."""
     away = out - X.target
-    if X.context.alive is not None:
+    if X.context.all_alive:
+        n = float(X.alive.size)
+    else:
         away *= X.alive
-    n = max(1.0, float(X.alive.sum())) if X.context.alive is not None else float(X.alive.size)
+        n = max(1.0, float(X.alive.sum()))
     if not aligns:
         n *= X.target.shape[-1]
     flat = away.reshape(-1)

@@ -32,9 +32,11 @@ class Examples:
     context: Any
 
     def pick(self, rows: Any) -> Examples:
-        """Some of the examples, by index."""
-        Q, K, V, target, alive = (a.take(rows, axis=0) for a in (self.Q, self.K, self.V, self.target, self.alive))
-        return Examples(Q, K, V, target, alive, self.context.pick(rows, len(self.Q)))
+        """Some of the examples, by an array of indices."""
+        n, context = len(self.Q), self.context
+        alive = self.alive[: len(rows)] if context.all_alive else self.alive.take(rows, 0)
+        Q, K, V, target = self.Q.take(rows, 0), self.K.take(rows, 0), self.V.take(rows, 0), self.target.take(rows, 0)
+        return Examples(Q, K, V, target, alive, context.pick(rows, n))
 
 
 CHUNK = 2**21  # weights: align and predict process the examples in chunks of at most this many

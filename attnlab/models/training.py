@@ -10,10 +10,10 @@ from typing import Any
 
 import autograd
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from attnlab.errors import Diverged, SettingError
 from attnlab.progress import at
+from attnlab.threads import blas
 
 __all__ = [
     "Adam",
@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 AT_FIRST = "before anything was learned: look at the data, at their scale and for NaN in them, and at the mechanism"
+
+KEPT = 31 * 2**20  # bytes; the page tables of untouched memory are never filled
 
 Tree = Any  # nested dicts of arrays
 Loss = Callable[[Tree, Any], Any]  # (params, examples' indices or None for all) -> scalar
@@ -79,16 +81,20 @@ class Flat:
             views.append(self.x[start : start + a.size].reshape(a.shape))
             start += a.size
         self.tree = rebuild(tree, views)
+        self._gathered = np.empty_like(self.x)
+        self._places = [
+            (path, self._gathered[sum(v.size for v in views[:i]) :][: view.size].reshape(view.shape))
+            for i, (path, view) in enumerate(zip(self.paths, views, strict=True))
+        ]
 
     def gathered(self, tree: Tree) -> Any:
-        """The arrays of a tree like this one in a vector, in the same order."""
-        found = []
-        for path in self.paths:
+        """The arrays of a tree like this one in a vector, in the same order; the next call writes into the same vector."""
+        for path, place in self._places:
             node = tree
             for name in path:
                 node = node[name]
-            found.append(np.ravel(node))
-        return np.concatenate(found)
+            place[...] = node
+        return self._gathered
 
     def kept(self) -> Tree:
         """A copy of the tree as it is now."""
@@ -114,26 +120,34 @@ class Adam:
         self.v: list[Any] = []
 
     def step(self, arrays: list[Any], gradients: list[Any]) -> list[Any]:
+        away = self.away(arrays, gradients)
+        for one, a in zip(away, arrays, strict=True):
+            one += a
+        return away
+
+    def away(self, arrays: list[Any], gradients: list[Any]) -> list[Any]:
+        """What `step` adds to each array."""
         if not self.m:
             self.m = [np.zeros_like(a) for a in arrays]
             self.v = [np.zeros_like(a) for a in arrays]
         self.t += 1
         bias1, bias2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
-        new = []
-        for i, (a, g) in enumerate(zip(arrays, gradients, strict=True)):
-            m, v = self.m[i], self.v[i]
-            m *= self.beta1
-            m += (1 - self.beta1) * g
+        found = []
+        for m, v, g in zip(self.m, self.v, gradients, strict=True):
+            away = np.multiply(g, 1 - self.beta2, out=np.empty_like(v))  # an array also for a single number
+            away *= g
             v *= self.beta2
-            v += (1 - self.beta2) * g * g
-            away = np.divide(v, bias2, out=np.empty_like(v))  # v_hat; an array also for a single number
+            v += away
+            np.multiply(g, 1 - self.beta1, out=away)
+            m *= self.beta1
+            m += away
+            np.divide(v, bias2, out=away)  # v_hat
             np.sqrt(away, out=away)
             away += self.epsilon
             np.divide(m, away, out=away)
             away *= -self.learning_rate / bias1
-            away += a
-            new.append(away)
-        return new
+            found.append(away)
+        return found
 
 
 def minibatches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray[Any, Any]]:
@@ -163,10 +177,22 @@ def on_one_thread(fit: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fit)
     def alone(self: Any, *args: Any, **named: Any) -> Any:
-        with threadpool_limits(1, user_api="blas"):
+        with blas().limit(limits=1):
+            keep_memory()
             return fit(self, *args, **named)
 
     return alone
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Let the C library keep the memory of large arrays for the next ones.
+
+    At first glibc gives an array of 128 KiB or more back to the system when it is freed, so that each step of training asks for
+    new pages. Once a larger array was freed it keeps what is smaller than that one, up to 32 MiB (`mallopt(3)`,
+    M_MMAP_THRESHOLD). Elsewhere this does nothing.
+    """
+    np.empty(KEPT, dtype=np.uint8)
 
 
 @dataclass
@@ -181,7 +207,7 @@ class Fitted:
 
 
 def _finite(loss: float, step: int, steps: int, hint: str) -> None:
-    if not np.isfinite(loss):
+    if not math.isfinite(loss):
         raise Diverged(f"the loss became {loss} at step {step} of {steps} ({hint})", step)
 
 
@@ -264,8 +290,8 @@ def minimise_adam(
         at(step, steps, "steps", curve[-1])
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
         gradients = flat.gathered(found)
-        flat.x[...] = adam.step([flat.x], clipped([gradients], clip_norm))[0]
-        if not np.isfinite(np.vdot(flat.x, flat.x)):  # products of such arrays would not be finite either
+        flat.x += adam.away([flat.x], clipped([gradients], clip_norm))[0]
+        if not math.isfinite(flat.x.dot(flat.x)):  # products of such arrays would not be finite either
             steep = step == 1 and not np.isfinite(gradients).all()
             why = f"its gradient is not, {AT_FIRST}" if steep else hint
             raise Diverged(f"a learned array, or its square, is not finite after step {step} of {steps} ({why})", step)
