@@ -183,7 +183,7 @@ def frontier(
 
     \b
     attnlab plot frontier alignment_accuracy -o frontier.svg
-    attnlab plot frontier context_error --cost n_parameters --by similarity -o frontier.png
+    attnlab plot frontier aer --cost n_parameters --by similarity -o aer.png
     """
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.frontier import frontier as found_among

@@ -74,7 +74,8 @@ def results(
     if only:
         frame = _filtered(frame, only)
     if summary:
-        tables = _summaries(frame, _words(metric), _words(by))
+        for_people = form in ("table", "markdown", "latex")
+        tables = _summaries(frame, _words(metric), _words(by), for_people)
         _write_summaries(tables, _words(columns), form, output, store)
     else:
         _write_runs(frame, _words(columns), form, output, store)
@@ -180,7 +181,9 @@ def print_question(store: str, name: str) -> None:
 
 
 # -- the table of a sweep ---------------------------------------------------------------------------------------------
-def _summaries(frame: pd.DataFrame, metric: Sequence[str], by: Sequence[str]) -> list[tuple[str, str, pd.DataFrame]]:
+def _summaries(
+    frame: pd.DataFrame, metric: Sequence[str], by: Sequence[str], standing: bool
+) -> list[tuple[str, str, pd.DataFrame]]:
     """(experiment, the metric that ranks, table) of each experiment that shows a metric."""
     from attnlab.analysis.summary import shown_metrics, summarise
 
@@ -188,7 +191,7 @@ def _summaries(frame: pd.DataFrame, metric: Sequence[str], by: Sequence[str]) ->
     for name, part in _by_experiment(frame):
         names = list(metric) or [m for shown in shown_metrics(part) for m in shown]
         tables.append(
-            (name, names[0] if names else "", summarise(part, names or None, list(by) or None, standing=True))
+            (name, names[0] if names else "", summarise(part, names or None, list(by) or None, standing=standing))
         )
     return tables
 
