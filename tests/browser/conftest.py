@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -83,7 +84,13 @@ class Opened:
         return self.driver.execute_script(f"return {script}", *arguments)
 
     def all(self, selector):
-        return [e for e in self.driver.find_elements("css selector", selector) if e.is_displayed()]
+        """The elements that are seen. Charts are drawn anew when their width changes; what went meanwhile is looked for again."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        for _ in range(20):
+            with contextlib.suppress(StaleElementReferenceException):
+                return [e for e in self.driver.find_elements("css selector", selector) if e.is_displayed()]
+        raise AssertionError(f"{selector} is drawn again and again")
 
     def one(self, selector):
         (element,) = self.all(selector)
