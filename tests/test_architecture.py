@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import functools
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
