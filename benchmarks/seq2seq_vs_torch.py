@@ -1,6 +1,8 @@
-"""The RNN encoder-decoder with additive attention against the same model in PyTorch eager: training steps and predictions a second.
+"""The RNN encoder-decoder with attention against the same model in PyTorch eager: training steps and predictions a second.
 
-    python benchmarks/seq2seq_vs_torch.py [--repeats 15] [--steps 5] [--attention 128]
+    python benchmarks/seq2seq_vs_torch.py [--repeats 15] [--steps 5] [--attention 128] [--all]
+
+The mechanism is additive with softmax; `--all` takes five similarities with three normalisers, and needs the entmax package.
 
 Both have the same parameters (copied over), the same batches and the same number of steps, one thread each, float32. First the
 losses of the two and their predictions are compared; then they run by turns, and medians and their ratio are printed: above
@@ -10,8 +12,10 @@ losses of the two and their predictions are compared; then they run by turns, an
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -25,26 +29,66 @@ BATCH, LENGTH, WIDTH, WORDS = 64, 20, 128, 200
 START, STOP = 1, 2
 
 
+def sparse(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A normaliser of the entmax package."""
+
+    def weigh(scores: torch.Tensor) -> torch.Tensor:
+        import entmax
+
+        return getattr(entmax, name)(scores, dim=1)
+
+    return weigh
+
+
+WEIGH = {
+    "softmax": lambda scores: scores.softmax(dim=1),
+    "sparsemax": sparse("sparsemax"),
+    "entmax": sparse("entmax15"),
+}
+
+
 class Peer(nn.Module):
     """Bahdanau's decoder as one would write it in PyTorch: keys projected once, a GRUCell a step."""
 
-    def __init__(self, words: int, attention: int) -> None:
+    def __init__(self, words: int, attention: int, similarity: str, normaliser: str) -> None:
         super().__init__()
+        self.similarity, self.weigh = similarity, WEIGH[normaliser]
         self.source, self.target = nn.Embedding(words, WIDTH), nn.Embedding(words, WIDTH)
         self.encoder = nn.GRU(WIDTH, WIDTH, batch_first=True)
         self.start = nn.Linear(WIDTH, WIDTH)
-        self.key, self.query = nn.Linear(WIDTH, attention), nn.Linear(WIDTH, attention, bias=False)
-        self.v = nn.Linear(attention, 1, bias=False)
+        if similarity == "additive":
+            self.key, self.query = nn.Linear(WIDTH, attention), nn.Linear(WIDTH, attention, bias=False)
+            self.v = nn.Linear(attention, 1, bias=False)
+        elif similarity == "general":
+            self.map = nn.Linear(WIDTH, WIDTH, bias=False)
+        elif similarity == "cosine":
+            self.log_temperature = nn.Parameter(torch.zeros(()))
         self.cell = nn.GRUCell(2 * WIDTH, WIDTH)
         self.hidden, self.out = nn.Linear(2 * WIDTH, WIDTH), nn.Linear(WIDTH, words)
 
+    def keys(self, H: torch.Tensor) -> torch.Tensor:
+        """What the scores compute from the encoder's states once."""
+        if self.similarity == "additive":
+            return self.key(H)
+        return nn.functional.normalize(H, dim=-1) if self.similarity == "cosine" else H
+
+    def scores(self, s: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        if self.similarity == "additive":
+            return self.v(torch.tanh(self.query(s)[:, None] + keys))[..., 0]
+        if self.similarity == "general":
+            s = self.map(s)
+        elif self.similarity == "scaled_dot":
+            s = s / WIDTH**0.5
+        elif self.similarity == "cosine":
+            s = nn.functional.normalize(s, dim=-1) * torch.exp(-self.log_temperature)
+        return torch.bmm(keys, s[..., None])[..., 0]
+
     def look(self, s: torch.Tensor, keys: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
-        weights = self.v(torch.tanh(self.query(s)[:, None] + keys))[..., 0].softmax(dim=1)
-        return torch.bmm(weights[:, None], H)[:, 0]
+        return torch.bmm(self.weigh(self.scores(s, keys))[:, None], H)[:, 0]
 
     def forward(self, X: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         H, last = self.encoder(self.source(X))
-        s, keys, E = torch.tanh(self.start(last[0])), self.key(H), self.target(inputs)
+        s, keys, E = torch.tanh(self.start(last[0])), self.keys(H), self.target(inputs)
         outputs = []
         for t in range(inputs.shape[1]):
             c = self.look(s, keys, H)
@@ -55,7 +99,7 @@ class Peer(nn.Module):
     @torch.no_grad()
     def predict(self, X: torch.Tensor, steps: int) -> torch.Tensor:
         H, last = self.encoder(self.source(X))
-        s, keys = torch.tanh(self.start(last[0])), self.key(H)
+        s, keys = torch.tanh(self.start(last[0])), self.keys(H)
         tokens, said = torch.full((len(X),), START), []
         for _ in range(steps):
             c = self.look(s, keys, H)
@@ -73,9 +117,14 @@ class Peer(nn.Module):
         gru = {"weight_ih": "Wi", "weight_hh": "Wh", "bias_ih": "bi", "bias_hh": "bh"}
         pairs = [(getattr(self.encoder, f"{a}_l0"), params["encoder"][b]) for a, b in gru.items()]
         pairs += [(getattr(self.cell, a), params["decoder"]["gru"][b]) for a, b in gru.items()]
-        additive = params["decoder"]["mechanism"]["similarity"]
-        pairs += [(self.key.weight, additive["Wk"]), (self.key.bias, additive["b"])]
-        pairs += [(self.query.weight, additive["Wq"]), (self.v.weight, additive["v"][:, None])]
+        own = params["decoder"]["mechanism"]["similarity"]
+        if self.similarity == "additive":
+            pairs += [(self.key.weight, own["Wk"]), (self.key.bias, own["b"])]
+            pairs += [(self.query.weight, own["Wq"]), (self.v.weight, own["v"][:, None])]
+        elif self.similarity == "general":
+            pairs += [(self.map.weight, own["W"])]
+        elif self.similarity == "cosine":
+            pairs += [(self.log_temperature, own["log_temperature"])]
         for layer, own, w, b in ((self.start, "start", "W", "b"), (self.hidden, "readout", "Wr", "br")):
             pairs += [(layer.weight, params[own][w]), (layer.bias, params[own][b])]
         pairs += [(self.out.weight, params["readout"]["Wy"]), (self.out.bias, params["readout"]["by"])]
@@ -90,19 +139,30 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--attention", type=int, default=WIDTH, help="hidden units of the additive similarity")
+    parser.add_argument("--all", action="store_true", help="five similarities with three normalisers")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    similarities = ("dot", "scaled_dot", "cosine", "general", "additive") if options.all else ("additive",)
+    found = []
     with threadpool_limits(limits=1):
-        compare(options.repeats, options.steps, options.attention)
+        for similarity, normaliser in itertools.product(similarities, WEIGH if options.all else ("softmax",)):
+            print(f"{similarity}, {normaliser}")
+            found.append(compare(options.repeats, options.steps, options.attention, similarity, normaliser))
+    if options.all:
+        print(
+            f"training: {statistics.geometric_mean(found):.2f} times in the geometric mean, {min(found):.2f} at least"
+        )
 
 
-def compare(repeats: int, steps: int, attention: int) -> None:
+def compare(repeats: int, steps: int, attention: int, similarity: str, normaliser: str) -> float:
+    """The median ratio of training steps a second."""
     rng = np.random.default_rng(0)
     sentences = rng.integers(WORDS, size=(BATCH, LENGTH))
     sentences[:, :4] = np.arange(4 * BATCH).reshape(BATCH, 4) % WORDS  # every word is seen
     X = [[int(w) for w in row] for row in sentences]
     y = [row[::-1] for row in X]
-    mechanism = attnlab.Mechanism({"additive": {"hidden": attention}})
+    settings = {"hidden": attention} if similarity == "additive" else {}
+    mechanism = attnlab.Mechanism({similarity: settings}, normaliser)
     model = attnlab.AttentionSeq2Seq(
         mechanism,
         encoder="rnn",
@@ -123,7 +183,7 @@ def compare(repeats: int, steps: int, attention: int) -> None:
             yield range(BATCH)
 
     words = len(model.target_vocabulary_)
-    peer = Peer(words, attention)
+    peer = Peer(words, attention, similarity, normaliser)
     peer.copy_from(model.params_)
     n_peer = sum(p.numel() for p in peer.parameters())
     assert n_peer == model.n_parameters_, (n_peer, model.n_parameters_)
@@ -145,7 +205,7 @@ def compare(repeats: int, steps: int, attention: int) -> None:
             adam.step()
 
     print(f"loss: attnlab {float(loss(model.params_, range(BATCH))):.6f}, torch {peer_loss().item():.6f}")
-    print(f"parameters: {model.n_parameters_} each; additive similarity of {attention} units; one thread each")
+    print(f"parameters: {model.n_parameters_} each; one thread each")
     start = model.params_
     train, say = {"attnlab": [], "torch": []}, {"attnlab": [], "torch": []}
     model.max_length = LENGTH
@@ -172,13 +232,16 @@ def compare(repeats: int, steps: int, attention: int) -> None:
             say["torch"].append(BATCH / (ended - middle))
         other = [model.target_vocabulary_.words(row) for row in peer_said.tolist()]
         assert np.mean([a == b for a, b in zip(said, other, strict=True)]) > 0.9, "the two models say different things"
+    medians = {}
     for what, unit, found in (("training", "steps/s", train), ("prediction", "sentences/s", say)):
         ours, theirs = statistics.median(found["attnlab"]), statistics.median(found["torch"])
         ratios = sorted(a / b for a, b in zip(found["attnlab"], found["torch"], strict=True))
+        medians[what] = statistics.median(ratios)
         print(
-            f"{what}: attnlab {ours:.1f} {unit}, torch {theirs:.1f} {unit}; median ratio {statistics.median(ratios):.2f} "
+            f"{what}: attnlab {ours:.1f} {unit}, torch {theirs:.1f} {unit}; median ratio {medians[what]:.2f} "
             f"(of {repeats} turns, {ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
+    return medians["training"]
 
 
 if __name__ == "__main__":
