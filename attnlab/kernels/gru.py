@@ -237,14 +237,16 @@ def _one_step_vjps(argnums: Any, ans: Any, args: Any, kwargs: Any) -> Any:
     return back
 
 
-def _one_step_back(g: Array, asked: Any, arrays: Any, tape: dict[str, Any]) -> list[Array]:
-    """The gradients at the places that are asked for, in the order x, s, Wi, Wh, bi, bh."""
+def _one_step_back(g: Array, asked: Any, arrays: Any, tape: dict[str, Any], later: Any = None) -> list[Array]:
+    """The gradients at the places that are asked for, in the order x, s, Wi, Wh, bi, bh; `later` gains what the last four need."""
     x, s, Wi, Wh = arrays
     h = s.shape[1]
     D = np.empty((4 * h, len(s)), dtype=tape["gates"].dtype)
     carry = backward_step(np.ascontiguousarray(g.T), tape["gates"], tape["A_n"], tape["before"], D)
     dI, dA = np.concatenate([D[h : 3 * h], D[:h]]), D[h:]
     carry += Wh @ dA
+    if later is not None:
+        later.append((x, tape["before"], dI, dA))
     of = {
         0: lambda: (Wi @ dI).T,
         1: lambda: carry.T,
@@ -304,8 +306,11 @@ class FastGru(Kernel):
             return self.run(x[:, None, :], s, None, Wi, Wh, bi, bh)[:, 0]
         return _cell(x, s, Wi, Wh, bi, bh, {})
 
-    def pull(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> tuple[Any, Any]:
-        """`step` and its pullback: back(g) gives {"x": .., "s": .., "params": {"Wi": .., ...}}."""
+    def pull(self, x: Any, s: Any, Wi: Any, Wh: Any, bi: Any, bh: Any, later: Any = None) -> tuple[Any, Any]:
+        """`step` and its pullback: back(g) gives {"x": .., "s": .., "params": {"Wi": .., ...}}.
+
+        With a list `later`, the gradients of the learned arrays are left for `summed(later)`, which sums those of many steps at once.
+        """
         if not self.linear_before_reset:
             learned = {"Wi": Wi, "Wh": Wh, "bi": bi, "bh": bh}
             after, found = pulled(Gru(False).step, {"x": x, "s": s, **learned})
@@ -314,10 +319,22 @@ class FastGru(Kernel):
         after = _one_step(x, s, Wi, Wh, bi, bh, tape)
 
         def back(g: Any) -> dict[str, Any]:
+            if later is not None:
+                dx, ds = _one_step_back(g, range(2), (x, s, Wi, Wh), tape, later)
+                return {"x": dx, "s": ds, "params": {}}
             dx, ds, dWi, dWh, dbi, dbh = _one_step_back(g, range(6), (x, s, Wi, Wh), tape)
             return {"x": dx, "s": ds, "params": {"Wi": dWi, "Wh": dWh, "bi": dbi, "bh": dbh}}
 
         return after, back
+
+    @staticmethod
+    def summed(later: list[Any]) -> dict[str, Any]:
+        """The gradients of the learned arrays over all steps whose `back` filled `later`; {} where there was none."""
+        if not later:
+            return {}
+        X = np.concatenate([x for x, _, _, _ in later])
+        before, dI, dA = (np.concatenate([one[i] for one in later], axis=1) for i in (1, 2, 3))
+        return {"Wi": (dI @ X).T, "Wh": before @ dA.T, "bi": dI.sum(axis=1), "bh": dA.sum(axis=1)}
 
     def run(self, X: Any, start: Any, mask: Any, Wi: Any, Wh: Any, bi: Any, bh: Any) -> Any:
         """The state (n, m, h) after each input of X (n, m, d), from `start` (n, h); see `Gru.run`."""

@@ -363,10 +363,12 @@ class BoundMechanism:
         context: Context,
         wants: frozenset[str],
         P: Any = None,
+        inner: str = "",
     ) -> tuple[dict[str, Any], Any]:
         """One query and its pullback: ({"Y", "W", "next.<path>": what is remembered}, back), back(gradients by name).
 
-        `back` also gives the gradients of the states, as "state.<path>", and of P, which `prepared` made.
+        `back` also gives the gradients of the states, as "state.<path>", of P, which `prepared` made, and of the slot `inner`, such as
+        that of the scores.
         """
         slots = {"Q": Q, "K": K, **({} if V is None else {"V": V})}
         if P is not None:
@@ -379,7 +381,13 @@ class BoundMechanism:
         calls = self._plan(*_library(slots), wants, "W" if V is None else "step")
         self._run(calls, params, slots, context, tape)
         outs = {name: slots[slot] for name, slot in ends.items()}
-        return outs, lambda g: way_back(tape, slots, params, {ends[name]: one for name, one in g.items()}, wants)
+        return outs, lambda g: way_back(tape, slots, params, {ends[name]: one for name, one in g.items()}, wants, inner)
+
+    def reader(self, slot: str, dtype: Any) -> Any:
+        """The only call of a step that reads a noun, if a kernel answers it and it asks for nothing of the context; else None."""
+        calls = self._plan("numpy", dtype, frozenset({"K", "V", "params"}), "step")
+        readers = [call for call in calls if slot in call.step.reads.values()]
+        return readers[0] if len(readers) == 1 and readers[0].kernel and not readers[0].asks else None
 
 
 def _boxed(params: Params, slots: Mapping[str, Any]) -> bool:

@@ -103,10 +103,15 @@ def pulled_verb(
 
 
 def way_back(
-    tape: list[Any], slots: Mapping[str, Any], params: Mapping[str, Any], g: dict[str, Any], wants: frozenset[str]
+    tape: list[Any],
+    slots: Mapping[str, Any],
+    params: Mapping[str, Any],
+    g: dict[str, Any],
+    wants: frozenset[str],
+    inner: str = "",
 ) -> dict[str, Any]:
-    """Gradients from the end to the start: those in `wants`, each in the shape and dtype of its array."""
-    g = dict(g)
+    """Gradients from the end to the start: those in `wants`, each in the shape and dtype of its array, and that of a slot `inner`."""
+    g, gradients = dict(g), {}
     learned_g: dict[tuple[str, ...], Any] = {}
     for call, back, learned in reversed(tape):
         step = call.step
@@ -115,6 +120,8 @@ def way_back(
             continue
         if len(step.writes) == 1:
             (given,) = given
+            if step.writes[0] == inner:
+                gradients[inner] = given
         elif call.kernel:  # a kernel gets a gradient for each array that it wrote
             given = tuple(
                 np.zeros_like(slots[slot]) if one is None else one for slot, one in zip(step.writes, given, strict=True)
@@ -130,7 +137,6 @@ def way_back(
                     _add(learned_g, (name, inner), unbroadcast(x, learned[name][inner]))
             elif name in learned:
                 _add(learned_g, (*step.path, name), unbroadcast(one, learned[name]))
-    gradients = {}
     for name in wants:
         if name != "params":
             found = g.get(name)
