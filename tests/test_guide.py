@@ -50,7 +50,12 @@ def test_the_python_of_a_page_runs(page, tmp_path):
 
 
 @with_blocks("yaml")
-def test_the_experiments_of_a_page_read_and_plan(page):
+def test_the_experiments_of_a_page_read_and_plan(page, tmp_path):
+    code = "\n".join(blocks(page, "python"))
+    if "@hookimpl" in code:  # they name what the page defines: the page is their plugin
+        plan_with_plugin(blocks(page, "yaml"), code, tmp_path)
+        return
+
     from ruamel.yaml import YAML
 
     from attnlab.sweeps.experiment.read import read
@@ -70,6 +75,22 @@ def test_the_experiments_of_a_page_read_and_plan(page):
                 **loaded,
             }
             assert plan(read(whole))
+
+
+def plan_with_plugin(texts, code, folder):
+    (folder / "mine.py").write_text(code, encoding="utf-8")
+    for i, text in enumerate(texts):
+        (folder / f"{i}.yaml").write_text(text, encoding="utf-8")
+        process = subprocess.run(
+            [sys.executable, "-m", "attnlab", "plan", f"{i}.yaml", "--plugin", "mine.py"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={"PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT), "HOME": str(folder)},
+        )
+        assert process.returncode == 0, process.stderr
+        assert " to run" in process.stderr + process.stdout
 
 
 # What goes around a part of an experiment that a page shows.

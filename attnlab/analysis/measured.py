@@ -54,7 +54,8 @@ class Measured:
         """A number for each row by its values in some columns."""
         if not columns:
             return np.zeros(len(self.frame), dtype=np.int64)
-        return self.frame.groupby(list(columns), dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
+        codes: Any = self.frame.groupby(list(columns), dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
+        return codes
 
     def _conditions_of(self, columns: Sequence[str]) -> tuple[Places, dict[int, set[str]]]:
         """A number for each row by its task, and by these numbers the conditions in which some run succeeded."""

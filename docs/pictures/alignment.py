@@ -27,7 +27,12 @@ def numbers():
     weights = {}
     for similarity in SIMILARITIES:
         model = attnlab.AttentionSeq2Seq(
-            attnlab.Mechanism(similarity), hidden_dim=32, embedding_dim=24, steps=180, learning_rate=0.02, random_state=0
+            attnlab.Mechanism(similarity),
+            hidden_dim=32,
+            embedding_dim=24,
+            steps=180,
+            learning_rate=0.02,
+            random_state=0,
         )
         weights[similarity] = model.fit(splits.train).align(test)[0][here]
     return english, chinese, test.gold[0][here], weights
