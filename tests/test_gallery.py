@@ -172,6 +172,23 @@ def test_chinese_is_drawn_by_a_font_that_has_it():
     assert re.search(r'id="\w*(CJK|Han|Hei|Song|WenQuan)', svg)
 
 
+def test_the_readme_begins_with_an_alignment_that_attnlab_draws(tmp_path, monkeypatch):
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    shown = re.match(r"# attnlab\n\n!\[([^\]]+)\]\(docs/pictures/(\w+)\.svg\)\n", readme)
+    assert shown is not None
+    assert len(shown[1].split()) >= 15
+    script = DOCS / "pictures" / f"{shown[2]}.py"
+    monkeypatch.syspath_prepend(str(DOCS / "gallery"))
+    english, chinese, gold, weights = draws(script, tmp_path, monkeypatch)
+    assert {W.shape for W in weights.values()} == {gold.shape, (len(chinese), len(english))}
+    found = weights["general"].argmax(axis=1)[gold.any(axis=1)]
+    assert (found == gold.argmax(axis=1)[gold.any(axis=1)]).mean() >= 0.7
+    picture = script.with_suffix(".svg")
+    assert picture.stat().st_size < LARGEST
+    assert not list(ElementTree.parse(picture).getroot().iter(f"{SVG}text"))
+    assert re.search(r'id="\w*(CJK|Han|Hei|Song|WenQuan)', picture.read_text(encoding="utf-8"))
+
+
 def test_the_same_picture_is_the_same_file(tmp_path):
     script = DOCS / "gallery" / "temperature.py"
     for folder in ("one", "two"):

@@ -13,9 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+
+def name(page):
+    return page.relative_to(DOCS).as_posix()
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
 
 def blocks(page, language):
@@ -25,7 +30,7 @@ def blocks(page, language):
 def with_blocks(language):
     pages = [page for page in PAGES if blocks(page, language)]
     assert pages
-    return pytest.mark.parametrize("page", pages, ids=lambda path: path.stem)
+    return pytest.mark.parametrize("page", pages, ids=name)
 
 
 @with_blocks("python")
@@ -45,7 +50,12 @@ def test_the_python_of_a_page_runs(page, tmp_path):
 
 
 @with_blocks("yaml")
-def test_the_experiments_of_a_page_read_and_plan(page):
+def test_the_experiments_of_a_page_read_and_plan(page, tmp_path):
+    code = "\n".join(blocks(page, "python"))
+    if "@hookimpl" in code:  # they name what the page defines: the page is their plugin
+        plan_with_plugin(blocks(page, "yaml"), code, tmp_path)
+        return
+
     from ruamel.yaml import YAML
 
     from attnlab.sweeps.experiment.read import read
@@ -65,6 +75,22 @@ def test_the_experiments_of_a_page_read_and_plan(page):
                 **loaded,
             }
             assert plan(read(whole))
+
+
+def plan_with_plugin(texts, code, folder):
+    (folder / "mine.py").write_text(code, encoding="utf-8")
+    for i, text in enumerate(texts):
+        (folder / f"{i}.yaml").write_text(text, encoding="utf-8")
+        process = subprocess.run(
+            [sys.executable, "-m", "attnlab", "plan", f"{i}.yaml", "--plugin", "mine.py"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={"PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT), "HOME": str(folder)},
+        )
+        assert process.returncode == 0, process.stderr
+        assert " to run" in process.stderr + process.stdout
 
 
 # What goes around a part of an experiment that a page shows.
@@ -113,7 +139,7 @@ def test_files_that_a_page_names_are_there(page):
 @every_page
 def test_headings_that_a_page_points_at_are_there(page):
     for target, anchor in re.findall(r"\]\(([\w/.-]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
-        there = DOCS / target if target else page
+        there = page.parent / target if target else page
         titles = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
         slugs = [re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower())).strip("-") for title in titles]
         assert anchor in slugs, f"{page.name}: {target}#{anchor}"
@@ -130,7 +156,27 @@ def test_components_that_a_page_lists_with_attnlab_show_are_there(page):
 
 def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
-    assert sorted(re.findall(r"(\S+\.md)", nav)) == [page.name for page in PAGES]
+    assert sorted(re.findall(r"(\S+\.md)", nav)) == sorted(map(name, PAGES))
+
+
+IN_CHINESE = sorted((DOCS / "zh").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", IN_CHINESE, ids=name)
+def test_a_page_in_chinese_has_the_code_of_the_english_one_and_they_point_at_each_other(page):
+    english = DOCS / page.name
+    for language in ("python", "yaml", "console"):
+        assert [code_of(b) for b in blocks(page, language)] == [code_of(b) for b in blocks(english, language)]
+    assert f"](../{page.name})" in page.read_text(encoding="utf-8")
+    assert f"](zh/{page.name})" in english.read_text(encoding="utf-8")
+    assert f"](docs/zh/{page.name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code_of(block):
+    """A block without its comments and without the words of a question or claim, which are translated."""
+    block = re.sub(r"^(\s*(?:- )?(?:question|say): ).*$", r"\1", block, flags=re.MULTILINE)
+    block = re.sub(r'("question": )".*"', r"\1", block)
+    return [re.sub(r"\s*#.*$", "", line) for line in block.splitlines()]
 
 
 def test_every_component_that_the_study_notes_speak_of_has_an_experiment():

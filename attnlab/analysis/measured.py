@@ -44,11 +44,26 @@ class Measured:
         self.seeds = pd.factorize(frame["seed"], sort=True)[0] if self.has_seed else np.arange(len(frame))
         self.has_model_seed = "model_seed" in frame
         self._values = {m: self._numbers(m) for m in dict.fromkeys(metrics)}
-        ids: Any = np.zeros(len(frame), dtype=np.int64)
-        if points:
-            ids = frame.groupby(list(points), dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
+        ids = self._codes(points)
         order = np.argsort(ids, kind="stable")
         self.groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
+        settings = [c for c in frame.columns if c == "task" or c.startswith("task.")]
+        self._conditions = [self._conditions_of(settings), self._conditions_of([c for c in settings if c == "task"])]
+
+    def _codes(self, columns: Sequence[str]) -> Places:
+        """A number for each row by its values in some columns."""
+        if not columns:
+            return np.zeros(len(self.frame), dtype=np.int64)
+        codes: Any = self.frame.groupby(list(columns), dropna=False, sort=False).ngroup().to_numpy(dtype=np.int64)
+        return codes
+
+    def _conditions_of(self, columns: Sequence[str]) -> tuple[Places, dict[int, set[str]]]:
+        """A number for each row by its task, and by these numbers the conditions in which some run succeeded."""
+        codes = self._codes(columns)
+        found: dict[int, set[str]] = {}
+        for task, condition in zip(codes[self.ok].tolist(), self.tests[self.ok], strict=True):
+            found.setdefault(task, set()).add(condition)
+        return codes, found
 
     def _numbers(self, metric: str) -> Floats:
         if metric not in self.frame:
@@ -56,11 +71,20 @@ class Measured:
         return pd.to_numeric(self.frame[metric], errors="coerce").to_numpy(float, na_value=np.nan)
 
     def cells(self, conditions: Sequence[str]) -> Iterator[Cell]:
-        """Each point of the grid, as they first occur, in each condition."""
+        """Each point of the grid, as they first occur, in each condition that its task has."""
         for group in self.groups:
             good = group[self.ok[group]]
+            known = self._conditions_of_its_task(group)
             for condition in conditions:
-                yield Cell(condition, group, good[self.tests[good] == condition])
+                if not known or condition in known:
+                    yield Cell(condition, group, good[self.tests[good] == condition])
+
+    def _conditions_of_its_task(self, group: Places) -> set[str]:
+        """The test conditions in which some run of the same task succeeded: with the same settings, or else with any."""
+        for codes, known in self._conditions:
+            if found := set().union(*(known.get(task, ()) for task in np.unique(codes[group]).tolist())):
+                return found
+        return set()
 
     def values(self, metric: str, rows: Places) -> Floats:
         """The values of a metric in some rows, one a seed of the data: runs that differ in the model's seed are averaged."""

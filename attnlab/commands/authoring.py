@@ -32,6 +32,7 @@ build-backend = "hatchling.build"
 name = "{distribution}"
 version = "0.1.0"
 description = "{kind} {name} for attnlab"
+readme = "README.md"
 requires-python = ">=3.11"
 dependencies = ["attnlab"]
 
@@ -64,10 +65,10 @@ README = """\
 
 The {kind} `{name}` for attnlab: {summary}
 
-    pip install -e .                      # from this folder
+    pip install -e .    # from this folder
     attnlab show {kind}:{name}
-    attnlab check {name}                  # the contract, check by check
-    python -m pytest                      # the same, and your own tests
+    attnlab check {name}    # the contract, check by check
+    python -m pytest    # the same, and your own tests
 
 In an experiment it is named like any other {kind}:
 
@@ -91,6 +92,7 @@ DOC = """\
     >>> {cls}.name
     '{name}'
     \"\"\"
+
 """
 
 

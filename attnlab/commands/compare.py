@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from attnlab.commands.completion import complete_metrics
-from attnlab.commands.options import experiment_option, format_option, plugin_options, store_option, use_plugins
+from attnlab.commands.options import experiment_option, output_format, plugin_options, store_option, use_plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+FORMS = ("table", "csv", "json", "latex", "markdown")
 MOST_THRESHOLDS = 21  # of a performance profile for people
 LATE = (
     "won/tied/lost",
@@ -70,7 +74,8 @@ LATE = (
 @click.option("--direction", type=click.Choice(["up", "down"]), help="Which way is better, if the metric does not say.")
 @store_option
 @experiment_option
-@format_option("table", "csv", "json", "latex", "markdown")
+@click.option("-o", "--output", metavar="FILE", help="Write here; .csv, .json, .md or .tex says the form.")
+@output_format(*FORMS)
 @plugin_options
 def compare(
     metric: str,
@@ -86,7 +91,8 @@ def compare(
     direction: str | None,
     store: str,
     experiment: str | None,
-    form: str,
+    output: str | None,
+    form: str | None,
     plugin_files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> int:
@@ -96,7 +102,7 @@ def compare(
     attnlab compare alignment_accuracy --by similarity --baseline scaled_dot
     attnlab compare context_error --by similarity,normaliser --pairs
     attnlab compare alignment_accuracy --by similarity --profile
-    attnlab compare alignment_accuracy --by similarity --table --format latex
+    attnlab compare alignment_accuracy --by similarity --table -o table.tex
     """
     if pairs and baseline is not None:
         raise click.UsageError("--pairs compares every competitor with every other; leave --baseline out")
@@ -106,6 +112,11 @@ def compare(
         raise click.UsageError(
             "--table compares with the best of each task; leave --pairs, --profile, --baseline and --rope out"
         )
+    from attnlab.tables import check_new, form_of
+
+    form = form_of(form, output, FORMS)
+    if output is not None:
+        check_new(output)
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.compare import compare as compared
     from attnlab.analysis.compare import pairwise, performance_profile
@@ -117,26 +128,40 @@ def compare(
     for_programs = form in ("csv", "json")
     replicates = {"missing": missing, "unit": unit, "direction": direction}
     judged = {**replicates, "rope": rope, "alpha": alpha}
-    if for_paper:
-        from attnlab.analysis.papers import task_table
+    with _into(output):
+        if for_paper:
+            from attnlab.analysis.papers import task_table
 
-        _print_for_paper(task_table(frame, metric, columns, alpha=alpha, **replicates), form)  # type: ignore[arg-type]
-        return 0
-    if profile:
-        table = performance_profile(frame, metric, columns, **replicates)  # type: ignore[arg-type]
-        _print(table.reset_index() if for_programs else _fewer(table).reset_index(), form)
-        return 0
-    if pairs:
-        table = pairwise(frame, metric, columns, tidy=for_programs, **judged)  # type: ignore[arg-type]
-    else:
-        table = compared(frame, metric, columns, baseline, **judged)  # type: ignore[arg-type]
-    _print(table if for_programs else compact(table), form)
-    for reason in table.attrs.get("no_p_value", []) if not for_programs else []:
-        click.echo(f"no p value (–): {reason or 'there are too few tasks'}", err=form != "table")
-    if form == "table":
-        width = min(shutil.get_terminal_size().columns, 120)
-        click.echo("\n" + textwrap.fill(table.attrs["conclusion"], width))
+            _print_for_paper(task_table(frame, metric, columns, alpha=alpha, **replicates), form)  # type: ignore[arg-type]
+            return 0
+        if profile:
+            table = performance_profile(frame, metric, columns, **replicates)  # type: ignore[arg-type]
+            _print(table.reset_index() if for_programs else _fewer(table).reset_index(), form)
+            return 0
+        if pairs:
+            table = pairwise(frame, metric, columns, tidy=for_programs, **judged)  # type: ignore[arg-type]
+        else:
+            table = compared(frame, metric, columns, baseline, **judged)  # type: ignore[arg-type]
+        _print(table if for_programs else compact(table), form)
+        for reason in table.attrs.get("no_p_value", []) if not for_programs else []:
+            click.echo(f"no p value (–): {reason or 'there are too few tasks'}", err=form != "table")
+        if form == "table":
+            width = min(shutil.get_terminal_size().columns, 120)
+            click.echo("\n" + textwrap.fill(table.attrs["conclusion"], width))
     return 0
+
+
+@contextlib.contextmanager
+def _into(output: str | None) -> Iterator[None]:
+    """What is printed within goes to a file, if there is one, and only if nothing fails."""
+    if output is None:
+        yield
+        return
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        yield
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(printed.getvalue())
 
 
 def _print_for_paper(table: TaskTable, form: str) -> None:

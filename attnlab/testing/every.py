@@ -54,7 +54,10 @@ def source_is_given(s: Subject) -> None:
     if source is not None and not isinstance(source, Source):
         raise Failed(f"source must be an attnlab.Source; got {source!r}")
     missing = "no source" if source is None else "" if source.title and source.authors else "no title or no authors"
-    _recommend(s, f"{missing}: source = Source(title, authors, year, where)" if missing else "")
+    _recommend(
+        s,
+        f"{missing}: source = Source(title, authors, year, where); of a new idea, its title and you" if missing else "",
+    )
 
 
 @check("C004", *SETTLED)

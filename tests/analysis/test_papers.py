@@ -180,6 +180,20 @@ def test_the_command(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("| similarity  | lookup, n\\_keys=4")
     assert _status([*command, "--format", "csv"]) == 0
     assert len(pd.read_csv(io.StringIO(capsys.readouterr().out))) == 4
+    table = tmp_path / "table.tex"
+    assert _status([*command, "-o", str(table)]) == 0
+    assert table.read_text(encoding="utf-8").startswith("\\begin{table}[t]\n")
+    assert capsys.readouterr().out == ""
+    assert _status([*command, "-o", str(table)]) == 2
+    assert "nothing is overwritten" in capsys.readouterr().err
+    assert _status([*command, "-o", str(tmp_path / "table.pdf")]) == 2
+    assert "its name does not say what to write" in capsys.readouterr().err
+    ranked = [*command[:4], "--store", store, "-o", str(tmp_path / "all.csv")]
+    assert _status(ranked) == 0
+    assert len(pd.read_csv(tmp_path / "all.csv")) == 2
+    assert _status(["compare", "no_such", "--by", "similarity", "--store", store, "-o", str(tmp_path / "not.csv")]) == 2
+    assert not (tmp_path / "not.csv").exists()
+    capsys.readouterr()
     assert _status(command) == 0
     said = capsys.readouterr().out
     assert "scaled_dot" in said

@@ -82,6 +82,42 @@ def test_failed_runs_are_counted_in_every_condition_and_conditions_are_in_natura
     assert table[table["similarity"] == "cosine"]["ok"].tolist() == ["1/2"] * 3
 
 
+def test_a_task_has_no_rows_for_the_test_conditions_of_others():
+    frame = rows(
+        task=["lookup", "lookup", "max_retrieval", "max_retrieval", "max_retrieval", "sort", "sort"],
+        test=["test", "test", "test", "n=64", "n=64", "test", "test"],
+        similarity=["dot", "cosine", "dot", "dot", "cosine", "dot", "cosine"],
+        status=["ok", "ok", "ok", "ok", "failed", "failed", "failed"],
+        seed=0,
+        alignment_accuracy=[0.5, 0.6, 0.7, 0.8, None, None, None],
+    )
+    table = summarise(frame, "alignment_accuracy")
+    seen = [tuple(row) for row in table[["task", "similarity", "test", "ok"]].itertuples(index=False)]
+    assert [row[1:] for row in seen if row[0] == "lookup"] == [("cosine", "test", "1/1"), ("dot", "test", "1/1")]
+    assert [row[1:] for row in seen if row[0] == "max_retrieval"] == [
+        ("dot", "test", "1/2"),
+        ("cosine", "test", "0/1"),
+        ("dot", "n=64", "1/2"),
+        ("cosine", "n=64", "0/1"),
+    ]
+    # of a task of which no run succeeded nobody knows the conditions, and its failures are not hidden
+    assert {(row[1], row[3]) for row in seen if row[0] == "sort"} == {("dot", "0/1"), ("cosine", "0/1")}
+
+
+def test_conditions_depend_on_the_settings_of_a_task():
+    frame = rows(
+        task="lookup",
+        **{"task.noise": [0.3, 0.3, 0.5, 0.5]},
+        test=["test", "n=64", "test", "test"],
+        similarity=["dot", "dot", "dot", "cosine"],
+        status=["ok", "ok", "ok", "failed"],
+        seed=0,
+        alignment_accuracy=[0.5, 0.6, 0.7, None],
+    )
+    table = summarise(frame, "alignment_accuracy")
+    assert table.loc[table["task.noise"] == 0.5, "test"].unique().tolist() == ["test"]
+
+
 def test_a_metric_that_only_some_runs_have_says_so():
     frame = rows(similarity=["dot"] * 3, seed=[0, 1, 2], alignment_accuracy=[1.0] * 3, steps_to_95=[10, 20, np.nan])
     assert summarise(frame, ["alignment_accuracy", "steps_to_95"])["steps_to_95"].tolist() == ["15 (2 of 3)"]

@@ -276,3 +276,24 @@ def test_targets_of_check(python):
     assert told[:5] == [["Laplace"], ["Laplace", "Gaussian"], ["Laplace", "Gaussian"], ["Gaussian"], ["Laplace"]]
     assert told[5][0] == "AttnlabError"
     assert "exits is broken: SystemExit: 3" in told[5][1]
+
+
+def test_what_new_makes_can_be_published(tmp_path):
+    """docs/publish.md: the package of `attnlab new` becomes a wheel, and works where it is installed, far from its folder."""
+    env = {k: v for k, v in os.environ.items() if k != "ATTNLAB_PLUGINS"}
+    _do(
+        sys.executable, "-m", "attnlab", "new", "normaliser", "mine", cwd=tmp_path, env={**env, "PYTHONPATH": str(ROOT)}
+    )
+    project = tmp_path / "attnlab-mine"
+    _do(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "wheels", cwd=project)
+    (wheel,) = (tmp_path / "wheels").glob("attnlab_mine-0.1.0-*.whl")
+    install = ("install", "--quiet", "--no-index", "--no-deps", "--target", tmp_path / "site", wheel)
+    _do(sys.executable, "-m", "pip", *install)
+    (tmp_path / "elsewhere").mkdir()
+    there = {
+        "cwd": tmp_path / "elsewhere",
+        "env": {**env, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])},
+    }
+    listed = _do(sys.executable, "-m", "attnlab", "plugins", **there)
+    assert "normaliser mine" in next(line for line in listed.splitlines() if "attnlab-mine" in line)
+    assert "failed 0" in _do(sys.executable, "-m", "attnlab", "check", "attnlab-mine", **there)
