@@ -13,9 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(DOCS).with_suffix("").as_posix())
 
 
 def blocks(page, language):
@@ -25,7 +25,7 @@ def blocks(page, language):
 def with_blocks(language):
     pages = [page for page in PAGES if blocks(page, language)]
     assert pages
-    return pytest.mark.parametrize("page", pages, ids=lambda path: path.stem)
+    return pytest.mark.parametrize("page", pages, ids=lambda path: path.relative_to(DOCS).with_suffix("").as_posix())
 
 
 @with_blocks("python")
@@ -113,7 +113,7 @@ def test_files_that_a_page_names_are_there(page):
 @every_page
 def test_headings_that_a_page_points_at_are_there(page):
     for target, anchor in re.findall(r"\]\(([\w/.-]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
-        there = DOCS / target if target else page
+        there = page.parent / target if target else page
         titles = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
         slugs = [re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower())).strip("-") for title in titles]
         assert anchor in slugs, f"{page.name}: {target}#{anchor}"
@@ -130,7 +130,7 @@ def test_components_that_a_page_lists_with_attnlab_show_are_there(page):
 
 def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
-    assert sorted(re.findall(r"(\S+\.md)", nav)) == [page.name for page in PAGES]
+    assert sorted(re.findall(r"(\S+\.md)", nav)) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES)
 
 
 def test_every_component_that_the_study_notes_speak_of_has_an_experiment():
@@ -142,6 +142,7 @@ def test_every_component_that_the_study_notes_speak_of_has_an_experiment():
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
     pytest.importorskip("material")
+    pytest.importorskip("latex2mathml", reason="pip install 'attnlab[docs]'")
     process = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,
