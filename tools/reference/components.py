@@ -69,9 +69,9 @@ def settings_table(cls: Any) -> str:
     for name, parameter in settings_of(cls).items():
         entry = documented[name]
         unit = unit_of(entry.type)
-        text = cell(entry.text)
+        text = cell(entry.text or entry.type)
         told = f"{text[:1].upper()}{text[1:]}" if text else ""
-        told = f"In {unit}. {told}".strip() if unit and unit not in ("dimensionless",) and "." not in unit else told
+        told = f"In {unit}. {told}" if entry.text and unit and unit != "dimensionless" and "." not in unit else told
         rows.append([code(name), default_of(parameter), allowed(cls, name, entry.type), told])
     return table(["setting", "default", "type and range", "what it is"], rows)
 

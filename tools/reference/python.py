@@ -28,8 +28,10 @@ MODULES = ("attnlab.testing", "attnlab.bitext")
 # Public names of other modules, which docs and docstrings name in full.
 IN_FULL = (
     "attnlab.analysis.compare.performance_profile",
+    "attnlab.analysis.frontier.frontier",
     "attnlab.metrics.links.links",
     "attnlab.models.stopping.Stopping",
+    "attnlab.sweeps.execute.execute",
 )
 NOT_SHOWN = ("get_params", "set_params", "summary", "get_metadata_routing")  # of every component and estimator
 
