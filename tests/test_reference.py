@@ -81,7 +81,9 @@ def test_no_page_is_left_over():
 def test_markdown_shows_names_as_they_are():
     """Nothing outside code is emphasised by chance, or disappears as a tag."""
     for path, text in MADE.items():
-        outside = re.sub(r"^```.*?^```$|<!--.*?-->|`[^`\n]*`|\*\*\w[\w ]*\*\*", "", text, flags=re.DOTALL | re.MULTILINE)
+        outside = re.sub(
+            r"^```.*?^```$|<!--.*?-->|`[^`\n]*`|\*\*\w[\w ]*\*\*", "", text, flags=re.DOTALL | re.MULTILINE
+        )
         assert re.findall(r"(?<!\\)<\w[^>\n]*>", outside) == [], path
         assert re.findall(r"(?<![\\\n ])(?<!\])\*\w|(?<![\\\w])_\w+_(?!\w)", outside) == [], path
 
@@ -123,7 +125,11 @@ def test_every_method_of_an_estimator():
     for title in re.findall(r"^## attnlab\.(\w+)$", page("estimators"), re.MULTILINE):
         cls = getattr(attnlab, title)
         public = {n for n in dir(cls) if not n.startswith("_") and inspect.isfunction(getattr(cls, n))}
-        own = {n for n in public if getattr(cls, n).__module__.startswith("attnlab")} - {"summary", "get_params", "set_params"}
+        own = {n for n in public if getattr(cls, n).__module__.startswith("attnlab")} - {
+            "summary",
+            "get_params",
+            "set_params",
+        }
         shown = set(re.findall(rf"^### {title}\.(\w+)$", page("estimators"), re.MULTILINE))
         assert own
         assert own <= shown, title
@@ -159,7 +165,11 @@ def test_a_component_has_its_settings_with_default_and_range(entry):
     for name, parameter in settings_of(entry.cls).items():
         row = told[name]
         assert row[3].strip(), f"{name} is not explained"
-        assert row[1] == "required" if parameter.default is parameter.empty else f"`{parameter.default!s}`" in row[1].replace("'", "")
+        assert (
+            row[1] == "required"
+            if parameter.default is parameter.empty
+            else f"`{parameter.default!s}`" in row[1].replace("'", "")
+        )
         declared = describe(entry.cls, name)
         if declared != "anything" and "." not in declared:
             assert plain(row[2]) == declared
@@ -205,18 +215,27 @@ def test_every_metric_has_its_direction_and_bounds():
     for entry in [e for e in OWN if e.kind == "metric"]:
         (row,) = [row for row in rows(section(page("metrics"), entry.name)) if row[0] in words.values()]
         least, most = ("none" if np.isinf(b) else f"{b:g}" for b in entry.cls.bounds)
-        assert row == [words[entry.cls.direction], least, most, {"condition": "each test condition", "run": "each run"}[entry.cls.per]]
+        assert row == [
+            words[entry.cls.direction],
+            least,
+            most,
+            {"condition": "each test condition", "run": "each run"}[entry.cls.per],
+        ]
 
 
 # -- kinds, hooks, settings -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.name)
 def test_every_flag_of_a_kind_and_what_its_verbs_ask_for(kind):
     text = section(page("interfaces"), kind.name, 3)
-    told = {row[0].strip("`"): row[-1] for row in rows(text)}
-    assert all(told[flag] for flag in kind.flags)
+    told = {row[0].strip("`"): row for row in rows(text)}
+    assert all(told[flag][1] and told[flag][3] == "checked" for flag in kind.flags)
     if kind.in_mechanism:
         for name, verb in kind.verbs.items():
-            (row,) = [row for row in rows(text) if row[0] == f"`{name}`" and len(row) == 4 and row[3].split(":")[0] in ("yes", "no")]
+            (row,) = [
+                row
+                for row in rows(text)
+                if row[0] == f"`{name}`" and len(row) == 4 and row[3].split(":")[0] in ("yes", "no")
+            ]
             assert re.findall(r"\w+", row[1]) == list(verb.reads)
 
 

@@ -29,7 +29,8 @@ def mathml(latex: str, display: str = "inline") -> str:
     except ImportError as error:
         raise ImportError("formulas need latex2mathml: pip install 'attnlab[docs]'") from error
     made: str = convert(latex, display=display)
-    return made.replace(">", f' alttext="{html.escape(latex)}">', 1)
+    aligned = ' class="align"' if "{align*}" in latex else ""
+    return made.replace(">", f'{aligned} alttext="{html.escape(latex)}">', 1)
 
 
 class _Blocks(Preprocessor):

@@ -39,10 +39,22 @@ def index_page() -> str:
             table(
                 ["page", "what it has"],
                 [
-                    ["[Functions and classes](reference/python.md)", "every name of `attnlab`, `attnlab.testing` and `attnlab.bitext`"],
-                    ["[Estimators](reference/estimators.md)", "settings, attributes and methods of the five estimators"],
-                    ["[Kinds, hooks and settings](reference/interfaces.md)", "interfaces, verbs, flags, hooks, how a setting declares type and range"],
-                    ["[What namespace() offers](reference/namespace.md)", "the functions that a part may use, and which have gradients"],
+                    [
+                        "[Functions and classes](reference/python.md)",
+                        "every name of `attnlab`, `attnlab.testing` and `attnlab.bitext`",
+                    ],
+                    [
+                        "[Estimators](reference/estimators.md)",
+                        "settings, attributes and methods of the five estimators",
+                    ],
+                    [
+                        "[Kinds, hooks and settings](reference/interfaces.md)",
+                        "interfaces, verbs, flags, hooks, how a setting declares type and range",
+                    ],
+                    [
+                        "[What namespace() offers](reference/namespace.md)",
+                        "the functions that a part may use, and which have gradients",
+                    ],
                     ["[Checks of the contract](reference/contract.md)", "what `attnlab check` holds a component to"],
                 ],
             ),

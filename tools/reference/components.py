@@ -50,7 +50,9 @@ def default_of(parameter: inspect.Parameter) -> str:
 def unit_of(words: str) -> str:
     """What a docstring's type says beyond type and range: the unit, such as "dimensionless"."""
     rest = [piece.strip() for piece in words.split(",")[1:]]
-    is_range = re.compile(r"[<>=]|at least|at most|optional|\bNone\b|^even$|^or |\bmultiple of\b|^mapping|RandomState|Generator")
+    is_range = re.compile(
+        r"[<>=]|at least|at most|optional|\bNone\b|^even$|^or |\bmultiple of\b|^mapping|RandomState|Generator"
+    )
     return ", ".join(piece for piece in rest if piece and not is_range.search(piece))
 
 
@@ -64,13 +66,18 @@ def allowed(cls: Any, setting: str, words: str) -> str:
 
 def settings_table(cls: Any) -> str:
     """The settings of a component, with defaults, types, ranges and what each is."""
-    documented = {name: entry for c in reversed(documenting(cls)) for entry in docstring_of(c).entries("Parameters") for name in entry.names}
+    documented = {
+        name: entry
+        for c in reversed(documenting(cls))
+        for entry in docstring_of(c).entries("Parameters")
+        for name in entry.names
+    }
     rows = []
     for name, parameter in settings_of(cls).items():
         entry = documented[name]
         unit = unit_of(entry.type)
         text = cell(entry.text or entry.type)
-        told = f"{text[:1].upper()}{text[1:]}" if text else ""
+        told = f"{text[:1].upper()}{text[1:]}" if entry.text else text
         told = f"In {unit}. {told}" if entry.text and unit and unit != "dimensionless" and "." not in unit else told
         rows.append([code(name), default_of(parameter), allowed(cls, name, entry.type), told])
     return table(["setting", "default", "type and range", "what it is"], rows)
@@ -146,7 +153,10 @@ def page_of(kind: Kind) -> str:
     where = f"[The interface](interfaces.md#{kind.name}) says what one of your own needs; `attnlab show NAME` prints an entry in a terminal."
     made = [f"# {title}", INTRODUCTIONS[kind.name], where]
     if kind.name == "metric":
-        rows = [[link(e), cell(docstring_of(e.cls).summary.rstrip(".")), BETTER[getattr(e.cls, "direction", None)]] for e in found]
+        rows = [
+            [link(e), cell(docstring_of(e.cls).summary.rstrip(".")), BETTER[getattr(e.cls, "direction", None)]]
+            for e in found
+        ]
         made += [table(["metric", "what it is", "better"], rows)]
     else:
         made += [table(["name", "what it is"], [[link(e), cell(docstring_of(e.cls).summary)] for e in found])]
@@ -157,5 +167,3 @@ def page_of(kind: Kind) -> str:
 
 def link(entry: Registered) -> str:
     return f"[{code(entry.name)}](#{entry.name})"
-
-

@@ -12,12 +12,12 @@ FORMULAS: dict[str, dict[str, str]] = {
         "scaled_dot": r"s_{ij} = \frac{q_i^\top k_j}{\sqrt{d}}",
         "cosine": r"s_{ij} = \frac{1}{\text{temperature}} \cdot \frac{q_i^\top k_j}{\lVert q_i \rVert \, \lVert k_j \rVert}",
         "general": r"s_{ij} = q_i^\top W k_j",
-        "additive": r"s_{ij} = v^\top \tanh\left(W_q^\top q_i + W_k^\top k_j + b\right)",
+        "additive": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + b\right)",
         "neg_l2": r"s_{ij} = -\frac{\lVert q_i - k_j \rVert^2}{2 \sigma^2}",
         "uniform": r"s_{ij} = 0",
-        "location_aware": r"s_{ij} = v^\top \tanh\left(W_q^\top q_i + W_k^\top k_j + U^\top f_{ij} + b\right),"
+        "location_aware": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + U^\top f_{ij} + b\right),"
         r" \qquad f_{ij} = \sum_{l=-\text{width}}^{\text{width}} F_l \, w_{i-1,\,j+l}",
-        "coverage": r"s_{ij} = v^\top \tanh\left(W_q^\top q_i + W_k^\top k_j + c_{ij} u + b\right),"
+        "coverage": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + c_{ij} u + b\right),"
         r" \qquad c_{ij} = \sum_{t<i} w_{tj}",
     },
     "normaliser": {
@@ -47,8 +47,8 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}"
         r" \begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix}, \qquad \theta = \frac{p}{\text{base}^{2i/d}}",
         "t5_bias": r"s_{ij} \mapsto s_{ij} + b_{\text{bucket}(j - i)}",
-        "gaussian_local": r"\begin{align*} w_{ij} &\mapsto w_{ij} \exp\left(-\frac{(j - p_i)^2}{2 \sigma^2}\right),"
-        r" \qquad \sigma = \frac{\text{width}}{2} \\ p_i &= n \operatorname{sigmoid}\left(v^\top \tanh(W q_i)\right) \end{align*}",
+        "gaussian_local": r"\begin{align*} w_{ij} &\mapsto w_{ij} \, \exp\left(-\frac{(j - p_i)^2}{2 \sigma^2}\right),"
+        r" \qquad \sigma = \frac{\text{width}}{2} \\ p_i &= n \, \operatorname{sigmoid}\left(v^\top \, \tanh(W q_i)\right) \end{align*}",
         "diagonal": r"s_{ij} \mapsto s_{ij} - \text{tension} \cdot \left\lvert \frac{i}{m} - \frac{j}{n} \right\rvert",
     },
     "mask": {

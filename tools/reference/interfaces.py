@@ -107,7 +107,10 @@ def attributes(kind: Kind) -> list[str]:
 def kind_section(kind: Kind) -> list[str]:
     interface: Any = kind.interface
     doc = docstring_of(interface)
-    made = [f"### {kind.name}", f"The interface is `attnlab.{interface.__name__}`, the hook [`{kind.hook}`](#{kind.hook})."]
+    made = [
+        f"### {kind.name}",
+        f"The interface is `attnlab.{interface.__name__}`, the hook [`{kind.hook}`](#{kind.hook}).",
+    ]
     made += [prose(" ".join(doc.summary.split()))]
     made += [markdown(doc.body)] if doc.body else []
     verbs = []
@@ -120,8 +123,19 @@ def kind_section(kind: Kind) -> list[str]:
     rows = []
     for name in attributes(kind):
         said = cell(sentence(meaning(interface, name)))
-        rows.append([code(name), code(shown(getattr(interface, name))), "checked" if name in kind.flags else "", said])
-    made += [f"**Flags and attributes**\n\n{table(['name', 'unless set', 'contract', 'what it means'], rows)}"] if rows else []
+        rows.append(
+            [
+                code(name),
+                said,
+                code(shown(getattr(interface, name))),
+                "checked" if name in kind.flags else "not checked",
+            ]
+        )
+    made += (
+        [f"**Flags and attributes**\n\n{table(['name', 'what it means', 'unless set', 'by the contract'], rows)}"]
+        if rows
+        else []
+    )
     told = [(name, member) for name, member in methods(interface) if name not in kind.verbs and inspect.getdoc(member)]
     told = [(name, member) for name, member in told if name not in rows_named(rows)]
     if told:
@@ -131,7 +145,9 @@ def kind_section(kind: Kind) -> list[str]:
     if kind.learns:
         facts.append("It may have `init`, and so arrays to learn.")
     if kind.combines:
-        facts.append(f"Several of them are one: they combine {'by “and”' if kind.combines == 'and' else kind.combines}.")
+        facts.append(
+            f"Several of them are one: they combine {'by “and”' if kind.combines == 'and' else kind.combines}."
+        )
     if kind.axis:
         facts.append("It is an axis of a sweep, with columns of its own.")
     if kind.composes:
@@ -214,7 +230,7 @@ def interfaces_page() -> str:
         "## Kinds",
         "Every component has a `name`, a docstring whose first line says what it is, and optionally a `source`, an "
         "`attnlab.Source`. " + " ".join(f"`{name}`: {prose(text)}." for name, text in told_of_all()),
-        "A flag with “checked” is something that the contract tests hold a component to, both ways.",
+        "A flag that is checked is one that the contract tests hold a component to, both ways.",
     ]
     for kind in TABLE:
         made += kind_section(kind)

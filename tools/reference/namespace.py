@@ -108,7 +108,10 @@ def namespace_page() -> str:
         *sections(doc),
         "## Beyond the array API",
         "They mean the same for every library.",
-        table(["function", "what it is", "gradient"], [[code(n), cell(t), differentiable(n)] for n, t in sorted(ADDITIONS.items())]),
+        table(
+            ["function", "what it is", "gradient"],
+            [[code(n), cell(t), differentiable(n)] for n, t in sorted(ADDITIONS.items())],
+        ),
         "## The array API",
         "The names and meanings are those of the [array API standard](https://data-apis.org/array-api/latest/). “Gradient” is that of NumPy arrays: "
         "“–” is a function whose values are integers, truth values, steps or new arrays, “no” one that autograd cannot differentiate, which says so when it is tried.",

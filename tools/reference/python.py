@@ -20,7 +20,9 @@ GROUPS = {
     "Pictures": ("plot_alignment", "plot_alignments", "plot_claim", "plot_frontier"),
     "Writing components": ("hookimpl", "namespace", "detach", "call", "check_shapes", "Component", "Source"),
     "Errors": tuple(
-        name for name in attnlab.__all__ if inspect.isclass(it := getattr(attnlab, name)) and issubclass(it, Exception | Warning)
+        name
+        for name in attnlab.__all__
+        if inspect.isclass(it := getattr(attnlab, name)) and issubclass(it, Exception | Warning)
     ),
 }
 ESTIMATORS = ("AttentionAligner", "AttentionSeq2Seq", "WordAligner", "AttentionRegressor", "AttentionClassifier")
@@ -119,7 +121,9 @@ def python_page() -> str:
     for group, names in GROUPS.items():
         made += [f"## {group}"]
         if group == "Errors":
-            made += ["Every error that attnlab raises on purpose is one of them, or a `TypeError` or `ValueError` of Python's."]
+            made += [
+                "Every error that attnlab raises on purpose is one of them, or a `TypeError` or `ValueError` of Python's."
+            ]
         for name in names:
             made += described(f"attnlab.{name}", getattr(attnlab, name))
     for path in MODULES:
