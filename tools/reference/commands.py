@@ -50,8 +50,7 @@ def option_row(option: click.Option) -> list[str]:
         told += f" One of {', '.join(code(str(c)) for c in choices)}."
     default = option.default
     if default not in (None, False, ()) and isinstance(default, str | int | float) and not option.is_flag:
-        if code(str(default)) not in told or choices:
-            told += f" Unless given: {code(str(default))}."
+        told += f" Unless given: {code(str(default))}."
     if option.required:
         told += " It must be given."
     if option.multiple:
