@@ -109,6 +109,9 @@ def test_every_public_name_with_its_docstring(name):
         if inspect.isfunction(thing):
             call = re.findall(r"```py\n(.*?)```", text, re.DOTALL)[0]
             assert set(inspect.signature(thing).parameters) <= set(re.findall(r"\w+", call))
+    if name == "hookimpl":  # pluggy's, with words of ours
+        assert "hook" in text
+        return
     words = re.findall(r"\w{4,}", inspect.getdoc(thing).partition("\n\n")[0])
     assert words
     assert set(words) <= set(re.findall(r"\w{4,}", plain(text)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from types import GenericAlias
 from typing import Any
 
 import attnlab
@@ -36,6 +37,16 @@ IN_FULL = (
     "attnlab.sweeps.execute.execute",
 )
 NOT_SHOWN = ("get_params", "set_params", "summary", "get_metadata_routing")  # of every component and estimator
+
+
+# Objects of other packages, whose own words are about something else.
+BORROWED = {
+    "hookimpl": (
+        "@attnlab.hookimpl",
+        "Marks a function of a plugin as the implementation of the hook of its name. With "
+        '`@attnlab.hookimpl(specname="attnlab_executors")` the function may have another name.',
+    )
+}
 
 
 def found(path: str) -> Any:
@@ -125,7 +136,11 @@ def python_page() -> str:
                 "Every error that attnlab raises on purpose is one of them, or a `TypeError` or `ValueError` of Python's."
             ]
         for name in names:
-            made += described(f"attnlab.{name}", getattr(attnlab, name))
+            if name in BORROWED:
+                call, words = BORROWED[name]
+                made += [f"### attnlab.{name}", fenced(call, "py"), words]
+            else:
+                made += described(f"attnlab.{name}", getattr(attnlab, name))
     for path in MODULES:
         module = importlib.import_module(path)
         doc = docstring_of(module)
@@ -133,7 +148,7 @@ def python_page() -> str:
         made += [markdown(doc.body)] if doc.body else []
         for name in module.__all__:
             thing = getattr(module, name)
-            if inspect.isclass(thing) or callable(thing):
+            if inspect.isfunction(thing) or (inspect.isclass(thing) and not isinstance(thing, GenericAlias)):
                 made += described(f"{path}.{name}", thing)
             else:
                 made += [f"### {path}.{name}", prose(constant(path, name))]
