@@ -39,9 +39,11 @@ __all__ = [
     "write_links",
 ]
 
-Pair = tuple[list[str], list[str]]
-Link = tuple[int, int]
+Pair = tuple[list[str], list[str]]  # the source words and the target words of one sentence pair
+Link = tuple[int, int]  # (source word, target word), counted from 0
+# the type of a way to join two directions: one of `SYMMETRISATIONS`
 Symmetrise = Literal["forward", "backward", "intersection", "union", "grow-diag"]
+# the ways to join the alignments of two directions; `symmetrised` explains them
 SYMMETRISATIONS = ("forward", "backward", "intersection", "union", "grow-diag")
 Tokens = Literal["words", "raw", "characters"]
 TOKENS = ("words", "raw", "characters")

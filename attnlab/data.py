@@ -155,14 +155,17 @@ class AlignmentData:
 
     @property
     def shape(self) -> tuple[int]:
+        """(n,), as scikit-learn asks for it."""
         return (len(self),)
 
     @property
     def n_queries(self) -> int:
+        """The number of queries of an example, padding included."""
         return int(self.Q.shape[1])
 
     @property
     def n_keys(self) -> int:
+        """The number of keys of an example, padding included."""
         return int(self.K.shape[1])
 
     def __getitem__(self, index: Any) -> AlignmentData:

@@ -75,12 +75,12 @@ class Part(Component):
     # True when permuting keys (with values and mask) permutes the weights and nothing else.
     permutation_equivariant: ClassVar[bool | None] = True  # None: not said
 
-    # A part with something to learn defines:  def init(self, rng, d_query, d_key, d_value) -> dict of arrays
+    # of a part with something to learn: init(rng, d_query, d_key, d_value), of these what it needs, -> its arrays by name
     init: ClassVar[Callable[..., dict[str, Any]] | None] = None
-    # A stateful part, one that asks for `state`, defines both:
-    #   def initial_state(self, n_keys, leading) -> state       `leading` is the shape before the last two axes
-    #   def update(self, state, W) -> state                     W (..., 1, k): the weights of the step just taken
+    # of a stateful part, one that asks for `state`: initial_state(n_keys, leading) -> state; `leading` is the shape before
+    # the last two axes
     initial_state: ClassVar[Callable[..., Any] | None] = None
+    # of a stateful part too: update(state, W) -> state; W (..., 1, k) has the weights of the step just taken
     update: ClassVar[Callable[..., Any] | None] = None
 
     def numbers(self, n_keys: int, d: int) -> float:

@@ -188,6 +188,7 @@ def test_every_component_that_the_study_notes_speak_of_has_an_experiment():
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
     pytest.importorskip("material")
+    pytest.importorskip("latex2mathml", reason="pip install 'attnlab[docs]'")
     process = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,

@@ -89,6 +89,7 @@ class DrawnTask(Task):
     else:
 
         def draw(self, rng, n):
+            """n examples, an `AlignmentData`; the first of them are the same for every larger n."""
             raise NotImplementedError(f"{type(self).__name__} must define draw(rng, n) -> AlignmentData of n examples")
 
     def shared(self, rng: Rng) -> Mapping[str, Any]:

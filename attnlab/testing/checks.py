@@ -67,7 +67,7 @@ class Check:
         return Outcome(subject.label, subject.kind, self.code, self.statement, status, reason, place)
 
 
-CHECKS: dict[str, Check] = {}
+CHECKS: dict[str, Check] = {}  # every check of the contract, by code
 
 
 def check(code: str, *kinds: str) -> Callable[[Callable[[Subject], str | None]], Check]:

@@ -1,0 +1,116 @@
+r"""The formula of each component, in LaTeX, by kind and name. The letters are those of the docstrings.
+
+What is known as a number is a letter in italics, the name of a function is upright. A component without a formula, such as a
+task that is told in words, is not here; a test says which kinds need one for each.
+"""
+
+from __future__ import annotations
+
+FORMULAS: dict[str, dict[str, str]] = {
+    "similarity": {
+        "dot": r"s_{ij} = q_i^\top k_j",
+        "scaled_dot": r"s_{ij} = \frac{q_i^\top k_j}{\sqrt{d}}",
+        "cosine": r"s_{ij} = \frac{1}{\text{temperature}} \cdot \frac{q_i^\top k_j}{\lVert q_i \rVert \, \lVert k_j \rVert}",
+        "general": r"s_{ij} = q_i^\top W k_j",
+        "additive": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + b\right)",
+        "neg_l2": r"s_{ij} = -\frac{\lVert q_i - k_j \rVert^2}{2 \sigma^2}",
+        "uniform": r"s_{ij} = 0",
+        "location_aware": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + U^\top f_{ij} + b\right),"
+        r" \qquad f_{ij} = \sum_{l=-\text{width}}^{\text{width}} F_l \, w_{i-1,\,j+l}",
+        "coverage": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + c_{ij} u + b\right),"
+        r" \qquad c_{ij} = \sum_{t<i} w_{tj}",
+    },
+    "normaliser": {
+        "softmax": r"w_j = \frac{\exp(s_j / \text{temperature})}{\sum_i \exp(s_i / \text{temperature})}",
+        "softmax_n": r"w_j = \frac{\exp(s_j)}{n_0 + \sum_i \exp(s_i)}",
+        "logn_softmax": r"w_j = \frac{\exp(\text{scale} \cdot \log n \cdot s_j)}{\sum_i \exp(\text{scale} \cdot \log n \cdot s_i)}",
+        "sparsemax": r"w_j = \max(s_j - \tau, 0), \qquad \tau \text{ such that } \sum_j w_j = 1",
+        "entmax": r"w_j = \max\left((\alpha - 1) s_j - \tau, 0\right)^{1 / (\alpha - 1)},"
+        r" \qquad \tau \text{ such that } \sum_j w_j = 1",
+        "sigmoid": r"w_j = \frac{1}{1 + \exp(\log n - s_j)}",
+        "hardmax": r"w_j = \begin{cases} 1 & \text{if } j \text{ is the first of } \operatorname{argmax}_i s_i \\"
+        r" 0 & \text{otherwise} \end{cases}",
+        "monotonic": r"\begin{align*} p_{ij} &= \operatorname{sigmoid}(s_{ij} + \text{bias}) \\"
+        r" q_{ij} &= (1 - p_{i,\,j-1}) \, q_{i,\,j-1} + w_{i-1,\,j} \\ w_{ij} &= p_{ij} \, q_{ij} \end{align*}",
+    },
+    "aggregator": {
+        "weighted_sum": r"y_i = \sum_j w_{ij} v_j",
+        "gather": r"y_i = v_j, \qquad j = \operatorname{argmax}_{j'} w_{ij'}",
+    },
+    "position": {
+        "none": r"q_i \mapsto q_i, \qquad k_j \mapsto k_j",
+        "sinusoidal": r"\text{PE}(p, 2i) = \sin\frac{p}{\text{base}^{2i/d}},"
+        r" \qquad \text{PE}(p, 2i + 1) = \cos\frac{p}{\text{base}^{2i/d}}",
+        "learned": r"q_i \mapsto q_i + P_i, \qquad k_j \mapsto k_j + R_j",
+        "alibi": r"s_{ij} \mapsto s_{ij} - \text{slope} \cdot \lvert i - j \rvert",
+        "rope": r"\begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix} \mapsto"
+        r" \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}"
+        r" \begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix}, \qquad \theta = \frac{p}{\text{base}^{2i/d}}",
+        "t5_bias": r"s_{ij} \mapsto s_{ij} + b_{\text{bucket}(j - i)}",
+        "gaussian_local": r"\begin{align*} w_{ij} &\mapsto w_{ij} \, \exp\left(-\frac{(j - p_i)^2}{2 \sigma^2}\right),"
+        r" \qquad \sigma = \frac{\text{width}}{2} \\ p_i &= n \, \operatorname{sigmoid}\left(v^\top \, \tanh(W q_i)\right) \end{align*}",
+        "diagonal": r"s_{ij} \mapsto s_{ij} - \text{tension} \cdot \left\lvert \frac{i}{m} - \frac{j}{n} \right\rvert",
+    },
+    "mask": {
+        "all": r"\text{every } i, j",
+        "causal": r"j \le i",
+        "window": r"\lvert j - i \rvert \le \text{width}",
+    },
+    "modifier": {
+        "none": r"s_{ij} \mapsto s_{ij}",
+        "softcap": r"s_{ij} \mapsto \text{cap} \cdot \tanh\frac{s_{ij}}{\text{cap}}",
+        "bias": r"s_{ij} \mapsto s_{ij} + b_{ij}",
+    },
+    "mechanism": {
+        "single_head": r"\begin{align*} S &= \text{modifier}\left(\text{similarity}(\text{position}(Q, K))\right) \\"
+        r" W &= \text{normaliser}(S, \text{mask}) \\ Y &= \text{aggregator}(W, V) \end{align*}",
+        "multi_head": r"Y = \text{concat}_h\left(A_h(Q W^q_h, \; K W^k_h, \; V W^v_h)\right) W^o",
+        "mixture": r"Y = g \, A(Q, K, V) + (1 - g) \, B(Q, K, V), \qquad g = \operatorname{sigmoid}(\text{logit})",
+    },
+    "encoder": {
+        "embedding": r"h_j = x_j",
+        "rnn": r"h_j = \text{GRU}(x_j, h_{j-1}), \qquad h_0 = 0",
+        "birnn": r"h_j = \left[\overrightarrow{h}_j ; \, \overleftarrow{h}_j\right],"
+        r" \qquad \overrightarrow{h}_j = \text{GRU}(x_j, \overrightarrow{h}_{j-1}),"
+        r" \quad \overleftarrow{h}_j = \text{GRU}(x_j, \overleftarrow{h}_{j+1})",
+    },
+    "task": {
+        "lookup": r"\begin{align*} k_j &\sim \mathcal{N}(0, I_d), \qquad v_j \sim \mathcal{N}(0, I_v) \\"
+        r" q_i &= k_{j(i)} + \text{noise} \cdot e_i, \qquad e_i \sim \mathcal{N}(0, I_d) \end{align*}",
+        "noisy_recall": r"\begin{align*} k_j &\sim \mathcal{N}(0, I_d) \text{ for the pairs}, \qquad k_j \sim \mathcal{N}(c, I_d)"
+        r" \text{ for the distractors}, \qquad \lVert c \rVert = \text{shift} \\ v_j &\sim \mathcal{N}(0, I_v) \\"
+        r" q_i &= k_{j(i)} + \text{noise} \cdot e_i, \qquad j(i) \text{ uniform on the pairs} \end{align*}",
+        "norm_hubs": r"\begin{align*} u_j &\text{ uniform on the sphere of radius } \sqrt{d} \\"
+        r" k_j &= \exp(\sigma z_j) \, u_j, \qquad z_j \sim \mathcal{N}(0, 1), \qquad v_j \sim \mathcal{N}(0, I_v) \\"
+        r" q_i &= u_{j(i)} + \text{noise} \cdot e_i, \qquad j(i) \text{ uniform on the keys} \end{align*}",
+        "null_queries": r"q_i \sim \mathcal{N}\left(0, (1 + \text{noise}^2) I_d\right), \qquad \text{gold}_i = 0,"
+        r" \qquad \text{target}_i = 0",
+        "max_retrieval": r"\begin{align*} p_j &\sim \mathcal{U}(0, 1), \qquad c_j \text{ uniform} \\"
+        r" k_j &= p_j \, a + b_{c(j)}, \qquad v_j = \text{the one-hot vector of } c_j, \qquad q = a \end{align*}",
+        "subset_mean": r"\begin{align*} k_j &= t_{g(j)} + \text{noise} \cdot e_j, \qquad e_j \sim \mathcal{N}(0, I_d),"
+        r" \qquad v_j \sim \mathcal{N}(0, I_v) \\ q_i &= t_{g(i)}, \qquad g(i) \text{ uniform on the full groups} \end{align*}",
+        "copy": r"k_j = e_{x(j)} + u, \qquad v_j = \text{the one-hot vector of } x_j, \qquad q_t = c",
+    },
+    "metric": {
+        "alignment_accuracy": r"\frac{\lvert H \cap G \rvert}{\lvert H \rvert}",
+        "aer": r"\text{AER} = 1 - \frac{\lvert A \cap S \rvert + \lvert A \cap P \rvert}{\lvert A \rvert + \lvert S \rvert}",
+        "aer_precision": r"\frac{\lvert A \cap P \rvert}{\lvert A \rvert}",
+        "aer_recall": r"\frac{\lvert A \cap S \rvert}{\lvert S \rvert}",
+        "gold_mass": r"\sum_{j : \, \text{gold}_j > 0} w_j",
+        "kl_to_gold": r"\text{KL}(g \,\Vert\, p) = \sum_j g_j \log\frac{g_j}{p_j}, \qquad g = \frac{\text{gold}}{\sum_j \text{gold}_j},"
+        r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "null_mass": r"\max\left(0, \; 1 - \sum_j \lvert w_j \rvert\right)",
+        "weight_entropy": r"\frac{\mathrm{H}(p)}{\log m}, \qquad \mathrm{H}(p) = -\sum_j p_j \log p_j,"
+        r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "support_size": r"\left\lvert \{ j : w_j > 10^{-9} \} \right\rvert",
+        "max_weight": r"\max_j w_j",
+        "context_error": r"\operatorname{mean}\left((Y - \text{target})^2\right)",
+        "accuracy": r"\operatorname{mean}_i \left[\operatorname{argmax}_c Y_{ic} = \text{target}_i\right]",
+        "exact_match": r"\operatorname{mean}_{\text{examples}} \prod_i \left[\operatorname{argmax}_c Y_{ic} = \text{target}_i\right]",
+        "steps_to_95": r"\min \{ t : \text{alignment_accuracy}(t) \ge 0.95 \}",
+        "steps_per_second": r"\frac{\text{steps}}{\text{fit_seconds}}",
+    },
+}
+# Kinds of which every component of attnlab's has a formula, but for counts and clocks.
+COUNTED = ("fit_seconds", "n_parameters", "operations_per_query")
+NEEDED = ("similarity", "normaliser", "aggregator", "position", "mask", "modifier", "mechanism", "encoder", "metric")
