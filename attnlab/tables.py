@@ -22,6 +22,7 @@ __all__ = [
     "differs",
     "duration",
     "form_of",
+    "natural",
     "print_frame",
     "print_table",
     "setting_text",
@@ -58,6 +59,16 @@ def setting_text(value: Any) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """A key by which texts are sorted with the numbers in them by size.
+
+    >>> sorted(["n=256", "n=64", "rho=0.5", "rho=0.25"], key=natural)
+    ['n=64', 'n=256', 'rho=0.25', 'rho=0.5']
+    """
+    words = re.findall(r"\d+(?:\.\d+)?|\D+", text)
+    return [(float(w), "") if w[0].isdigit() else (-1.0, w) for w in words]
 
 
 def differs(column: pd.Series) -> bool:

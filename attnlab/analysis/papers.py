@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from attnlab.analysis.replicates import Scores, score_table
 from attnlab.analysis.rounding import alike
 from attnlab.analysis.statistics import holm, interquartile_mean
 from attnlab.errors import SettingError
-from attnlab.tables import shown
+from attnlab.tables import natural, shown
 
 __all__ = ["TaskTable", "task_table"]
 
@@ -60,6 +61,11 @@ class TaskTable:
     comparisons: int
     by_signs: bool
 
+    @functools.cached_property
+    def tasks(self) -> tuple[int, ...]:
+        """The tasks in the order of their columns: numbers in their names by size, n=64 before n=256."""
+        return tuple(sorted(range(self.scores.n), key=lambda j: natural(self.scores.units[j])))
+
     @property
     def alike(self) -> NDArray[np.bool_]:
         """Which competitors are not shown to differ from the best of a task, which they are not."""
@@ -79,25 +85,27 @@ class TaskTable:
                 "not_shown_to_differ": bool(self.alike[i, j]),
             }
             for i in self.order
-            for j, unit in enumerate(self.scores.units)
+            for j, unit in ((j, self.scores.units[j]) for j in self.tasks)
         ]
         return pd.DataFrame(rows)
 
     def cells(self) -> pd.DataFrame:
         """The table as text: `0.912 ± 0.020`, with * at the best of a task and † at what is not shown to differ from it."""
         columns: dict[str, list[str]] = {self._head: [self.scores.labels[i] for i in self.order]}
-        for j, unit in enumerate(self.scores.units):
-            columns[unit] = [self._plain(i, j) + self._mark(i, j, " *", " †") for i in self.order]
+        for j in self.tasks:
+            columns[self.scores.units[j]] = [self._plain(i, j) + self._mark(i, j, " *", " †") for i in self.order]
         return pd.DataFrame(columns)
 
     def markdown(self) -> str:
         """The table as Markdown, the best of a task in bold, with its caption below."""
         columns = [[self._head, *(self.scores.labels[i] for i in self.order)]]
         columns[0] = [markdown_text(cell) for cell in columns[0]]
-        for j, unit in enumerate(self.scores.units):
+        for j in self.tasks:
             cells = [f"**{self._plain(i, j)}**" if self.best[i, j] else self._plain(i, j) for i in self.order]
             marks = [self._mark(i, j, "", " †") for i in self.order]
-            columns.append([markdown_text(unit), *(f"{c}{m}" for c, m in zip(cells, marks, strict=True))])
+            columns.append(
+                [markdown_text(self.scores.units[j]), *(f"{c}{m}" for c, m in zip(cells, marks, strict=True))]
+            )
         table = markdown_rows(columns, [False] * len(columns))
         return f"{table}\n\n{markdown_text(self.caption(bold=True))}"
 
@@ -105,7 +113,7 @@ class TaskTable:
         r"""The table as a `table` with its caption, in which the best of a task is bold; its preamble needs `\usepackage{booktabs}`."""
         n = self.scores.n
         each = math.ceil(n / math.ceil(n / WIDE))
-        blocks = [self._block(range(at, min(at + each, n))) for at in range(0, n, each)]
+        blocks = [self._block(self.tasks[at : at + each]) for at in range(0, n, each)]
         label = re.sub(r"[^a-z0-9]+", "-", f"{self.scores.metric} by {' '.join(self.scores.by)}".lower()).strip("-")
         caption = latex_text(self.caption(bold=True)).replace("†", r"$\dagger$")
         top = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ from attnlab.analysis.standing import alike_places, standings
 from attnlab.analysis.statistics import t_interval, wilson
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.frame import AXES, FIRST, LAST, metric_columns
-from attnlab.tables import differs, setting_text
+from attnlab.tables import differs, natural, setting_text
 
 __all__ = ["check_table", "direction_of", "shown_metrics", "summarise", "telling", "varied"]
 
@@ -374,10 +373,9 @@ def _axes(frame: pd.DataFrame, by: str | Sequence[str]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def _natural(condition: str) -> tuple[bool, list[tuple[int, str]]]:
+def _natural(condition: str) -> tuple[bool, list[tuple[float, str]]]:
     """The order of test conditions: `test` first, and n=64 before n=256."""
-    words = re.findall(r"\d+|\D+", condition)
-    return condition != "test", [(int(w), "") if w.isdigit() else (-1, w) for w in words]
+    return condition != "test", natural(condition)
 
 
 def _mean_of_some(values: Any, n: int) -> Any:

@@ -69,6 +69,14 @@ def test_numbers_and_marks(values):
     assert not table.alike[2].any(), "uniform is shown to be worse on every task"
 
 
+def test_columns_are_in_the_order_of_the_numbers_in_their_names(values):
+    table = task_table(frame_of(values, [("lookup", 256), ("lookup", 64), ("lookup", 8)]), METRIC, "similarity")
+    ordered = sorted(table.scores.units, key=lambda unit: int(unit.rpartition("=")[2]))
+    assert list(table.cells().columns)[1:] == ordered == list(dict.fromkeys(table.to_frame()["task"]))
+    at = [table.latex().index(unit.rpartition(" ")[2].replace("_", r"\_")) for unit in ordered]
+    assert at == sorted(at)
+
+
 def test_the_caption_says_n_test_correction_and_ties(values):
     said = task_table(frame_of(values), METRIC, "similarity").caption(bold=True)
     for words in (
