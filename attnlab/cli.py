@@ -40,6 +40,7 @@ from attnlab.commands.options import (
 from attnlab.commands.plot import plot
 from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
+from attnlab.commands.store import store
 
 __all__ = ["main"]
 
@@ -154,6 +155,11 @@ def cli() -> None:
     is_flag=True,
     help="Stop at the first run that fails. A skipped run is no failure.",
 )
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Do not wait at the end for runs that other sweeps are at work on; the exit status is 1.",
+)
 @click.option("--dry-run", is_flag=True, help="Print which runs would run and why, and run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @plugin_options
@@ -169,6 +175,7 @@ def sweep(
     limit: int | None,
     times: int | None,
     fail_fast: bool,
+    no_wait: bool,
     dry_run: bool,
     quiet: bool,
     plugin_files: tuple[str, ...],
@@ -197,6 +204,7 @@ def sweep(
             limit=limit,
             fail_fast=fail_fast,
             quiet=quiet,
+            wait=not no_wait,
         )
     except Stopped as stopped:
         print(f"attnlab: stopped at the first failure: {stopped}", file=sys.stderr)
@@ -211,7 +219,7 @@ def sweep(
     bad = frame[frame["status"] != "ok"].drop_duplicates("run_id")
     if len(bad):
         _print_reasons(bad, store)
-    return 1 if len(bad) else 0
+    return 1 if len(bad) or "elsewhere" in frame.attrs else 0
 
 
 def _print_reasons(bad: Any, store: str) -> None:
@@ -244,6 +252,8 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
     click.echo(
         f"\n{experiment.name}: {experiment.question}" + (f"  [{experiment.source}]" if experiment.source else "")
     )
+    if elsewhere := frame.attrs.get("elsewhere", {}).get(experiment.name):
+        click.echo(f"{len(elsewhere)} runs are at work elsewhere; without them")
     if not len(frame):
         click.echo("no runs yet")
         return
@@ -303,7 +313,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
     from attnlab.sweeps.pipeline import plan_with_reasons
     from attnlab.tables import differs, print_frame, print_table
 
-    rows, totals, own = [], {"run": 0, "keep": 0, "later": 0}, []
+    rows, totals, own = [], {"run": 0, "keep": 0, "later": 0, "elsewhere": 0}, []
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
         for planned in decided:
             totals[planned.action] += 1
@@ -327,7 +337,8 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
             file=sys.stderr,
         )
     later = f", {totals['later']} to run later (beyond --limit {limit})" if totals["later"] else ""
-    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep{later}", file=sys.stderr)
+    elsewhere = f", {totals['elsewhere']} at work elsewhere" if totals["elsewhere"] else ""
+    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep{later}{elsewhere}", file=sys.stderr)
     return 0
 
 
@@ -402,5 +413,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     return 0
 
 
-for command in (align, check, cite, claims, compare, index, list_, new, plot, plugins, report, results, schema, show):
+for command in (
+    align, check, cite, claims, compare, index, list_, new, plot, plugins, report, results, schema, show, store,
+):  # fmt: skip
     cli.add_command(command)

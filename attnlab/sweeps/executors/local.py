@@ -125,6 +125,10 @@ class LocalExecutor(Executor):
         )
 
     # -- the interface ------------------------------------------------------------------------------------------------
+    def width(self) -> int:
+        """As many as there may be workers."""
+        return self.jobs or _n_processors()
+
     def submit(self, run: Run) -> None:
         """Put a run in the queue; it starts when `as_completed` is iterated and a worker is free.
 
@@ -197,7 +201,7 @@ class LocalExecutor(Executor):
         for worker in self._workers:
             if worker.run is None:
                 return worker
-        if len(self._workers) >= (self.jobs or _n_processors()):
+        if len(self._workers) >= self.width():
             return None
         try:
             return self._new_worker()
