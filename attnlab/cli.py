@@ -75,7 +75,9 @@ def _status(args: Sequence[str] | None) -> int:
         print("attnlab: interrupted", file=sys.stderr)
         return 143 if isinstance(stop, Interrupted) else 130
     except StoreError as error:
-        print(f"attnlab: {error}", file=sys.stderr)
+        from attnlab.tables import visible
+
+        print(f"attnlab: {visible(str(error))}", file=sys.stderr)
         return 6
     except (AttnlabError, FileNotFoundError) as error:
         located = isinstance(error, ExperimentError)  # begins with file:line:column, which editors can open
@@ -147,6 +149,12 @@ def cli() -> None:
 @rerun_option
 @click.option("--time", "time_limit", metavar="60s", help="The most a run may take.")
 @click.option("--memory", "memory_limit", metavar="2GiB", help="The most memory a run may take.")
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How often a run is tried again whose worker died of a signal; once if left out.",
+)
 @only_option
 @limit_option
 @longer_option
@@ -171,6 +179,7 @@ def sweep(
     rerun: str,
     time_limit: str | None,
     memory_limit: str | None,
+    retries: int | None,
     only: str | None,
     limit: int | None,
     times: int | None,
@@ -200,6 +209,7 @@ def sweep(
             rerun=rerun,
             time_limit=time_limit,
             memory_limit=memory_limit,
+            retries=retries,
             only=only,
             limit=limit,
             fail_fast=fail_fast,
@@ -207,7 +217,9 @@ def sweep(
             wait=not no_wait,
         )
     except Stopped as stopped:
-        print(f"attnlab: stopped at the first failure: {stopped}", file=sys.stderr)
+        from attnlab.tables import visible
+
+        print(f"attnlab: stopped at the first failure: {visible(str(stopped))}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Interrupted) as stop:
         _how_to_resume()
@@ -227,12 +239,14 @@ def _print_reasons(bad: Any, store: str) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in bad["status"].value_counts().items())
     where = "" if store == STORE else f" --store {store}"
     print(f"attnlab: {counts}; `attnlab errors{where}` lists them", file=sys.stderr)
+    from attnlab.tables import visible
+
     reasons = bad.groupby(["status", "reason"], sort=False)["run_id"].agg(["size", "first"])
     for (status, reason), (n, run_id) in (
         reasons.sort_values("size", ascending=False, kind="stable").iloc[:3].iterrows()
     ):
         runs = f"run {run_id}" if n == 1 else f"{n} runs, such as {run_id}"
-        print(f"  {status} ({runs}): {reason}", file=sys.stderr)
+        print(f"  {status} ({runs}): {visible(str(reason))}", file=sys.stderr)
     if len(reasons) > 3:
         print(f"  and {len(reasons) - 3} other reasons", file=sys.stderr)
 
@@ -248,10 +262,10 @@ def _how_to_resume() -> None:
 
 def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None) -> None:
     from attnlab.analysis.summary import summarise
+    from attnlab.tables import visible
 
-    click.echo(
-        f"\n{experiment.name}: {experiment.question}" + (f"  [{experiment.source}]" if experiment.source else "")
-    )
+    source = f"  [{experiment.source}]" if experiment.source else ""
+    click.echo(visible(f"\n{experiment.name}: {experiment.question}{source}"))
     if elsewhere := frame.attrs.get("elsewhere", {}).get(experiment.name):
         click.echo(f"{len(elsewhere)} runs are at work elsewhere; without them")
     if not len(frame):
@@ -269,7 +283,9 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
             )
             click.echo(f"{metric} has no value in these runs{new}")
     for note, n_runs in noted.items():
-        print(f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {note}", file=sys.stderr)
+        print(
+            f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {visible(note)}", file=sys.stderr
+        )
     if experiment.claims:
         from attnlab.analysis.claims import check_claims
         from attnlab.analysis.index import results_of
@@ -385,7 +401,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     import pandas as pd
 
     from attnlab.sweeps.store import Store
-    from attnlab.tables import print_frame, print_table
+    from attnlab.tables import print_frame, print_table, visible
 
     with Store(store, create=False) as opened:
         rows = [
@@ -408,7 +424,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     elif rows:
         print_table(frame.drop(columns="traceback"))
         for row in rows if whole else ():
-            click.echo(f"\n{row['run_id']} {row['run']}\n{row['traceback']}")
+            click.echo(visible(f"\n{row['run_id']} {row['run']}\n{row['traceback']}"))
         print("attnlab: `attnlab run RUN_ID` repeats a run and prints its traceback", file=sys.stderr)
     return 0
 

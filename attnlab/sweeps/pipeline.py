@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Stopped", "distinct", "plan_with_reasons", "sweep"]
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Experiment
-OPTIONS = {"jobs": "--jobs", "time_limit": "--time", "memory_limit": "--memory"}
+OPTIONS = {"jobs": "--jobs", "time_limit": "--time", "memory_limit": "--memory", "retries": "--retries"}
 
 
 class Stopped(Exception):
@@ -56,6 +56,7 @@ def sweep(
     fail_fast: bool = False,
     quiet: bool = False,
     wait: bool = True,
+    retries: int | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of some experiments, and return the results table of all their runs.
 
@@ -88,6 +89,8 @@ def sweep(
     wait : bool
         Whether to wait at the end for the runs that other sweeps are at work on. Without, `attrs["elsewhere"]` of the table has
         their ids by experiment, if there are any.
+    retries : int or None
+        How often a run is tried again whose worker died of a signal; None is once.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def sweep(
     """
     experiments = distinct(sources)
     words = parse_rerun(rerun)
-    asked = {"jobs": jobs, **_limits(time_limit, memory_limit)}
+    asked = {"jobs": jobs, "retries": retries, **_limits(time_limit, memory_limit)}
     executor = _usable(executor, asked)
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only)

@@ -24,6 +24,8 @@ _COLUMNS = (
 )  # fmt: skip
 _NUMBERS = ("fit_seconds", "n_parameters", "operations_per_query", "n_tuned")
 _LARGEST = 2**63
+_LONGEST = 2**16  # bytes of a reason, a traceback, or all notes of a run
+_CUT = "... cut"
 
 
 class Unfit(Exception):
@@ -45,6 +47,30 @@ def as_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _cut(text: str) -> str:
+    """Text of at most 64 KiB in UTF-8."""
+    text = as_text(text)
+    if len(text) <= _LONGEST // 4 or len(kept := text.encode()) <= _LONGEST:
+        return text
+    return kept[: _LONGEST - len(_CUT)].decode("utf-8", "ignore") + _CUT
+
+
+def _with_cut_notes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run with at most 64 KiB of notes."""
+    notes = facts.get("notes")
+    if not isinstance(notes, list | tuple) or sum(len(str(note)) for note in notes) <= _LONGEST // 4:
+        return dict(facts)
+    kept, left = [], _LONGEST
+    for note in map(str, notes):
+        size = len(note.encode("utf-8", "backslashreplace"))
+        if size > left:
+            kept.append(_cut(note)[: left // 4] + _CUT)
+            break
+        kept.append(note)
+        left -= size
+    return {**facts, "notes": kept}
+
+
 def digest(row: Sequence[Any], rest: Sequence[Any] = ()) -> bytes:
     """A checksum of what a row says: of its values with their types, written in ASCII."""
     return hashlib.sha256(ascii((tuple(row), list(rest))).encode()).digest()
@@ -57,8 +83,8 @@ def as_row(run: Run, result: Result, fingerprints: Mapping[str, str]) -> tuple[t
     measures = [
         (test, metric, _stored(value)) for test, values in result.metrics.items() for metric, value in values.items()
     ]
-    texts = (run.canonical, result.status, as_text(result.reason), as_text(result.traceback))
-    mappings = (to_json(dict(result.facts)), to_json(dict(result.versions)), to_json(dict(fingerprints)))
+    texts = (run.canonical, result.status, _cut(result.reason), _cut(result.traceback))
+    mappings = (to_json(_with_cut_notes(result.facts)), to_json(dict(result.versions)), to_json(dict(fingerprints)))
     provenance = (int(result.attempts), as_text(result.executor), as_text(result.started_at), float(result.seconds))
     return (run.run_id, *texts, *mappings, *provenance, hashlib.sha256(result.artifacts).digest()), measures
 
