@@ -64,7 +64,7 @@ def journal_mode(path: Path, mounts: str | os.PathLike[str] = "/proc/self/mounts
     StoreError
         When the variable is neither.
     """
-    asked = os.environ.get(JOURNAL, "").strip().lower()
+    asked = os.environ.get("ATTNLAB_STORE_JOURNAL", "").strip().lower()
     if asked not in ("", "wal", "delete"):
         raise StoreError(f"{path}: {JOURNAL} is {asked!r}; it may be wal or delete, or not set")
     return asked.upper() or ("DELETE" if _REMOTE.fullmatch(file_system(path, mounts)) else "WAL")

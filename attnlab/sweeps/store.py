@@ -80,7 +80,7 @@ class Store:
     >>> from attnlab.sweeps.run import Result, Run
     >>> run = Run.of({"seed": 0})
     >>> with tempfile.TemporaryDirectory() as folder, Store(f"{folder}/attnlab.db") as store:
-    ...     store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})
+    ...     _ = store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})
     ...     store.known([run.run_id])
     {'bd0488843468e63c': Known(status='ok', fingerprints={'similarity': 'f00d'}, seconds=0.0)}
     """

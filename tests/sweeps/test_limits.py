@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -57,11 +58,12 @@ def test_runs_that_are_overdue_at_once_are_told_at_once():
 
 @linux
 def test_the_memory_of_all_processes_of_a_run_counts_and_shared_pages_once():
-    def swells_in_a_child(run):
-        if os.fork() == 0:
-            held = np.ones(400 * MIB // 8)
-            time.sleep(600)
-            os._exit(int(held[0]))
+    def swells_in_children(run):
+        for _ in range(4):  # each is below the limit of address space that it inherits
+            if os.fork() == 0:
+                held = np.ones(150 * MIB // 8)
+                time.sleep(600)
+                os._exit(int(held[0]))
         time.sleep(600)
 
     def shares(run):
@@ -76,7 +78,7 @@ def test_the_memory_of_all_processes_of_a_run_counts_and_shared_pages_once():
             os.waitpid(child, 0)
         return Result("ok", facts={"sum": float(held.sum())})
 
-    with LocalExecutor(jobs=1, memory_limit=250 * MIB, time_limit=60, execute=swells_in_a_child) as executor:
+    with LocalExecutor(jobs=1, memory_limit=250 * MIB, time_limit=60, execute=swells_in_children) as executor:
         (result,) = done([run_of(0)], executor).values()
     assert (result.status, "memory limit of 250 MiB" in result.reason) == ("oom", True)
     with LocalExecutor(jobs=1, memory_limit=250 * MIB, time_limit=60, execute=shares) as executor:
@@ -99,7 +101,7 @@ def daemon(path, then):
 
 def is_there(pid):
     try:
-        return open(f"/proc/{pid}/stat").read().rpartition(") ")[2][0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
     except OSError:
         return False
 
