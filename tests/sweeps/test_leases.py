@@ -63,10 +63,26 @@ COORDINATOR = """
 """
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def none_is_left():
+    """A test that fails leaves no process behind."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    STARTED.clear()
+
+
 def coordinator(store, n_seeds, seconds, **options):
     command = [sys.executable, "-c", textwrap.dedent(COORDINATOR), str(store), str(n_seeds), str(seconds)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, json.dumps(options), json.dumps(EXPERIMENT)], **pipes)
+    process = subprocess.Popen([*command, json.dumps(options), json.dumps(EXPERIMENT)], **pipes)
+    STARTED.append(process)
+    return process
 
 
 def start(*processes):
