@@ -90,6 +90,7 @@ class Store:
         self.path = self._db.path
         self.leases = Leases(self._db)
         self._known_columns: dict[str, dict[str, Any]] = {}
+        self._checked: set[tuple[str, ...]] = set()
 
     def close(self) -> None:
         """End the leases that are held, and close the file; closing again does nothing."""
@@ -360,7 +361,7 @@ class Store:
         """What a row says, held to what can be used: its settings have columns."""
 
         def usable() -> tuple[Run, Result]:
-            run, result = revived(row, measures, artifacts)
+            run, result = revived(row, measures, artifacts, self._checked)
             try:
                 columns(run, self._known_columns)
             except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -47,8 +48,12 @@ def command(*args, cwd, **options):
 
 def status_of(*args):
     """The exit status of a command in this process."""
-    with pytest.raises(SystemExit) as stop:
-        main([*map(str, args)])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main([*map(str, args)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return stop.value.code
 
 
