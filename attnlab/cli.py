@@ -40,6 +40,7 @@ from attnlab.commands.options import (
 from attnlab.commands.plot import plot
 from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
+from attnlab.commands.store import store
 
 __all__ = ["main"]
 
@@ -74,7 +75,9 @@ def _status(args: Sequence[str] | None) -> int:
         print("attnlab: interrupted", file=sys.stderr)
         return 143 if isinstance(stop, Interrupted) else 130
     except StoreError as error:
-        print(f"attnlab: {error}", file=sys.stderr)
+        from attnlab.tables import visible
+
+        print(f"attnlab: {visible(str(error))}", file=sys.stderr)
         return 6
     except (AttnlabError, FileNotFoundError) as error:
         located = isinstance(error, ExperimentError)  # begins with file:line:column, which editors can open
@@ -146,6 +149,12 @@ def cli() -> None:
 @rerun_option
 @click.option("--time", "time_limit", metavar="60s", help="The most a run may take.")
 @click.option("--memory", "memory_limit", metavar="2GiB", help="The most memory a run may take.")
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How often a run is tried again whose worker died of a signal; once if left out.",
+)
 @only_option
 @limit_option
 @longer_option
@@ -153,6 +162,11 @@ def cli() -> None:
     "--fail-fast",
     is_flag=True,
     help="Stop at the first run that fails. A skipped run is no failure.",
+)
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Do not wait at the end for runs that other sweeps are at work on; the exit status is 1.",
 )
 @click.option("--dry-run", is_flag=True, help="Print which runs would run and why, and run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -165,10 +179,12 @@ def sweep(
     rerun: str,
     time_limit: str | None,
     memory_limit: str | None,
+    retries: int | None,
     only: str | None,
     limit: int | None,
     times: int | None,
     fail_fast: bool,
+    no_wait: bool,
     dry_run: bool,
     quiet: bool,
     plugin_files: tuple[str, ...],
@@ -193,13 +209,17 @@ def sweep(
             rerun=rerun,
             time_limit=time_limit,
             memory_limit=memory_limit,
+            retries=retries,
             only=only,
             limit=limit,
             fail_fast=fail_fast,
             quiet=quiet,
+            wait=not no_wait,
         )
     except Stopped as stopped:
-        print(f"attnlab: stopped at the first failure: {stopped}", file=sys.stderr)
+        from attnlab.tables import visible
+
+        print(f"attnlab: stopped at the first failure: {visible(str(stopped))}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Interrupted) as stop:
         _how_to_resume()
@@ -211,7 +231,7 @@ def sweep(
     bad = frame[frame["status"] != "ok"].drop_duplicates("run_id")
     if len(bad):
         _print_reasons(bad, store)
-    return 1 if len(bad) else 0
+    return 1 if len(bad) or "elsewhere" in frame.attrs else 0
 
 
 def _print_reasons(bad: Any, store: str) -> None:
@@ -219,12 +239,14 @@ def _print_reasons(bad: Any, store: str) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in bad["status"].value_counts().items())
     where = "" if store == STORE else f" --store {store}"
     print(f"attnlab: {counts}; `attnlab errors{where}` lists them", file=sys.stderr)
+    from attnlab.tables import visible
+
     reasons = bad.groupby(["status", "reason"], sort=False)["run_id"].agg(["size", "first"])
     for (status, reason), (n, run_id) in (
         reasons.sort_values("size", ascending=False, kind="stable").iloc[:3].iterrows()
     ):
         runs = f"run {run_id}" if n == 1 else f"{n} runs, such as {run_id}"
-        print(f"  {status} ({runs}): {reason}", file=sys.stderr)
+        print(f"  {status} ({runs}): {visible(str(reason))}", file=sys.stderr)
     if len(reasons) > 3:
         print(f"  and {len(reasons) - 3} other reasons", file=sys.stderr)
 
@@ -240,10 +262,12 @@ def _how_to_resume() -> None:
 
 def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None) -> None:
     from attnlab.analysis.summary import summarise
+    from attnlab.tables import visible
 
-    click.echo(
-        f"\n{experiment.name}: {experiment.question}" + (f"  [{experiment.source}]" if experiment.source else "")
-    )
+    source = f"  [{experiment.source}]" if experiment.source else ""
+    click.echo(visible(f"\n{experiment.name}: {experiment.question}{source}"))
+    if elsewhere := frame.attrs.get("elsewhere", {}).get(experiment.name):
+        click.echo(f"{len(elsewhere)} runs are at work elsewhere; without them")
     if not len(frame):
         click.echo("no runs yet")
         return
@@ -259,7 +283,9 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
             )
             click.echo(f"{metric} has no value in these runs{new}")
     for note, n_runs in noted.items():
-        print(f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {note}", file=sys.stderr)
+        print(
+            f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {visible(note)}", file=sys.stderr
+        )
     if experiment.claims:
         from attnlab.analysis.claims import check_claims
         from attnlab.analysis.index import results_of
@@ -303,7 +329,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
     from attnlab.sweeps.pipeline import plan_with_reasons
     from attnlab.tables import differs, print_frame, print_table
 
-    rows, totals, own = [], {"run": 0, "keep": 0, "later": 0}, []
+    rows, totals, own = [], {"run": 0, "keep": 0, "later": 0, "elsewhere": 0}, []
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
         for planned in decided:
             totals[planned.action] += 1
@@ -327,7 +353,8 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
             file=sys.stderr,
         )
     later = f", {totals['later']} to run later (beyond --limit {limit})" if totals["later"] else ""
-    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep{later}", file=sys.stderr)
+    elsewhere = f", {totals['elsewhere']} at work elsewhere" if totals["elsewhere"] else ""
+    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep{later}{elsewhere}", file=sys.stderr)
     return 0
 
 
@@ -374,7 +401,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     import pandas as pd
 
     from attnlab.sweeps.store import Store
-    from attnlab.tables import print_frame, print_table
+    from attnlab.tables import print_frame, print_table, visible
 
     with Store(store, create=False) as opened:
         rows = [
@@ -397,10 +424,12 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
     elif rows:
         print_table(frame.drop(columns="traceback"))
         for row in rows if whole else ():
-            click.echo(f"\n{row['run_id']} {row['run']}\n{row['traceback']}")
+            click.echo(visible(f"\n{row['run_id']} {row['run']}\n{row['traceback']}"))
         print("attnlab: `attnlab run RUN_ID` repeats a run and prints its traceback", file=sys.stderr)
     return 0
 
 
-for command in (align, check, cite, claims, compare, index, list_, new, plot, plugins, report, results, schema, show):
+for command in (
+    align, check, cite, claims, compare, index, list_, new, plot, plugins, report, results, schema, show, store,
+):  # fmt: skip
     cli.add_command(command)

@@ -21,13 +21,36 @@ __all__ = [
     "describe_component",
     "differs",
     "duration",
+    "for_spreadsheets",
     "form_of",
     "natural",
     "print_frame",
     "print_table",
     "setting_text",
     "shown",
+    "visible",
 ]
+
+
+def visible(text: str) -> str:
+    """Text for a terminal, which obeys none of it: control characters but line ends and tabs are written out, like \\x1b."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same table for programs that take text for formulas: text that begins with = + - @ gets an apostrophe before it."""
+
+    def escaped(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+    changed = frame.rename(columns=escaped)
+    for i, column in enumerate(frame.columns):
+        if frame[column].dtype.kind not in "iufbM":
+            changed.isetitem(i, [escaped(value) for value in frame[column]])
+    return changed
 
 
 def shown(value: Any) -> str:
@@ -45,7 +68,7 @@ def shown(value: Any) -> str:
         if not 1e-3 <= size < 1e6:
             return f"{value:.3g}"
         return f"{value:.3f}" if size < 100 else f"{value:.1f}"
-    return str(value)
+    return visible(str(value))
 
 
 def setting_text(value: Any) -> str:
@@ -99,7 +122,7 @@ def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | N
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, width in widths.items():
         number = len(frame) > 0 and frame[name].dtype.kind in "fiu"
-        heading = str(name) if width is None else _broken(str(name), width)
+        heading = visible(str(name)) if width is None else _broken(visible(str(name)), width)
         table.add_column(Text(heading), justify="right" if number else "left", overflow="fold", width=width)
     for row in zip(*(cells[name] for name in widths), strict=True):
         table.add_row(*(Text(cell) for cell in row))
@@ -109,7 +132,7 @@ def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | N
         with console.capture() as captured:
             console.print(table)
         print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
-    if caption:
+    if caption := visible(caption):
         console.print(Text(caption, style="italic")) if console.is_terminal else print(caption)
     if left_out := [str(name) for name in cells if name not in widths]:
         names = ", ".join(left_out[:6]) + (", ..." if len(left_out) > 6 else "")

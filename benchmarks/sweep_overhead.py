@@ -1,4 +1,4 @@
-"""Overhead of a sweep per run: plan, dispatch and store, on runs that do nothing.
+"""Overhead of a sweep per run: plan, leases, dispatch and store, on runs that do nothing.
 
     python benchmarks/sweep_overhead.py [RUNS]
 
@@ -20,7 +20,9 @@ from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.fingerprint import fingerprints
 from attnlab.sweeps.frame import frame_of
 from attnlab.sweeps.plan import decide, plan
+from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.run import Result, Run
+from attnlab.sweeps.sharing import Shared
 from attnlab.sweeps.store import Store
 
 
@@ -42,9 +44,9 @@ def once(n_runs: int, executor: object) -> float:
         runs = plan(read_experiment)
         with Store(Path(folder) / "s.db") as store, executor as workers:  # type: ignore[attr-defined]
             store.add_experiment("overhead", "?", read_experiment.text, [r.run_id for r in runs])
-            for planned in decide(runs, store.known([r.run_id for r in runs]), fingerprints):
-                workers.submit(planned.run)
-            for run, result in workers.as_completed():
+            todo = [planned.run for planned in decide(runs, store.known([r.run_id for r in runs]), fingerprints)]
+            shared = Shared(store, todo, {}, workers, Progress("overhead", len(todo), quiet=True))
+            for run, result in shared.as_completed():
                 store.append(run, result, fingerprints(run))
             frame = frame_of(("overhead", run, result) for run, result in store.results([r.run_id for r in runs]))
         assert len(frame) == len(runs)

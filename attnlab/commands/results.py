@@ -33,6 +33,11 @@ FORMS = ("table", "csv", "json", "markdown", "latex", "parquet", "xlsx")
     "-o", "--output", metavar="FILE", help="Write here; .csv, .json, .md, .tex, .parquet or .xlsx says the form."
 )
 @output_format(*FORMS)
+@click.option(
+    "--escape",
+    is_flag=True,
+    help="In csv and xlsx, put an apostrophe before text that begins with = + - @, which a spreadsheet takes for a formula.",
+)
 @plugin_options
 def results(
     store: str,
@@ -45,6 +50,7 @@ def results(
     tidy: bool,
     output: str | None,
     form: str | None,
+    escape: bool,
     plugin_files: tuple[str, ...],
     blocked: tuple[str, ...],
 ) -> int:
@@ -57,7 +63,7 @@ def results(
     """
     use_plugins(blocked, plugin_files)
     from attnlab.sweeps.frame import load_results
-    from attnlab.tables import check_new, form_of
+    from attnlab.tables import check_new, for_spreadsheets, form_of
 
     if summary and tidy:
         raise click.UsageError(
@@ -68,11 +74,16 @@ def results(
             f"{'--metric' if metric else '--by'} is for --summary; --columns chooses columns of runs"
         )
     form = form_of(form, output, FORMS)
+    if escape and form not in ("csv", "xlsx"):
+        raise click.UsageError(f"--escape is for spreadsheets: --format csv or xlsx, not {form}")
     if output is not None:
         check_new(output)
     frame = load_results(store, tidy=tidy, experiment=experiment)
     if only:
         frame = _filtered(frame, only)
+    if escape:
+        attributes, frame = frame.attrs, for_spreadsheets(frame)
+        frame.attrs = attributes
     if summary:
         for_people = form in ("table", "markdown", "latex")
         tables = _summaries(frame, _words(metric), _words(by), for_people)
@@ -177,7 +188,9 @@ def print_question(store: str, name: str) -> None:
 
     with Store(store, create=False) as opened:
         question = next((linked.question for linked in opened.experiments() if linked.key == name), "")
-    click.echo(f"\n{name}: {question}" if question else f"\n{name}")
+    from attnlab.tables import visible
+
+    click.echo(visible(f"\n{name}: {question}" if question else f"\n{name}"))
 
 
 # -- the table of a sweep ---------------------------------------------------------------------------------------------

@@ -123,8 +123,8 @@ def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[st
     spec = run.spec
     row: dict[str, Any] = {}
     for role in ROLES:
-        row |= columns_of(role, spec[role])
-    row |= seed_columns(spec["seed"], spec.get("model_seed"))
+        row |= columns_of(role, spec[role]) if role in spec else {}
+    row |= seed_columns(spec["seed"], spec.get("model_seed")) if "seed" in spec else {}
     if known is not None and rest:
         known[rest] = row
     return row

@@ -10,38 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attnlab.errors import StoreError
+from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, TABLES, misshapen
+from attnlab.sweeps.place import Whereabouts, checked_path, journal_mode
 
-__all__ = ["SCHEMA_VERSION", "Database"]
-
-SCHEMA_VERSION = 2
-_APPLICATION_ID = 0x61746E6C  # "atnl"
-
-_TABLES = (
-    """CREATE TABLE runs (
-        run_id TEXT PRIMARY KEY NOT NULL, canonical TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
-        traceback TEXT NOT NULL, facts TEXT NOT NULL, versions TEXT NOT NULL, fingerprints TEXT NOT NULL,
-        attempts INTEGER NOT NULL, executor TEXT NOT NULL, started_at TEXT NOT NULL, seconds REAL NOT NULL,
-        artifacts_sha256 BLOB NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE measures (
-        run_id TEXT NOT NULL, place INTEGER NOT NULL, test TEXT NOT NULL, metric TEXT NOT NULL, value REAL,
-        PRIMARY KEY (run_id, place)) WITHOUT ROWID""",  # a value that is NULL is NaN: SQLite has no other
-    """CREATE TABLE artifacts (run_id TEXT NOT NULL, content BLOB NOT NULL)""",
-    """CREATE UNIQUE INDEX artifacts_of_run ON artifacts (run_id)""",
-    """CREATE TABLE history (
-        run_id TEXT NOT NULL, place INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
-        started_at TEXT NOT NULL, seconds REAL NOT NULL, replaced_at TEXT NOT NULL, sha256 BLOB NOT NULL,
-        PRIMARY KEY (run_id, place)) WITHOUT ROWID""",
-    """CREATE TABLE experiments (
-        key TEXT PRIMARY KEY NOT NULL, place INTEGER NOT NULL, path TEXT NOT NULL, question TEXT NOT NULL,
-        text TEXT NOT NULL, linked_at TEXT NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE links (
-        key TEXT NOT NULL, place INTEGER NOT NULL, run_id TEXT NOT NULL, PRIMARY KEY (key, place)) WITHOUT ROWID""",
-    """CREATE TABLE former (run_id TEXT PRIMARY KEY NOT NULL, became TEXT NOT NULL) WITHOUT ROWID""",
-)
-_N_TABLES = {1: 7, 2: 8}  # how many of these statements made a store of each schema version
-
-# From each version to the next. From 1 to 2 the identity of runs changes; `attnlab.sweeps.migrate` computes the new one.
-_MIGRATIONS = {1: (_TABLES[7], "INSERT INTO former SELECT run_id, '' FROM runs")}
+__all__ = ["Database"]
 
 
 class Database:
@@ -68,8 +40,10 @@ class Database:
     """
 
     def __init__(self, path: str | os.PathLike[str], create: bool, timeout: float) -> None:
-        self.path = Path(path)
+        self.path = checked_path(path)
         self.timeout = timeout
+        self._home = Path(os.path.abspath(self.path))  # wherever the working directory may be later
+        self._logged = False  # whether there is a write-ahead log
         if not create and not self.path.exists():
             raise StoreError(f"{self.path}: there is no results store; run a sweep first, or name another with --store")
         with self.refusals():
@@ -77,8 +51,8 @@ class Database:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._only_read = not create and not self._may_be_written()
             mode = "rwc" if create else "ro&immutable=1" if self._only_read else "rw"
-            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-            self._connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+            self.uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+            self._connection = sqlite3.connect(self.uri, uri=True, timeout=timeout, isolation_level=None)
         self.execute, self.executemany = self._connection.execute, self._connection.executemany
         try:
             with self.refusals():
@@ -93,6 +67,7 @@ class Database:
             self._connection.close()
 
     def _open(self, create: bool) -> None:
+        self.execute("PRAGMA trusted_schema = OFF")
         self.execute("PRAGMA synchronous = FULL")
         with self.transaction("DEFERRED"):
             application, version, tables = self._identity()
@@ -103,12 +78,12 @@ class Database:
                 )
             with self.transaction():
                 if not self._identity()[2]:  # nobody else was first
-                    for statement in _TABLES:
+                    for statement in TABLES:
                         self.execute(statement)
-                    self.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                    self.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 application, version, tables = self._identity()
-        if application != _APPLICATION_ID:
+        if application != APPLICATION_ID:
             raise StoreError(
                 f"{self.path}: this is the database of another program, not a results store of attnlab; "
                 f"nothing in it was changed; name another file with --store"
@@ -118,26 +93,76 @@ class Database:
                 f"{self.path}: the store has schema version {version}, and this attnlab reads up to {SCHEMA_VERSION}: "
                 f"upgrade attnlab (pip install -U attnlab), or name another file with --store"
             )
-        if sorted(tables) != sorted(_TABLES[: _N_TABLES.get(version, 0)]):  # VACUUM changes their order
-            raise self.damaged("its schema is not that of a results store")
+        if wrong := misshapen(tables, version):
+            raise self.damaged(f"its schema is not that of a results store: {wrong}")
         if create and version < SCHEMA_VERSION:
             version = self._migrate()
         self.version = version
         for table in ("runs", "measures", "history", "experiments", "links"):
-            if (found := self.execute(f"PRAGMA integrity_check({table})").fetchone()[0]) != "ok":
-                raise self.damaged(str(found).replace("\n", " "))
+            for (found,) in self.execute(f"PRAGMA integrity_check({table})"):
+                if found != "ok" and " value in " not in found:  # a wrong value is its row's damage alone
+                    raise self.damaged(str(found).replace("\n", " "))
         if not self._only_read:
-            self._write_ahead()
+            self._logged = self._set_journal(journal_mode(self.path)) == "wal"
+        self._whereabouts = Whereabouts(self._home)
 
     def _migrate(self) -> int:
-        """Bring an older store to this schema, all or nothing; only where results are to be added to it."""
+        """Bring an older store to this schema, all or nothing; only where results are to be added to it.
+
+        A copy of the store as it was is made first, beside it.
+        """
         with self.transaction():
             (version,) = self.execute("PRAGMA user_version").fetchone()
+            if version < SCHEMA_VERSION:  # nobody else was first
+                self.copy_to(self._free_name(f".version-{version}"))
             for step in range(version, SCHEMA_VERSION):
-                for statement in _MIGRATIONS[step]:
+                for statement in MIGRATIONS[step]:
                     self.execute(statement)
             self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         return SCHEMA_VERSION
+
+    def _free_name(self, ending: str) -> Path:
+        names = (Path(f"{self._home}{ending}{f'-{n}' if n else ''}") for n in range(1000))
+        return next(name for name in names if not name.exists())
+
+    def copy_to(self, path: Path) -> None:
+        """Write all that is committed, as this connection sees it, to a new file: whole or not at all."""
+        begun = path.with_name(f"{path.name}.part")
+        begun.unlink(missing_ok=True)
+        try:
+            with contextlib.closing(sqlite3.connect(begun, isolation_level=None)) as copied:
+                if self._connection.in_transaction:  # of which only another connection sees what was before
+                    with contextlib.closing(self.another()) as reader:
+                        reader.backup(copied)
+                else:
+                    self._connection.backup(copied)
+                copied.execute("PRAGMA journal_mode = DELETE")
+        except BaseException:
+            begun.unlink(missing_ok=True)
+            raise
+        os.replace(begun, path)
+
+    def another(self, timeout: float | None = None) -> sqlite3.Connection:
+        """Another connection to the same file, which must exist; it may be used by another thread."""
+        uri = self.uri.replace("mode=rwc", "mode=rw")
+        wait = self.timeout if timeout is None else timeout
+        return sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)
+
+    def still_there(self) -> None:
+        """Raise StoreError if the file, or its log, is no longer the one that was opened.
+
+        What this connection has written is then rescued into a new file, if that can be had.
+        """
+        if not (gone := self._whereabouts.missing(self._logged)):
+            return
+        rescued = self._free_name(".rescued")
+        try:
+            rescued.parent.mkdir(parents=True, exist_ok=True)
+            self.copy_to(rescued)
+            saved = f"All that was stored is in {rescued}: move it back, or `attnlab store merge` joins the two"
+        except (OSError, sqlite3.Error) as error:
+            saved = f"What was stored before could not be rescued ({error})"
+        raise StoreError(f"{self.path}: {gone} while it was in use; the sweep cannot go on. {saved}")
 
     def _may_be_written(self) -> bool:
         """Whether the file and its folder allow it; where not, a store that nobody has open can still be read."""
@@ -145,20 +170,19 @@ class Database:
         writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
         return writable or (log.exists() and log.stat().st_size > 0)
 
-    def _identity(self) -> tuple[int, int, list[str]]:
+    def _identity(self) -> tuple[int, int, list[tuple[str, str, str, str | None]]]:
         """Whose database it is, the version of its schema, and the schema; asked within a transaction."""
         (application,) = self.execute("PRAGMA application_id").fetchone()
         (version,) = self.execute("PRAGMA user_version").fetchone()
-        tables = [row[0] for row in self.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")]
+        tables = self.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
         return application, version, tables
 
-    def _write_ahead(self) -> None:
-        """Switch to the write-ahead log; SQLite does not itself wait when another process has the file open."""
+    def _set_journal(self, mode: str) -> str:
+        """Switch to a journal; SQLite does not itself wait when another process has the file open. What it is then."""
         end = time.monotonic() + self.timeout
         while True:
             try:
-                self.execute("PRAGMA journal_mode = WAL").fetchone()
-                return
+                return str(self.execute(f"PRAGMA journal_mode = {mode}").fetchone()[0])
             except sqlite3.OperationalError as error:
                 if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                     raise
@@ -204,8 +228,8 @@ class Database:
     def damaged(self, what: str) -> StoreError:
         """The error to raise when the file differs from what was written."""
         return StoreError(
-            f"{self.path}: the store is damaged ({what}); nothing was changed. Move it aside and sweep again, "
-            f"or save what can be read with: sqlite3 {self.path.name} .recover"
+            f"{self.path}: the store is damaged ({what}); nothing was changed. `attnlab store repair --store {self.path} "
+            f"-o NEW.db` keeps all that is whole in a new file; a sweep with --store NEW.db does the rest again"
         )
 
 

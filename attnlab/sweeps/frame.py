@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnlab.errors import StoreError
 from attnlab.results import AXES, FIRST, LAST
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.environment import ENVIRONMENT
@@ -164,15 +164,16 @@ def load_run(run_id: str, store: str | os.PathLike[str] = DEFAULT_STORE) -> Stor
     UnknownName, AmbiguousName
         When no run, or more than one, has an id that begins so.
     """
+    from attnlab.sweeps.artifacts import arrays_in
+    from attnlab.sweeps.rows import Unfit
     from attnlab.sweeps.store import Store
 
     with Store(store, create=False) as opened:
         run, result = opened.load_run(run_id)
-    arrays = {}
-    if result.artifacts:
-        with np.load(io.BytesIO(result.artifacts), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    return StoredRun(run, result, arrays)
+    try:
+        return StoredRun(run, result, arrays_in(result.artifacts))
+    except Unfit as error:
+        raise StoreError(f"{os.fspath(store)}: run {run.run_id}: {error}; sweep it again with --rerun all") from None
 
 
 def with_files(run: Run, store: str | os.PathLike[str]) -> Run:

@@ -28,7 +28,7 @@ from attnlab.sweeps.experiment.grid import canonical
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.run import Run
 
-__all__ = ["by_content", "identity", "of_version_1"]
+__all__ = ["by_content", "identity", "of_version_1", "proven"]
 
 
 def identity(
@@ -158,3 +158,14 @@ def of_version_1(run: Run) -> Run | None:
         return Run.of(run.spec, identity(run.spec, revisions=False))
     except (UnknownName, AmbiguousName, KeyError, TypeError, ValueError, AttributeError):
         return None  # a component is not installed, or what is stored is no run of a sweep
+
+
+# -- damaged rows -----------------------------------------------------------------------------------------------------
+def proven(run_id: str, canonical: Any) -> Run:
+    """A run whose row is damaged: with its settings if they have this very identity, and else with none."""
+    try:
+        run = Run(canonical, run_id)
+        meant = Run.of(run.spec, identity(run.spec)).run_id
+    except (UnknownName, AmbiguousName, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return Run("{}", run_id)
+    return run if meant == run_id else Run("{}", run_id)

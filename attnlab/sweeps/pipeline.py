@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import sys
@@ -22,9 +23,11 @@ from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
+from attnlab.sweeps.place import checked_path
 from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
-from attnlab.sweeps.run import Result, Run
+from attnlab.sweeps.run import DAMAGED, Result, Run
+from attnlab.sweeps.sharing import Shared, named
 from attnlab.sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Stopped", "distinct", "plan_with_reasons", "sweep"]
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Experiment
-OPTIONS = {"jobs": "--jobs", "time_limit": "--time", "memory_limit": "--memory"}
+OPTIONS = {"jobs": "--jobs", "time_limit": "--time", "memory_limit": "--memory", "retries": "--retries"}
 
 
 class Stopped(Exception):
@@ -52,8 +55,12 @@ def sweep(
     limit: int | None = None,
     fail_fast: bool = False,
     quiet: bool = False,
+    wait: bool = True,
+    retries: int | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of some experiments, and return the results table of all their runs.
+
+    Several sweeps may share a store: each run is done by one of them. The runs of a sweep that died are done by the others.
 
     Parameters
     ----------
@@ -79,6 +86,11 @@ def sweep(
         Stop at the first run that is neither ok nor skipped (`Stopped`).
     quiet : bool
         No progress on stderr.
+    wait : bool
+        Whether to wait at the end for the runs that other sweeps are at work on. Without, `attrs["elsewhere"]` of the table has
+        their ids by experiment, if there are any.
+    retries : int or None
+        How often a run is tried again whose worker died of a signal; None is once.
 
     Returns
     -------
@@ -92,22 +104,20 @@ def sweep(
     """
     experiments = distinct(sources)
     words = parse_rerun(rerun)
-    asked = {"jobs": jobs, **_limits(time_limit, memory_limit)}
+    asked = {"jobs": jobs, "retries": retries, **_limits(time_limit, memory_limit)}
     executor = _usable(executor, asked)
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only)
     _check_limit(limit)
+    left: dict[str, list[str]] = {}
     with Store(store) as opened:
         migrate.adopt(opened)
         for (experiment, runs), spec in zip(chosen, executors, strict=True):
-            opened.add_experiment(
-                experiment.name,
-                experiment.question,
-                experiment.text,
-                _ids(plan(experiment)),
-                "" if experiment.path is None else str(experiment.path.resolve()),
-            )
-            todo = [p.run for p in _limited(_decided(opened, experiment, runs, words), limit) if p.action == "run"]
+            _link(opened, experiment)
+            before = opened.leases.row_marks(_ids(runs))
+            decided = _limited(_decided(opened, experiment, runs, words), limit)
+            wanted = ("run", "elsewhere") if limit is None else ("run",)
+            todo = [p.run for p in decided if p.action in wanted]
             for run in todo:
                 fingerprints(run)  # of the code as it was imported, before workers start
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
@@ -115,17 +125,52 @@ def sweep(
                 contextlib.closing(build("executor", spec)) as workers,
                 Progress(experiment.name, len(todo), quiet) as progress,
             ):
-                for run in todo:
-                    workers.submit(run)
-                for run, result in workers.as_completed():
+                again = functools.partial(_is_stale, opened, experiment, words)
+                shared = Shared(opened, todo, before, workers, progress, wait, again)
+                for run, result in shared.as_completed():
                     result = _with_provenance(run, result)
-                    opened.append(run, result, result.fingerprints)
+                    if not opened.append(run, result, result.fingerprints):
+                        progress.elsewhere(1)  # it was taken over, and done
+                        continue
                     progress.finished(run, result)
                     _report("attnlab_run_finished", run=run, result=result)
                     if fail_fast and result.status not in ("ok", "skipped"):
                         raise Stopped(f"run {run.run_id} ({run.label()}): {result.status}: {result.reason}")
+            if shared.elsewhere:
+                left[experiment.name] = list(shared.elsewhere)
+                print(
+                    f"attnlab: {experiment.name}: {len(shared.elsewhere)} runs are at work elsewhere "
+                    f"({named(shared.elsewhere.values())}) and were not waited for",
+                    file=sys.stderr,
+                )
             _report("attnlab_sweep_finished", experiment=experiment, frame=_frame(opened, [(experiment, runs)]))
-        return _frame(opened, chosen)
+        frame = _frame(opened, chosen)
+    if left:
+        frame.attrs["elsewhere"] = left
+    return frame
+
+
+def _link(opened: Store, experiment: Experiment) -> None:
+    """Link an experiment to its runs, and say so if it takes the place of another one of the same name."""
+    path = "" if experiment.path is None else str(experiment.path.resolve())
+    replaced = opened.add_experiment(
+        experiment.name, experiment.question, experiment.text, _ids(plan(experiment)), path
+    )
+    if replaced is None or replaced.text == experiment.text:
+        return
+    if replaced.path != path or (not path and replaced.question != experiment.question):
+        print(
+            f"attnlab: {experiment.name}: this experiment takes the place of another one of the same name in {opened.path}, "
+            f"that of {replaced.path or 'a mapping'} ({replaced.question}). The results stay, and `attnlab results` shows them "
+            f"under no experiment; give one of the two a `name:` of its own",
+            file=sys.stderr,
+        )
+
+
+def _is_stale(opened: Store, experiment: Experiment, words: Collection[str], run: Run) -> bool:
+    """Whether what another sweep has just stored was made with other code than that of this process."""
+    stale = set(words) & {"stale", "stale-own"}
+    return any(p.action != "keep" for p in _decided(opened, experiment, [run], stale or {"none"}))
 
 
 def plan_with_reasons(
@@ -137,12 +182,13 @@ def plan_with_reasons(
 ) -> list[tuple[Experiment, tuple[Planned, ...]]]:
     """What a sweep would run, and why; a store that does not exist counts as empty and is not made.
 
-    What is to run and lies beyond `limit` has the action "later".
+    What is to run and lies beyond `limit` has the action "later"; what another sweep is at work on, "elsewhere".
     """
     words = parse_rerun(rerun)
     _check_limit(limit)
+    store = checked_path(store)
     chosen = _chosen(distinct(sources), only)
-    if not os.path.exists(store):
+    if not store.exists():
         return [(experiment, _limited(decide(runs, {}, fingerprints, words), limit)) for experiment, runs in chosen]
     with Store(store, create=False) as opened:
         decided = [(experiment, _decided(opened, experiment, runs, words)) for experiment, runs in chosen]
@@ -161,7 +207,17 @@ def _with_provenance(run: Run, result: Result) -> Result:
 
 def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
     shown = fingerprints_of_metrics({*experiment.metrics, *(m for claim in experiment.claims for m in claim.metrics)})
-    return decide(runs, migrate.known(opened, _ids(runs)), lambda run: {**fingerprints(run), **shown}, words)
+    known = migrate.known(opened, _ids(runs))
+    decided = decide(runs, known, lambda run: {**fingerprints(run), **shown}, words)
+    holders = opened.leases.at_work([p.run.run_id for p in decided if p.action == "run"])
+    if not holders:
+        return decided
+    return tuple(
+        dataclasses.replace(p, action="elsewhere", reason=f"{p.reason}; at work elsewhere ({holders[p.run.run_id]})")
+        if p.run.run_id in holders
+        else p
+        for p in decided
+    )
 
 
 def _ids(runs: Sequence[Run]) -> list[str]:
@@ -169,7 +225,9 @@ def _ids(runs: Sequence[Run]) -> list[str]:
 
 
 def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iterator[tuple[str, Run, Result]]:
-    return ((experiment.name, run, result) for run, result in migrate.results(opened, _ids(runs)))
+    planned = {run.run_id: run for run in runs}
+    for run, result in migrate.results(opened, _ids(runs)):
+        yield experiment.name, planned[run.run_id] if result.status == DAMAGED else run, result
 
 
 def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:

@@ -50,7 +50,9 @@ class Planned:
     """A run, whether it is to be run, and why."""
 
     run: Run
-    action: str  # "run", "keep", or "later": to run, and beyond the limit
+    action: (
+        str  # "run", "keep", "later": to run, and beyond the limit; or "elsewhere": to run, and another sweep is at it
+    )
     reason: str
     stale_own: bool = False  # whether attnlab's own code changed
     seconds: float = 0.0  # that it took when it was run

@@ -29,7 +29,7 @@ class Progress:
 
     def __init__(self, name: str, total: int, quiet: bool = False) -> None:
         self.name, self.total, self.quiet = name, total, quiet
-        self.done = self.bad = 0
+        self.done = self.bad = self.others = 0
         self.began = self.spoke = time.monotonic()
         self.bar: Any = None
 
@@ -58,7 +58,12 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
         elif not self.quiet and self.total and self.done == self.total:
-            self._say(f"{self.total} runs in {duration(time.monotonic() - self.began)}{self._bad()}")
+            self._say(f"{self.total} runs in {duration(time.monotonic() - self.began)}{self._bad()}{self._others()}")
+        elif not self.quiet and self.others and not self.total:
+            self._say(self._others().lstrip(", "))
+
+    def _others(self) -> str:
+        return f", {self.others} done by another sweep" if self.others else ""
 
     def _bad(self) -> str:
         return f", {self.bad} did not succeed" if self.bad else ""
@@ -80,3 +85,15 @@ class Progress:
             self.spoke = now
             left = (now - self.began) / self.done * (self.total - self.done)
             self._say(f"{self.done}/{self.total} runs, about {duration(left)} left{self._bad()}")
+
+    def elsewhere(self, n_runs: int) -> None:
+        """So many runs were done by another sweep."""
+        self.total -= n_runs
+        self.others += n_runs
+        if self.bar is not None:
+            self.bar.update(self.task, total=self.total, refresh=True)
+
+    def waiting(self, n_runs: int, holders: str) -> None:
+        """Nothing is left to do here but to wait for runs of other sweeps."""
+        if not self.quiet:
+            self._say(f"waiting for {n_runs} runs that are at work elsewhere ({holders})")

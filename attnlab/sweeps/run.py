@@ -12,9 +12,10 @@ from typing import Any
 from attnlab.kinds import PARTS
 from attnlab.plugins import FILE
 
-__all__ = ["STATUSES", "Result", "Run", "with_file_names"]
+__all__ = ["DAMAGED", "STATUSES", "Result", "Run", "with_file_names"]
 
 STATUSES = ("ok", "failed", "timeout", "crashed", "oom", "invalid", "skipped")
+DAMAGED = "damaged"  # what a store says of a row that does not agree with its checksum; no run ends so
 
 
 def _canonical(spec: Any) -> str:
@@ -98,6 +99,8 @@ class Run:
     def label(self) -> str:
         """A short line for people: task, mechanism and seed."""
         spec = self.spec
+        if not spec:
+            return "?"
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
         apart = f", model seed {self.model_seed}" if "model_seed" in spec else ""
         return f"{task} · {_called(spec['mechanism'])} · {model} · seed {spec['seed']}{apart}"
@@ -157,3 +160,10 @@ class Result:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {self.status!r}")
+
+    @classmethod
+    def damaged(cls, reason: str) -> Result:
+        """What is left of a result whose row is damaged: no number, and why. No run can return it, and no store keeps it."""
+        result = cls("failed", reason)
+        object.__setattr__(result, "status", DAMAGED)
+        return result

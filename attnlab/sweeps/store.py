@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
+from attnlab.sweeps.columns import columns
 from attnlab.sweeps.database import Database
-from attnlab.sweeps.executors.messages import to_json
-from attnlab.sweeps.run import Result, Run, with_file_names
+from attnlab.sweeps.leases import Leases
+from attnlab.sweeps.rows import Unfit, as_row, as_text, digest, fingerprints_in, marks, now, revived
+from attnlab.sweeps.run import DAMAGED, Result, Run
 
 __all__ = ["Attempt", "Known", "Linked", "Store"]
 
@@ -80,7 +80,7 @@ class Store:
     >>> from attnlab.sweeps.run import Result, Run
     >>> run = Run.of({"seed": 0})
     >>> with tempfile.TemporaryDirectory() as folder, Store(f"{folder}/attnlab.db") as store:
-    ...     store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})
+    ...     _ = store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})
     ...     store.known([run.run_id])
     {'bd0488843468e63c': Known(status='ok', fingerprints={'similarity': 'f00d'}, seconds=0.0)}
     """
@@ -88,10 +88,16 @@ class Store:
     def __init__(self, path: str | os.PathLike[str], create: bool = True, timeout: float = 30.0) -> None:
         self._db = Database(path, create, timeout)
         self.path = self._db.path
+        self.leases = Leases(self._db)
+        self._known_columns: dict[str, dict[str, Any]] = {}
+        self._checked: set[tuple[str, ...]] = set()
 
     def close(self) -> None:
-        """Close the file; closing again does nothing."""
-        self._db.close()
+        """End the leases that are held, and close the file; closing again does nothing."""
+        try:
+            self.leases.leave()
+        finally:
+            self._db.close()
 
     def __enter__(self) -> Store:
         return self
@@ -100,93 +106,107 @@ class Store:
         self.close()
 
     # -- writing ------------------------------------------------------------------------------------------------------
-    def append(self, run: Run, result: Result, fingerprints: Mapping[str, str]) -> None:
-        """Keep a result; on return it is on the disk.
+    def append(self, run: Run, result: Result, fingerprints: Mapping[str, str]) -> bool:
+        """Keep a result, and end the lease of its run; on return it is on the disk.
 
         It replaces an earlier row of the same run, whose outcome goes to `history`.
 
+        Returns
+        -------
+        bool
+            False if nothing was kept: the lease was taken over meanwhile, and the run is already done.
+
         Raises
         ------
+        StoreError
+            Also when the file has been deleted, moved or replaced since it was opened.
         TypeError, ValueError
             If the result's facts or metrics are not plain data (executors see to that).
         """
-        measures = [
-            (test, metric, _stored(value))
-            for test, values in result.metrics.items()
-            for metric, value in values.items()
-        ]
-        texts = (run.canonical, result.status, _text(result.reason), _text(result.traceback))
-        mappings = (to_json(dict(result.facts)), to_json(dict(result.versions)), to_json(dict(fingerprints)))
-        provenance = (int(result.attempts), _text(result.executor), _text(result.started_at), float(result.seconds))
-        row = (run.run_id, *texts, *mappings, *provenance, hashlib.sha256(result.artifacts).digest())
+        row, measures = as_row(run, result, fingerprints)
         with self._db.refusals(), self._db.transaction():
+            if not self.leases.give_up(run.run_id):
+                before = self._db.execute("SELECT sha256 FROM runs WHERE run_id = ?", (run.run_id,)).fetchone()
+                if before and before[0] != self.leases.claimed[run.run_id]:
+                    return False
             self._keep_history(run.run_id)
             for table in ("runs", "measures", "artifacts"):
                 self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run.run_id,))
-            self._db.execute(f"INSERT INTO runs VALUES ({_marks(len(row) + 1)})", (*row, _digest(row, measures)))
+            self._db.execute(f"INSERT INTO runs VALUES ({marks(len(row) + 1)})", (*row, digest(row, measures)))
             self._db.executemany(
                 "INSERT INTO measures VALUES (?, ?, ?, ?, ?)",
                 ((run.run_id, place, *measure) for place, measure in enumerate(measures)),
             )
             if result.artifacts:
                 self._db.execute("INSERT INTO artifacts VALUES (?, ?)", (run.run_id, result.artifacts))
+        self._db.still_there()
+        return True
 
     def _keep_history(self, run_id: str) -> None:
         for row, _, intact in self._read([run_id]):
             status, reason, started_at, seconds = row[2], row[3], row[10], row[11]
             if not intact:
-                status, reason, started_at, seconds = "damaged", "", "", 0.0
+                status, reason, started_at, seconds = DAMAGED, "", "", 0.0
             (place,) = self._db.execute("SELECT count(*) FROM history WHERE run_id = ?", (run_id,)).fetchone()
-            kept = (run_id, place, status, reason, started_at, seconds, _now())
-            self._db.execute(f"INSERT INTO history VALUES ({_marks(8)})", (*kept, _digest(kept)))
+            kept = (run_id, place, status, reason, started_at, seconds, now())
+            self._db.execute(f"INSERT INTO history VALUES ({marks(8)})", (*kept, digest(kept)))
 
     def add_experiment(
         self, key: str, question: str, source_text: str, run_ids: Iterable[str], path: str | os.PathLike[str] = ""
-    ) -> None:
+    ) -> Linked | None:
         """Link an experiment to the runs it plans, in order; on return it is on the disk.
 
         It replaces the links of an earlier text of the same experiment, so that the experiment never shows runs it no longer
         plans. The rows of those runs stay. Give the whole plan, even if only a part of it is swept.
+
+        Returns
+        -------
+        Linked or None
+            What was linked under this name before, if that can be read.
         """
         linked = list(dict.fromkeys(run_ids))
         with self._db.refusals(), self._db.transaction():
+            before, _ = self._linked(key)
             found = self._db.execute("SELECT place FROM experiments WHERE key = ?", (key,)).fetchone()
             found = found or self._db.execute("SELECT ifnull(max(place), -1) + 1 FROM experiments").fetchone()
-            row = (key, found[0], _text(str(path)), _text(question), _text(source_text), _now())
+            row = (key, found[0], as_text(str(path)), as_text(question), as_text(source_text), now())
             for table in ("experiments", "links"):
                 self._db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
-            self._db.execute(f"INSERT INTO experiments VALUES ({_marks(7)})", (*row, _digest(row, linked)))
+            self._db.execute(f"INSERT INTO experiments VALUES ({marks(7)})", (*row, digest(row, linked)))
             self._db.executemany(
                 "INSERT INTO links VALUES (?, ?, ?)", ((key, place, run_id) for place, run_id in enumerate(linked))
             )
+        self._db.still_there()
+        return before.get(key)
 
     # -- reading ------------------------------------------------------------------------------------------------------
     def known(self, run_ids: Iterable[str]) -> dict[str, Known]:
         """The status and fingerprints of those of `run_ids` that the store has."""
         with self._snapshot():
             return {
-                row[0]: Known(row[2], json.loads(row[7]), row[11]) if intact else Known("damaged", {})
+                row[0]: Known(row[2], self._said(row, fingerprints_in, row), row[11]) if intact else Known(DAMAGED, {})
                 for row, _, intact in self._read(list(run_ids))
             }
 
     def results(self, run_ids: Iterable[str]) -> list[tuple[Run, Result]]:
-        """The runs that the store has, in the order asked for, without artifacts."""
+        """The runs that the store has, in the order asked for, without artifacts. A damaged one has the status `damaged`."""
         with self._snapshot():
             asked = list(dict.fromkeys(run_ids))
-            found = self._intact(asked, asked)
+            found = self._found(asked)
         return [found[run_id] for run_id in asked if run_id in found]
 
     def rows(self, experiment: str | None = None) -> Iterator[tuple[str, Run, Result]]:
         """Every run of every experiment (or of one), in the order of their files, as the store is now; no artifacts.
 
-        A run that two experiments share comes twice; one that none plans any longer comes last, with '' for experiment.
+        A run that two experiments share comes twice; one that none plans any longer comes last, with '' for experiment. A row that
+        does not agree with its checksum comes with the status `damaged` and no numbers.
 
         Raises
         ------
         UnknownName
             If there is no such experiment.
         StoreError
-            If a row is damaged; of those that no experiment plans only `damaged` tells.
+            If a row agrees with its checksum and says what attnlab never writes.
         """
         with self._snapshot():
             linked = self._experiments()
@@ -195,7 +215,7 @@ class Store:
                 raise UnknownName(f"{self.path}: no experiment {experiment!r} in this store; there are: {known}")
             chosen = linked if experiment is None else {experiment: linked[experiment]}
             planned = {run_id for entry in chosen.values() for run_id in entry.run_ids}
-            found = self._intact(None if experiment is None else chosen[experiment].run_ids, planned)
+            found = self._found(None if experiment is None else chosen[experiment].run_ids)
         for key, entry in chosen.items():
             yield from ((key, *found[run_id]) for run_id in entry.run_ids if run_id in found)
         if experiment is None:
@@ -233,31 +253,27 @@ class Store:
         artifacts = found[0] if found else b""
         if not intact or not isinstance(artifacts, bytes) or hashlib.sha256(artifacts).digest() != row[12]:
             raise self._damaged_rows([ids[0]])
-        return _revived(row, measures, artifacts)
+        return self._revived(row, measures, artifacts)
 
     def artifacts(self, run_ids: Sequence[str]) -> dict[str, bytes]:
-        """What several runs left behind (`Result.artifacts`), by run_id; one that left nothing is not there.
+        """What several runs left behind (`Result.artifacts`), by run_id.
 
-        Raises
-        ------
-        StoreError
-            If what is stored does not agree with its checksum.
+        One that left nothing, or whose artifacts do not agree with their checksum, is not there. `damaged` tells.
         """
         query = "SELECT run_id, content, artifacts_sha256 FROM artifacts JOIN runs USING (run_id) WHERE run_id IN"
         found = {}
         with self._snapshot():
             for some in (tuple(run_ids[i : i + _SEVERAL]) for i in range(0, len(run_ids), _SEVERAL)):
-                for run_id, content, digest in self._db.execute(f"{query} ({_marks(len(some))})", some):
-                    if not isinstance(content, bytes) or hashlib.sha256(content).digest() != digest:
-                        raise self._damaged_rows([run_id])
-                    found[run_id] = content
+                for run_id, content, sha256 in self._db.execute(f"{query} ({marks(len(some))})", some):
+                    if isinstance(content, bytes) and hashlib.sha256(content).digest() == sha256:
+                        found[run_id] = content
         return found
 
     def history(self, run_id: str) -> list[Attempt]:
         """The earlier attempts at a run, oldest first."""
         with self._snapshot():
             rows = self._db.execute("SELECT * FROM history WHERE run_id = ? ORDER BY place", (run_id,)).fetchall()
-        if any(_digest(row[:-1]) != row[-1] for row in rows):
+        if any(digest(row[:-1]) != row[-1] for row in rows):
             raise self._db.damaged(f"the history of run {run_id}")
         return [Attempt(*row[2:-1]) for row in rows]
 
@@ -274,11 +290,11 @@ class Store:
         """The runs that are kept under the identity of schema version 1, as far as they are not damaged."""
         with self._snapshot():
             if self._db.version == 1:
-                found = self._intact(None, ())
+                found = self._found(None)
             else:
                 ids = [row[0] for row in self._db.execute("SELECT run_id FROM former WHERE became = ''")]
-                found = self._intact(ids, ()) if ids else {}
-        return list(found.values())
+                found = self._found(ids) if ids else {}
+        return [pair for pair in found.values() if pair[1].status != DAMAGED]
 
     def rename(self, runs: Mapping[str, Run]) -> None:
         """Keep runs under another identity: run_id -> the run as it is known now. What is there already is not replaced."""
@@ -297,20 +313,20 @@ class Store:
             if intact:
                 renamed = (run.run_id, run.canonical, *row[2:])
                 self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
-                values = (*renamed, _digest(renamed, measures))
-                self._db.execute(f"INSERT INTO runs VALUES ({_marks(len(values))})", values)
+                values = (*renamed, digest(renamed, measures))
+                self._db.execute(f"INSERT INTO runs VALUES ({marks(len(values))})", values)
         for table in ("measures", "artifacts"):
             self._db.execute(f"UPDATE {table} SET run_id = ? WHERE run_id = ?", (run.run_id, run_id))
         for row in self._db.execute("SELECT * FROM history WHERE run_id = ?", (run_id,)).fetchall():
-            if _digest(row[:-1]) == row[-1]:
+            if digest(row[:-1]) == row[-1]:
                 kept = (run.run_id, *row[1:-1])
                 self._db.execute("DELETE FROM history WHERE run_id = ? AND place = ?", row[:2])
-                self._db.execute(f"INSERT INTO history VALUES ({_marks(8)})", (*kept, _digest(kept)))
+                self._db.execute(f"INSERT INTO history VALUES ({marks(8)})", (*kept, digest(kept)))
 
     def _link_anew(self, key: str, run_ids: Iterable[str]) -> None:
         linked = list(dict.fromkeys(run_ids))
         (row,) = self._db.execute("SELECT * FROM experiments WHERE key = ?", (key,)).fetchall()
-        self._db.execute("UPDATE experiments SET sha256 = ? WHERE key = ?", (_digest(row[:-1], linked), key))
+        self._db.execute("UPDATE experiments SET sha256 = ? WHERE key = ?", (digest(row[:-1], linked), key))
         self._db.execute("DELETE FROM links WHERE key = ?", (key,))
         self._db.executemany("INSERT INTO links VALUES (?, ?, ?)", ((key, i, r) for i, r in enumerate(linked)))
 
@@ -325,7 +341,7 @@ class Store:
         where, values = "", ()
         wanted = None if run_ids is None else set(run_ids)
         if run_ids is not None and len(run_ids) <= _SEVERAL:
-            where, values = f"WHERE run_id IN ({_marks(len(run_ids))})", tuple(run_ids)  # type: ignore[assignment]
+            where, values = f"WHERE run_id IN ({marks(len(run_ids))})", tuple(run_ids)  # type: ignore[assignment]
         measured = self._db.execute(f"SELECT * FROM measures {where} ORDER BY run_id, place", values)
         measures = {
             run_id: [row[2:] for row in group] for run_id, group in itertools.groupby(measured, key=lambda row: row[0])
@@ -333,13 +349,43 @@ class Store:
         for row in self._db.execute(f"SELECT * FROM runs {where} ORDER BY run_id", values):
             if wanted is None or row[0] in wanted:
                 measure = measures.get(row[0], [])
-                yield row[:-1], measure, _digest(row[:-1], measure) == row[-1]
+                yield row[:-1], measure, digest(row[:-1], measure) == row[-1]
 
-    def _intact(self, run_ids: Sequence[str] | None, needed: Collection[str]) -> dict[str, tuple[Run, Result]]:
-        rows = list(self._read(run_ids))
-        if broken := [row[0] for row, _, intact in rows if not intact and row[0] in needed]:
-            raise self._damaged_rows(broken)
-        return {row[0]: _revived(row, measures) for row, measures, intact in rows if intact}
+    def _found(self, run_ids: Sequence[str] | None) -> dict[str, tuple[Run, Result]]:
+        return {
+            row[0]: self._revived(row, measures) if intact else self._remains(row)
+            for row, measures, intact in self._read(run_ids)
+        }
+
+    def _revived(self, row: Sequence[Any], measures: Sequence[Any], artifacts: bytes = b"") -> tuple[Run, Result]:
+        """What a row says, held to what can be used: its settings have columns."""
+
+        def usable() -> tuple[Run, Result]:
+            run, result = revived(row, measures, artifacts, self._checked)
+            try:
+                columns(run, self._known_columns)
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                raise Unfit(f"canonical is no run that can be ({type(error).__name__}: {error})") from None
+            return run, result
+
+        found: tuple[Run, Result] = self._said(row, usable)
+        return found
+
+    def _said(self, row: Sequence[Any], read: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return read(*arguments)
+        except Unfit as error:
+            raise StoreError(
+                f"{self.path}: run {row[0]}: {error}. attnlab writes no such row, though its checksum is right. "
+                f"`attnlab store verify` lists all that cannot be used, and `attnlab store repair` leaves it out"
+            ) from None
+
+    def _remains(self, row: Sequence[Any]) -> tuple[Run, Result]:
+        """A damaged row: its run, with its settings where its run_id proves them, and no number."""
+        from attnlab.sweeps.identity import proven
+
+        reason = "what the store holds of this run does not agree with its checksum; sweep again, and it is done again"
+        return proven(str(row[0]), row[1]), Result.damaged(reason)
 
     def _damaged_rows(self, run_ids: Sequence[Any]) -> StoreError:
         named = ", ".join(str(r) for r in run_ids[:5]) + (", ..." if len(run_ids) > 5 else "")
@@ -349,49 +395,22 @@ class Store:
         )
 
     def _experiments(self) -> dict[str, Linked]:
-        links = self._db.execute("SELECT key, run_id FROM links ORDER BY key, place")
-        run_ids = {key: [row[1] for row in group] for key, group in itertools.groupby(links, key=lambda row: row[0])}
-        found = {}
-        for row in self._db.execute("SELECT * FROM experiments ORDER BY place, key"):
-            key, _, path, question, text, linked_at, sha256 = row
-            linked = run_ids.get(key, [])
-            if _digest(row[:-1], linked) != sha256:
-                raise self._db.damaged(f"the experiment {key}: sweep it again")
-            found[key] = Linked(key, question, text, path, linked_at, tuple(linked))
+        found, damaged = self._linked()
+        if damaged:
+            raise self._db.damaged(f"the experiment {damaged[0]}: sweep it again")
         return found
 
-
-def _marks(n: int) -> str:
-    return ", ".join("?" * n)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _text(text: str) -> str:
-    """Text as UTF-8 can hold it: lone surrogates are written out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _stored(value: Any) -> float | None:
-    """A number as SQLite will give it back: NaN as NULL, and -0.0 as 0.0."""
-    number = float(value) + 0.0
-    return None if number != number else number
-
-
-def _digest(row: Sequence[Any], rest: Sequence[Any] = ()) -> bytes:
-    """A checksum of what a row says: of its values with their types, written in ASCII."""
-    return hashlib.sha256(ascii((tuple(row), list(rest))).encode()).digest()
-
-
-def _revived(row: tuple[Any, ...], measures: Iterable[Any], artifacts: bytes = b"") -> tuple[Run, Result]:
-    run_id, canonical, status, reason, traceback, facts, versions, _, attempts, executor, started_at, seconds, _ = row
-    metrics: dict[str, dict[str, float]] = {}
-    for test, metric, value in measures:
-        metrics.setdefault(test, {})[metric] = float("nan") if value is None else value
-    known: dict[str, str] = json.loads(versions)
-    return Run(with_file_names(canonical, known), run_id), Result(
-        status, reason, traceback, metrics, json.loads(facts), known, artifacts, attempts, executor,
-        started_at, seconds,
-    )  # fmt: skip
+    def _linked(self, key: str | None = None) -> tuple[dict[str, Linked], list[str]]:
+        """The experiments, or one, and the keys of those that do not agree with their checksums."""
+        where, values = ("", ()) if key is None else (" WHERE key = ?", (key,))
+        links = self._db.execute(f"SELECT key, run_id FROM links{where} ORDER BY key, place", values)
+        run_ids = {name: [row[1] for row in group] for name, group in itertools.groupby(links, key=lambda row: row[0])}
+        found, damaged = {}, []
+        for row in self._db.execute(f"SELECT * FROM experiments{where} ORDER BY place, key", values):
+            name, _, path, question, text, linked_at, sha256 = row
+            linked = run_ids.get(name, [])
+            if digest(row[:-1], linked) != sha256 or not all(isinstance(v, str) for v in (*row[2:-1], name, *linked)):
+                damaged.append(str(name))
+            else:
+                found[name] = Linked(name, question, text, path, linked_at, tuple(linked))
+        return found, damaged

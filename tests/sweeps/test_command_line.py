@@ -1,5 +1,6 @@
 """`attnlab sweep` as its users meet it: real processes, real files, faults, signals and resumption."""
 
+import io
 import json
 import os
 import random
@@ -537,7 +538,11 @@ def test_a_damaged_row_is_run_again_and_never_shown(tmp_path):
             "UPDATE measures SET value = value + 0.25 "
             "WHERE metric = 'aer' AND run_id = (SELECT min(run_id) FROM measures)"
         )
-    assert attnlab_command("results", cwd=tmp_path).returncode == 6
+    shown = attnlab_command("results", "--format", "csv", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    frame = pd.read_csv(io.StringIO(shown.stdout))
+    assert frame["status"].value_counts().to_dict() == {"ok": 3, "damaged": 1}
+    assert frame[frame["status"] == "damaged"]["aer"].isna().all()
     plan = attnlab_command("plan", "one.yaml", "--format", "json", cwd=tmp_path)
     assert sum("damaged" in row["reason"] for row in json.loads(plan.stdout)) == 1
     assert done_by(attnlab_command("sweep", "one.yaml", cwd=tmp_path)) == 1

@@ -144,7 +144,7 @@ MISDEEDS = {
     "raises_unprintable": ("failed", "Unprintable"),
     "exits_python": ("failed", "SystemExit: 0"),
     "exits": ("crashed", "exited with code 3"),
-    "segfaults": ("crashed", "SIGSEGV"),
+    "segfaults": ("crashed", "SIGSEGV, 2 times"),
     "kills_itself": ("crashed", "SIGKILL from outside, 2 times"),
     "sleeps": ("timeout", "time limit of 3 s"),
     "holds_the_gil": ("timeout", "time limit of 3 s"),
@@ -183,7 +183,7 @@ def test_every_misdeed_costs_exactly_the_run_that_did_it(capfd):
         assert reason in result.reason
         assert bool(result.reason) == (status != "ok")
         assert result.executor == "local"
-        assert result.attempts == (2 if run.spec["do"] == "kills_itself" else 1)
+        assert result.attempts == (2 if run.spec["do"] in ("kills_itself", "segfaults") else 1)
         assert result.started_at
         if run.spec["do"] == "succeed":
             assert result.metrics["test"]["seed"] == run.seed

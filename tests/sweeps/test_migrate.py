@@ -12,6 +12,7 @@ import pytest
 
 import attnlab
 from attnlab.analysis.report import collect
+from attnlab.errors import StoreError
 from attnlab.plugins import configure
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.experiment.read import read
@@ -90,7 +91,7 @@ def test_without_its_plugin_a_run_is_still_there(project):
 def test_a_sweep_renames_what_it_can_and_keeps_every_number(project):
     before = attnlab.load_results("v1.db", experiment="kept")
     after = attnlab.sweep("kept.yaml", store="v1.db", rerun="none", quiet=True)
-    assert version() == 2
+    assert version() == 3
     assert set(before["run_id"]).isdisjoint(after["run_id"])
     same = ["alignment_accuracy", "aer", "fit_seconds", "started_at", "attnlab_version"]
     assert after[same].equals(before[same])
@@ -135,3 +136,40 @@ def test_it_is_read_where_nobody_may_write(project):
         assert len(attnlab.load_results("v1.db")) == 6
     finally:
         project.chmod(0o755)
+
+
+# -- schema version 2 -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def second(tmp_path, monkeypatch):
+    shutil.copytree(KEPT.with_name("version_2"), tmp_path / "second")
+    monkeypatch.chdir(tmp_path / "second")
+    return tmp_path / "second"
+
+
+def test_a_store_of_version_2_is_read_as_it_is(second):
+    before = Path("v2.db").read_bytes()
+    frame = attnlab.load_results("v2.db")
+    assert frame["status"].tolist() == ["ok"] * 4
+    ((_, planned),) = plan_with_reasons(["two.yaml"], "v2.db", rerun="missing,failed")
+    assert {p.action for p in planned} == {"keep"}
+    assert version("v2.db") == 2
+    assert Path("v2.db").read_bytes()[:18] == before[:18]
+
+
+def test_a_sweep_brings_version_2_to_now_after_a_copy_of_it(second):
+    numbers = attnlab.load_results("v2.db")
+    after = attnlab.sweep("two.yaml", store="v2.db", rerun="none", executor="serial", quiet=True)
+    assert version("v2.db") == 3
+    assert after["alignment_accuracy"].tolist() == numbers["alignment_accuracy"].tolist()
+    assert version("v2.db.version-2") == 2
+    assert attnlab.load_results("v2.db.version-2").equals(numbers)
+    with Store("v2.db", create=False) as store:
+        assert [len(store.history(run_id)) for run_id in store.experiments()[0].run_ids] == [1, 1, 0, 0]
+    assert not Path("v2.db.version-2.part").exists()
+
+
+def test_a_migration_whose_copy_cannot_be_made_changes_nothing(second):
+    Path("v2.db.version-2.part").mkdir()
+    with pytest.raises(StoreError, match="cannot be"):
+        Store("v2.db")
+    assert version("v2.db") == 2

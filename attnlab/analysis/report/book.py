@@ -220,7 +220,8 @@ def _plugin_files(run: Run, result: Result, given: Sequence[str]) -> str:
 
 def _versions(run: Run) -> dict[str, str]:
     """The plugins of a run that was killed before it could tell. A plugin that is not installed was a file."""
-    names = [name for role in ROLES for _, _, name, _ in components_of(role, run.spec[role])]
+    roles = [role for role in ROLES if role in run.spec]  # a damaged row may have lost its settings
+    names = [name for role in roles for _, _, name, _ in components_of(role, run.spec[role])]
     found = {}
     for distribution in {name.rpartition(":")[0] for name in names} - {""}:
         try:

@@ -5,9 +5,7 @@ The size of a report is bounded: so many runs are read and so much is kept. The 
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnlab.analysis.report.small_json import halves, plain
+from attnlab.errors import StoreError
+from attnlab.sweeps.artifacts import arrays_in
+from attnlab.sweeps.rows import Unfit
 from attnlab.sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def look_back(frame: pd.DataFrame, points: Sequence[str], opened: Store, budget:
         artifacts = opened.artifacts([run_ids[rows[0]] for rows in rows_of_runs])
         kept: list[Mapping[str, Any]] = []
         for rows in rows_of_runs:
-            kept.append(_arrays(artifacts.get(run_ids[rows[0]], b""), weights=not kept))
+            run_id = run_ids[rows[0]]
+            kept.append(_arrays(run_id, artifacts.get(run_id, b""), not kept, opened))
             read += 1
         book.add_curves(rows_of_runs[0][0], kept, share.numbers)
         book.add_alignments(rows_of_runs[0], tests, kept[0], share.weights)
@@ -115,18 +117,13 @@ def _groups(frame: pd.DataFrame, points: Sequence[str]) -> list[list[list[int]]]
     return [list(runs.values()) for runs in found.values()]
 
 
-def _arrays(artifacts: bytes, weights: bool) -> Mapping[str, np.ndarray[Any, Any]]:
+def _arrays(run_id: str, artifacts: bytes, weights: bool, opened: Store) -> Mapping[str, np.ndarray[Any, Any]]:
     """The curves of one run, and its alignments if they are wanted. The learned arrays are not read."""
-    if not artifacts:
-        return {}
     wanted = ("loss_curve", "validation_curve.", *(("test.",) if weights else ()))
-    found = {}
-    with zipfile.ZipFile(io.BytesIO(artifacts)) as file:  # as np.load does, which is slower on many small files
-        for member in file.namelist():
-            name = member.removesuffix(".npy")
-            if name.startswith(wanted):
-                found[name] = np.lib.format.read_array(io.BytesIO(file.read(member)), allow_pickle=False)
-    return found
+    try:
+        return arrays_in(artifacts, lambda name: name.startswith(wanted))
+    except Unfit as error:
+        raise StoreError(f"{opened.path}: run {run_id}: {error}; sweep it again with --rerun all") from None
 
 
 class _Pages:

@@ -75,6 +75,10 @@ class DaskExecutor(Executor):
                 )
         return self._client
 
+    def width(self) -> int:
+        """As many as the workers that are there now have threads."""
+        return sum(self._connected().nthreads().values()) or 1
+
     def submit(self, run: Run) -> None:
         """Hand a run to the cluster."""
         self._hand_over(run)

@@ -19,6 +19,7 @@ from attnlab.errors import SettingError
 from attnlab.interfaces import Executor
 from attnlab.sweeps.executors.attempt import Execute, now, or_standard, readable_size
 from attnlab.sweeps.executors.messages import unpack
+from attnlab.sweeps.executors.quarantine import Quarantine
 from attnlab.sweeps.run import Result, Run
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalExecutor"]
 
 _LOOK = 0.1  # seconds between looks at the memory of workers
-_FROM_OUTSIDE = ("SIGKILL", "SIGTERM")
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
 
 # Starting and stopping workers needs these modules, and names in modules; some platforms lack some of them.
 _NEEDED = {
@@ -46,9 +47,10 @@ class LocalExecutor(Executor):
 
     Each worker is one process with one pipe and does many runs; one that dies or is killed is replaced. A run may
     raise, exit, fault, or exceed its limits: it gets the status `failed`, `crashed`, `timeout` or `oom`, with the
-    reason, and with the end of what it printed or the Python stack where it stood as traceback. When somebody else
-    kills a worker (SIGKILL, SIGTERM), its run is tried once more after all others, alone on a fresh worker; a second
-    death is `crashed`. What runs print is not shown.
+    reason, and with the end of what it printed or the Python stack where it stood as traceback. When a worker dies of a
+    signal, which somebody else may have sent, its run is tried again after all others, alone on a fresh worker; its last
+    death is `crashed`. A component of somebody's that kills three workers in a row is no longer tried. What runs print is not
+    shown, and what they start ends with them.
     A run that is cancelled yields nothing.
 
     Parameters
@@ -58,9 +60,11 @@ class LocalExecutor(Executor):
     time_limit : float, optional
         Seconds a run may take, > 0. Default: no limit.
     memory_limit : int, optional
-        Bytes a run may add to the memory of its worker, > 0 (Linux only). Default: no limit.
+        Bytes a run may add to the memory of its worker and of what it starts, > 0 (Linux only). Default: no limit.
     execute : callable, Run -> Result, optional
         What does a run. Default: `attnlab.sweeps.execute.execute`.
+    retries : int
+        How often a run is tried again whose worker died of a signal, >= 0.
 
     Raises
     ------
@@ -91,7 +95,10 @@ class LocalExecutor(Executor):
         time_limit: Annotated[float, Gt(0)] | None = None,
         memory_limit: Annotated[int, Gt(0)] | None = None,
         execute: Execute | None = None,
+        retries: Annotated[int, Ge(0)] = 1,
     ) -> None:
+        if retries < 0:
+            raise SettingError(f"LocalExecutor: retries must be 0 or more; got {retries!r}")
         for setting, value, least in (
             ("jobs", jobs, "1"),
             ("time_limit", time_limit, ""),
@@ -108,8 +115,10 @@ class LocalExecutor(Executor):
         self.time_limit = time_limit
         self.memory_limit = memory_limit
         self.execute = execute
+        self.retries = retries
         self._waiting: deque[Run] = deque()
-        self._again: deque[Run] = deque()  # runs whose worker somebody else killed
+        self._again: deque[tuple[Run, int]] = deque()  # runs whose worker died of a signal, and which attempt is next
+        self._quarantine = Quarantine()
         self._finished: deque[tuple[Run, Result]] = deque()
         self._workers: list[Worker] = []
         self._end_workers = weakref.finalize(self, _end_all, self._workers, os.getpid())
@@ -125,6 +134,10 @@ class LocalExecutor(Executor):
         )
 
     # -- the interface ------------------------------------------------------------------------------------------------
+    def width(self) -> int:
+        """As many as there may be workers."""
+        return self.jobs or _n_processors()
+
     def submit(self, run: Run) -> None:
         """Put a run in the queue; it starts when `as_completed` is iterated and a worker is free.
 
@@ -149,12 +162,13 @@ class LocalExecutor(Executor):
             if not (self._waiting or self._again or self._busy()):
                 return
             self._dispatch()
-            self._attend()
+            if not self._finished:
+                self._attend()
 
     def cancel(self, run: Run) -> None:
         """Forget a run: it will yield nothing. One that is running is killed."""
         self._waiting = deque(r for r in self._waiting if r != run)
-        self._again = deque(r for r in self._again if r != run)
+        self._again = deque(pair for pair in self._again if pair[0] != run)
         self._finished = deque(pair for pair in self._finished if pair[0] != run)
         for worker in [w for w in self._workers if w.run == run]:
             self._retire(worker)
@@ -180,6 +194,9 @@ class LocalExecutor(Executor):
         if any(w.attempt > 1 for w in self._busy()):
             return  # a second attempt is alone
         while self._waiting:
+            if self._is_refused(self._waiting[0]):
+                self._waiting.popleft()
+                continue
             worker = self._free_worker()
             if worker is None:
                 return
@@ -187,17 +204,26 @@ class LocalExecutor(Executor):
                 self._waiting.popleft()
             else:
                 self._retire(worker)
+        while self._again and self._is_refused(self._again[0][0]):
+            self._again.popleft()
         if self._again and not self._busy():
             for worker in list(self._workers):
                 self._retire(worker)
-            if self._new_worker().give(self._again[0], attempt=2):
+            if self._new_worker().give(*self._again[0]):
                 self._again.popleft()
+
+    def _is_refused(self, run: Run) -> bool:
+        """Whether a run is not tried, because of what others with its components did."""
+        if not (why := self._quarantine.refuses(run)):
+            return False
+        self._finished.append((run, Result("crashed", why, executor=self.name, started_at=now(), attempts=0)))
+        return True
 
     def _free_worker(self) -> Worker | None:
         for worker in self._workers:
             if worker.run is None:
                 return worker
-        if len(self._workers) >= (self.jobs or _n_processors()):
+        if len(self._workers) >= self.width():
             return None
         try:
             return self._new_worker()
@@ -238,8 +264,7 @@ class LocalExecutor(Executor):
                 self._hear(worker, message)
             if code is not None and worker in self._workers:
                 self._bury(worker, code)
-        for worker in self._busy():
-            self._check_limits(worker)
+        self._stop([(worker, result) for worker in self._busy() if (result := self._exceeded(worker)) is not None])
 
     def _until_deadline(self) -> float | None:
         waits = [_LOOK] if self.memory_limit is not None and self._busy() else []
@@ -255,27 +280,45 @@ class LocalExecutor(Executor):
             result = unpack(message[1:])
         except (TypeError, ValueError) as error:
             result = Result("failed", reason=f"its worker sent what is not a result: {error}")
+        if worker.run is not None:
+            self._quarantine.lived(worker.run)
         self._finish(worker, result)
         if message[0]:
             self._retire(worker)
 
-    def _check_limits(self, worker: Worker) -> None:
+    def _exceeded(self, worker: Worker) -> Result | None:
+        """What becomes of a run that is beyond its limits."""
         elapsed = 0.0 if worker.began is None else time.monotonic() - worker.began
         if self.time_limit is not None and elapsed >= self.time_limit:
-            status, reason = "timeout", f"exceeded its time limit of {self.time_limit:g} s"
-        elif self.memory_limit is not None and (growth := worker.growth()) > self.memory_limit:
+            return Result("timeout", f"exceeded its time limit of {self.time_limit:g} s")
+        if self.memory_limit is not None and (growth := worker.growth()) > self.memory_limit:
             limit = readable_size(self.memory_limit)
-            status, reason = "oom", f"exceeded its memory limit of {limit}: it took {readable_size(growth)}"
-        else:
+            return Result("oom", f"exceeded its memory limit of {limit}: it took {readable_size(growth)}")
+        return None
+
+    def _stop(self, exceeded: Sequence[tuple[Worker, Result]]) -> None:
+        """End workers whose runs are beyond their limits, all at once: each may say where it is, and nobody waits for another."""
+        if not exceeded:
             return
-        self._finish(worker, Result(status, reason=reason, traceback=worker.whereabouts()))
-        self._retire(worker)
+        from attnlab.sweeps.executors.supervisor import TO_ANSWER
+
+        for worker, _ in exceeded:
+            worker.ask()
+        until = time.monotonic() + TO_ANSWER
+        for worker, result in exceeded:
+            self._finish(worker, dataclasses.replace(result, traceback=worker.whereabouts(until)))
+        for worker, _ in exceeded:
+            worker.kill()
+        for worker, _ in exceeded:
+            self._retire(worker)
 
     def _bury(self, worker: Worker, code: int) -> None:
         """A worker has died by itself, or somebody else has killed it."""
         run, attempt = worker.run, worker.attempt
-        if run is not None and _signal(code) in _FROM_OUTSIDE and attempt == 1:
-            self._again.append(run)
+        if run is not None:
+            self._quarantine.died(run)
+        if run is not None and code < 0 and attempt <= self.retries:
+            self._again.append((run, attempt + 1))
         elif run is not None:
             self._finish(worker, Result("crashed", reason=_epitaph(code, attempt), traceback=worker.last_words()))
         self._retire(worker)
@@ -302,9 +345,11 @@ def _epitaph(code: int, attempt: int) -> str:
     if code >= 0:
         return f"its process exited with code {code}"
     name = _signal(code)
+    often = "" if attempt == 1 else f", {attempt} times"
     if name in _FROM_OUTSIDE:
-        return f"its process was killed by {name} from outside, {attempt} times: perhaps the machine ran out of memory"
-    return f"its process was killed by {name}"
+        perhaps = ": perhaps the machine ran out of memory" if name == "SIGKILL" else ""
+        return f"its process was killed by {name} from outside{often}{perhaps}"
+    return f"its process was killed by {name}{often}"
 
 
 def _signal(code: int) -> str:

@@ -39,6 +39,10 @@ class SerialExecutor(Executor):
         self._waiting: deque[Run] = deque()
         self._closed = False
 
+    def width(self) -> int:
+        """One run at a time."""
+        return 1
+
     def submit(self, run: Run) -> None:
         """Put a run in the queue; it is done when `as_completed` comes to it.
 

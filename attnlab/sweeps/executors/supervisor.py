@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import multiprocessing
 import os
 import signal
@@ -17,17 +16,18 @@ from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from attnlab.sweeps.executors import kin
 from attnlab.sweeps.executors.attempt import Execute, now
 from attnlab.sweeps.executors.worker import frame, serve
 from attnlab.sweeps.run import Run
 
-__all__ = ["Worker"]
+__all__ = ["TO_ANSWER", "Worker"]
 
 _LENGTH = struct.Struct("!Q")
 _CHUNK = 2**18
 _KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a stack of a hundred frames
 _BELOW_THE_RUN = os.path.join("executors", "attempt.py")  # where a stack, innermost first, leaves the run
-_TO_ANSWER = 0.8  # seconds in which a worker must answer with its stack
+TO_ANSWER = 0.8  # seconds in which a worker must answer with its stack
 _PATIENCE = 5.0  # seconds for things that usually take milliseconds: taking a message, dying of SIGKILL
 
 
@@ -58,13 +58,15 @@ class Worker:
         self._pidfd: int | None = None
         self._inbox = bytearray()
         self._printed = bytearray()
-        self._resident = 0
+        self._resident = self._shared = 0  # bytes: when its run began; of pages that it has in common with others
+        self._limited = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
     def start(self, execute: Execute, memory_limit: int | None, others: Iterable[Worker]) -> None:
         """Start the process: by fork on Linux, so that classes registered in a notebook are there; else by spawn."""
         forks = sys.platform == "linux"
         context: BaseContext = multiprocessing.get_context("fork" if forks else "spawn")
+        self._limited = memory_limit is not None
         self._channel, theirs = socket.socketpair()
         self._output, their_output = socket.socketpair()
         inherited = [d for worker in (*others, self) for d in worker._descriptors()] if forks else []
@@ -90,11 +92,9 @@ class Worker:
 
     def end(self) -> None:
         """Kill the process and what it started, and forget it; again does nothing."""
+        self.kill()
         process, self._process = self._process, None
         if process is not None and process.pid is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in the group
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
             process.join(_PATIENCE)
         for end in (self._channel, self._output):
             if end is not None:
@@ -102,6 +102,15 @@ class Worker:
         if self._pidfd is not None:
             os.close(self._pidfd)
         self._channel = self._output = self._pidfd = None
+
+    def kill(self) -> None:
+        """Kill the process and all that it started, without waiting for its end."""
+        if self._process is not None and self._process.pid is not None:
+            if self._process.exitcode is None and kin.below(self._process.pid):
+                kin.end_descendants(self._process.pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in the group
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
 
     def _descriptors(self) -> list[int]:
         ends = [e.fileno() for e in (self._channel, self._output) if e is not None]
@@ -163,16 +172,18 @@ class Worker:
         ours = (i for i, line in enumerate(lines) if _BELOW_THE_RUN in line and line.endswith("in attempt"))
         return "\n".join(lines[: next(ours, None)])
 
-    def whereabouts(self) -> str:
-        """`last_words`, with the Python line where the run is now, if it still can tell."""
+    def ask(self) -> None:
+        """Ask where the run is now; `whereabouts` hears the answer."""
         if self.ready and self._output is not None and self._process.is_alive():
             self._hear_output()
             os.kill(self._process.pid, signal.SIGUSR1)
-            end = time.monotonic() + _TO_ANSWER
-            while self._output is not None and _BELOW_THE_RUN.encode() not in self._printed:
-                if not wait([self._output], max(0.0, end - time.monotonic())):
-                    break
-                self._hear_output()
+
+    def whereabouts(self, until: float) -> str:
+        """`last_words`, with the Python line where the run is, if it tells before a time of `time.monotonic()`."""
+        while self.ready and self._output is not None and _BELOW_THE_RUN.encode() not in self._printed:
+            if not self._process.is_alive() or not wait([self._output], max(0.0, until - time.monotonic())):
+                break
+            self._hear_output()
         return self.last_words()
 
     # -- work ---------------------------------------------------------------------------------------------------------
@@ -196,19 +207,19 @@ class Worker:
     def is_ready(self) -> None:
         """It has said that it is ready: the clock of its first run starts here."""
         self.ready = True
+        if self._limited:
+            self._shared = max(0, kin.resident(self._process.pid) - kin.proportional(self._process.pid))
         self._start_clock()
 
     def _start_clock(self) -> None:
         self.began = time.monotonic() if self.ready else None
-        self._resident = self._resident_now() if self.ready else 0
+        self._resident = kin.resident(self._process.pid) if self.ready else 0
 
     def growth(self) -> int:
-        """Bytes of resident memory that the run has added (Linux; elsewhere 0)."""
-        return self._resident_now() - self._resident if self.began is not None else 0
-
-    def _resident_now(self) -> int:
-        try:
-            with open(f"/proc/{self._process.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * mmap.PAGESIZE
-        except (OSError, IndexError):  # no /proc, or gone
+        """Bytes of memory that the run has added, in all its processes (Linux; elsewhere 0). Pages that these share count once."""
+        if self.began is None:
             return 0
+        pid = self._process.pid
+        if not (others := kin.below(pid)):
+            return kin.resident(pid) - self._resident
+        return sum(kin.proportional(one) for one in (pid, *others)) - (self._resident - self._shared)

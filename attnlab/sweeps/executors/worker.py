@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from attnlab.sweeps.executors.attempt import Execute, attempt
+from attnlab.sweeps.executors.kin import adopt_orphans, below, end_descendants
 from attnlab.sweeps.run import Run
 
 __all__ = ["frame", "serve"]
@@ -51,6 +52,7 @@ def serve(
         os.close(descriptor)
     _redirect(output)
     _keep_freed_memory()
+    adopt_orphans()
     with contextlib.suppress(OSError):  # the coordinator is gone, and with it the reason to go on
         channel.sendall(frame(b""))
         while (message := _receive(channel)) is not None:
@@ -59,6 +61,8 @@ def serve(
             if os.getpid() != me:  # the run forked, and this is the copy: one run, one answer
                 os._exit(os.EX_SOFTWARE)
             signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm it left behind is not for the next run
+            if below(os.getpid()):
+                end_descendants(os.getpid())  # nor are processes
             channel.sendall(frame(bytes([spent]) + reply))
     os._exit(os.EX_OK)  # past threads and exit handlers that runs may have left
 

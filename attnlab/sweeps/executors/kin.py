@@ -1,0 +1,88 @@
+"""The processes that a run starts: found, measured and ended, on Linux. Elsewhere nothing is found."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
+
+__all__ = ["adopt_orphans", "below", "end_descendants", "proportional", "resident"]
+
+_PR_SET_CHILD_SUBREAPER = 36
+_ROUNDS = 20  # a process may start others while it is being ended
+
+
+def adopt_orphans() -> None:
+    """From now on, processes below this one whose parent ends become children of this one: none leaves it by a double fork."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _table() -> dict[int, list[int]]:
+    """The children of each process that lives."""
+    children: dict[int, list[int]] = defaultdict(list)
+    with contextlib.suppress(OSError):  # no /proc
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended
+                    state, parent, *_ = (
+                        Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(") ")[2].split()
+                    )
+                    if state not in "ZX":
+                        children[int(parent)].append(int(name))
+    return children
+
+
+def _descendants(pid: int) -> list[int]:
+    children, found, ahead = _table(), [], [pid]
+    while ahead:
+        new = children.get(ahead.pop(), [])
+        found += new
+        ahead += new
+    return found
+
+
+def end_descendants(pid: int, but: Collection[int] = ()) -> None:
+    """Kill every process below one, however it came there, but not itself."""
+    for _ in range(_ROUNDS):
+        found = [one for one in _descendants(pid) if one not in but]
+        if not found:
+            return
+        for one in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(one, signal.SIGKILL)
+
+
+def below(pid: int) -> list[int]:
+    """The processes below one; quick where there are none."""
+    if sys.platform != "linux":
+        return []
+    try:
+        if not any(Path(f"/proc/{pid}/task/{task}/children").read_text() for task in os.listdir(f"/proc/{pid}/task")):
+            return []
+    except OSError:  # a kernel that does not tell, or a process that is gone: look at all
+        return _descendants(pid)
+    return _descendants(pid)
+
+
+def proportional(pid: int) -> int:
+    """Bytes that a process takes, where pages that several processes share are divided among them."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return resident(pid)
+    return next((int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has; 0 where the system does not tell, and for a process that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,100 @@
+"""Where the file of a store lies: names that are none, other machines' disks, and whether it is still there."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from attnlab.errors import StoreError
+
+__all__ = ["JOURNAL", "Whereabouts", "checked_path", "file_system", "journal_mode"]
+
+JOURNAL = "ATTNLAB_STORE_JOURNAL"  # wal or delete, whatever is found out
+
+# File systems of other machines: the write-ahead log needs memory that all writers share, and machines share none.
+_REMOTE = re.compile(
+    r"nfs4?|cifs|smb(fs|2|3)?|ncpfs|9p|afs|coda|ceph|glusterfs|lustre|beegfs|gpfs|pvfs2|orangefs|ocfs2|gfs2?|virtiofs|vboxsf|"
+    r"prl_fs|drvfs|fuse\.(?!ext|xfs|ntfs|fuseblk).*"
+)
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a store.
+
+    Raises
+    ------
+    StoreError
+        For what names no file, such as '' and SQLite's ':memory:' and 'file:...'.
+    """
+    text = os.fspath(path)
+    text = os.fsdecode(text)
+    if not text.strip() or "\0" in text or text.startswith((":memory:", "file:")):
+        raise StoreError(
+            f"{text!r}: a results store is a file, and this names none; give a path, such as results/attnlab.db"
+        )
+    return Path(text)
+
+
+def file_system(path: Path, mounts: str | os.PathLike[str] = "/proc/self/mounts") -> str:
+    """The type of the file system that a path is on, such as 'ext4' or 'nfs4'; empty where that cannot be known."""
+    try:
+        table = Path(mounts).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    where = Path(os.path.realpath(path))
+    best, found = -1, ""
+    for line in table.splitlines():
+        words = line.split()
+        if len(words) < 3:
+            continue
+        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), words[1]))
+        if (where == point or point in where.parents) and len(point.parts) >= best:
+            best, found = len(point.parts), words[2]
+    return found
+
+
+def journal_mode(path: Path, mounts: str | os.PathLike[str] = "/proc/self/mounts") -> str:
+    """'WAL', or 'DELETE' where several machines may have the file open.
+
+    The environment variable `ATTNLAB_STORE_JOURNAL`, wal or delete, decides where it is set.
+
+    Raises
+    ------
+    StoreError
+        When the variable is neither.
+    """
+    asked = os.environ.get("ATTNLAB_STORE_JOURNAL", "").strip().lower()
+    if asked not in ("", "wal", "delete"):
+        raise StoreError(f"{path}: {JOURNAL} is {asked!r}; it may be wal or delete, or not set")
+    return asked.upper() or ("DELETE" if _REMOTE.fullmatch(file_system(path, mounts)) else "WAL")
+
+
+class Whereabouts:
+    """The files of an open store, to notice when somebody deletes, moves or replaces one.
+
+    Parameters
+    ----------
+    path : Path
+        Of the database. Its log lies beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.abspath(path))
+        self._files = {str(self.path): _identity(str(self.path))}
+
+    def missing(self, logged: bool) -> str:
+        """Which file is no longer what it was, in words; empty if all are. `logged`: whether there is a write-ahead log."""
+        for name in (str(self.path), *((f"{self.path}-wal", f"{self.path}-shm") if logged else ())):
+            now = _identity(name)
+            if now is None or self._files.setdefault(name, now) != now:
+                return f"{name} was {'deleted or moved' if now is None else 'replaced by another file'}"
+        return ""
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(name)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
