@@ -90,6 +90,8 @@ EXIT_STATUS: dict[str, str] = {
 }
 
 ENVIRONMENT: dict[str, str] = {
+    "ATTNLAB_STORE_JOURNAL": "`delete` or `wal`: the journal of stores where attnlab cannot see what kind of disk they are on. "
+    "See [the store](../store.md#disks-of-other-machines).",
     "ATTNLAB_PLUGINS": "names of plugins (entry points or distributions), with commas between: these are loaded and no others. "
     "Empty: none",
     "NO_COLOR": "if set and not empty, tables are printed without colour",
