@@ -35,6 +35,7 @@ def results_page() -> str:
             table(["column", "what it is"], [[cell(names), cell(text)] for names, text in words.SUMMARY]),
             "## Statuses",
             table(["status", "what happened", "tried again by the next sweep"], statuses),
+            "A row that does not agree with its checksum is shown with the status `damaged`, and no number of it; the next sweep does its run again.",
             "All runs are tried again by `--rerun all`, and by default those whose code has changed since.",
         ]
     )

@@ -81,17 +81,17 @@ STATUSES: dict[str, str] = {
 
 EXIT_STATUS: dict[str, str] = {
     "0": "done; of a sweep: all runs are `ok`",
-    "1": "finished, and some runs are not `ok`, a check failed, or some claims in a store could not be read",
+    "1": "finished, and some runs are not `ok` or at work elsewhere (`--no-wait`), a check failed, some claims in a store could not be read, or "
+    "`attnlab store` found damage or numbers that differ",
     "2": "a mistake in usage, in an experiment or in a file: nothing ran",
     "3": "an internal error: a bug in attnlab or in a plugin, with its traceback",
-    "6": "the store cannot be used",
+    "6": "the store cannot be used, or went away meanwhile",
     "130": "interrupted with Ctrl-C; what is done is kept",
     "143": "terminated (SIGTERM); what is done is kept",
 }
 
 ENVIRONMENT: dict[str, str] = {
-    "ATTNLAB_STORE_JOURNAL": "`delete` or `wal`: the journal of stores where attnlab cannot see what kind of disk they are on. "
-    "See [the store](../store.md#disks-of-other-machines).",
+    "ATTNLAB_STORE_JOURNAL": "`wal` or `delete`: the journal of the store, where attnlab does not see that its disk is another machine's",
     "ATTNLAB_PLUGINS": "names of plugins (entry points or distributions), with commas between: these are loaded and no others. "
     "Empty: none",
     "NO_COLOR": "if set and not empty, tables are printed without colour",
