@@ -9,6 +9,7 @@ Each command imports what it needs, so that `attnlab --help` loads little.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import signal
 import sys
@@ -340,6 +341,7 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     use_plugins(blocked, plugin_files)
     from attnlab.errors import AmbiguousName, InputChanged, UnknownName
     from attnlab.sweeps.execute import execute
+    from attnlab.sweeps.executors.strangers import metrics_of_others
     from attnlab.sweeps.frame import load_run, with_files
     from attnlab.tables import shown
 
@@ -347,7 +349,8 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     found = with_files(stored.run, store)
     print(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})", file=sys.stderr)
     try:
-        result = execute(found, raise_errors=True)
+        columns = {column for values in stored.result.metrics.values() for column in values}
+        result = execute(dataclasses.replace(found, metrics=metrics_of_others(columns)), raise_errors=True)
     except (UnknownName, AmbiguousName) as error:
         raise UnknownName(f"{error}; if it came from a plugin, install the plugin or give --plugin FILE.py") from None
     except InputChanged:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from attnlab.errors import SettingError
 from attnlab.interfaces import settings_of
 from attnlab.plugins import plugins
-from attnlab.registry import Own, build, entry
+from attnlab.registry import Own, build, entries, entry
 from attnlab.settings import checked
 from attnlab.sweeps import execute as _execute  # noqa: F401  loaded before workers are forked
 from attnlab.sweeps import migrate
 from attnlab.sweeps.columns import only as filtered
-from attnlab.sweeps.environment import versions_of
+from attnlab.sweeps.environment import environment, versions_of
+from attnlab.sweeps.executors.local import LocalExecutor
+from attnlab.sweeps.executors.strangers import SEED, metrics_of_others
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
@@ -97,7 +99,9 @@ def sweep(
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only)
     _check_limit(limit)
-    with Store(store) as opened:
+    asked_metrics = _metrics_of_others(chosen)
+    _look_up([run for _, runs in chosen for run in runs])
+    with _workers_begin_here(), Store(store) as opened:
         migrate.adopt(opened)
         for (experiment, runs), spec in zip(chosen, executors, strict=True):
             opened.add_experiment(
@@ -107,9 +111,8 @@ def sweep(
                 _ids(plan(experiment)),
                 "" if experiment.path is None else str(experiment.path.resolve()),
             )
-            todo = [p.run for p in _limited(_decided(opened, experiment, runs, words), limit) if p.action == "run"]
-            for run in todo:
-                fingerprints(run)  # of the code as it was imported, before workers start
+            decided = _limited(_decided(opened, experiment, runs, words), limit)
+            todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action == "run"]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             with (
                 contextlib.closing(build("executor", spec)) as workers,
@@ -151,7 +154,7 @@ def plan_with_reasons(
 
 def _with_provenance(run: Run, result: Result) -> Result:
     """The result with fingerprints and versions from the worker that made it, or from this process if it gave none."""
-    measured = {metric for values in result.metrics.values() for metric in values}
+    measured = {metric for values in result.metrics.values() for metric in values} | {*run.metrics}
     return dataclasses.replace(
         result,
         fingerprints=result.fingerprints or {**fingerprints(run), **fingerprints_of_metrics(measured)},
@@ -160,8 +163,46 @@ def _with_provenance(run: Run, result: Result) -> Result:
 
 
 def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
-    shown = fingerprints_of_metrics({*experiment.metrics, *(m for claim in experiment.claims for m in claim.metrics)})
+    shown = fingerprints_of_metrics(shown_by(experiment))
     return decide(runs, migrate.known(opened, _ids(runs)), lambda run: {**fingerprints(run), **shown}, words)
+
+
+def _look_up(runs: Sequence[Run]) -> None:
+    """Fingerprint the code as it was imported, before workers start, so that each of them finds it done."""
+    for run in {SEED.sub("", run.canonical): run for run in runs}.values():
+        fingerprints(run)
+    fingerprints_of_metrics({e.shown for found in entries("metric").values() for e in found})
+    environment()
+
+
+def _workers_begin_here() -> contextlib.AbstractContextManager[None]:
+    """Within, workers are forked from what this process is now: plugins are loaded, and none of their hooks was called."""
+    if LocalExecutor.unavailable() or sys.platform != "linux":
+        return contextlib.nullcontext()
+    from attnlab.sweeps.executors.zygote import shared
+
+    return shared()
+
+
+def _metrics_of_others(chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> dict[str, tuple[str, ...]]:
+    """By run: the metrics of others that some experiment shows or claims something of."""
+    found: dict[str, set[str]] = {}
+    for experiment, runs in chosen:
+        if mine := metrics_of_others(shown_by(experiment)):
+            for run in runs:
+                found.setdefault(run.run_id, set()).update(mine)
+    return {run_id: tuple(sorted(columns)) for run_id, columns in found.items()}
+
+
+def _with_metrics(planned: Planned, asked: Collection[str]) -> Run:
+    """The run with the metrics of others that are measured: those asked for now, and those it was measured by before."""
+    columns = metrics_of_others({*asked, *planned.measured})
+    return dataclasses.replace(planned.run, metrics=columns) if columns else planned.run
+
+
+def shown_by(experiment: Experiment) -> set[str]:
+    """The metrics that an experiment shows, or claims something of."""
+    return {*experiment.metrics, *(m for claim in experiment.claims for m in claim.metrics)}
 
 
 def _ids(runs: Sequence[Run]) -> list[str]:

@@ -9,17 +9,19 @@ import os
 import signal
 import socket
 import struct
-import sys
 import time
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable
 from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from attnlab.plugins import active_options
 from attnlab.sweeps.executors.attempt import Execute, now
-from attnlab.sweeps.executors.worker import frame, serve
+from attnlab.sweeps.executors.messages import to_json
+from attnlab.sweeps.executors.worker import ends, frame, serve
 from attnlab.sweeps.run import Run
+
+if TYPE_CHECKING:
+    from attnlab.sweeps.executors.zygote import Zygote
 
 __all__ = ["Worker"]
 
@@ -38,6 +40,8 @@ class Worker:
     ----------
     run : Run or None
         What it is doing; None when idle.
+    used : bool
+        Whether it was ever given a run.
     attempt : int
         1, or 2 when the run had lost an earlier worker to a kill from outside.
     started_at : str
@@ -46,12 +50,14 @@ class Worker:
         `time.monotonic()` when its clock started: when it was given, or when the process was ready if that was later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[bytes], None] | None = None) -> None:
+        self._heard = heard
         self.run: Run | None = None
         self.attempt = 1
         self.started_at = ""
         self.began: float | None = None
         self.ready = False
+        self.used = False
         self._process: Any = None
         self._channel: socket.socket | None = None
         self._output: socket.socket | None = None
@@ -61,25 +67,19 @@ class Worker:
         self._resident = 0
 
     # -- life ---------------------------------------------------------------------------------------------------------
-    def start(self, execute: Execute, memory_limit: int | None, others: Iterable[Worker]) -> None:
-        """Start the process: by fork on Linux, so that classes registered in a notebook are there; else by spawn."""
-        forks = sys.platform == "linux"
-        context: BaseContext = multiprocessing.get_context("fork" if forks else "spawn")
+    def start(
+        self, execute: Execute, memory_limit: int | None, time_limit: float | None, zygote: Zygote | None
+    ) -> None:
+        """Start the process: forked from a zygote, so that classes registered in a notebook are there; else spawned."""
         self._channel, theirs = socket.socketpair()
         self._output, their_output = socket.socketpair()
-        inherited = [d for worker in (*others, self) for d in worker._descriptors()] if forks else []
-        arguments = (theirs, their_output, inherited, os.getpid(), execute, memory_limit)
-        self._process = context.Process(target=serve, args=arguments, daemon=True, name="attnlab worker")  # type: ignore[attr-defined]
-        # A handler of the coordinator must not run in the child: signals wait until the child has set its own.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        ends.update(end.fileno() for end in (self._channel, self._output))
         try:
-            with (
-                warnings.catch_warnings()
-            ):  # Python 3.12: the child here calls nothing that another thread may have locked
-                warnings.filterwarnings("ignore", ".*use of fork\\(\\) may lead to deadlocks", DeprecationWarning)
-                self._process.start()
+            if zygote is not None:
+                self._process = zygote.fork(theirs.fileno(), their_output.fileno(), memory_limit, time_limit)
+            else:
+                self._process = _spawned(theirs, their_output, execute, memory_limit, time_limit)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             theirs.close()
             their_output.close()
         if hasattr(os, "pidfd_open"):
@@ -98,14 +98,11 @@ class Worker:
             process.join(_PATIENCE)
         for end in (self._channel, self._output):
             if end is not None:
+                ends.discard(end.fileno())
                 end.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
         self._channel = self._output = self._pidfd = None
-
-    def _descriptors(self) -> list[int]:
-        ends = [e.fileno() for e in (self._channel, self._output) if e is not None]
-        return ends if self._pidfd is None else [*ends, self._pidfd]
 
     # -- listening ----------------------------------------------------------------------------------------------------
     def sources(self) -> list[Any]:
@@ -129,6 +126,7 @@ class Worker:
             except OSError:
                 chunk = b""
             if not chunk:  # the run closed it, or the process is gone: its death or its time limit will tell
+                ends.discard(self._channel.fileno())
                 self._channel.close()
                 self._channel = None
             self._inbox += chunk
@@ -152,8 +150,11 @@ class Worker:
             except OSError:
                 chunk = b""
             if not chunk:
+                ends.discard(self._output.fileno())
                 self._output.close()
                 self._output = None
+            if self._heard is not None:
+                self._heard(chunk)
             self._printed = (self._printed + chunk)[-_KEPT_OUTPUT:]
 
     def last_words(self) -> str:
@@ -182,11 +183,11 @@ class Worker:
             return False
         self._hear_output()
         self._printed.clear()
-        self.run, self.attempt, self.started_at = run, attempt, now()
+        self.run, self.attempt, self.started_at, self.used = run, attempt, now(), True
         self._start_clock()
         try:
             self._channel.settimeout(_PATIENCE)
-            self._channel.sendall(frame(f"{run.run_id} {run.canonical}".encode("ascii")))
+            self._channel.sendall(frame(f"{run.run_id}\n{to_json(run.metrics)}\n{run.canonical}".encode("ascii")))
             self._channel.setblocking(False)
         except OSError:
             self.run = None
@@ -195,8 +196,9 @@ class Worker:
 
     def is_ready(self) -> None:
         """It has said that it is ready: the clock of its first run starts here."""
-        self.ready = True
-        self._start_clock()
+        if not self.ready:  # a run cannot say it again, and start its clock anew
+            self.ready = True
+            self._start_clock()
 
     def _start_clock(self) -> None:
         self.began = time.monotonic() if self.ready else None
@@ -212,3 +214,18 @@ class Worker:
                 return int(statm.read().split()[1]) * mmap.PAGESIZE
         except (OSError, IndexError):  # no /proc, or gone
             return 0
+
+
+def _spawned(
+    channel: socket.socket,
+    output: socket.socket,
+    execute: Execute,
+    memory_limit: int | None,
+    time_limit: float | None,
+) -> Any:
+    """A worker in a new interpreter, which loads the plugins that this process has."""
+    context = multiprocessing.get_context("spawn")
+    arguments: tuple[Any, ...] = (channel, output, [], os.getpid(), execute, memory_limit, time_limit, active_options())
+    process = context.Process(target=serve, args=arguments, daemon=True, name="attnlab worker")
+    process.start()
+    return process

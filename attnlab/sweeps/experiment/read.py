@@ -191,6 +191,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     inputs = Inputs(document.path.parent if document.path else Path())
     written = {key: field.default for key, field in Layout.model_fields.items() if not field.is_required()}
     written["model"] = Own(written["model"])  # a default means attnlab's own
+    default = [Own(name) for name in Layout.model_fields["metrics"].default]
     written |= document.value
     reader = GridReader(document, _mapping(written["tune"]), inputs)
     tasks = tuple(reader.axis("task", written["task"], ("task",), "task")) if "task" in written else ()
@@ -202,7 +203,10 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         raise AssertionError("pydantic refused the layout, but no problem was noted")
     expandable = document.sound and _check_count(document, tasks, learners, seeds, model_seeds, layout.limits.runs)
     metrics = tuple(
-        dict.fromkeys(column_of_metric(document, metric, ("metrics", i)) for i, metric in enumerate(layout.metrics))
+        dict.fromkeys(
+            column_of_metric(document, metric, ("metrics", i))
+            for i, metric in enumerate(layout.metrics if "metrics" in document.value else default)
+        )
     )
     claims = with_columns(document, layout.claims)
     if expandable and claims:
