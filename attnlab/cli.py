@@ -1,7 +1,7 @@
 """The command `attnlab`. Data go to stdout, progress and messages to stderr.
 
 Exit status: 0 all runs are ok; 1 some runs did not succeed; 2 a mistake in usage or in a file, and nothing ran;
-3 internal error; 6 the store cannot be used; 130 and 143 interrupted.
+3 internal error; 6 the store cannot be used; 130, 143 and 129 interrupted by SIGINT, SIGTERM and SIGHUP.
 
 Each command imports what it needs, so that `attnlab --help` loads little.
 """
@@ -41,28 +41,25 @@ from attnlab.commands.options import (
 from attnlab.commands.plot import plot
 from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
+from attnlab.commands.streams import Stream, leave, prepare
+from attnlab.guard import ASKING, Terminated, on_signal
 
 __all__ = ["main"]
 
 
-class Interrupted(BaseException):
-    """SIGTERM: like KeyboardInterrupt, with exit status 143."""
-
-
-def _terminated(signum: int, frame: Any) -> None:
-    raise Interrupted
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; exits with the status listed above."""
-    sys.exit(_status(args))
+    prepare()
+    leave(_status(args))
 
 
 def _status(args: Sequence[str] | None) -> int:
     from attnlab.errors import AttnlabError, ExperimentError, StoreError
 
-    with contextlib.suppress(ValueError):  # not in the main thread: who started it ends it
-        signal.signal(signal.SIGTERM, _terminated)
+    for number in ASKING:
+        with contextlib.suppress(ValueError):  # not in the main thread: who started it ends it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, on_signal)
     try:
         result = cli.main(args=args, prog_name="attnlab", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -71,9 +68,9 @@ def _status(args: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, Interrupted) as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
         print("attnlab: interrupted", file=sys.stderr)
-        return 143 if isinstance(stop, Interrupted) else 130
+        return _status_of(stop)
     except StoreError as error:
         print(f"attnlab: {error}", file=sys.stderr)
         return 6
@@ -82,7 +79,8 @@ def _status(args: Sequence[str] | None) -> int:
         print(error if located else f"attnlab: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a file that may not be opened, a full disk
-        sys.stdout = io.StringIO()  # Python does not try to write the rest at exit
+        if not isinstance(sys.stdout, Stream):
+            sys.stdout = io.StringIO()  # Python does not try to write the rest at exit
         print(f"attnlab: {error.filename or 'writing or reading'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except Exception:
@@ -91,6 +89,11 @@ def _status(args: Sequence[str] | None) -> int:
         traceback.print_exc()
         print("attnlab: internal error; this is a bug in attnlab or in a plugin named above", file=sys.stderr)
         return 3
+
+
+def _status_of(stop: BaseException) -> int:
+    """128 and the number of the signal, as shells have it."""
+    return 128 + (stop.number if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 class Group(WholeHelp):
@@ -202,9 +205,9 @@ def sweep(
     except Stopped as stopped:
         print(f"attnlab: stopped at the first failure: {stopped}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, Interrupted) as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
         _how_to_resume()
-        return 143 if isinstance(stop, Interrupted) else 130
+        return _status_of(stop)
     for experiment in experiments:
         _print_experiment(experiment, frame[frame["experiment"] == experiment.name], store, only)
     if pairs and times:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["Called", "Terminated", "called", "interruptions", "on_signal"]
+__all__ = ["ASKING", "Called", "Terminated", "called", "interruptions", "on_signal"]
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 

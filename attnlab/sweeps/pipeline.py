@@ -21,7 +21,7 @@ from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.environment import environment, versions_of
 from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.strangers import SEED, metrics_of_others
-from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read
+from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
 from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, decide, parse_rerun, plan
@@ -109,7 +109,7 @@ def sweep(
                 experiment.question,
                 experiment.text,
                 _ids(plan(experiment)),
-                "" if experiment.path is None else str(experiment.path.resolve()),
+                "" if experiment.path is None else text_of(str(experiment.path.resolve())),
             )
             decided = _limited(_decided(opened, experiment, runs, words), limit)
             todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action == "run"]

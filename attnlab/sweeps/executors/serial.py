@@ -11,7 +11,7 @@ from attnlab.interfaces import Executor
 from attnlab.sweeps.executors.attempt import Execute, attempt, or_standard
 from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.messages import unpack
-from attnlab.sweeps.executors.strangers import NOTE, hooks_of_others, is_apart
+from attnlab.sweeps.executors.strangers import hooks_of_others, is_apart, noted
 from attnlab.sweeps.run import Result, Run
 
 __all__ = ["SerialExecutor"]
@@ -72,7 +72,7 @@ class SerialExecutor(Executor):
             else:
                 reply, _ = attempt(or_standard(self.execute), run, self.name)
                 result = unpack(reply)
-                yield run, _noted(result) if theirs else result
+                yield run, noted(result) if theirs else result
 
     def _done_apart(self, run: Run) -> Result:
         if self._apart is None:
@@ -104,7 +104,3 @@ def _shown(printed: bytes) -> None:
     if sys.stderr is not None:
         sys.stderr.write(printed.decode("utf-8", "backslashreplace"))
         sys.stderr.flush()
-
-
-def _noted(result: Result) -> Result:
-    return dataclasses.replace(result, facts={**result.facts, "notes": [*result.facts.get("notes", ()), NOTE]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -9,9 +10,9 @@ from attnlab.errors import AmbiguousName, UnknownName
 from attnlab.plugins import BUILTIN, plugins
 from attnlab.registry import entries, entry, kept
 from attnlab.sweeps.columns import ROLES, components_of
-from attnlab.sweeps.run import Run
+from attnlab.sweeps.run import Result, Run
 
-__all__ = ["NOTE", "SEED", "hooks_of_others", "is_apart", "metrics_of_others"]
+__all__ = ["NOTE", "SEED", "hooks_of_others", "is_apart", "metrics_of_others", "noted"]
 
 NOTE = "it was done in a process that other runs share, and what they changed there may have reached it"
 
@@ -56,3 +57,8 @@ def hooks_of_others() -> bool:
     """Whether code of others is called in the process of the sweep between runs."""
     hook = plugins().manager.hook
     return any(getattr(hook, event).get_hookimpls() for event in _EVENTS)
+
+
+def noted(result: Result) -> Result:
+    """The result of a run of others' code that had no process to itself, with a note that says so."""
+    return dataclasses.replace(result, facts={**result.facts, "notes": [*result.facts.get("notes", ()), NOTE]})

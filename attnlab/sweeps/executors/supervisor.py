@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from attnlab.plugins import active_options
-from attnlab.sweeps.executors.attempt import Execute, now
+from attnlab.sweeps.executors.attempt import LARGEST_RESULT, Execute, now
 from attnlab.sweeps.executors.messages import to_json
 from attnlab.sweeps.executors.worker import ends, frame, serve
 from attnlab.sweeps.run import Run
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _LENGTH = struct.Struct("!Q")
+_NONSENSE = b"\1 not a result"  # an answer that ends its worker
 _CHUNK = 2**18
 _KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a stack of a hundred frames
 _BELOW_THE_RUN = os.path.join("executors", "attempt.py")  # where a stack, innermost first, leaves the run
@@ -130,9 +131,16 @@ class Worker:
                 self._channel.close()
                 self._channel = None
             self._inbox += chunk
+            if len(self._inbox) > 2 * LARGEST_RESULT:  # no worker says so much: a run writes where it should not
+                break
         messages = []
         while len(self._inbox) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._inbox)[0]
+            length = _LENGTH.unpack_from(self._inbox)[0]
+            if length > 2 * LARGEST_RESULT:
+                self._inbox.clear()
+                messages.append(_NONSENSE)
+                break
+            end = _LENGTH.size + length
             if len(self._inbox) < end:
                 break
             messages.append(bytes(self._inbox[_LENGTH.size : end]))

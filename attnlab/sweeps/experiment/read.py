@@ -27,7 +27,7 @@ from attnlab.sweeps.experiment.grid import GridReader
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.source import At, Document, short
 
-__all__ = ["Experiment", "Layout", "Limits", "parse_memory", "parse_time", "read"]
+__all__ = ["Experiment", "Layout", "Limits", "parse_memory", "parse_time", "read", "text_of"]
 
 _TIMES = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZES = {
@@ -215,7 +215,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         check_selections(document, claims, Table(rows, tuple(layout.tune)))
     document.refuse()
     return Experiment(
-        name=layout.name or (document.path.stem if document.path else "experiment"),
+        name=layout.name or (text_of(document.path.stem) if document.path else "experiment"),
         path=document.path,
         question=layout.question,
         source=layout.source,
@@ -230,6 +230,11 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         inputs=inputs.hashes,
         text=document.text,
     )
+
+
+def text_of(path: str) -> str:
+    """The name of a file as text that every file and stream can hold; bytes that are none are escaped."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _learners(reader: GridReader, mechanism: Any, model: Any) -> tuple[Learners, ...]:
