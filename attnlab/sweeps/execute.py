@@ -6,6 +6,7 @@ separate random stream. So mechanisms are compared on the same examples, seed by
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import hashlib
@@ -30,14 +31,14 @@ from attnlab.plugins import BUILTIN
 from attnlab.progress import silent
 from attnlab.registry import Own, build, built, entries, entry
 from attnlab.sweeps.columns import buildable, buildable_settings, with_chosen
-from attnlab.sweeps.environment import versions_of
+from attnlab.sweeps.environment import environment, versions_of
 from attnlab.sweeps.experiment.inputs import check
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.identity import by_content
 from attnlab.sweeps.measuring import Tested, measure_others, read_only, sealed, unshared
 from attnlab.sweeps.run import Result, Run
 
-__all__ = ["data_rng", "execute", "measure", "splits_of"]
+__all__ = ["data_rng", "execute", "look_up", "measure", "splits_of"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
 NOTES_KEPT = 10  # sentences: what warned, which metric has no number
@@ -80,6 +81,18 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
         started_at=started_at,
         seconds=seconds,
     )
+
+
+def look_up(run: Run) -> None:
+    """Find out what each run like this one needs to know and no run changes, so that a process forked later knows it.
+
+    The fingerprints are those of the code as it was imported by now.
+    """
+    with contextlib.suppress(UnknownName, AmbiguousName):  # the run will say so
+        fingerprints(run)
+    fingerprints_of_metrics({e.shown for found in entries("metric").values() for e in found})
+    environment()
+    _threads()
 
 
 def _behind(run: Run, measured: set[str]) -> dict[str, str]:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from attnlab.errors import SettingError
 from attnlab.interfaces import settings_of
 from attnlab.plugins import plugins
-from attnlab.registry import Own, build, entries, entry
+from attnlab.registry import Own, build, entry
 from attnlab.settings import checked
-from attnlab.sweeps import execute as _execute  # noqa: F401  loaded before workers are forked
+from attnlab.sweeps import execute as _execute
 from attnlab.sweeps import migrate
 from attnlab.sweeps.columns import only as filtered
-from attnlab.sweeps.environment import environment, versions_of
+from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.strangers import SEED, metrics_of_others
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read, text_of
@@ -170,9 +170,7 @@ def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: 
 def _look_up(runs: Sequence[Run]) -> None:
     """Fingerprint the code as it was imported, before workers start, so that each of them finds it done."""
     for run in {SEED.sub("", run.canonical): run for run in runs}.values():
-        fingerprints(run)
-    fingerprints_of_metrics({e.shown for found in entries("metric").values() for e in found})
-    environment()
+        _execute.look_up(run)
 
 
 def _workers_begin_here() -> contextlib.AbstractContextManager[None]:

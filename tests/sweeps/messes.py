@@ -7,7 +7,7 @@ MESSES = {
     "chdir": "os.chdir('/')",
     "chdir_to_a_removed_folder": "d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
     "umask": "os.umask(0o777)",
-    "nice": "os.nice(1)",
+    "nice": "ONCE or os.nice(1)",
     "no_temporary_folder": "tempfile.tempdir = '/nowhere'; os.environ['TMPDIR'] = '/nowhere'",
     # functions of others
     "exp": "np.exp = lambda x, *a, **k: np.ones_like(x)",
@@ -47,10 +47,10 @@ MESSES = {
     "streams": "sys.stdout = sys.stderr = sys.stdin = None; os.close(1); os.close(2)",
     "write_everywhere": "[write(fd) for fd in range(3, 64)]",
     # threads and children
-    "thread": "threading.Thread(target=time.sleep, args=(600,)).start()",
-    "thread_that_patches": "threading.Thread(target=patch_for_ever, daemon=True).start()",
-    "child": "subprocess.Popen(['sleep', '600'])",
-    "fork": "os.fork()",
+    "thread": "ONCE or threading.Thread(target=time.sleep, args=(600,)).start()",
+    "thread_that_patches": "ONCE or threading.Thread(target=patch_for_ever, daemon=True).start()",
+    "child": "ONCE or subprocess.Popen(['sleep', '600'])",
+    "fork": "ONCE or ONCE.append(1) or os.fork()",
     "alarm": "signal.setitimer(signal.ITIMER_REAL, .2)",
     # signals
     "ignored": "[signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGCHLD, signal.SIGSEGV)]",
@@ -77,6 +77,9 @@ IMPORTS = (
 )
 
 
+ONCE: list[object] = []  # not empty once a mess was made in this process
+
+
 def scaled(Q, K):
     return Q @ namespace(K).matrix_transpose(K)
 
@@ -91,7 +94,8 @@ class Messy(Similarity):
 
     def score(self, Q, K):
         S = scaled(Q, K)
-        exec(IMPORTS + MESSES[self.mess], {})
+        exec(IMPORTS + MESSES[self.mess], {"ONCE": ONCE})
+        ONCE.append(self.mess)
         return S
 
 

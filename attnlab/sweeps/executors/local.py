@@ -229,7 +229,8 @@ class LocalExecutor(Executor):
         worker = Worker(self.heard)
         self._workers.append(worker)  # before it starts: whatever interrupts, `close` finds it
         try:
-            worker.start(execute, self.memory_limit, self.time_limit, self._zygote())
+            coming = self._waiting[0] if self._waiting and self.execute is None else None
+            worker.start(execute, self.memory_limit, self.time_limit, self._zygote(), coming)
         except OSError:
             self._retire(worker)
             raise

@@ -69,7 +69,12 @@ class Worker:
 
     # -- life ---------------------------------------------------------------------------------------------------------
     def start(
-        self, execute: Execute, memory_limit: int | None, time_limit: float | None, zygote: Zygote | None
+        self,
+        execute: Execute,
+        memory_limit: int | None,
+        time_limit: float | None,
+        zygote: Zygote | None,
+        run: Run | None = None,
     ) -> None:
         """Start the process: forked from a zygote, so that classes registered in a notebook are there; else spawned."""
         self._channel, theirs = socket.socketpair()
@@ -77,7 +82,7 @@ class Worker:
         ends.update(end.fileno() for end in (self._channel, self._output))
         try:
             if zygote is not None:
-                self._process = zygote.fork(theirs.fileno(), their_output.fileno(), memory_limit, time_limit)
+                self._process = zygote.fork(theirs.fileno(), their_output.fileno(), memory_limit, time_limit, run)
             else:
                 self._process = _spawned(theirs, their_output, execute, memory_limit, time_limit)
         finally:

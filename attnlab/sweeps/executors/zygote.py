@@ -24,6 +24,7 @@ from typing import Any
 
 from attnlab.sweeps.executors.attempt import Execute, or_standard
 from attnlab.sweeps.executors.worker import ends, serve
+from attnlab.sweeps.run import Run
 
 __all__ = ["Forked", "Zygote", "current", "main", "shared"]
 
@@ -88,15 +89,20 @@ class Zygote:
         )
         return self._popen.pid
 
-    def fork(self, channel: int, output: int, memory_limit: int | None, time_limit: float | None) -> Forked:
+    def fork(
+        self, channel: int, output: int, memory_limit: int | None, time_limit: float | None, run: Run | None = None
+    ) -> Forked:
         """A new worker, which answers on the socket `channel` and prints to the socket `output`.
+
+        `run` is what it will do, where that is known: what all runs like it look up is then found out once.
 
         Raises
         ------
         OSError
             When it cannot be had.
         """
-        order = {"fork": [memory_limit, time_limit]}
+        canonical = run.canonical if run is not None and len(run.canonical) < _PACKET // 2 else None
+        order = {"fork": [memory_limit, time_limit], "run": canonical}
         answer = self._ask(order, [channel, output])
         if "error" in answer:
             raise OSError(*answer["error"])
@@ -235,13 +241,19 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
         with contextlib.suppress(OSError):
             os.close(descriptor)
     control.settimeout(None)
+    known: set[str] = set()
     gc.freeze()  # what is here stays here, and no child has to look through it
+    from attnlab.sweeps.execute import look_up
+
     while True:
         heard, descriptors, _, _ = socket.recv_fds(control, _PACKET, 2)
         if not heard:
             os._exit(os.EX_OK)
         order = json.loads(heard)
         if "fork" in order:
+            if order["run"] is not None and order["run"] not in known:
+                known.add(order["run"])
+                look_up(Run(order["run"]))
             answer = _forked(control, descriptors, execute, *order["fork"])
         else:
             answer = _reaped(order["reap"])
