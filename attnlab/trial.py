@@ -97,9 +97,9 @@ def _in_a_child(candidates: Sequence[Candidate], verdicts: list[Verdict], first:
             if status is None:
                 found, code = os.waitpid(pid, os.WNOHANG)
                 status = os.waitstatus_to_exitcode(code) if found else None
-            if status is not None and not select.select([ours], [], [], 0)[0]:
+            if status is not None:  # it has ended, and nothing more of it is to be read
                 return *at, _how(status)
-            if ready:  # the pipe is closed: the end of the process is near
+            if ready:  # nothing to read: the pipe is closed: the end of the process is near
                 time.sleep(0.002)
             if time.monotonic() > end:
                 return *at, f"takes longer than {SECONDS:g} s"
