@@ -94,18 +94,19 @@ def _in_a_child(candidates: Sequence[Candidate], verdicts: list[Verdict], first:
                     verdicts[i] = Verdict(changed(reasons), {})
             if chunk:
                 continue
-            if status is None:
-                found, code = os.waitpid(pid, os.WNOHANG)
-                status = os.waitstatus_to_exitcode(code) if found else None
             if status is not None:  # it has ended, and nothing more of it is to be read
                 return *at, _how(status)
+            found, code = os.waitpid(pid, os.WNOHANG)
+            if found:  # what it said last may have come since
+                status = os.waitstatus_to_exitcode(code)
+                continue
             if ready:  # nothing to read: the pipe is closed: the end of the process is near
                 time.sleep(0.002)
             if time.monotonic() > end:
                 return *at, f"takes longer than {SECONDS:g} s"
     finally:
         os.close(ours)
-        for kill in (os.killpg, os.kill):
+        for kill in (os.killpg, os.kill) if status is None else (os.killpg,):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(pid, signal.SIGKILL)
         if status is None:
