@@ -1,6 +1,7 @@
 """The executors: what a run does to its process costs only that run, and every run is heard of exactly once."""
 
 import collections
+import contextlib
 import ctypes
 import math
 import os
@@ -408,14 +409,37 @@ def test_serial_runs_in_order_and_survives_what_can_be_survived():
         executor.submit(run_of(0))
 
 
-def test_serial_lets_the_users_interrupt_through():
+def test_serial_lets_the_users_interrupt_through_and_no_other():
     def interrupted(run):
+        if run.seed:
+            os.kill(os.getpid(), signal.SIGINT)
+            with contextlib.suppress(KeyboardInterrupt):  # however much a run wishes to go on
+                time.sleep(5)
         raise KeyboardInterrupt
 
     executor = SerialExecutor(execute=interrupted)
-    executor.submit(run_of(0))
+    for seed in range(3):
+        executor.submit(run_of(seed))
+    done = executor.as_completed()
+    run, result = next(done)
+    assert (run.seed, result.status, result.reason) == (0, "failed", "KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
-        list(executor.as_completed())
+        next(done)
+
+
+def test_a_fork_inside_a_serial_run_is_one_answer(tmp_path):
+    def forks_and_writes(run):
+        os.fork()
+        return Result("ok")
+
+    executor = SerialExecutor(execute=forks_and_writes)
+    for seed in range(3):
+        executor.submit(run_of(seed))
+    me, seen = os.getpid(), tmp_path / "seen"
+    for run, _ in executor.as_completed():
+        with seen.open("a") as file:
+            file.write(f"{run.seed} {os.getpid() == me}\n")
+    assert seen.read_text() == "0 True\n1 True\n2 True\n"
 
 
 @pytest.mark.parametrize("setting", ["jobs", "time_limit", "memory_limit"])

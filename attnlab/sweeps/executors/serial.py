@@ -1,27 +1,36 @@
-"""Runs in this process, one after another: for debugging, and for where no process can be started."""
+"""Runs one after another: attnlab's own in this process, for debugging and for where no process can be started."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections import deque
 from collections.abc import Iterator
 
 from attnlab.interfaces import Executor
 from attnlab.sweeps.executors.attempt import Execute, attempt, or_standard
+from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.messages import unpack
+from attnlab.sweeps.executors.strangers import hooks_of_others, is_apart, noted
 from attnlab.sweeps.run import Result, Run
 
 __all__ = ["SerialExecutor"]
 
 
 class SerialExecutor(Executor):
-    """In this process, in order; no limits, and a crash of a run is a crash of the sweep.
+    """One run after another, in order and without limits; attnlab's own in this process, where a crash ends the sweep.
 
-    What a run raises becomes its result, except KeyboardInterrupt, which is the user's.
+    Where the code of a run is not wholly attnlab's own, the run has a process that is forked for it (Linux) or started for
+    it, so that nothing it changes there reaches another run; what it prints comes out on stderr. Where no process can be
+    started it is done here, and a note of the run says so. What a run raises becomes its result, KeyboardInterrupt too; a
+    Ctrl-C that was pressed is the user's.
 
     Parameters
     ----------
     execute : callable, Run -> Result, optional
-        What does a run. Default: `attnlab.sweeps.execute.execute`.
+        What does a run, in this process. Default: `attnlab.sweeps.execute.execute`.
+    isolate : bool
+        False does everything in this process, as a debugger wants it, and notes it with each run of others' code.
 
     Examples
     --------
@@ -34,10 +43,12 @@ class SerialExecutor(Executor):
 
     name = "serial"
 
-    def __init__(self, execute: Execute | None = None) -> None:
+    def __init__(self, execute: Execute | None = None, isolate: bool = True) -> None:
         self.execute = execute
+        self.isolate = isolate
         self._waiting: deque[Run] = deque()
         self._closed = False
+        self._apart: LocalExecutor | None = None
 
     def width(self) -> int:
         """One run at a time."""
@@ -57,11 +68,23 @@ class SerialExecutor(Executor):
 
     def as_completed(self) -> Iterator[tuple[Run, Result]]:
         """Each submitted run with its result, in order."""
-        execute = or_standard(self.execute)
         while self._waiting:
             run = self._waiting.popleft()
-            reply, _ = attempt(execute, run, self.name)
-            yield run, unpack(reply)
+            theirs = self.execute is None and (is_apart(run) or hooks_of_others())
+            if theirs and self.isolate and not LocalExecutor.unavailable():
+                yield run, self._done_apart(run)
+            else:
+                reply, _ = attempt(or_standard(self.execute), run, self.name)
+                result = unpack(reply)
+                yield run, noted(result) if theirs else result
+
+    def _done_apart(self, run: Run) -> Result:
+        if self._apart is None:
+            self._apart = LocalExecutor(jobs=1)
+            self._apart.heard = _shown
+        self._apart.submit(run)
+        ((_, result),) = self._apart.as_completed()
+        return dataclasses.replace(result, executor=self.name)
 
     def cancel(self, run: Run) -> None:
         """Forget a run that is waiting: it will yield nothing."""
@@ -71,9 +94,17 @@ class SerialExecutor(Executor):
         """Forget what is waiting; closing again does nothing."""
         self._waiting.clear()
         self._closed = True
+        if self._apart is not None:
+            self._apart.close()
 
     def __enter__(self) -> SerialExecutor:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _shown(printed: bytes) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(printed.decode("utf-8", "backslashreplace"))
+        sys.stderr.flush()
