@@ -283,7 +283,11 @@ def liar():
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("what", [bomb, liar, lambda: b"PK\x03\x04 and no more", lambda: b"\x80\x04N."], ids=["bomb", "liar", "cut", "pickle"])
+@pytest.mark.parametrize(
+    "what",
+    [bomb, liar, lambda: b"PK\x03\x04 and no more", lambda: b"\x80\x04N."],
+    ids=["bomb", "liar", "cut", "pickle"],
+)
 def test_artifacts_that_are_none_are_told_and_not_unpacked(tmp_path, what):
     with Store(tmp_path / "s.db") as store:
         store.add_experiment("e", "why?", "{}", [run_of(0).run_id])
