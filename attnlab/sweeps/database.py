@@ -44,6 +44,7 @@ class Database:
         self.timeout = timeout
         self._home = Path(os.path.abspath(self.path))  # wherever the working directory may be later
         self._logged = False  # whether there is a write-ahead log
+        self._current: object = None  # the transaction that goes on
         if not create and not self.path.exists():
             raise StoreError(f"{self.path}: there is no results store; run a sweep first, or name another with --store")
         with self.refusals():
@@ -191,12 +192,15 @@ class Database:
     @contextlib.contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """All or nothing: IMMEDIATE to write, waiting for other writers; DEFERRED to read as of one moment."""
-        self.execute(f"BEGIN {kind}")
+        if self._connection.in_transaction:  # transactions are not nested: Ctrl-C came where nothing could end one
+            self.execute("ROLLBACK")
+        self._current = mine = object()
         try:
+            self.execute(f"BEGIN {kind}")
             yield
             self.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
+            if self._current is mine and self._connection.in_transaction:
                 self.execute("ROLLBACK")
             raise
 

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
+from attnlab.sweeps.database import Database
 from attnlab.sweeps.run import STATUSES, Result, Run
 from attnlab.sweeps.store import Known, Store
 
@@ -89,6 +90,16 @@ def test_a_result_comes_back_as_it_was_nan_and_infinity_too(path, result, seed):
         assert (run, same(result, found)) == (run_of(seed), True)
         ((again, without),) = store.results([run.run_id])
         assert (again, same(result, without, artifacts=False)) == (run, True)
+
+
+def test_a_transaction_that_an_interruption_left_open_is_undone(path):
+    with contextlib.closing(Database(path, create=True, timeout=5)) as db:
+        db.execute("BEGIN IMMEDIATE")  # as where Ctrl-C comes right after it
+        db.execute("CREATE TABLE left_behind (x)")
+        with db.transaction():
+            db.execute("CREATE TABLE kept (x)")
+        found = db.execute("SELECT name FROM sqlite_master WHERE name IN ('left_behind', 'kept')").fetchall()
+        assert found == [("kept",)]
 
 
 def test_text_that_utf8_cannot_hold_is_written_out(path):
