@@ -257,7 +257,7 @@ class LocalExecutor(Executor):
         try:
             coming = self._waiting[0] if self._waiting and self.execute is None else None
             worker.start(execute, self.memory_limit, self.time_limit, self._zygote(), coming)
-        except OSError:
+        except BaseException:  # an interruption, too: nobody uses one that has half started
             self._retire(worker)
             raise
         return worker

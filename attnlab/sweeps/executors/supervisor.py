@@ -81,6 +81,8 @@ class Worker:
         self._limited = memory_limit is not None
         self._channel, theirs = socket.socketpair()
         self._output, their_output = socket.socketpair()
+        for end in (self._channel, self._output):
+            end.setblocking(False)
         ends.update(end.fileno() for end in (self._channel, self._output))
         try:
             if zygote is not None:
@@ -93,8 +95,6 @@ class Worker:
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):  # an old kernel, or a process already gone: its sentinel will tell
                 self._pidfd = os.pidfd_open(self._process.pid)
-        self._channel.setblocking(False)
-        self._output.setblocking(False)
 
     def end(self) -> None:
         """Kill the process and what it started, and forget it; again does nothing."""
