@@ -129,6 +129,8 @@ class Aggregator(Part):
     """Sum up values by their weights.   aggregate(W (..., q, k), V (..., k, v)) -> Y (..., q, v)."""
 
     kind = "aggregator"
+    # a context has one feature for each key, Y (..., q, k), whatever the values have
+    over_keys: ClassVar[bool] = False
 
     def aggregate(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -140,6 +142,10 @@ class Position(Part):
     kind = "position"
     permutation_equivariant = False
     mixes_keys: ClassVar[bool | None] = None  # as of a similarity
+
+    def features(self, d: int) -> int:
+        """How many features `place` gives a query or key that has d; what compares them learns arrays for so many."""
+        return d
 
     if TYPE_CHECKING:  # each may ask for more by name, which is no error of types
         place: Callable[..., Any]

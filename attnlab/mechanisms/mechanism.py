@@ -15,7 +15,7 @@ from attnlab.interfaces import Mask, MechanismComponent, Source, settings_of
 from attnlab.kinds import PARTS
 from attnlab.mechanisms.bound import BoundMechanism, Params, Parts
 from attnlab.mechanisms.context import Context
-from attnlab.mechanisms.params import completed, initial
+from attnlab.mechanisms.params import completed, initial, seen_by
 from attnlab.parts.masks import AllKeys
 from attnlab.parts.modifiers import NoModifier
 from attnlab.precision import in_range
@@ -169,6 +169,11 @@ class Mechanism(MechanismComponent):
         """Whether a part needs the weights of the step before."""
         return bool(self.bind().stateful)
 
+    @property
+    def over_keys(self) -> bool:
+        """Whether a context has one feature for each key, whatever the values have."""
+        return bool(self.parts().aggregator.over_keys)
+
     # -- attending ----------------------------------------------------------------------------------------------
     def weights(
         self,
@@ -289,11 +294,12 @@ class Mechanism(MechanismComponent):
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
         """Floating-point operations for one query, as the parts declare them; NaN if a part declares none."""
-        dims = {"n_keys": n_keys, "d_query": d_query, "d_key": d_key, "d_value": d_value}
+        sizes = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
         total = 0.0
         parts = self.parts()
         for _, part in parts.learning():
-            total += call(part, "operations", **dims) if hasattr(part, "operations") else float("nan")
+            seen = {"n_keys": n_keys, **seen_by(part, parts.position, sizes)}
+            total += call(part, "operations", **seen) if hasattr(part, "operations") else float("nan")
         return total
 
 

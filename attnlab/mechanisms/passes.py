@@ -166,7 +166,8 @@ def _explain(failed: Call, learned: Mapping[str, Any], slots: Mapping[str, Any],
     """Raise a ShapeError where a verb failed because its arrays were learned for other widths."""
     if isinstance(error, (ShapeError, ComponentError)) or not learned or isinstance(failed.part, tuple):
         return
-    part, Q, K = failed.part, slots["Q"], slots["K"]
+    part, reads = failed.part, failed.step.reads
+    Q, K = slots[reads.get("Q", "Q")], slots[reads.get("K", "K")]
     dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": slots.get("V", K).shape[-1]}
     fitting = call(part, "init", rng=np.random.default_rng(0), **dims)
     given = {name: tuple(np.shape(array)) for name, array in learned.items()}

@@ -185,7 +185,7 @@ def no_weight_no_context(s: Subject) -> None:
 # -- positions ------------------------------------------------------------------------------------------------------------
 @check("P401", "position")
 def verbs_keep_shapes(s: Subject) -> None:
-    """`place`, `bias` and `reweigh` give back the shapes and dtypes that they were given."""
+    """`place`, `bias` and `reweigh` give back the shapes and dtypes they were given; placed vectors have `features(d)` features."""
     _overrides(s)
     for dtype in (np.float32, np.float64):
         for draw in s.draws("P401", dtype=dtype):
@@ -196,10 +196,11 @@ def verbs_keep_shapes(s: Subject) -> None:
                 nouns = s.nouns(verb, draw, learned)
                 found = s.direct(verb, learned, nouns)
                 for name, array in zip(given, found if verb == "place" else (found,), strict=True):
-                    if array.shape != nouns[name].shape or array.dtype != nouns[name].dtype:
+                    shape = nouns[name].shape
+                    shape = (*shape[:-1], s.object.features(shape[-1])) if verb == "place" else shape
+                    if array.shape != shape or array.dtype != nouns[name].dtype:
                         raise Failed(
-                            f"{verb} gives {name} {array.dtype} {array.shape} "
-                            f"for {nouns[name].dtype} {nouns[name].shape}"
+                            f"{verb} gives {name} {array.dtype} {array.shape} instead of {nouns[name].dtype} {shape}"
                         )
 
 
