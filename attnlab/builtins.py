@@ -61,8 +61,9 @@ def attnlab_positions() -> list[type]:
 def attnlab_masks() -> list[type]:
     from attnlab.parts import masks as m
     from attnlab.parts import patterns as p
+    from attnlab.parts.chosen_blocks import BlockTopk
 
-    return [m.AllKeys, m.Causal, m.Window, p.Prefix, p.Document, p.Dilated, p.GlobalWindow, p.Random]
+    return [m.AllKeys, m.Causal, m.Window, p.Prefix, p.Document, p.Dilated, p.GlobalWindow, p.Random, BlockTopk]
 
 
 @hookimpl

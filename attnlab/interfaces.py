@@ -166,13 +166,19 @@ class Position(Part):
 class Mask(Component):
     """Which keys may a query attend to?   allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
 
-    A rule about positions, asked for any block of them; an axis of the result along which all are alike may have size one.
+    A rule about positions, asked for any block of them; an axis of the result along which all are alike may have size one. A
+    mask by content also asks for Q (..., q, d), K (..., k, d) or `mask`, what all other masks allow, bool (..., q, k) or None. It
+    gets arrays without gradients, of any library, and is made whole for each query, from all keys.
     """
 
     kind = "mask"
 
-    def allow(self, q_index: Any, k_index: Any) -> Any:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # a mask by content asks for more by name, which is no error of types
+        allow: Callable[..., Any]
+    else:
+
+        def allow(self, q_index, k_index):
+            raise NotImplementedError
 
 
 class Modifier(Part):

@@ -206,6 +206,7 @@ class BoundMechanism:
         if (
             type(self.parts.aggregator) is WeightedSum
             and "reweigh" not in self._names
+            and context.content is None
             and keys_split(self.parts, scores)
         ):
             return by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK)

@@ -216,7 +216,7 @@ class Mechanism(MechanismComponent):
         )
         params = completed(bound.owners, params, Q, K, K)
         bound = bound.for_arrays(params, Q, K)
-        Q, K = _legible(Q, K, context)
+        Q, K, context = _legible(Q, K, context)
         if bound.stateful:
             return back(bound.in_steps(params, Q, K, context, state)[0])
         return back(bound.weights(params, Q, K, context))
@@ -244,7 +244,7 @@ class Mechanism(MechanismComponent):
         )
         params = completed(bound.owners, params, Q, K, V)
         bound = bound.for_arrays(params, Q, K, V)
-        Q, K = _legible(Q, K, context)
+        Q, K, context = _legible(Q, K, context)
         if state is None and (not context.forbids or all_finite(V)):
             return back(bound.attend(params, Q, K, V, context))
         if state is None and bound.is_long(Q, K, context):
@@ -285,7 +285,7 @@ class Mechanism(MechanismComponent):
         )
         params = completed(bound.owners, params, Q, K, V)
         bound = bound.for_arrays(params, Q, K, V)
-        Q, K = _legible(Q, K, context)
+        Q, K, context = _legible(Q, K, context)
         if bound.stateful:
             W, state = bound.in_steps(params, Q, K, context, state)
         else:
@@ -367,10 +367,13 @@ def all_finite(X: Any) -> bool:
     return bool(xp.all(xp.isfinite(plain)))
 
 
-def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
-    """Queries and keys; if some hold NaN or infinity, those that nobody may read become 0, as 0 * NaN is NaN."""
-    if not context.forbids or 0 in context.shape:
-        return Q, K
+def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any, Context]:
+    """Queries, keys and context; if some hold NaN or infinity, those that nobody may read become 0, as 0 * NaN is NaN.
+
+    Masks that look at queries and keys are then made.
+    """
+    if (context.M is None and context.later is None) or 0 in context.shape:
+        return Q, K, context.chosen(Q, K)
     spoilt_Q = (context.alive is not None or context.later is not None) and not all_finite(Q)
     spoilt_K = not all_finite(K)
     if spoilt_Q or spoilt_K:
@@ -380,7 +383,7 @@ def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
             Q = xp.where(alive, Q, xp.zeros_like(detach(Q)))
         if spoilt_K:
             K = xp.where(read, K, xp.zeros_like(detach(K)))
-    return Q, K
+    return Q, K, context.chosen(Q, K)
 
 
 def _summed(bound: BoundMechanism, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:

@@ -33,6 +33,8 @@ def run(
     W : str, the slot of the weights
     tape : list that gains (call, back, learned arrays), or None
     """
+    if context.content is not None:
+        context = context.chosen(slots["Q"], slots["K"])
     if context.later is not None and calls[-1].asks is not ALLOWED:
         context = context.whole()
     Q, M, given, shape = slots["Q"], context.M, context.given, context.shape

@@ -105,3 +105,94 @@ def test_weights_are_zero_outside():
         M = get("mask", name).allow(np.arange(6), np.arange(8))
         np.testing.assert_array_equal(W > 0, M)
         np.testing.assert_allclose(W.sum(axis=-1), M.any(axis=-1))
+
+
+# -- by content -------------------------------------------------------------------------------------------------------------
+def chosen(Q, K, M, block, top):
+    """By loops: the blocks with the largest mean score over allowed keys."""
+    allowed = np.zeros((len(Q), len(K)), dtype=bool)
+    for i in range(len(Q)):
+        means = {}
+        for j in range(len(K)):
+            if M[i, j]:
+                means.setdefault(j // block, []).append(K[j])
+        best = sorted(means, key=lambda b: (-float(Q[i] @ np.mean(means[b], axis=0)), b))[:top]
+        allowed[i] = [j // block in best and M[i, j] for j in range(len(K))]
+    return allowed
+
+
+@pytest.mark.parametrize("mask", [None, "causal", {"window": {"width": 3}}])
+@pytest.mark.parametrize(("block", "top"), [(1, 3), (2, 1), (3, 2), (4, 9)])
+def test_block_topk_by_loops(mask, block, top):
+    rng = np.random.default_rng(2)
+    Q, K = rng.normal(size=(6, 3)), rng.normal(size=(8, 3))
+    M = np.ones((6, 8), dtype=bool)
+    if mask is not None:
+        M = attention_weights(Q, K, mask=mask) > 0
+    masks = [{"block_topk": {"block": block, "top": top}}, *([] if mask is None else [mask])]
+    np.testing.assert_array_equal(attention_weights(Q, K, mask=masks) > 0, chosen(Q, K, M, block, top))
+
+
+def test_block_topk_finds_the_block_for_each_call_of_a_bound_mechanism():
+    """The context of a data set is made once; which blocks are chosen follows the queries and keys of each call."""
+    rng = np.random.default_rng(3)
+    Q, K, V = rng.normal(size=(4, 2, 3)), rng.normal(size=(4, 9, 3)), rng.normal(size=(4, 9, 2))
+    mechanism = attnlab.Mechanism(mask={"block_topk": {"block": 3, "top": 1}})
+    bound = mechanism.bind()
+    context = bound.context(np.zeros_like(Q), np.zeros_like(K), V)
+    params = {role: {} for role in ("similarity", "normaliser", "aggregator", "position", "modifier")}
+    expected = mechanism.attend(None, Q, K, V)
+    np.testing.assert_allclose(bound.attend(params, Q, K, V, context), expected, rtol=1e-12)
+    Y, back = bound.pull(params, Q, K, V, context, frozenset({"V"}))
+    np.testing.assert_allclose(Y, expected, rtol=1e-12)
+    W = mechanism.weights(None, Q, K)
+    np.testing.assert_allclose(back(np.ones_like(Y))["V"], W.sum(axis=1)[..., None] * np.ones(2), rtol=1e-12)
+    picked = context.pick(np.array([2, 0]), 4)
+    np.testing.assert_allclose(bound.weights(params, Q[[2, 0]], K[[2, 0]], picked), W[[2, 0]], rtol=1e-12)
+    for t in range(2):
+        _, w, _ = mechanism.step(None, Q[:, t : t + 1], K, V, None, t)
+        np.testing.assert_allclose(w[:, 0], W[:, t], rtol=1e-12)
+
+
+def test_block_topk_of_long_inputs_is_that_of_the_whole(monkeypatch):
+    rng = np.random.default_rng(4)
+    Q, K, V = rng.normal(size=(40, 3)), rng.normal(size=(50, 3)), rng.normal(size=(50, 2))
+    for normaliser in ("softmax", "sparsemax"):
+        parts = {"normaliser": normaliser, "mask": ["causal", {"block_topk": {"block": 5, "top": 2}}]}
+        whole = attnlab.attend(Q, K, V, **parts)
+        with monkeypatch.context() as small:
+            small.setattr("attnlab.mechanisms.bound.BLOCK", 64)
+            small.setattr("attnlab.mechanisms.context.LARGE", 16)
+            np.testing.assert_allclose(attnlab.attend(Q, K, V, **parts), whole, rtol=1e-12)
+
+
+def test_nan_in_keys_and_values_that_are_forbidden_changes_nothing_of_the_choice():
+    rng = np.random.default_rng(5)
+    Q, K, V = rng.normal(size=(3, 2)), rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
+    M = np.arange(6) < 4
+    mechanism = attnlab.Mechanism(mask={"block_topk": {"block": 2, "top": 1}})
+    Y = mechanism.attend(None, Q, K, V, M)
+    K[4:], V[5] = np.nan, np.inf
+    np.testing.assert_array_equal(mechanism.attend(None, Q, K, V, M), Y)
+
+
+def test_models_learn_with_block_topk_and_decoders_too():
+    splits = get("task", "lookup", n_keys=8, d=8, n_train=64, n_test=32).make(np.random.default_rng(0))
+    mechanism = attnlab.Mechanism("dot", mask={"block_topk": {"block": 2, "top": 2}})
+    aligner = attnlab.AttentionAligner(mechanism, steps=20, projection=8, random_state=0).fit(splits.train)
+    W = aligner.align(splits.tests["test"])
+    assert ((W > 0).sum(axis=-1) == 4).all()
+    model = attnlab.AttentionSeq2Seq(
+        attnlab.Mechanism("general", mask="block_topk"),
+        encoder="rnn",
+        embedding_dim=4,
+        hidden_dim=4,
+        steps=2,
+        random_state=0,
+    ).fit([["a", "b", "c"]] * 4, [["x", "y"]] * 4)
+    assert model.align([["a", "b", "c"]], [["x", "y"]])[0].shape == (2, 3)
+
+
+def test_block_topk_refuses_queries_of_another_space():
+    with pytest.raises(attnlab.Unsupported, match="both need the same features; got 3 of queries and 2 of keys"):
+        attention_weights(np.ones((1, 3)), np.ones((4, 2)), "general", mask="block_topk", rng=0)
