@@ -24,23 +24,46 @@ def attnlab_normalisers() -> list[type]:
 @hookimpl
 def attnlab_aggregators() -> list[type]:
     from attnlab.parts import aggregators as a
+    from attnlab.parts.exponential_sums import Laser, MaxPlus
+    from attnlab.parts.readouts import Gated, LuongOutput, Pointer
+    from attnlab.parts.regressions import LocalLinear, Parallax
 
-    return [a.WeightedSum, a.Gather]
+    return [a.WeightedSum, a.Gather, LuongOutput, Gated, Pointer, MaxPlus, Laser, Parallax, LocalLinear]
 
 
 @hookimpl
 def attnlab_positions() -> list[type]:
     from attnlab.parts import positions as p
     from attnlab.parts import relative as r
+    from attnlab.parts.convolutions import ShortConv
+    from attnlab.parts.learned_biases import Cope, Fire
+    from attnlab.parts.rotary import Pope, Rope
 
-    return [p.NoPosition, p.Sinusoidal, r.Learned, r.Alibi, r.Rope, r.T5Bias, r.GaussianLocal, r.Diagonal]
+    return [
+        *(
+            p.NoPosition,
+            p.Sinusoidal,
+            r.Learned,
+            r.Alibi,
+            Rope,
+            Pope,
+            r.T5Bias,
+            Fire,
+            Cope,
+            r.GaussianLocal,
+            r.Diagonal,
+        ),
+        ShortConv,
+    ]
 
 
 @hookimpl
 def attnlab_masks() -> list[type]:
     from attnlab.parts import masks as m
+    from attnlab.parts import patterns as p
+    from attnlab.parts.chosen_blocks import BlockTopk
 
-    return [m.AllKeys, m.Causal, m.Window]
+    return [m.AllKeys, m.Causal, m.Window, p.Prefix, p.Document, p.Dilated, p.GlobalWindow, p.Random, BlockTopk]
 
 
 @hookimpl
@@ -54,8 +77,10 @@ def attnlab_modifiers() -> list[type]:
 def attnlab_mechanisms() -> list[type]:
     from attnlab.mechanisms.compositions import Mixture, MultiHead
     from attnlab.mechanisms.mechanism import Mechanism
+    from attnlab.mechanisms.memories import DeltaRule, GatedDelta, Hopfield
+    from attnlab.mechanisms.mixing_heads import Differential, TalkingHeads
 
-    return [Mechanism, MultiHead, Mixture]
+    return [Mechanism, MultiHead, Mixture, TalkingHeads, Differential, Hopfield, DeltaRule, GatedDelta]
 
 
 @hookimpl

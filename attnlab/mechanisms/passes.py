@@ -33,6 +33,8 @@ def run(
     W : str, the slot of the weights
     tape : list that gains (call, back, learned arrays), or None
     """
+    if context.content is not None:
+        context = context.chosen(slots["Q"], slots["K"])
     if context.later is not None and calls[-1].asks is not ALLOWED:
         context = context.whole()
     Q, M, given, shape = slots["Q"], context.M, context.given, context.shape
@@ -166,7 +168,8 @@ def _explain(failed: Call, learned: Mapping[str, Any], slots: Mapping[str, Any],
     """Raise a ShapeError where a verb failed because its arrays were learned for other widths."""
     if isinstance(error, (ShapeError, ComponentError)) or not learned or isinstance(failed.part, tuple):
         return
-    part, Q, K = failed.part, slots["Q"], slots["K"]
+    part, reads = failed.part, failed.step.reads
+    Q, K = slots[reads.get("Q", "Q")], slots[reads.get("K", "K")]
     dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": slots.get("V", K).shape[-1]}
     fitting = call(part, "init", rng=np.random.default_rng(0), **dims)
     given = {name: tuple(np.shape(array)) for name, array in learned.items()}

@@ -29,7 +29,7 @@ from attnlab.models.batches import (
     true_lengths,
     vectors,
 )
-from attnlab.models.mechanism_setting import Attending, answered
+from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
     cast,
@@ -250,6 +250,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             }
             d_query = d_key = width
         readout = {"R": np.zeros((d_value, d_value))} if self.mix == "predictions" else {}
+        refuse_positions(self.mechanism_, X.n_keys, d_value)
         learned = self.mechanism_.init(rng, d_query, d_key, d_value)
         return {"mechanism": learned, "projection": projection, "readout": readout}
 

@@ -172,6 +172,10 @@ class Subject:
         """What of the engine's output shows the component: W, or Y, or both."""
         return {"aggregator": ("Y",), "mechanism": ("W", "Y")}.get(self.kind, ("W",))
 
+    def by_key(self, view: str) -> bool:
+        """Whether the last axis of a view is that of the keys: of W, and of contexts that have one feature a key."""
+        return view == "W" or bool(getattr(self.object, "over_keys", False))
+
     # -- inputs -----------------------------------------------------------------------------------------------------
     def draws(
         self, code: str, n: int = 3, dtype: Any = np.float64, lead: tuple[int, ...] | None = None

@@ -815,6 +815,17 @@ class Notes(Mask):
         return np.ones((*q_index.shape[:-1], q_index.shape[-1], k_index.shape[-1]), dtype=bool)
 
 
+@rejected_by("M504")
+class TheBestOfAll(Mask):
+    """Allows the key that answers best, forbidden ones included."""
+
+    name = "the_best_of_all"
+
+    def allow(self, Q, K, mask):
+        S = Q @ np.swapaxes(K, -1, -2)
+        return S == S.max(axis=-1, keepdims=True, initial=-np.inf)
+
+
 @rejected_by("M503")
 class LinedUpAtTheEnd(Mask):
     """Causal, with the last query at the last key."""

@@ -36,6 +36,14 @@ FORMULAS: dict[str, dict[str, str]] = {
     "aggregator": {
         "weighted_sum": r"y_i = \sum_j w_{ij} v_j",
         "gather": r"y_i = v_j, \qquad j = \operatorname{argmax}_{j'} w_{ij'}",
+        "luong_output": r"y_i = \tanh\left(W_c^\top c_i + W_q^\top q_i\right), \qquad c_i = \sum_j w_{ij} v_j",
+        "gated": r"y_i = \operatorname{sigmoid}(G^\top q_i) \cdot \sum_j w_{ij} v_j",
+        "pointer": r"y_{ij} = w_{ij}",
+        "max_plus": r"y_{ic} = \max_j \left(\log w_{ij} + v_{jc}\right)",
+        "laser": r"y_{ic} = \log \sum_j w_{ij} \exp(v_{jc})",
+        "parallax": r"y_i = c_i - \text{Cov}_i(v, k) \, R^\top q_i, \qquad c_i = \sum_j w_{ij} v_j",
+        "local_linear": r"y_i = c_i + \text{Cov}_i(v, k) \left(\text{Cov}_i(k, k) + \text{ridge} \cdot I\right)^{-1} (q_i - m_i),"
+        r" \qquad m_i = \sum_j w_{ij} k_j",
     },
     "position": {
         "none": r"q_i \mapsto q_i, \qquad k_j \mapsto k_j",
@@ -46,6 +54,11 @@ FORMULAS: dict[str, dict[str, str]] = {
         "rope": r"\begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix} \mapsto"
         r" \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}"
         r" \begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix}, \qquad \theta = \frac{p}{\text{base}^{2i/d}}",
+        "pope": r"s_{ij} = \sum_c \operatorname{softplus}(q_{ic}) \, \operatorname{softplus}(k_{jc}) \,"
+        r" \cos\left(\frac{j - i}{\text{base}^{c/d}} + \delta_c\right)",
+        "short_conv": r"k_j \mapsto k_j + \sum_{t=1}^{\text{width}} c_t \cdot k_{j-t}",
+        "cope": r"s_{ij} \mapsto s_{ij} + q_i^\top e(p_{ij}), \qquad p_{ij} = \sum_{l \ge j} \operatorname{sigmoid}(s_{il})",
+        "fire": r"s_{ij} \mapsto s_{ij} + f\left(\frac{\log(1 + c \, \lvert i - j \rvert)}{\log(1 + c \, \max(L, i))}\right)",
         "t5_bias": r"s_{ij} \mapsto s_{ij} + b_{\text{bucket}(j - i)}",
         "gaussian_local": r"\begin{align*} w_{ij} &\mapsto w_{ij} \, \exp\left(-\frac{(j - p_i)^2}{2 \sigma^2}\right),"
         r" \qquad \sigma = \frac{\text{width}}{2} \\ p_i &= n \, \operatorname{sigmoid}\left(v^\top \, \tanh(W q_i)\right) \end{align*}",
@@ -55,6 +68,12 @@ FORMULAS: dict[str, dict[str, str]] = {
         "all": r"\text{every } i, j",
         "causal": r"j \le i",
         "window": r"\lvert j - i \rvert \le \text{width}",
+        "prefix": r"j < \text{length} \text{ or } j \le i",
+        "document": r"\text{document}(i) = \text{document}(j)",
+        "dilated": r"\lvert j - i \rvert \in \left\{ 0, \text{gap}, \ldots, \text{width} \cdot \text{gap} \right\}",
+        "global_window": r"\lvert j - i \rvert \le \text{width} \text{ or } j < \text{tokens} \text{ or } i < \text{tokens}",
+        "random": r"\text{hash}(i, j, \text{seed}) < \text{share}",
+        "block_topk": r"\text{block}(j) \text{ is one of the top by } \frac{1}{n} \sum_{l \in \text{block}(j)} q_i^\top k_l",
     },
     "modifier": {
         "none": r"s_{ij} \mapsto s_{ij}",
@@ -65,6 +84,13 @@ FORMULAS: dict[str, dict[str, str]] = {
         "single_head": r"\begin{align*} S &= \text{modifier}\left(\text{similarity}(\text{position}(Q, K))\right) \\"
         r" W &= \text{normaliser}(S, \text{mask}) \\ Y &= \text{aggregator}(W, V) \end{align*}",
         "multi_head": r"Y = \text{concat}_h\left(A_h(Q W^q_h, \; K W^k_h, \; V W^v_h)\right) W^o",
+        "talking_heads": r"W_g = \text{normaliser}\left(\sum_h A_{hg} S_h\right), \qquad U_m = \sum_g B_{gm} W_g,"
+        r" \qquad Y = \text{concat}_m(U_m V_m) \, W^o",
+        "differential": r"Y = \text{concat}_h\left((1 - \lambda_0) \, \text{norm}\left(A(Q^1_h, K^1_h, V_h)"
+        r" - \lambda A(Q^2_h, K^2_h, V_h)\right)\right) W^o",
+        "hopfield": r"q \mapsto \sum_j w_j(q) \, k_j, \qquad y = A(q, K, V)",
+        "delta_rule": r"S_j = S_{j-1} \left(I - \beta_j k_j k_j^\top\right) + \beta_j v_j k_j^\top, \qquad y_i = S q_i",
+        "gated_delta": r"S_j = \alpha_j S_{j-1} \left(I - \beta_j k_j k_j^\top\right) + \beta_j v_j k_j^\top, \qquad y_i = S q_i",
         "mixture": r"Y = g \, A(Q, K, V) + (1 - g) \, B(Q, K, V), \qquad g = \operatorname{sigmoid}(\text{logit})",
     },
     "encoder": {
