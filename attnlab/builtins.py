@@ -95,10 +95,16 @@ def attnlab_models() -> list[type]:
 @hookimpl
 def attnlab_tasks() -> list[type]:
     from attnlab.tasks.arrays import Arrays
+    from attnlab.tasks.associative import Mqar, Mqmtar
     from attnlab.tasks.bitext import Bitext
+    from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
+    from attnlab.tasks.counting import Boolean, LocalCount, NBack
     from attnlab.tasks.fertility import Fertility, LookupTable
+    from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
+    from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
     from attnlab.tasks.orders import SelectiveCopy, Sort
     from attnlab.tasks.recall import Lookup, NoisyRecall, NormHubs, NullQueries
+    from attnlab.tasks.regression import InContextRegression, KernelRecovery, NadarayaWatson
     from attnlab.tasks.sequences import Copy, Reverse
     from attnlab.tasks.sets import MaxRetrieval, SubsetMean
     from attnlab.tasks.translation import BlockReorder, ToyTranslation
@@ -106,7 +112,9 @@ def attnlab_tasks() -> list[type]:
     return [
         *(Lookup, NoisyRecall, NormHubs, NullQueries, MaxRetrieval, SubsetMean),
         *(Copy, Reverse, Sort, SelectiveCopy, Fertility, LookupTable, BlockReorder, ToyTranslation),
-        *(Arrays, Bitext),
+        *(Mqar, Mqmtar, NgramCopy, Induction, VariableTracking, FlipFlop, TriggerAverage, Dyck),
+        *(LinearMatch, XorKey, FindBlock, KernelRecovery, NadarayaWatson, InContextRegression),
+        *(NBack, LocalCount, Boolean, Arrays, Bitext),
     ]
 
 
