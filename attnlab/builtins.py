@@ -124,10 +124,12 @@ def attnlab_metrics() -> list[type]:
     from attnlab.metrics import cost as c
     from attnlab.metrics import distribution as d
     from attnlab.metrics import prediction as p
+    from attnlab.metrics import shape as s
 
     return [
         *(a.AlignmentAccuracy, a.Aer, a.AerPrecision, a.AerRecall, a.GoldMass, a.KlToGold, a.NullMass),
         *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
+        *(s.SinkMass, s.WeightGini, s.DiagonalDistance, s.MonotonicityViolations, s.HeadRedundancy),
         *(p.ContextError, p.Accuracy, p.ExactMatch),
         *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
     ]

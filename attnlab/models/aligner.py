@@ -308,20 +308,24 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             seen["alignment_accuracy"] = top_gold(np.concatenate(W), X)
         return seen
 
-    def _align(self, params: Any, X: AlignmentData) -> Any:
+    def _align(self, params: Any, X: AlignmentData, heads: bool = False) -> Any:
         rows = []
         for part in chunks(X):
             Q, K = self._placed(params, part)
-            W = weighed(self.mechanism_, params["mechanism"], Q, K, mask=part.mask, lengths=true_lengths(part))
-            rows.append(np.broadcast_to(W, part.allowed.shape))
+            asked = {"mask": part.mask, "lengths": true_lengths(part), **({"heads": True} if heads else {})}
+            W = weighed(self.mechanism_, params["mechanism"], Q, K, **asked)
+            n, q, k = part.allowed.shape
+            if heads and W.ndim < 4:  # one head
+                W = W[..., None, :, :]
+            rows.append(np.broadcast_to(W, (n, W.shape[-3], q, k) if heads else (n, q, k)))
         return np.concatenate(rows)
 
     # -- using it -------------------------------------------------------------------------------------------------
-    def align(self, X: Any) -> Any:
-        """The weights, (n, q, k), of each query over the keys of its example."""
+    def align(self, X: Any, heads: bool = False) -> Any:
+        """The weights, (n, q, k), of each query over the keys of its example; with heads=True of each head, (n, h, q, k)."""
         check_is_fitted(self, "params_")
         with np.errstate(all="ignore"):
-            return self._align(self.params_, self._fitting(X))
+            return self._align(self.params_, self._fitting(X), heads)
 
     def predict(self, X: Any) -> Any:
         """The contexts, (n, q, v); for class targets scores of the classes, or with mix="predictions" probabilities."""

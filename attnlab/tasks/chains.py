@@ -261,7 +261,7 @@ class NgramCopy(DrawnTask):
     d : int, at least 1
         Features of a query or key, a multiple of n_gram.
     longer : sequence of int
-        Further test conditions of these lengths, named `n=64` for 64.
+        Further test conditions of these lengths, named `n=128` for 128.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -286,7 +286,7 @@ class NgramCopy(DrawnTask):
     >>> data = NgramCopy(n_train=4).make(np.random.default_rng(0)).train
     >>> alike = (data.Q[:, :, None] == data.K[:, None]).all(axis=-1)
     >>> data, bool((alike == data.gold).all())
-    (<AlignmentData n=4 q=4 k=32 d=8 v=8 float64; has gold, target>, True)
+    (<AlignmentData n=4 q=4 k=64 d=6 v=8 float64; has gold, target>, True)
     """
 
     name = "ngram_copy"
@@ -299,11 +299,11 @@ class NgramCopy(DrawnTask):
     revision = 1
     counts = (*DrawnTask.counts, "longer")
 
-    length: Annotated[int, Ge(2)] = 32
-    n_gram: Count = 2
+    length: Annotated[int, Ge(2)] = 64
+    n_gram: Count = 3
     vocabulary: Annotated[int, Ge(2)] = 8
     n_queries: Count = 4
-    d: Count = 8
+    d: Count = 6
     longer: Sequence[Count] = ()
 
     @property

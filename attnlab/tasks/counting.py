@@ -213,7 +213,8 @@ class Boolean(DrawnTask):
     d : int, at least 2 and even
         Features of a query or key; even, so that a sinusoidal table fits.
     token_scale : float, at least 0
-        Standard deviation of a feature of a bit. As in `copy`, large vectors of bits hide places that are added to them.
+        Standard deviation of a feature of a bit. Large vectors of bits hide places that are added to
+        them: with 0.1 sinusoidal places make `first` easy, with 1.0 they do not.
     longer : sequence of int, each at least 2
         Further test conditions of these lengths, named `n=65` for 65; odd for "majority".
     n_train, n_validation, n_test : int, at least 1
@@ -251,7 +252,7 @@ class Boolean(DrawnTask):
     function: Literal["first", "majority", "parity"] = "first"
     length: Annotated[int, Ge(2)] = 17
     d: Even = 32
-    token_scale: Scale = 0.1
+    token_scale: Scale = 1.0
     longer: Sequence[Annotated[int, Ge(2)]] = ()
 
     @property
