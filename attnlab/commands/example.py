@@ -49,28 +49,36 @@ def first_example(name: str, settings: dict[str, Any]) -> tuple[Any, AlignmentDa
 
 def told(task: Any, data: AlignmentData) -> tuple[list[str], list[dict[str, str]]]:
     """What to say of the example, and a row for each query that may attend to something; places are counted from 0."""
-    source, target = data.tokens[0] if data.tokens is not None else (None, None)
+    source, target = _tokens(data)
     lines = [
         f"task {task.name}, the first training example: {data.n_queries} queries of {data.Q.shape[2]} features, {data.n_keys} keys "
         f"of {data.K.shape[2]}, values of {data.V.shape[2]}; chance {task.chance:.3g}"
     ]
-    if source is not None:
+    if source and target:
         lines += [f"source: {' '.join(source)}", f"target: {' '.join(target)}"]
-    asks = np.flatnonzero(data.alive[0])
+    asks: Any = np.flatnonzero(data.alive[0])
     if len(asks) < data.n_queries:
         lines.append(
             f"{data.n_queries - len(asks)} queries may attend to nothing: they are padding, or places that do not ask"
         )
     rows = [
         {
-            "query": f"{i} {target[i]}" if target is not None and i < len(target) else str(i),
+            "query": f"{i} {target[i]}" if target and i < len(target) else str(i),
             "may attend to": _places(np.flatnonzero(data.allowed[0, i])),
             "gold": "–" if data.gold is None else _links(data.gold[0, i], source),
             "target": "–" if data.target is None else _target(data, i),
         }
-        for i in asks
+        for i in asks.tolist()
     ]
     return lines, rows
+
+
+def _tokens(data: AlignmentData) -> tuple[list[str] | None, list[str] | None]:
+    """The tokens of the keys and of the queries, if the example has any."""
+    if data.tokens is None:
+        return None, None
+    source, target = data.tokens[0]
+    return list(source), list(target)
 
 
 def _places(places: Any) -> str:
@@ -85,7 +93,7 @@ def _links(row: Any, source: Sequence[str] | None) -> str:
     keys = np.flatnonzero(row)
     if not len(keys):
         return "nothing"
-    named = {int(j): f"{j} {source[j]}" if source is not None and j < len(source) else str(j) for j in keys}
+    named = {j: f"{j} {source[j]}" if source and j < len(source) else str(j) for j in keys.tolist()}
     share = row[keys] / row[keys].sum()
     if len(keys) == 1:
         return named[int(keys[0])]
@@ -118,8 +126,8 @@ def draw_example(data: AlignmentData, output: str) -> None:
     new_picture(output)
     if data.gold is None:
         raise SettingError("these data have no gold alignment to draw; leave --output out to see the rest")
-    source, target = data.tokens[0] if data.tokens is not None else (None, None)
-    gold = data.gold[0] if source is None else data.gold[0, : len(target), : len(source)]
+    source, target = _tokens(data)
+    gold = data.gold[0][: len(target), : len(source)] if source and target else data.gold[0]
     W = np.asarray(gold, dtype=float) / np.maximum(gold.sum(axis=-1, keepdims=True), 1)
     figure, ax = alignment_figure(W.shape, source, target)
     plot_alignment(W, source, target, gold, None, ax)
