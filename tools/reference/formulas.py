@@ -104,6 +104,14 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
         "support_size": r"\left\lvert \{ j : w_j > 10^{-9} \} \right\rvert",
         "max_weight": r"\max_j w_j",
+        "sink_mass": r"p_1, \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "weight_gini": r"\frac{\sum_{i,j} \lvert p_i - p_j \rvert}{2 (m - 1) \sum_j p_j}, \qquad p = \max(w, 0)",
+        "diagonal_distance": r"\sum_j p_{ij} \left\lvert \frac{i - 1}{q - 1} - \frac{j - 1}{k - 1} \right\rvert,"
+        r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "monotonicity_violations": r"\operatorname{mean}_i \left[c_{i+1} < c_i\right], \qquad c_i = \sum_j p_{ij} \, j,"
+        r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "head_redundancy": r"1 - \frac{\text{JS}(p_g \,\Vert\, p_h)}{\log 2}, \qquad \text{JS}(p \,\Vert\, r) ="
+        r" \frac{\text{KL}(p \,\Vert\, m) + \text{KL}(r \,\Vert\, m)}{2}, \qquad m = \frac{p + r}{2}",
         "context_error": r"\operatorname{mean}\left((Y - \text{target})^2\right)",
         "accuracy": r"\operatorname{mean}_i \left[\operatorname{argmax}_c Y_{ic} = \text{target}_i\right]",
         "exact_match": r"\operatorname{mean}_{\text{examples}} \prod_i \left[\operatorname{argmax}_c Y_{ic} = \text{target}_i\right]",
