@@ -46,8 +46,8 @@ class Mqar(DrawnTask):
 
     Parameters
     ----------
-    variant : "plain", "forgetting", "compositional" or "continuous"
-        What the keys are.
+    variant : str
+        What the keys are: plain, forgetting, compositional or continuous.
     n_pairs : int, at least 1
         Pairs of an example, k.
     n_queries : int, at least 1

@@ -207,7 +207,8 @@ class Boolean(DrawnTask):
 
     Parameters
     ----------
-    function : "first", "majority" or "parity"
+    function : str
+        first, majority or parity.
     length : int, at least 2
         Bits of an example, k; odd for "majority".
     d : int, at least 2 and even

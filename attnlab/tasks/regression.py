@@ -47,7 +47,8 @@ class KernelRecovery(DrawnTask):
 
     Parameters
     ----------
-    kernel : "boxcar", "epanechnikov" or "gaussian"
+    kernel : str
+        kappa: boxcar, epanechnikov or gaussian.
     n_keys : int, at least 2
         Keys of an example, k.
     n_near : int, at least 1
@@ -156,8 +157,8 @@ class NadarayaWatson(DrawnTask):
         Points of an example, k.
     noise : float, at least 0
         Standard deviation of a point's value.
-    kernel : "boxcar", "epanechnikov" or "gaussian"
-        Of the gold weights; kappa is that of `kernel_recovery`.
+    kernel : str
+        Of the gold weights: boxcar, epanechnikov or gaussian, with kappa as in `kernel_recovery`.
     width : float, above 0
         Of the gold kernel, in units of x.
     n_queries : int, at least 1
