@@ -268,7 +268,7 @@ class NgramCopy(DrawnTask):
     Raises
     ------
     SettingError
-        When d is no multiple of n_gram, n_gram is not less than length, or hardly any example has n_queries places that are
+        When d is no multiple of n_gram, n_gram is not less than each length, or hardly any example has n_queries places that are
         alone with their tokens.
 
     Notes
@@ -313,8 +313,10 @@ class NgramCopy(DrawnTask):
     def shared(self, rng: Rng) -> dict[str, Any]:
         if self.d % self.n_gram:
             raise SettingError(f"task 'ngram_copy': d must be a multiple of n_gram = {self.n_gram}; got {self.d}")
-        if self.n_gram >= self.length:
-            raise SettingError(f"task 'ngram_copy': n_gram must be less than length = {self.length}; got {self.n_gram}")
+        if self.n_gram >= (least := min([self.length, *self.longer])):
+            raise SettingError(
+                f"task 'ngram_copy': n_gram must be less than each length, here {least}; got {self.n_gram}"
+            )
         return {"E": rng.normal(size=(self.vocabulary, self.d // self.n_gram))}
 
     def conditions(self) -> dict[str, dict[str, int]]:

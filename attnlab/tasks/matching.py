@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
@@ -115,7 +115,7 @@ class XorKey(DrawnTask):
         Identities; an example has k = 2 * n_ids keys.
     d_id : int, at least 1
         Features of an identity, m. Queries and keys have two more.
-    bit_scale : float, at least 0
+    bit_scale : float, above 0
         Size of a bit; a feature's standard deviation is 1.
     n_queries : int, at least 1
         Queries of each example.
@@ -151,7 +151,7 @@ class XorKey(DrawnTask):
 
     n_ids: Count = 4
     d_id: Count = 8
-    bit_scale: Annotated[float, Ge(0)] = 1.0
+    bit_scale: Annotated[float, Gt(0)] = 1.0
     n_queries: Count = 4
     d_value: Count = 16
     longer: Sequence[Count] = ()

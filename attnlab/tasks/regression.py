@@ -20,13 +20,14 @@ __all__ = ["InContextRegression", "KernelRecovery", "NadarayaWatson"]
 Kernel = Literal["boxcar", "epanechnikov", "gaussian"]
 Positive = Annotated[float, Gt(0)]
 RANGE = 5.0  # x is between 0 and this
+LEAST_GAUSSIAN = 0.15  # of this width the weight of a point at the other end is still a number
 
 
 def _kernel(name: str, u: Array) -> Array:
     """The kernel of distances u in units of the width."""
     if name == "gaussian":
         return np.exp(-(u**2) / 2)
-    return (u < 1.0) * (np.ones_like(u) if name == "boxcar" else 1 - u**2)
+    return np.where(u < 1, 1.0 if name == "boxcar" else 1 - u**2, 0.0)
 
 
 @dataclass(eq=False, repr=False)
@@ -160,7 +161,7 @@ class NadarayaWatson(DrawnTask):
     kernel : str
         Of the gold weights: boxcar, epanechnikov or gaussian, with kappa as in `kernel_recovery`.
     width : float, above 0
-        Of the gold kernel, in units of x.
+        Of the gold kernel, in units of x; of the gaussian one at least 0.15, so that no weight is too small to be a number.
     n_queries : int, at least 1
         Queries of an example.
     longer : sequence of int
@@ -173,7 +174,7 @@ class NadarayaWatson(DrawnTask):
     Raises
     ------
     SettingError
-        When `inside` is asked for and nothing is: the width is half of the range, 2.5, or more.
+        When a gaussian kernel is too narrow, or `inside` is asked for and nothing is: the width is half of the range, 2.5, or more.
 
     Notes
     -----
@@ -216,6 +217,10 @@ class NadarayaWatson(DrawnTask):
         return float((near + (1 - near) ** self.n_keys / self.n_keys).mean())
 
     def conditions(self) -> dict[str, dict[str, Any]]:
+        if self.kernel == "gaussian" and self.width < LEAST_GAUSSIAN:
+            raise SettingError(
+                f"task 'nadaraya_watson': width must be at least {LEAST_GAUSSIAN} with the gaussian kernel; got {self.width}"
+            )
         if "inside" in self.edges and 2 * self.width >= RANGE:
             raise SettingError(
                 f"task 'nadaraya_watson': nothing is inside with a width of 2.5 or more; got {self.width}"

@@ -34,6 +34,7 @@ TASKS = [
     XorKey(n_ids=3, longer=[5], **SMALL),
     FindBlock(n_blocks=3, n_letters=9, size=4, longer=[4], depths=[0, 0.5, 1], **SMALL),
     KernelRecovery("boxcar", n_keys=12, n_near=3, longer=[24], **SMALL),
+    KernelRecovery("boxcar", n_keys=12, n_near=3, noise=0.0, **SMALL),
     KernelRecovery("epanechnikov", n_keys=12, n_near=4, noise=0.0, **SMALL),
     KernelRecovery("gaussian", n_keys=8, n_near=2, noise=0.0, **SMALL),
     NadarayaWatson(n_keys=9, longer=[20], edges=["inside", "edge"], **SMALL),
@@ -188,7 +189,7 @@ def on_the_circle(task, data, given, e, i):
     turn = [np.arctan2(*(X @ given["frame"].T)[..., ::-1].T) / (2 * np.pi) for X in (data.Q[e, i], data.K[e])]
     h = task.n_near / (2 * task.n_keys)
     u = np.array([min(abs(turn[0] - x + s) for s in (-1, 0, 1)) / h for x in turn[1]])
-    w = np.exp(-u * u / 2) if task.kernel == "gaussian" else np.maximum(1 - u * u, 0)
+    w = {"gaussian": np.exp(-u * u / 2), "boxcar": 1.0 * (u < 1), "epanechnikov": np.maximum(1 - u * u, 0)}[task.kernel]
     return w / w.sum(), None
 
 
@@ -350,7 +351,7 @@ def test_slices_are_what_their_names_say():
         (Mqmtar(ladder=[2048]), "vocabulary\\^2 must be at least 32768"),
         (Mqmtar(n_queries=17), "n_queries must be at most n_pairs = 16; got 17"),
         (NgramCopy(d=7), "d must be a multiple of n_gram = 3; got 7"),
-        (NgramCopy(length=3), "n_gram must be less than length = 3; got 3"),
+        (NgramCopy(longer=[2]), "n_gram must be less than each length, here 2; got 3"),
         (NgramCopy(length=40, vocabulary=2, n_gram=1), "hardly one has n_queries = 4 places"),
         (Induction(distances=[31]), "distances must be at most length - 2 = 30; got 31"),
         (VariableTracking(vocabulary=11), "vocabulary must be at least n_chains \\* depth = 12; got 11"),
@@ -361,6 +362,7 @@ def test_slices_are_what_their_names_say():
         (KernelRecovery(n_near=33), "n_near must be from n_keys / 32 to n_keys = 32; got 33"),
         (KernelRecovery(longer=[40]), "longer must be multiples of n_keys = 32; got 40"),
         (NadarayaWatson(width=3.0, edges=["inside"]), "nothing is inside with a width of 2.5 or more; got 3.0"),
+        (NadarayaWatson(width=0.1, kernel="gaussian"), "width must be at least 0.15 with the gaussian kernel; got 0.1"),
         (NBack(longer=[2]), "n_back must be less than each length, here 2; got 2"),
         (LocalCount(window=16), "window must be less than each length, here 16; got 16"),
         (Boolean("majority", longer=[18]), "lengths must be odd, so that there is a majority; got 18"),
