@@ -823,7 +823,7 @@ class TheBestOfAll(Mask):
 
     def allow(self, Q, K, mask):
         S = Q @ np.swapaxes(K, -1, -2)
-        return S == S.max(axis=-1, keepdims=True, initial=-np.inf)
+        return S.max(axis=-1, keepdims=True, initial=-np.inf) == S
 
 
 @rejected_by("M503")
