@@ -59,9 +59,10 @@ def attnlab_masks() -> list[type]:
 
 @hookimpl
 def attnlab_modifiers() -> list[type]:
+    from attnlab.parts import gates as g
     from attnlab.parts import modifiers as m
 
-    return [m.NoModifier, m.Softcap, m.Bias]
+    return [m.NoModifier, m.Softcap, m.Bias, g.Forget, g.AdaptiveScale, g.Selective, g.MultiToken]
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from attnlab.interfaces import Normaliser, Source
 from attnlab.libraries import is_traced
 from attnlab.precision import in_float32
 
-__all__ = ["CompactKernel", "L1"]
+__all__ = ["L1", "CompactKernel"]
 
 
 class L1(Normaliser):

@@ -203,7 +203,10 @@ class Subject:
 
     def learned(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Of the mechanism's params, the component's own arrays."""
-        return dict(params) if self.kind == "mechanism" else dict(params.get(self.kind, {}))
+        own = params if self.kind == "mechanism" else params.get(self.kind, {})
+        return dict(
+            own.get(self.label, {}) if self.kind == "modifier" else own
+        )  # modifiers are several, each by its name
 
     def splits(self, seed: int) -> Splits:
         """What a task makes, kept, since several checks look at it."""

@@ -12,7 +12,7 @@ from autograd.test_util import check_grads
 from scipy import optimize, special
 
 import attnlab
-from attnlab import Mechanism, Unsupported, call, get
+from attnlab import Mechanism, NotInitialised, Unsupported, call, get
 
 X = [-2.0, 0.0, 0.5]
 EACH = [
@@ -74,7 +74,7 @@ def test_adaptive_temperature_sharpens_at_prediction_alone():
     S = np.where(np.arange(64) == 0, 3.0, 0.0)
     assert weights(S, "adaptive_temperature")[0, 0] == pytest.approx(0.947258, abs=5e-7)
     H = special.entr(special.softmax(S)).sum()
-    assert H == pytest.approx(3.694635, abs=5e-7)
+    assert pytest.approx(3.694635, abs=5e-7) == H
     beta = np.polyval([-0.037, 0.481, -2.3, 4.917, -1.791], H)
     assert beta == pytest.approx(2.343766, abs=5e-7)
     np.testing.assert_allclose(weights(S, "adaptive_temperature")[0], special.softmax(beta * S), rtol=1e-10)
@@ -202,3 +202,48 @@ def test_l1_refuses_scores_of_any_sign():
     np.testing.assert_array_equal(weights(X, "l1", mask), [[0, 0, 1]])  # a forbidden score may be anything
     np.testing.assert_array_equal(weights([0.0, 0.0], "l1"), [[0.5, 0.5]])
     assert math.isnan(weights([1.0, math.nan], "l1")[0, 0])
+
+
+# -- learned settings -----------------------------------------------------------------------------------------------------
+def test_a_learned_alpha_starts_at_three_halves_and_stays_in_its_range():
+    part = get("normaliser", "entmax", alpha="learned")
+    S = np.random.default_rng(0).normal(size=(4, 6))
+    np.testing.assert_allclose(part.normalise(S, **part.init()), get("normaliser", "entmax").normalise(S), atol=1e-12)
+    np.testing.assert_allclose(part.normalise(np.array([X]), **part.init())[0], [0, 0.3260074, 0.6739926], atol=5e-8)
+    for alpha in (1.05, 1.2, 1.33, 2.0, 2.4):
+        a = np.asarray(special.logit((alpha - 1) / 1.5))
+        fixed = get("normaliser", "entmax", alpha=alpha)
+        np.testing.assert_allclose(part.normalise(S, a), fixed.normalise(S), atol=1e-10)
+        found, right = (
+            autograd.grad(lambda S, f=f: (f(S) ** 2).sum())(S)
+            for f in (lambda S, a=a: part.normalise(S, a), fixed.normalise)
+        )
+        np.testing.assert_allclose(found, right, atol=1e-9)
+        up, down = (get("normaliser", "entmax", alpha=alpha + sign * 1e-6).normalise(S) for sign in (1, -1))
+        by_alpha = autograd.jacobian(lambda a: part.normalise(S, a))(a) / ((alpha - 1) * (1 - (alpha - 1) / 1.5))
+        np.testing.assert_allclose(by_alpha, (up - down) / 2e-6, atol=1e-5)
+    for a, alpha in ((-800.0, 1.0), (800.0, 2.5)):
+        W = part.normalise(S, np.asarray(a))
+        np.testing.assert_allclose(W, get("normaliser", "entmax", alpha=alpha).normalise(S), atol=2e-3)
+
+
+def test_a_learned_scale_starts_at_one():
+    part = get("normaliser", "logn_softmax", scale="learned")
+    given = {"S": np.array([X]), "mask": np.ones((1, 3), bool), "n_allowed": np.full((1, 1), 3.0)}
+    np.testing.assert_allclose(
+        call(part, "normalise", **given, **part.init())[0], [0.0390801, 0.3517211, 0.6091988], atol=6e-8
+    )
+    found = call(part, "normalise", **given, log_scale=np.log(0.43))
+    np.testing.assert_allclose(found[0], special.softmax(0.43 * math.log(3) * np.array(X)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "setting"), [("entmax", "alpha"), ("logn_softmax", "scale")])
+def test_a_learned_setting_needs_its_array(name, setting):
+    with pytest.raises(NotInitialised, match=f"{name} learns its {setting}, and was not given"):
+        call(
+            get("normaliser", name, **{setting: "learned"}),
+            "normalise",
+            S=np.array([X]),
+            mask=np.ones((1, 3), bool),
+            n_allowed=3,
+        )

@@ -118,8 +118,7 @@ def test_location_looks_at_places_alone(drawn):
     np.testing.assert_array_equal(one, other)
 
 
-def test_synthesizer_reads_its_table(drawn):
-    Q, K = drawn
+def test_synthesizer_reads_its_table():
     part = get("similarity", "synthesizer_random", positions=6)
     R = learned(part)["R"]
     np.testing.assert_array_equal(part.score(np.arange(3), np.arange(5), R), R[:3, :5])
