@@ -7,18 +7,32 @@ from attnlab.hookspecs import hookimpl
 
 @hookimpl
 def attnlab_similarities() -> list[type]:
+    from attnlab.parts import content_free as c
+    from attnlab.parts import factorised as f
+    from attnlab.parts import feature_maps as m
     from attnlab.parts import similarities as s
     from attnlab.parts.stateful import Coverage, LocationAware
 
-    return [s.Dot, s.ScaledDot, s.Cosine, s.General, s.Additive, s.NegL2, s.Uniform, LocationAware, Coverage]
+    return [
+        *(s.Dot, s.ScaledDot, s.Cosine, s.General, s.Additive, s.NegL2, s.Uniform, LocationAware, Coverage),
+        *(f.LowRank, f.AdditiveWn, f.DiagMahalanobis, m.PolyKernel, m.FeatureMapElu, m.Taylor, m.Expressive),
+        *(c.Location, c.SynthesizerRandom, c.RandomScores),
+    ]
 
 
 @hookimpl
 def attnlab_normalisers() -> list[type]:
+    from attnlab.parts import abstaining as a
+    from attnlab.parts import kernel_weights as k
     from attnlab.parts import normalisers as n
+    from attnlab.parts import tempered as t
     from attnlab.parts.stateful import Monotonic
 
-    return [n.Softmax, n.SoftmaxN, n.LognSoftmax, n.Sparsemax, n.Entmax, n.Sigmoid, n.Hardmax, Monotonic]
+    return [
+        *(n.Softmax, n.SoftmaxN, n.LognSoftmax, n.Sparsemax, n.Entmax, n.Sigmoid, n.Hardmax, Monotonic),
+        *(a.SinkSoftmax, a.Softpick, a.ReluOverN, a.StickBreaking, a.Cog, a.Identity, k.L1, k.CompactKernel),
+        *(t.AdaptiveTemperature, t.TopkSoftmax, t.Gumbel, t.Stieltjes),
+    ]
 
 
 @hookimpl
@@ -68,9 +82,10 @@ def attnlab_masks() -> list[type]:
 
 @hookimpl
 def attnlab_modifiers() -> list[type]:
+    from attnlab.parts import gates as g
     from attnlab.parts import modifiers as m
 
-    return [m.NoModifier, m.Softcap, m.Bias]
+    return [m.NoModifier, m.Softcap, m.Bias, g.Forget, g.AdaptiveScale, g.Selective, g.MultiToken]
 
 
 @hookimpl

@@ -117,6 +117,8 @@ class Normaliser(Part):
     shift_invariant: ClassVar[bool] = False
     # a row of weights depends on other rows of scores (the engine then never splits or fills in rows)
     couples_rows: ClassVar[bool] = False
+    # it weighs scores of zero and above, and refuses a negative one (`Unsupported`)
+    nonnegative_scores: ClassVar[bool] = False
 
     # To take keys in blocks: begin(shape (..., q, 1), dtype) -> state; absorb(state, S (..., q, some keys)) -> (E, factor, state),
     # so that Y becomes Y factor + E V; finish(state) -> factor. A masked score is -inf; each may ask for `n_allowed`.

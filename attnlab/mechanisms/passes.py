@@ -64,7 +64,9 @@ def run(
                 if asks is ALLOWED:
                     arguments["allowed"] = context.allowed if context.forbids else None
                 elif asks:
-                    known = given if not step.counts else _true(given, context, slots[W])
+                    known = (
+                        given if not step.counts else _true(given, context, slots[W] if W in slots else arguments["S"])
+                    )
                     arguments.update((name, known[name]) for name in asks)
                 if kernel:
                     if prepare is not None and "P" in slots:  # it was made from the keys beforehand
@@ -129,11 +131,11 @@ def _identity(name: str, M: Any) -> Any:
     return lambda g: {name: np.where(M, g, g.dtype.type(0))}
 
 
-def _true(given: Mapping[str, Any], context: Context, W: Any) -> dict[str, Any]:
-    """What a verb may ask for, with the true mask and the true count; a query may then have no key."""
-    xp = namespace(W)
+def _true(given: Mapping[str, Any], context: Context, X: Any) -> dict[str, Any]:
+    """What a verb may ask for, with the true mask and the true count for scores or weights X; a query may then have no key."""
+    xp = namespace(X)
     M = xp.ones((1, 1), dtype=xp.bool) if context.M is None else context.M
-    counted = xp.astype(xp.broadcast_to(M, W.shape), W.dtype)
+    counted = xp.astype(xp.broadcast_to(M, X.shape), X.dtype)
     return {**given, "mask": M, "n_allowed": xp.sum(counted, axis=-1, keepdims=True)}
 
 

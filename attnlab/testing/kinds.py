@@ -250,16 +250,15 @@ def elementwise_as_declared(s: Subject) -> None:
     """A score changes no other score: if, and only if, `elementwise` says so."""
     _stateless(s)
     others = 0.0
-    for draw in s.draws("O552"):
-        learned = s.learned(s.params(draw))
-        nouns = s.nouns("modify", draw, learned)
+    for nouns, learned in _modified(s, "O552"):
         before = s.direct("modify", learned, nouns)
-        S = nouns["S"].copy()
-        S[..., 0, 0] += 3.0
-        after = np.array(s.direct("modify", learned, {**nouns, "S": S}))
-        finite(after, "scores modified from finite ones")
-        after[..., 0, 0] = before[..., 0, 0]
-        others = max(others, furthest(after, before))
+        for i, j in np.ndindex(nouns["S"].shape[-2:]):
+            S = nouns["S"].copy()
+            S[..., i, j] += 3.0
+            after = np.array(s.direct("modify", learned, {**nouns, "S": S}))
+            finite(after, "scores modified from finite ones")
+            after[..., i, j] = before[..., i, j]
+            others = max(others, furthest(after, before))
     declared(s, "elementwise", others == 0, "a score changes no other score")
 
 
@@ -268,16 +267,26 @@ def rows_couple_as_declared(s: Subject) -> None:
     """A score changes the scores of other queries: if, and only if, `couples_rows` says so."""
     _stateless(s)
     others = 0.0
-    for draw in s.draws("O553"):
-        learned = s.learned(s.params(draw))
-        nouns = s.nouns("modify", draw, learned)
+    for nouns, learned in _modified(s, "O553"):
         before = s.direct("modify", learned, nouns)
-        S = nouns["S"].copy()
-        S[..., 0, :] += 3.0 * draw.rng.normal(size=S[..., 0, :].shape)
-        after = s.direct("modify", learned, {**nouns, "S": S})
-        finite(after, "scores modified from finite ones")
-        others = max(others, furthest(after[..., 1:, :], before[..., 1:, :]))
+        for i in range(nouns["S"].shape[-2]):
+            S = nouns["S"].copy()
+            S[..., i, :] += 3.0 * np.random.default_rng(i).normal(size=S[..., i, :].shape)
+            after = np.array(s.direct("modify", learned, {**nouns, "S": S}))
+            finite(after, "scores modified from finite ones")
+            after[..., i, :] = before[..., i, :]
+            others = max(others, furthest(after, before))
     declared(s, "couples_rows", others > 0, "a score changes the scores of other queries")
+
+
+def _modified(s: Subject, code: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(nouns, learned arrays) of a modifier, with five queries and six keys at least once: some changes reach far."""
+    for n, draw in enumerate(s.draws(code)):
+        if n == 0:
+            Q, K = (draw.rng.normal(size=(rows, draw.Q.shape[-1])) for rows in (5, 6))
+            draw = draw.replace(Q=Q, K=K)
+        learned = s.learned(s.params(draw))
+        yield s.nouns("modify", draw, learned), learned
 
 
 # -- masks ------------------------------------------------------------------------------------------------------------------

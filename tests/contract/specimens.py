@@ -771,6 +771,20 @@ class CouplesRowsUnsaid(Modifier):
         return S + namespace(S).mean(S, axis=-2, keepdims=True)
 
 
+@rejected_by("O552", "O553")
+class CouplesLateRowsUnsaid(Modifier):
+    """Adds the scores of the fourth query to those of the fifth, and says neither that it does nor that a score changes others."""
+
+    name = "couples_late_rows_unsaid"
+    elementwise = True
+
+    def modify(self, S):
+        if S.shape[-2] < 5:
+            return S
+        late = namespace(S).astype(np.arange(S.shape[-2]) >= 4, S.dtype)[:, None]
+        return S + late * S[..., 3:4, :]
+
+
 @rejected_by("P401")
 class AddsAFeature(Position):
     """Gives back longer queries and keys."""

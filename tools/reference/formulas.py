@@ -19,6 +19,16 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" \qquad f_{ij} = \sum_{l=-\text{width}}^{\text{width}} F_l \, w_{i-1,\,j+l}",
         "coverage": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + c_{ij} u + b\right),"
         r" \qquad c_{ij} = \sum_{t<i} w_{tj}",
+        "low_rank": r"s_{ij} = (W_q^\top q_i) \cdot (W_k^\top k_j)",
+        "additive_wn": r"s_{ij} = g \, \frac{v^\top}{\lVert v \rVert} \, \tanh\left(W_q^\top q_i + W_k^\top k_j + b\right)",
+        "diag_mahalanobis": r"s_{ij} = -\sum_f a_f (q_{if} - k_{jf})^2, \qquad a = \operatorname{softplus}(r)",
+        "poly_kernel": r"s_{ij} = (q_i \cdot k_j + \text{offset})^{\text{power}}",
+        "feature_map_elu": r"s_{ij} = \phi(q_i) \cdot \phi(k_j), \qquad \phi(x) = \operatorname{elu}(x) + 1",
+        "taylor": r"s_{ij} = 1 + z + \frac{z^2}{2}, \qquad z = \frac{q_i \cdot k_j}{\sqrt{d}}",
+        "expressive": r"s_{ij} = \log \frac{z^2 + \varepsilon}{1 + z^2}, \qquad z = \frac{q_i \cdot k_j}{\sqrt{d}}",
+        "location": r"s_{ij} = (W^\top q_i)_j",
+        "synthesizer_random": r"s_{ij} = R_{ij}",
+        "random": r"s_{ij} \sim N(0, \text{scale}^2)",
     },
     "normaliser": {
         "softmax": r"w_j = \frac{\exp(s_j / \text{temperature})}{\sum_i \exp(s_i / \text{temperature})}",
@@ -32,6 +42,18 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" 0 & \text{otherwise} \end{cases}",
         "monotonic": r"\begin{align*} p_{ij} &= \operatorname{sigmoid}(s_{ij} + \text{bias}) \\"
         r" q_{ij} &= (1 - p_{i,\,j-1}) \, q_{i,\,j-1} + w_{i-1,\,j} \\ w_{ij} &= p_{ij} \, q_{ij} \end{align*}",
+        "sink_softmax": r"w_j = \frac{\exp(s_j)}{\exp(b) + \sum_i \exp(s_i)}",
+        "softpick": r"w_j = \frac{\max(\exp(s_j) - 1, 0)}{\sum_i \lvert \exp(s_i) - 1 \rvert + \varepsilon}",
+        "relu_over_n": r"w_j = \frac{\max(s_j, 0)^{\text{power}}}{n}",
+        "stick_breaking": r"w_j = \sigma(s_j) \prod_{l > j} \left(1 - \sigma(s_l)\right), \qquad \sigma = \operatorname{sigmoid}",
+        "cog": r"w_j = \operatorname{sign}(s_j) \frac{\exp(\lvert s_j \rvert)}{\sum_i \exp(\lvert s_i \rvert)}",
+        "identity": r"w_j = s_j",
+        "l1": r"w_j = \frac{s_j}{\sum_i s_i}",
+        "compact_kernel": r"w_j = \frac{\kappa(s_j)}{\sum_i \kappa(s_i)}",
+        "adaptive_temperature": r"w_j = \frac{\exp(\beta(H) s_j)}{\sum_i \exp(\beta(H) s_i)}",
+        "topk_softmax": r"w_j = \frac{\exp(s_j)}{\sum_{i \in T} \exp(s_i)} \text{ for } j \in T, \qquad T \text{ the k largest}",
+        "gumbel": r"w_j = \frac{\exp((s_j + g_j) / \text{temperature})}{\sum_i \exp((s_i + g_i) / \text{temperature})}",
+        "stieltjes": r"w_j = (\lambda - s_j)^{-q}, \qquad \lambda \text{ such that } \sum_j w_j = 1",
     },
     "aggregator": {
         "weighted_sum": r"y_i = \sum_j w_{ij} v_j",
@@ -79,6 +101,10 @@ FORMULAS: dict[str, dict[str, str]] = {
         "none": r"s_{ij} \mapsto s_{ij}",
         "softcap": r"s_{ij} \mapsto \text{cap} \cdot \tanh\frac{s_{ij}}{\text{cap}}",
         "bias": r"s_{ij} \mapsto s_{ij} + b_{ij}",
+        "forget": r"s_{ij} \mapsto s_{ij} + \sum_{l = j + 1}^{i} \log f_l, \qquad f_l = \operatorname{sigmoid}(k_l \cdot w + b)",
+        "adaptive_scale": r"s_{ij} \mapsto s_{ij} \left(1 + \operatorname{softplus}(b \cdot q_i) (\log n)^{2 \tanh(g \cdot q_i)}\right)",
+        "selective": r"s_{ij} \mapsto s_{ij} - \sum_{j < l < i} \max(s_{lj}, 0)",
+        "multi_token": r"s_{ij} \mapsto \sum_{a, b} C_{ab} \, s_{i - a,\, j + b - m}",
     },
     "mechanism": {
         "single_head": r"\begin{align*} S &= \text{modifier}\left(\text{similarity}(\text{position}(Q, K))\right) \\"
