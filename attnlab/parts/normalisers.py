@@ -300,7 +300,7 @@ class Entmax(Normaliser):
     shift_invariant = True
 
     def __init__(self, alpha: Annotated[float, Ge(1)] | Literal["learned"] = 1.5) -> None:
-        self.alpha = alpha
+        self.alpha: Any = alpha
 
     def init(self) -> dict[str, Any]:
         return {"a": np.asarray(learned.START)} if self.alpha == "learned" else {}
