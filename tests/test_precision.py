@@ -104,6 +104,8 @@ def test_a_verb_alone_gives_its_dtype_and_the_values_of_float64(component, low):
         learned = {n: a.astype(dtype).astype(np.float64) for n, a in flat(s.learned(s.params(draw))).items()}
         for verb in s.verbs:
             nouns = s.nouns(verb, rounded, learned)
+            if getattr(s.cls, "nonnegative_scores", False):
+                nouns["S"] = np.abs(nouns["S"])
             arrays = {n: a for n, a in nouns.items() if getattr(a, "dtype", None) == np.float64 and n != "n_allowed"}
             small = {n: a.astype(dtype) for n, a in arrays.items()}
             nouns.update({n: a.astype(np.float64) for n, a in small.items()})
