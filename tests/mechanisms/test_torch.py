@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import attnlab
-from attnlab import Mechanism, attend, attention_weights
+from attnlab import Mechanism, Unsupported, attend, attention_weights
 from attnlab.arrays import to_numpy
 from attnlab.testing.subject import flat, unflat
 
@@ -98,7 +98,7 @@ def test_positions_stay_on_the_device(position, device, monkeypatch):
     Q, K, _, _ = drawn()
     W = np.full((2, 4, 6), 1 / 6)
     nouns = {"Q": Q, "K": K, "S": Q @ K.mT, "W": W, "q_index": np.arange(4), "k_index": np.arange(6), **learned}
-    nouns["lengths"] = np.array([[4, 6], [4, 6]])
+    nouns["lengths"], nouns["mask"] = np.array([[4, 6], [4, 6]]), np.tri(4, 6, dtype=bool)
     tensors = {name: torch.tensor(array, device=device) for name, array in nouns.items()}
 
     def refuse(tensor, *args, **settings):
@@ -128,6 +128,10 @@ def test_indices_and_lengths_lie_with_the_arrays(position, aggregator, device):
         "k_index": np.array([[5, 1, 0, 2, 9, 3], [0, 1, 2, 3, 4, 5]]),
         "lengths": np.array([[9, 12], [4, 6]]),
     }
+    if position == "gaussian_local" and aggregator in ("local_linear", "parallax"):
+        with pytest.raises(Unsupported, match="needs weights of which each row sums to one"):
+            numbers(mechanism, params, drawn(), device, **context)
+        return
     ours, theirs = numbers(mechanism, params, drawn(), device, **context)
     same(theirs, ours, 1e-8, 1e-10, f"{position}, {aggregator}")
 
