@@ -10,6 +10,7 @@ from annotated_types import Gt
 
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Similarity, Source
+from attnlab.parts.similarities import Additive
 from attnlab.precision import in_float32
 
 __all__ = ["AdditiveWn", "DiagMahalanobis", "LowRank"]
@@ -68,7 +69,7 @@ class LowRank(Similarity):
         return 2.0 * self.rank * (d_query + (d_key + 1.0) * n_keys)
 
 
-class AdditiveWn(Similarity):
+class AdditiveWn(Additive):
     """A small network over query and key, whose last layer learns its length and its direction apart.
 
     s_ij = (g v / |v|)' tanh(q_i' Wq + k_j' Wk + b), learned Wq (d_query, h), Wk (d_key, h), b (h,), v (h,) and g (), started at
@@ -105,37 +106,19 @@ class AdditiveWn(Similarity):
         2016,
         "NeurIPS",
     )
-    symmetric = False
-    content_free = False
-    mixes_keys = False
-
-    def __init__(self, hidden: Annotated[int, Gt(0)] = 32) -> None:
-        self.hidden = hidden
 
     def init(self, rng: Any, d_query: int, d_key: int) -> dict[str, Any]:
-        h = self.hidden
-        return {
-            "Wq": rng.normal(size=(d_query, h)) / math.sqrt(d_query),
-            "Wk": rng.normal(size=(d_key, h)) / math.sqrt(d_key),
-            "b": np.zeros(h),
-            "v": rng.normal(size=h) / math.sqrt(h),
-            "g": np.ones(()),
-        }
+        return {**super().init(rng, d_query, d_key), "g": np.ones(())}
 
     @in_float32
     def score(self, Q: Any, K: Any, Wq: Any, Wk: Any, b: Any, v: Any, g: Any) -> Any:
         xp = namespace(Q, K, Wq, Wk, b, v, g)
-        H = xp.tanh(xp.matmul(Q, Wq)[..., :, None, :] + xp.matmul(K, Wk)[..., None, :, :] + b)  # (..., q, k, h)
         squares = xp.sum(v * v)
         length = xp.sqrt(xp.where(detach(squares) > 0, squares, xp.ones_like(squares)))
-        return xp.matmul(H, g * v / length)
-
-    def numbers(self, n_keys: int, d: int) -> float:
-        return float(self.hidden)
+        return super().score(Q, K, Wq, Wk, b, g * v / length)
 
     def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
-        h = self.hidden
-        return 2.0 * h * (d_query + d_key * n_keys) + 5.0 * h * n_keys + 4.0 * h
+        return super().operations(n_keys, d_query, d_key) + 4.0 * self.hidden
 
 
 class DiagMahalanobis(Similarity):
