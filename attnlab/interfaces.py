@@ -117,6 +117,8 @@ class Normaliser(Part):
     shift_invariant: ClassVar[bool] = False
     # a row of weights depends on other rows of scores (the engine then never splits or fills in rows)
     couples_rows: ClassVar[bool] = False
+    # it weighs scores of zero and above, and refuses a negative one (`Unsupported`)
+    nonnegative_scores: ClassVar[bool] = False
 
     # To take keys in blocks: begin(shape (..., q, 1), dtype) -> state; absorb(state, S (..., q, some keys)) -> (E, factor, state),
     # so that Y becomes Y factor + E V; finish(state) -> factor. A masked score is -inf; each may ask for `n_allowed`.
@@ -129,6 +131,8 @@ class Aggregator(Part):
     """Sum up values by their weights.   aggregate(W (..., q, k), V (..., k, v)) -> Y (..., q, v)."""
 
     kind = "aggregator"
+    # a context has one feature for each key, Y (..., q, k), whatever the values have
+    over_keys: ClassVar[bool] = False
 
     def aggregate(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -140,6 +144,10 @@ class Position(Part):
     kind = "position"
     permutation_equivariant = False
     mixes_keys: ClassVar[bool | None] = None  # as of a similarity
+
+    def features(self, d: int) -> int:
+        """How many features `place` gives a query or key that has d; what compares them learns arrays for so many."""
+        return d
 
     if TYPE_CHECKING:  # each may ask for more by name, which is no error of types
         place: Callable[..., Any]
@@ -160,13 +168,19 @@ class Position(Part):
 class Mask(Component):
     """Which keys may a query attend to?   allow(q_index (..., q), k_index (..., k)) -> bool (..., q, k), True = may attend.
 
-    A rule about positions, asked for any block of them; an axis of the result along which all are alike may have size one.
+    A rule about positions, asked for any block of them; an axis of the result along which all are alike may have size one. A
+    mask by content also asks for Q (..., q, d), K (..., k, d) or `mask`, what all other masks allow, bool (..., q, k) or None. It
+    gets arrays without gradients, of any library, and is made whole for each query, from all keys.
     """
 
     kind = "mask"
 
-    def allow(self, q_index: Any, k_index: Any) -> Any:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # a mask by content asks for more by name, which is no error of types
+        allow: Callable[..., Any]
+    else:
+
+        def allow(self, q_index, k_index):
+            raise NotImplementedError
 
 
 class Modifier(Part):

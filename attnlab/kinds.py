@@ -138,7 +138,7 @@ TABLE: tuple[Kind, ...] = (
         "mask",
         "masks",
         i.Mask,
-        {"allow": Verb(("q_index", "k_index"))},
+        {"allow": Verb(("q_index", "k_index", "Q", "K", "mask"))},
         in_mechanism=True,
         combines="and",
         axis=True,

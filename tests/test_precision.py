@@ -14,7 +14,7 @@ import attnlab
 from attnlab import AlignmentData, AttentionAligner, attention_weights, get, namespace
 from attnlab.arrays import to_numpy
 from attnlab.kinds import LEARNING
-from attnlab.parts import modifiers, normalisers, positions, relative, similarities, stateful
+from attnlab.parts import modifiers, normalisers, positions, relative, rotary, similarities, stateful
 from attnlab.registry import entries
 from attnlab.testing.subject import Subject, flat, unflat
 
@@ -26,7 +26,7 @@ SET = [  # settings that take another way through the code
     normalisers.Entmax(alpha=1.3),
     normalisers.Entmax(alpha=2.0),
     normalisers.Sigmoid(minus_log_n=False),
-    relative.Rope(layout="half", dims=2),
+    rotary.Rope(layout="half", dims=2),
     relative.Alibi(slope="learned"),
     relative.Diagonal(tension="learned"),
 ]
@@ -104,6 +104,8 @@ def test_a_verb_alone_gives_its_dtype_and_the_values_of_float64(component, low):
         learned = {n: a.astype(dtype).astype(np.float64) for n, a in flat(s.learned(s.params(draw))).items()}
         for verb in s.verbs:
             nouns = s.nouns(verb, rounded, learned)
+            if getattr(s.cls, "nonnegative_scores", False):
+                nouns["S"] = np.abs(nouns["S"])
             arrays = {n: a for n, a in nouns.items() if getattr(a, "dtype", None) == np.float64 and n != "n_allowed"}
             small = {n: a.astype(dtype) for n, a in arrays.items()}
             nouns.update({n: a.astype(np.float64) for n, a in small.items()})
@@ -192,7 +194,7 @@ def test_rotary_positions_turn_by_the_angle_of_an_integer():
     x = np.array([[1.0, 0.0]])
     for dtype in (np.float16, np.float32, np.float64):
         for far in (0, 300, 70_000, 20_000_000, 1_700_000_000):
-            Q, K = relative.Rope().place(x.astype(dtype), x.astype(dtype), np.array([far + 1]), np.array([far]))
+            Q, K = rotary.Rope().place(x.astype(dtype), x.astype(dtype), np.array([far + 1]), np.array([far]))
             np.testing.assert_allclose(Q @ K.T, [[np.cos(1.0)]], atol=2e-3 if dtype == np.float16 else 2e-7)
 
 
@@ -294,7 +296,7 @@ WITH_NUMBERS = [
     (normalisers.LognSoftmax, {"scale": np.float64(0.4)}),
     (normalisers.Entmax, {"alpha": np.float64(1.3)}),
     (relative.Alibi, {"slope": np.float64(0.3)}),
-    (relative.Rope, {"base": np.float64(100)}),
+    (rotary.Rope, {"base": np.float64(100)}),
     (relative.GaussianLocal, {"width": np.float64(3)}),
     (relative.Diagonal, {"tension": np.float64(3)}),
     (relative.Learned, {"positions": np.int64(9), "scale": np.float64(0.2)}),

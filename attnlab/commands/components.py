@@ -36,13 +36,47 @@ def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: t
 
 @click.command()
 @click.argument("name", shell_complete=complete_components)
+@click.option(
+    "--example", is_flag=True, help="Of a task: its first training example, with what each query should attend to."
+)
+@click.option(
+    "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A setting of the task for --example; repeatable."
+)
+@click.option("-o", "--output", metavar="FILE", help="With --example: draw its gold alignment to a new .png or .svg.")
 @plugin_options
-def show(name: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """Show a component: what it is, its settings with their ranges, its flags and its source. NAME or KIND:NAME."""
-    use_plugins(blocked, plugin_files)
-    from attnlab.tables import describe_component
+def show(
+    name: str,
+    example: bool,
+    pairs: tuple[str, ...],
+    output: str | None,
+    plugin_files: tuple[str, ...],
+    blocked: tuple[str, ...],
+) -> int:
+    """Show a component: what it is, its settings with their ranges, its flags and its source. NAME or KIND:NAME.
 
-    click.echo(describe_component(name))
+    \b
+    attnlab show mqar
+    attnlab show mqar --example --set variant=forgetting -o mqar.svg
+    """
+    use_plugins(blocked, plugin_files)
+    if (pairs or output) and not example:
+        raise click.UsageError("--set and --output are for the example of a task: add --example")
+    if not example:
+        from attnlab.tables import describe_component
+
+        click.echo(describe_component(name))
+        return 0
+    import pandas as pd
+
+    from attnlab.commands.example import draw_example, first_example, settings_given, told
+    from attnlab.tables import print_table
+
+    task, data = first_example(name, settings_given(pairs))
+    lines, rows = told(task, data)
+    click.echo("\n".join(lines) + "\n")
+    print_table(pd.DataFrame(rows))
+    if output:
+        draw_example(data, output)
     return 0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from autograd.extend import defvjp_argnums, primitive
 
 from attnlab.interfaces import Kernel, Source
+from attnlab.mechanisms.allowed import by_content
 from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.mechanisms.pullback import leaves, pulled, rebuilt, unbroadcast
 from attnlab.models.seq2seq.decoders import Memory, PreviousState
@@ -75,7 +76,7 @@ class ChainedPreviousState(Kernel):
         bound = mechanism.bind()
         if not isinstance(bound, BoundMechanism):
             return False
-        return not any(hasattr(mask, "dtype") for mask in bound.parts.masks)
+        return not any(hasattr(mask, "dtype") or by_content(mask) for mask in bound.parts.masks)
 
     def init(self, rng: np.random.Generator, d_input: int, d_hidden: int, d: int) -> Any:
         return self.reference.init(rng, d_input, d_hidden, d)

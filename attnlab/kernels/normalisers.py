@@ -155,7 +155,7 @@ class LognSoftmaxRows(Kernel):
     replaces = LognSoftmax
 
     def supports(self, part: Any, library: str, dtype: str) -> bool:
-        return numpy_floats(library, dtype)
+        return numpy_floats(library, dtype) and part.scale != "learned"
 
     def normalise(self, part: Any, S: Any, mask: Any, n_allowed: Any, wants: Any) -> Any:
         factor = np.asarray(part.scale * np.log(n_allowed), dtype=S.dtype)  # 0 for one key, and 0 times -inf is NaN
@@ -343,7 +343,7 @@ class EntmaxRows(Kernel):
     replaces = Entmax
 
     def supports(self, part: Any, library: str, dtype: str) -> bool:
-        return numpy_floats(library, dtype) and 1 < part.alpha <= 2
+        return numpy_floats(library, dtype) and part.alpha != "learned" and 1 < part.alpha <= 2
 
     def normalise(self, part: Any, S: Any, wants: Any) -> Any:
         loops = compiled() if part.alpha == 1.5 else None

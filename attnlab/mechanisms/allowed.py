@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import ComponentError, ShapeError
-from attnlab.injection import FORMER_MASK, asks_for
+from attnlab.injection import FORMER_MASK, asks_for, call
 from attnlab.interfaces import Mask
 from attnlab.parts.masks import AllKeys
 
-__all__ = ["allowed_by", "as_former", "is_rule", "of_mask"]
+__all__ = ["allowed_by", "as_former", "by_content", "is_rule", "of_content", "of_mask"]
+
+CONTENT = frozenset({"Q", "K", "mask"})  # what a mask by content asks for
 
 
 def allowed_by(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) -> Any:
@@ -51,7 +53,31 @@ def allowed_by(mask: Any, q_index: Any, k_index: Any, shape: tuple[int, ...]) ->
 
 def is_rule(mask: Any) -> bool:
     """Whether the mask can answer for any block of queries and keys."""
-    return isinstance(mask, Mask) and not isinstance(mask, AllKeys) and not _former(mask)
+    return isinstance(mask, Mask) and not isinstance(mask, AllKeys) and not _former(mask) and not by_content(mask)
+
+
+def by_content(mask: Any) -> bool:
+    """Whether the mask looks at queries and keys, or at what other masks allow."""
+    return isinstance(mask, Mask) and not CONTENT.isdisjoint(asks_for(mask, "allow"))
+
+
+def of_content(mask: Mask, Q: Any, K: Any, M: Any, q_index: Any, k_index: Any) -> Any:
+    """What a mask by content allows, bool (..., q, k).
+
+    Parameters
+    ----------
+    Q, K : arrays (..., q, d), (..., k, d), without gradients
+    M : bool array (..., q, k), what all other masks allow, or None
+    q_index, k_index : int arrays (..., q), (..., k)
+    """
+    found = call(mask, "allow", q_index=q_index, k_index=k_index, Q=Q, K=K, mask=M)
+    q, k = Q.shape[-2], K.shape[-2]
+    if "bool" not in str(getattr(found, "dtype", "")) or tuple(found.shape[-2:]) != (q, k):
+        raise ComponentError(
+            f"{type(mask).__name__}.allow must return bool (..., q, k) = (..., {q}, {k}); got "
+            f"{getattr(found, 'dtype', type(found).__name__)} {tuple(getattr(found, 'shape', ()))}"
+        )
+    return found
 
 
 def of_mask(mask: Mask, q_index: Any, k_index: Any) -> Any:

@@ -206,6 +206,7 @@ class BoundMechanism:
         if (
             type(self.parts.aggregator) is WeightedSum
             and "reweigh" not in self._names
+            and context.content is None
             and keys_split(self.parts, scores)
         ):
             return by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK)
@@ -227,10 +228,11 @@ class BoundMechanism:
         return by_queries(calls, params, slots, context, self.program.W, end, BLOCK, couples)
 
     def aggregate(self, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
-        """Y (..., q, v) of given weights; zero where there is no key at all."""
+        """Y (..., q, v) of given weights; zeros where there is no key at all."""
         if W.shape[-1] == 0:
             lead = broadcast_leading(("W", tuple(W.shape[:-2])), ("V", tuple(V.shape[:-2])))
-            return namespace(W, V).zeros((*lead, W.shape[-2], V.shape[-1]), dtype=V.dtype)
+            size = 0 if self.parts.aggregator.over_keys else V.shape[-1]
+            return namespace(W, V).zeros((*lead, W.shape[-2], size), dtype=V.dtype)
         slots = {"Q": Q, "K": K, "V": V, self.program.W: W}
         if _boxed(params, slots):
             return self._run(self._plan("", None, NONE, "aggregate"), params, slots, context)[self.program.Y]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Gt
 
 from attnlab.arrays import as_float, namespace
-from attnlab.errors import NotInitialised, SettingError
+from attnlab.errors import SettingError
 from attnlab.interfaces import MechanismComponent, Source
 from attnlab.mechanisms.binding import attended, weighed, with_heads
+from attnlab.mechanisms.heads import grouped, head_of, in_heads, operations_of, out_of_heads, own_of, with_features
 from attnlab.precision import in_range
 from attnlab.registry import Own, build
 
@@ -22,19 +22,6 @@ __all__ = ["Mixture", "MultiHead"]
 def _mechanism(given: Any) -> Any:
     """A mechanism as an object; a mapping of parts is a `Mechanism`."""
     return build("mechanism", given)
-
-
-def _operations(mechanism: Any, *dims: int) -> float:
-    """Operations of a mechanism for one query; NaN where the mechanism does not declare them."""
-    return float(mechanism.operations(*dims)) if hasattr(mechanism, "operations") else float("nan")
-
-
-def _own(mechanism: MechanismComponent, params: Any) -> Any:
-    if not isinstance(params, Mapping):
-        raise NotInitialised(
-            f"the mechanism {mechanism.name!r} has arrays to learn: params = mechanism.init(rng, d_query, d_key, d_value)"
-        )
-    return params
 
 
 class MultiHead(MechanismComponent):
@@ -58,6 +45,8 @@ class MultiHead(MechanismComponent):
     ------
     SettingError
         When kv_heads does not divide heads, or the list has not one mechanism for each head.
+    Unsupported
+        When an inner mechanism's contexts have one feature for each key, as those of the aggregator `pointer` have.
 
     Notes
     -----
@@ -104,12 +93,14 @@ class MultiHead(MechanismComponent):
     def _inside(self) -> Any:
         """The shared mechanism, or a list of one for each head."""
         if not isinstance(self.mechanism, (list, tuple)):
-            return self.mechanism if hasattr(self.mechanism, "attend") else _mechanism(self.mechanism)
+            one = self.mechanism if hasattr(self.mechanism, "attend") else _mechanism(self.mechanism)
+            return with_features("multi_head", one)
         if len(self.mechanism) != self.heads:
             raise SettingError(
                 f"multi_head: a list has one mechanism for each of {self.heads} heads; got {len(self.mechanism)}"
             )
-        return [one if hasattr(one, "attend") else _mechanism(one) for one in self.mechanism]
+        several = [one if hasattr(one, "attend") else _mechanism(one) for one in self.mechanism]
+        return with_features("multi_head", several)
 
     @property
     def is_stateful(self) -> bool:
@@ -132,35 +123,35 @@ class MultiHead(MechanismComponent):
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
         nouns = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
-        params, (Q, K, V), cast = in_range(_own(self, params), *nouns)
+        params, (Q, K, V), cast = in_range(own_of(self, params), *nouns)
         heads, kv, _ = self._sizes(Q.shape[-1])
         inside, given = self._inside(), with_heads({"mask": mask, **context})
-        split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", heads), (K, "Wk", kv), (V, "Wv", kv))]
+        split = [in_heads(X, params[w], n) for X, w, n in ((Q, "Wq", heads), (K, "Wk", kv), (V, "Wv", kv))]
         if isinstance(inside, list):
             rows = [
-                attended(one, params["mechanism"][str(i)], *_head(i, kv, split), mask=mask, **context)
+                attended(one, params["mechanism"][str(i)], *head_of(i, kv, split), mask=mask, **context)
                 for i, one in enumerate(inside)
             ]
             joined = namespace(rows[0]).concat(rows, axis=-1)
         else:
-            Y = attended(inside, params["mechanism"], *_grouped(heads, kv, split), **given)
-            joined = _joined(Y)
+            Y = attended(inside, params["mechanism"], *grouped(heads, kv, split), **given)
+            joined = out_of_heads(Y)
         return cast(namespace(joined, params["Wo"]).matmul(joined, params["Wo"]))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, *, heads: bool = False, **context: Any) -> Any:
         """The weights, averaged over heads, W (..., q, k); with heads=True those of each head, (..., h, q, k)."""
-        params, (Q, K), cast = in_range(_own(self, params), as_float(Q, "Q"), as_float(K, "K"))
+        params, (Q, K), cast = in_range(own_of(self, params), as_float(Q, "Q"), as_float(K, "K"))
         h, kv, _ = self._sizes(Q.shape[-1])
         inside, given = self._inside(), with_heads({"mask": mask, **context})
-        split = [_split(X, params[w], n) for X, w, n in ((Q, "Wq", h), (K, "Wk", kv))]
+        split = [in_heads(X, params[w], n) for X, w, n in ((Q, "Wq", h), (K, "Wk", kv))]
         if isinstance(inside, list):
             rows = [
-                weighed(one, params["mechanism"][str(i)], *_head(i, kv, split), mask=mask, **context)
+                weighed(one, params["mechanism"][str(i)], *head_of(i, kv, split), mask=mask, **context)
                 for i, one in enumerate(inside)
             ]
             W = namespace(rows[0]).stack(rows, axis=-3)
         else:
-            W = weighed(inside, params["mechanism"], *_grouped(h, kv, split), **given)
+            W = weighed(inside, params["mechanism"], *grouped(h, kv, split), **given)
         return cast(W if heads else namespace(W).mean(W, axis=-3))
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
@@ -168,36 +159,7 @@ class MultiHead(MechanismComponent):
         inside = self._inside()
         several = inside if isinstance(inside, list) else [inside] * heads
         own = 2.0 * e * (heads * d_query + kv * n_keys * (d_key + d_value) + heads * d_value)
-        return own + sum(_operations(one, n_keys, e, e, e) for one in several)
-
-
-def _split(X: Any, W: Any, heads: int) -> Any:
-    """Projected vectors, (..., heads, n, e)."""
-    xp = namespace(X, W)
-    P = xp.matmul(X, W)
-    P = xp.reshape(P, (*P.shape[:-1], heads, P.shape[-1] // heads))
-    return xp.permute_dims(P, (*range(P.ndim - 3), P.ndim - 2, P.ndim - 3, P.ndim - 1))
-
-
-def _grouped(heads: int, kv: int, split: list[Any]) -> list[Any]:
-    """Queries (..., heads, q, e). Groups of heads share keys and values, which are repeated for each head."""
-    if heads == kv:
-        return split
-    index = np.repeat(np.arange(kv), heads // kv)
-    return [split[0], *(namespace(X).take(X, namespace(X).asarray(index), axis=X.ndim - 3) for X in split[1:])]
-
-
-def _head(i: int, kv: int, split: list[Any]) -> list[Any]:
-    """Head i's queries, keys and values, (..., n, e)."""
-    group = split[0].shape[-3] // kv
-    return [split[0][..., i, :, :], *(X[..., i // group, :, :] for X in split[1:])]
-
-
-def _joined(Y: Any) -> Any:
-    """(..., heads, q, e) -> (..., q, heads e)."""
-    xp = namespace(Y)
-    Y = xp.permute_dims(Y, (*range(Y.ndim - 3), Y.ndim - 2, Y.ndim - 3, Y.ndim - 1))
-    return xp.reshape(Y, (*Y.shape[:-2], Y.shape[-2] * Y.shape[-1]))
+        return own + sum(operations_of(one, n_keys, e, e, e) for one in several)
 
 
 class Mixture(MechanismComponent):
@@ -253,13 +215,13 @@ class Mixture(MechanismComponent):
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
         nouns = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
-        params, (Q, K, V), cast = in_range(_own(self, params), *nouns)
+        params, (Q, K, V), cast = in_range(own_of(self, params), *nouns)
         first, second = self._both()
         one = attended(first, params["first"], Q, K, V, mask=mask, **context)
         return cast(self._mixed(params, one, attended(second, params["second"], Q, K, V, mask=mask, **context)))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
-        params, (Q, K), cast = in_range(_own(self, params), as_float(Q, "Q"), as_float(K, "K"))
+        params, (Q, K), cast = in_range(own_of(self, params), as_float(Q, "Q"), as_float(K, "K"))
         first, second = self._both()
         one = weighed(first, params["first"], Q, K, mask=mask, **context)
         return cast(self._mixed(params, one, weighed(second, params["second"], Q, K, mask=mask, **context)))
@@ -270,4 +232,4 @@ class Mixture(MechanismComponent):
         return share * one + (1 - share) * other
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
-        return sum(_operations(one, n_keys, d_query, d_key, d_value) for one in self._both()) + 3.0 * d_value
+        return sum(operations_of(one, n_keys, d_query, d_key, d_value) for one in self._both()) + 3.0 * d_value

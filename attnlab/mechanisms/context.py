@@ -11,7 +11,7 @@ import numpy as np
 
 from attnlab.arrays import detach, namespace, to_numpy
 from attnlab.errors import ShapeError
-from attnlab.mechanisms.allowed import allowed_by, is_rule, of_mask
+from attnlab.mechanisms.allowed import allowed_by, by_content, is_rule, of_content, of_mask
 from attnlab.mechanisms.blocks import ALL, cut, slices
 from attnlab.shapes import broadcast_leading, check_shapes
 
@@ -31,6 +31,13 @@ class Later(NamedTuple):
     dtype: Any  # of counts
 
 
+class Content(NamedTuple):
+    """Masks that look at the queries and keys of a call."""
+
+    masks: tuple[Any, ...]
+    asks: frozenset[str]  # the names among "mask" and "n_allowed" that a part asks for
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Masks, positions and everything else that a verb may ask for.
@@ -48,6 +55,8 @@ class Context:
         (in which queries that may attend to nothing are shown every key), `n_allowed` and `lengths`.
     later : Later or None
         Masks that are not in M yet. `alive`, `mask` and `n_allowed` are then missing too. `whole` and `cut` add them.
+    content : Content or None
+        Masks that depend on what queries and keys hold. `chosen` adds them.
     """
 
     shape: tuple[int, ...]
@@ -55,16 +64,17 @@ class Context:
     alive: Any
     given: Mapping[str, Any]
     later: Later | None = None
+    content: Content | None = None
 
     @property
     def forbids(self) -> bool:
         """Whether there is a mask at all."""
-        return self.M is not None or self.later is not None
+        return self.M is not None or self.later is not None or self.content is not None
 
     @property
     def all_alive(self) -> bool:
         """Whether it is known that every query may attend to something."""
-        return self.alive is None and self.later is None
+        return self.alive is None and self.later is None and self.content is None
 
     def pick(self, rows: Any, n: int) -> Context:
         """The context of some of the n examples on the first axis; `rows` is a slice or an array of indices."""
@@ -112,7 +122,7 @@ class Context:
         rank = len(self.shape)
         axes = {"mask": rank, "n_allowed": rank, "q_index": rank - 1, "k_index": rank - 1, "lengths": rank - 1}
         given = {name: change(a, axes[name]) if name in axes else a for name, a in self.given.items()}
-        return Context(shape, change(self.M, rank), change(self.alive, rank), given, self.later)
+        return Context(shape, change(self.M, rank), change(self.alive, rank), given, self.later, self.content)
 
     # -- blocks -------------------------------------------------------------------------------------------------------
     def allowed(self, lead: tuple[slice, ...] | None, rows: slice, keys: slice = ALL) -> Any:
@@ -147,11 +157,27 @@ class Context:
             return Context(shape, None if M is None else np.broadcast_to(M, (*M.shape[:-2], q, k)), None, given)
         if self.later is not None:
             M, alive, counted = _counted(np, M, shape, self.later.dtype, self.later.asks)
-            return Context(shape, M, alive, {**given, **counted})
+            return Context(shape, M, alive, {**given, **counted}, content=self.content)
         for name in ("mask", "n_allowed"):
             if name in given:
                 given[name] = _cut(given[name], lead, rows, ALL)
-        return Context(shape, M, None if self.alive is None else _cut(self.alive, lead, rows, ALL), given)
+        alive = None if self.alive is None else _cut(self.alive, lead, rows, ALL)
+        return Context(shape, M, alive, given, content=self.content)
+
+    def chosen(self, Q: Any, K: Any) -> Context:
+        """The same context with the masks made that look at queries (..., q, d) and keys (..., k, d)."""
+        if self.content is None or 0 in self.shape:
+            return self
+        now, Q, K = self.whole(), detach(Q), detach(K)
+        q_index, k_index = to_numpy(self.given["q_index"]), to_numpy(self.given["k_index"])
+        M = now.M
+        for mask in self.content.masks:
+            one = of_content(mask, Q, K, now.M, q_index, k_index)
+            M = one if M is None else M & one
+        shape = (*np.broadcast_shapes(self.shape[:-2], tuple(M.shape[:-2])), *self.shape[-2:])
+        xp = np if isinstance(M, np.ndarray) else namespace(M)
+        M, alive, counted = _counted(xp, M, shape, Q.dtype, self.content.asks)
+        return Context(shape, M, alive, {**now.given, **counted})
 
     def whole(self) -> Context:
         """The same context with all masks made."""
@@ -239,9 +265,12 @@ def context_of(
             f"lengths must be (..., 2), the numbers of queries and keys of each example; got shape {np.shape(lengths)}"
         )
     here = isinstance(detach(Q), np.ndarray)  # NumPy arrays need no conversion
-    shape, M, rules = (*lead, q, k), None, []
+    shape, M, rules, content = (*lead, q, k), None, [], []
     later = later and here and q * k > LARGE
     for one in masks:
+        if by_content(one):
+            content.append(one)
+            continue
         if later and is_rule(one):
             of_mask(one, q_index[..., :1], k_index[..., :1])  # raises an error now rather than in a block
             rules.append(one)
@@ -270,16 +299,17 @@ def context_of(
         given = {name: xp.asarray(np.array(a)) if isinstance(a, np.ndarray) else a for name, a in given.items()}
     alive: Any = None
     counted: dict[str, Any] = {}
+    chosen = Content(tuple(content), asks & {"mask", "n_allowed"}) if content else None
     if rules:
         M = None if M is None else np.broadcast_to(M, (*M.shape[:-2], q, k))
         wait = Later(tuple(rules), asks & {"mask", "n_allowed"}, Q.dtype)
-        return Context(shape, M, None, {**given, "rng": rng, "training": training}, wait)
+        return Context(shape, M, None, {**given, "rng": rng, "training": training}, wait, chosen)
     if M is not None and 0 not in shape:
         M, alive, counted = _counted(namespace(Q, K) if not here else np, M, shape, Q.dtype, asks)
     elif "mask" in asks or "n_allowed" in asks:
         xp = namespace(Q, K)
         counted = {"mask": _ALL if here else xp.asarray(np.array(_ALL)), "n_allowed": xp.full((1, 1), k, dtype=Q.dtype)}
-    return Context(shape, M, alive, {**given, **counted, "rng": rng, "training": training})
+    return Context(shape, M, alive, {**given, **counted, "rng": rng, "training": training}, content=chosen)
 
 
 def _sizes(Q: Any, K: Any, V: Any, features: str, who: str) -> tuple[tuple[int, ...], int, int]:

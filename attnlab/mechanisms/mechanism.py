@@ -15,7 +15,7 @@ from attnlab.interfaces import Mask, MechanismComponent, Source, settings_of
 from attnlab.kinds import PARTS
 from attnlab.mechanisms.bound import BoundMechanism, Params, Parts
 from attnlab.mechanisms.context import Context
-from attnlab.mechanisms.params import completed, initial
+from attnlab.mechanisms.params import completed, initial, seen_by
 from attnlab.parts.masks import AllKeys
 from attnlab.parts.modifiers import NoModifier
 from attnlab.precision import in_range
@@ -169,6 +169,11 @@ class Mechanism(MechanismComponent):
         """Whether a part needs the weights of the step before."""
         return bool(self.bind().stateful)
 
+    @property
+    def over_keys(self) -> bool:
+        """Whether a context has one feature for each key, whatever the values have."""
+        return bool(self.parts().aggregator.over_keys)
+
     # -- attending ----------------------------------------------------------------------------------------------
     def weights(
         self,
@@ -211,7 +216,7 @@ class Mechanism(MechanismComponent):
         )
         params = completed(bound.owners, params, Q, K, K)
         bound = bound.for_arrays(params, Q, K)
-        Q, K = _legible(Q, K, context)
+        Q, K, context = _legible(Q, K, context)
         if bound.stateful:
             return back(bound.in_steps(params, Q, K, context, state)[0])
         return back(bound.weights(params, Q, K, context))
@@ -239,7 +244,7 @@ class Mechanism(MechanismComponent):
         )
         params = completed(bound.owners, params, Q, K, V)
         bound = bound.for_arrays(params, Q, K, V)
-        Q, K = _legible(Q, K, context)
+        Q, K, context = _legible(Q, K, context)
         if state is None and (not context.forbids or all_finite(V)):
             return back(bound.attend(params, Q, K, V, context))
         if state is None and bound.is_long(Q, K, context):
@@ -280,7 +285,7 @@ class Mechanism(MechanismComponent):
         )
         params = completed(bound.owners, params, Q, K, V)
         bound = bound.for_arrays(params, Q, K, V)
-        Q, K = _legible(Q, K, context)
+        Q, K, context = _legible(Q, K, context)
         if bound.stateful:
             W, state = bound.in_steps(params, Q, K, context, state)
         else:
@@ -289,11 +294,12 @@ class Mechanism(MechanismComponent):
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
         """Floating-point operations for one query, as the parts declare them; NaN if a part declares none."""
-        dims = {"n_keys": n_keys, "d_query": d_query, "d_key": d_key, "d_value": d_value}
+        sizes = {"d_query": d_query, "d_key": d_key, "d_value": d_value}
         total = 0.0
         parts = self.parts()
         for _, part in parts.learning():
-            total += call(part, "operations", **dims) if hasattr(part, "operations") else float("nan")
+            seen = {"n_keys": n_keys, **seen_by(part, parts.position, sizes)}
+            total += call(part, "operations", **seen) if hasattr(part, "operations") else float("nan")
         return total
 
 
@@ -361,10 +367,13 @@ def all_finite(X: Any) -> bool:
     return bool(xp.all(xp.isfinite(plain)))
 
 
-def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
-    """Queries and keys; if some hold NaN or infinity, those that nobody may read become 0, as 0 * NaN is NaN."""
-    if not context.forbids or 0 in context.shape:
-        return Q, K
+def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any, Context]:
+    """Queries, keys and context; if some hold NaN or infinity, those that nobody may read become 0, as 0 * NaN is NaN.
+
+    Masks that look at queries and keys are then made.
+    """
+    if (context.M is None and context.later is None) or 0 in context.shape:
+        return Q, K, context.chosen(Q, K)
     spoilt_Q = (context.alive is not None or context.later is not None) and not all_finite(Q)
     spoilt_K = not all_finite(K)
     if spoilt_Q or spoilt_K:
@@ -374,7 +383,7 @@ def _legible(Q: Any, K: Any, context: Context) -> tuple[Any, Any]:
             Q = xp.where(alive, Q, xp.zeros_like(detach(Q)))
         if spoilt_K:
             K = xp.where(read, K, xp.zeros_like(detach(K)))
-    return Q, K
+    return Q, K, context.chosen(Q, K)
 
 
 def _summed(bound: BoundMechanism, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:

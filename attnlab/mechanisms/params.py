@@ -14,7 +14,7 @@ from attnlab.interfaces import EVERY_VERB, names_of
 from attnlab.kinds import LEARNING, PARTS, VERBS
 from attnlab.mechanisms.bound import Params, Parts
 
-__all__ = ["completed", "initial"]
+__all__ = ["completed", "initial", "seen_by"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -24,8 +24,15 @@ def initial(parts: Parts, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
     params: dict[str, Any] = {role: {} for role in LEARNING}
     for path, part in parts.learning():
         at = params if len(path) == 1 else params[path[0]]
-        at[path[-1]] = _init_part(part, rng, dims)
+        at[path[-1]] = _init_part(part, rng, seen_by(part, parts.position, dims))
     return params
+
+
+def seen_by(part: Any, position: Any, dims: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of the vectors that a part sees: similarities and modifiers see queries and keys as the position placed them."""
+    if part.kind not in ("similarity", "modifier"):
+        return dict(dims)
+    return {name: size if name == "d_value" else position.features(size) for name, size in dims.items()}
 
 
 def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
@@ -75,7 +82,8 @@ def completed(
             )
         missing = needs(part) - set(learned)
         if not given and not missing:  # its settings decide whether it learns
-            dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}
+            sizes = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": V.shape[-1]}
+            dims = seen_by(part, owners["position",], sizes)
             rng = np.random.default_rng(0) if "rng" in asks_for(part, "init") else None
             missing = frozenset(_init_part(part, rng, dims))
         if missing:

@@ -33,6 +33,8 @@ def run(
     W : str, the slot of the weights
     tape : list that gains (call, back, learned arrays), or None
     """
+    if context.content is not None:
+        context = context.chosen(slots["Q"], slots["K"])
     if context.later is not None and calls[-1].asks is not ALLOWED:
         context = context.whole()
     Q, M, given, shape = slots["Q"], context.M, context.given, context.shape
@@ -62,7 +64,9 @@ def run(
                 if asks is ALLOWED:
                     arguments["allowed"] = context.allowed if context.forbids else None
                 elif asks:
-                    known = given if not step.counts else _true(given, context, slots[W])
+                    known = (
+                        given if not step.counts else _true(given, context, slots[W] if W in slots else arguments["S"])
+                    )
                     arguments.update((name, known[name]) for name in asks)
                 if kernel:
                     if prepare is not None and "P" in slots:  # it was made from the keys beforehand
@@ -127,11 +131,11 @@ def _identity(name: str, M: Any) -> Any:
     return lambda g: {name: np.where(M, g, g.dtype.type(0))}
 
 
-def _true(given: Mapping[str, Any], context: Context, W: Any) -> dict[str, Any]:
-    """What a verb may ask for, with the true mask and the true count; a query may then have no key."""
-    xp = namespace(W)
+def _true(given: Mapping[str, Any], context: Context, X: Any) -> dict[str, Any]:
+    """What a verb may ask for, with the true mask and the true count for scores or weights X; a query may then have no key."""
+    xp = namespace(X)
     M = xp.ones((1, 1), dtype=xp.bool) if context.M is None else context.M
-    counted = xp.astype(xp.broadcast_to(M, W.shape), W.dtype)
+    counted = xp.astype(xp.broadcast_to(M, X.shape), X.dtype)
     return {**given, "mask": M, "n_allowed": xp.sum(counted, axis=-1, keepdims=True)}
 
 
@@ -166,7 +170,8 @@ def _explain(failed: Call, learned: Mapping[str, Any], slots: Mapping[str, Any],
     """Raise a ShapeError where a verb failed because its arrays were learned for other widths."""
     if isinstance(error, (ShapeError, ComponentError)) or not learned or isinstance(failed.part, tuple):
         return
-    part, Q, K = failed.part, slots["Q"], slots["K"]
+    part, reads = failed.part, failed.step.reads
+    Q, K = slots[reads.get("Q", "Q")], slots[reads.get("K", "K")]
     dims = {"d_query": Q.shape[-1], "d_key": K.shape[-1], "d_value": slots.get("V", K).shape[-1]}
     fitting = call(part, "init", rng=np.random.default_rng(0), **dims)
     given = {name: tuple(np.shape(array)) for name, array in learned.items()}

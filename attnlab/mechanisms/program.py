@@ -36,11 +36,12 @@ class Step:
     asks: tuple[str, ...] = ()  # what it asks of the context
     learned: frozenset[str] = frozenset()  # learned arrays that it may ask for
     gives: str = ""  # "S" or "W" if it writes scores or weights
+    couples: bool = False  # whether its part looks at several queries together
 
     @property
     def counts(self) -> bool:
-        """Whether it sees the true mask, in which a query may have no key: an aggregator does."""
-        return self.verb == "aggregate" and not OF_MASK.isdisjoint(self.asks)
+        """Whether it sees the true mask, in which a query may have no key: an aggregator does, and what couples queries."""
+        return (self.verb == "aggregate" or self.couples) and not OF_MASK.isdisjoint(self.asks)
 
 
 class Program(NamedTuple):
@@ -85,5 +86,6 @@ def _step(path: Path, cls: Any, verb: str, nouns: tuple[str, ...], writes: tuple
     if "state" in asked:
         reads["state"] = f"state.{'.'.join(path)}"
     asks = tuple(name for name in EVERY_VERB if name in asked and name != "state")
+    couples = bool(getattr(cls, "couples_rows", False))
     gives = writes[0] if writes in (("S",), ("W",)) else ""
-    return Step(path, verb, reads, writes, asks, asked - set(nouns) - set(EVERY_VERB), gives)
+    return Step(path, verb, reads, writes, asks, asked - set(nouns) - set(EVERY_VERB), gives, couples)

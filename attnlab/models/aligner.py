@@ -29,7 +29,7 @@ from attnlab.models.batches import (
     true_lengths,
     vectors,
 )
-from attnlab.models.mechanism_setting import Attending, answered
+from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
     cast,
@@ -250,6 +250,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             }
             d_query = d_key = width
         readout = {"R": np.zeros((d_value, d_value))} if self.mix == "predictions" else {}
+        refuse_positions(self.mechanism_, X.n_keys, d_value)
         learned = self.mechanism_.init(rng, d_query, d_key, d_value)
         return {"mechanism": learned, "projection": projection, "readout": readout}
 
@@ -308,20 +309,24 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             seen["alignment_accuracy"] = top_gold(np.concatenate(W), X)
         return seen
 
-    def _align(self, params: Any, X: AlignmentData) -> Any:
+    def _align(self, params: Any, X: AlignmentData, heads: bool = False) -> Any:
         rows = []
         for part in chunks(X):
             Q, K = self._placed(params, part)
-            W = weighed(self.mechanism_, params["mechanism"], Q, K, mask=part.mask, lengths=true_lengths(part))
-            rows.append(np.broadcast_to(W, part.allowed.shape))
+            asked = {"mask": part.mask, "lengths": true_lengths(part), **({"heads": True} if heads else {})}
+            W = weighed(self.mechanism_, params["mechanism"], Q, K, **asked)
+            n, q, k = part.allowed.shape
+            if heads and W.ndim < 4:  # one head
+                W = W[..., None, :, :]
+            rows.append(np.broadcast_to(W, (n, W.shape[-3], q, k) if heads else (n, q, k)))
         return np.concatenate(rows)
 
     # -- using it -------------------------------------------------------------------------------------------------
-    def align(self, X: Any) -> Any:
-        """The weights, (n, q, k), of each query over the keys of its example."""
+    def align(self, X: Any, heads: bool = False) -> Any:
+        """The weights, (n, q, k), of each query over the keys of its example; with heads=True of each head, (n, h, q, k)."""
         check_is_fitted(self, "params_")
         with np.errstate(all="ignore"):
-            return self._align(self.params_, self._fitting(X))
+            return self._align(self.params_, self._fitting(X), heads)
 
     def predict(self, X: Any) -> Any:
         """The contexts, (n, q, v); for class targets scores of the classes, or with mix="predictions" probabilities."""

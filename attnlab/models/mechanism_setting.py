@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mean
+from attnlab.errors import AmbiguousName, SettingError, UnknownName, Unsupported, did_you_mean
 from attnlab.interfaces import MechanismComponent
 from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.registry import build, entry, names
 from attnlab.settings import checked
 
-__all__ = ["Attending", "answered"]
+__all__ = ["Attending", "answered", "refuse_positions"]
 
 
 class Attending:
@@ -53,6 +53,27 @@ class Attending:
 def answered(kernels: Mapping[str, str]) -> str:
     """ "fast" if a kernel answers, else "reference", from a bound mechanism's `kernels`."""
     return "fast" if any(name != "reference" for name in kernels.values()) else "reference"
+
+
+def refuse_positions(mechanism: Any, n_keys: int | None = None, d_value: int | None = None) -> None:
+    """Refuse a mechanism whose contexts have one feature for each key where a model needs as many as values have.
+
+    Parameters
+    ----------
+    mechanism : MechanismComponent
+    n_keys, d_value : int or None
+        Where there are as many keys as features of a value, targets are positions. None is no fixed number.
+
+    Raises
+    ------
+    Unsupported
+    """
+    if getattr(mechanism, "over_keys", False) and (n_keys is None or n_keys != d_value):
+        numbers = "their numbers differ" if n_keys is None else f"there are {n_keys} keys and {d_value} features"
+        raise Unsupported(
+            f"mechanism {mechanism.name!r} points at keys: a context has one feature for each key, where this model needs one for "
+            f"each feature of a value ({numbers}); choose another aggregator"
+        )
 
 
 def _names_a_mechanism(given: str | Mapping[str, Any]) -> bool:

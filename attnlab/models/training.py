@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -190,9 +191,10 @@ def keep_memory() -> None:
 
     At first glibc gives an array of 128 KiB or more back to the system when it is freed, so that each step of training asks for
     new pages. Once a larger array was freed it keeps what is smaller than that one, up to 32 MiB (`mallopt(3)`,
-    M_MMAP_THRESHOLD). Elsewhere this does nothing.
+    M_MMAP_THRESHOLD). Elsewhere, and under a limit of memory that is smaller, this does nothing.
     """
-    np.empty(KEPT, dtype=np.uint8)
+    with contextlib.suppress(MemoryError):
+        np.empty(KEPT, dtype=np.uint8)
 
 
 @dataclass

@@ -9,13 +9,14 @@ has to write it by hand.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
 
 from attnlab.arrays import detach, namespace
 from attnlab.interfaces import Normaliser, Source
+from attnlab.parts import learned
 from attnlab.parts.running import absorbed, started
 from attnlab.precision import exact, in_float32
 
@@ -154,8 +155,8 @@ class LognSoftmax(Normaliser):
 
     Parameters
     ----------
-    scale : float > 0, dimensionless
-        The factor on log n (scalable softmax learns about 0.43 of it).
+    scale : float > 0 or "learned", dimensionless
+        The factor on log n. "learned" starts at 1, and its logarithm is learned, `log_scale` (). Scalable softmax learns about 0.43.
 
     References
     ----------
@@ -176,23 +177,26 @@ class LognSoftmax(Normaliser):
     sparse = False
     shift_invariant = True
 
-    def __init__(self, scale: Annotated[float, Gt(0)] = 1.0) -> None:
+    def __init__(self, scale: Annotated[float, Gt(0)] | Literal["learned"] = 1.0) -> None:
         self.scale = scale
 
+    def init(self) -> dict[str, Any]:
+        return {"log_scale": np.zeros(())} if self.scale == "learned" else {}
+
     @in_float32
-    def normalise(self, S: Any, mask: Any, n_allowed: Any) -> Any:
-        xp = namespace(S)
+    def normalise(self, S: Any, mask: Any, n_allowed: Any, log_scale: Any = None) -> Any:
+        xp = namespace(S, log_scale)
         zero = xp.zeros_like(detach(S))
-        factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
+        factor = xp.astype(learned.log_factor(xp, n_allowed, self.scale, log_scale), S.dtype)
         Z = xp.where(mask, _below_best(xp, S), zero) * factor  # log 1 = 0, and 0 * -inf would be nan
         return xp.softmax(xp.where(mask, Z, zero - xp.inf), axis=-1)
 
     def begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return started(shape, dtype)
 
-    def absorb(self, state: Any, S: Any, n_allowed: Any) -> Any:
+    def absorb(self, state: Any, S: Any, n_allowed: Any, log_scale: Any = None) -> Any:
         xp = namespace(S)
-        factor = xp.astype(self.scale * xp.log(exact(xp, n_allowed)), S.dtype)
+        factor = xp.astype(learned.log_factor(xp, n_allowed, self.scale, log_scale), S.dtype)
         if not xp.all(factor > 0):  # a single key has all the weight, and 0 times infinity would be nan
             zero = xp.zeros_like(S)
             S = xp.where(factor > 0, S, xp.where(-xp.inf == S, zero - xp.inf, zero))
@@ -266,8 +270,9 @@ class Entmax(Normaliser):
 
     Parameters
     ----------
-    alpha : float >= 1, dimensionless
-        1 is softmax, 1.5 the usual choice, 2 sparsemax.
+    alpha : float >= 1 or "learned", dimensionless
+        1 is softmax, 1.5 the usual choice, 2 sparsemax. "learned" lies between 1 and 2.5 and starts at 1.5: alpha is
+        1 + 1.5 sigmoid(a), with a () learned.
 
     Notes
     -----
@@ -294,12 +299,17 @@ class Entmax(Normaliser):
     sparse = True
     shift_invariant = True
 
-    def __init__(self, alpha: Annotated[float, Ge(1)] = 1.5) -> None:
-        self.alpha = alpha
+    def __init__(self, alpha: Annotated[float, Ge(1)] | Literal["learned"] = 1.5) -> None:
+        self.alpha: Any = alpha
+
+    def init(self) -> dict[str, Any]:
+        return {"a": np.asarray(learned.START)} if self.alpha == "learned" else {}
 
     @in_float32
-    def normalise(self, S: Any) -> Any:
-        xp = namespace(S)
+    def normalise(self, S: Any, a: Any = None) -> Any:
+        xp = namespace(S, a)
+        if self.alpha == "learned":
+            return learned.entmax_weights(xp, _below_best(xp, S), a)
         if self.alpha == 1:
             return xp.softmax(S, axis=-1)
         Z = _below_best(xp, S)

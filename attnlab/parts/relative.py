@@ -9,12 +9,12 @@ import numpy as np
 from annotated_types import Ge, Gt, MultipleOf
 
 from attnlab.arrays import namespace
-from attnlab.errors import NotInitialised, SettingError, ShapeError, Unsupported
+from attnlab.errors import NotInitialised, SettingError, Unsupported
 from attnlab.interfaces import Position, Source
 from attnlab.libraries import is_traced
 from attnlab.precision import exact, in_float32
 
-__all__ = ["Alibi", "Diagonal", "GaussianLocal", "Learned", "Rope", "T5Bias"]
+__all__ = ["Alibi", "Diagonal", "GaussianLocal", "Learned", "T5Bias"]
 
 
 class Learned(Position):
@@ -150,92 +150,6 @@ def _fixed_or_learned(xp: Any, name: str, setting: str, value: Any, log_value: A
     if value == "learned":
         raise NotInitialised(f"{name} learns its {setting}, and was not given log_{setting}; see init")
     return float(value)
-
-
-class Rope(Position):
-    """Queries and keys are turned by angles that grow with their positions: scores depend on the distance.
-
-    Features 2i and 2i + 1 of a vector at position p are turned by the angle p / base^(2i/d), so that q_i . k_j depends on
-    the positions through j - i alone. An odd last feature stays. Cost: 3 d operations a vector.
-
-    Parameters
-    ----------
-    base : float > 1, dimensionless
-        Wavelengths run from 2 pi to 2 pi base positions.
-    layout : "interleaved" or "half"
-        Which features are a pair: 2i and 2i + 1, or i and i + d/2.
-    dims : int >= 2, even, or None
-        How many features are turned, counted from the first. It is also the d of the formula. None turns all of them.
-
-    Raises
-    ------
-    ShapeError
-        When there are fewer features than `dims`.
-
-    Notes
-    -----
-    Neighbouring features are paired by default, as in the paper. GPT-NeoX and Llama use layout="half", which is the same up
-    to the order of the features. GPT-NeoX turns only some features, `dims`. ONNX's RotaryEmbedding calls the two settings
-    `interleaved` and `rotary_embedding_dim`. Angles are computed in float64 where the library has it; only their sines and
-    cosines are cast. Turning keeps lengths, so the scores of `cosine` depend on the distance too. Those of `additive` do not.
-
-    References
-    ----------
-    Su et al. (2021), equations 14, 15 and 34; Black et al. (2022), section 2.1, for the half layout and a part of the features.
-
-    Examples
-    --------
-    >>> import numpy as np, attnlab
-    >>> rope, x = attnlab.get("position", "rope"), np.array([[1.0, 0.0]])
-    >>> near, _ = rope.place(x, x, np.array([0]), np.array([0]))
-    >>> far, _ = rope.place(x, x, np.array([2]), np.array([0]))
-    >>> near.round(4), far.round(4)
-    (array([[1., 0.]]), array([[-0.4161,  0.9093]]))
-    """
-
-    name = "rope"
-    source = Source("RoFormer: Enhanced Transformer with Rotary Position Embedding", "Su et al.", 2021)
-    permutation_equivariant = False
-    mixes_keys = False
-
-    def __init__(
-        self,
-        base: Annotated[float, Gt(1)] = 10000.0,
-        layout: Literal["interleaved", "half"] = "interleaved",
-        dims: Annotated[int, Ge(2), MultipleOf(2)] | None = None,
-    ) -> None:
-        self.base = base
-        self.layout = layout
-        self.dims = dims
-
-    @in_float32
-    def place(self, Q: Any, K: Any, q_index: Any, k_index: Any) -> Any:
-        return self._turned(Q, q_index), self._turned(K, k_index)
-
-    def _turned(self, X: Any, index: Any) -> Any:
-        xp = namespace(X)
-        d = X.shape[-1] if self.dims is None else self.dims
-        if d > X.shape[-1]:
-            raise ShapeError(
-                f"position 'rope' turns dims = {d} features; queries and keys have {X.shape[-1]}: lower dims"
-            )
-        pairs = d // 2
-        if not pairs:
-            return X
-        p = exact(xp, index)
-        angle = p[..., :, None] * xp.astype(xp.asarray(self.base ** (-2.0 * np.arange(pairs) / d)), p.dtype)
-        cos, sin = xp.astype(xp.cos(angle), X.dtype), xp.astype(xp.sin(angle), X.dtype)  # (..., n, pairs)
-        if self.layout == "half":
-            x, y = X[..., :pairs], X[..., pairs : 2 * pairs]
-            turned = xp.concat([x * cos - y * sin, x * sin + y * cos], axis=-1)
-        else:
-            x, y = X[..., 0 : 2 * pairs : 2], X[..., 1 : 2 * pairs : 2]
-            both = xp.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
-            turned = xp.reshape(both, (*both.shape[:-2], 2 * pairs))
-        return turned if X.shape[-1] == 2 * pairs else xp.concat([turned, X[..., 2 * pairs :]], axis=-1)
-
-    def operations(self, n_keys: int, d_query: int, d_key: int) -> float:
-        return 3.0 * (d_query + n_keys * d_key)
 
 
 class T5Bias(Position):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import ComponentError
-from attnlab.mechanisms.allowed import is_rule, of_mask
+from attnlab.mechanisms.allowed import by_content, is_rule, of_content, of_mask
 from attnlab.parts.normalisers import Softmax
 from attnlab.testing.checks import check, declared, finite, furthest, global_chance, same, untouched
 from attnlab.testing.report import Failed, Skipped, Warned
@@ -185,7 +185,7 @@ def no_weight_no_context(s: Subject) -> None:
 # -- positions ------------------------------------------------------------------------------------------------------------
 @check("P401", "position")
 def verbs_keep_shapes(s: Subject) -> None:
-    """`place`, `bias` and `reweigh` give back the shapes and dtypes that they were given."""
+    """`place`, `bias` and `reweigh` give back the shapes and dtypes they were given; placed vectors have `features(d)` features."""
     _overrides(s)
     for dtype in (np.float32, np.float64):
         for draw in s.draws("P401", dtype=dtype):
@@ -196,10 +196,11 @@ def verbs_keep_shapes(s: Subject) -> None:
                 nouns = s.nouns(verb, draw, learned)
                 found = s.direct(verb, learned, nouns)
                 for name, array in zip(given, found if verb == "place" else (found,), strict=True):
-                    if array.shape != nouns[name].shape or array.dtype != nouns[name].dtype:
+                    shape = nouns[name].shape
+                    shape = (*shape[:-1], s.object.features(shape[-1])) if verb == "place" else shape
+                    if array.shape != shape or array.dtype != nouns[name].dtype:
                         raise Failed(
-                            f"{verb} gives {name} {array.dtype} {array.shape} "
-                            f"for {nouns[name].dtype} {nouns[name].shape}"
+                            f"{verb} gives {name} {array.dtype} {array.shape} instead of {nouns[name].dtype} {shape}"
                         )
 
 
@@ -249,16 +250,15 @@ def elementwise_as_declared(s: Subject) -> None:
     """A score changes no other score: if, and only if, `elementwise` says so."""
     _stateless(s)
     others = 0.0
-    for draw in s.draws("O552"):
-        learned = s.learned(s.params(draw))
-        nouns = s.nouns("modify", draw, learned)
+    for nouns, learned in _modified(s, "O552"):
         before = s.direct("modify", learned, nouns)
-        S = nouns["S"].copy()
-        S[..., 0, 0] += 3.0
-        after = np.array(s.direct("modify", learned, {**nouns, "S": S}))
-        finite(after, "scores modified from finite ones")
-        after[..., 0, 0] = before[..., 0, 0]
-        others = max(others, furthest(after, before))
+        for i, j in np.ndindex(nouns["S"].shape[-2:]):
+            S = nouns["S"].copy()
+            S[..., i, j] += 3.0
+            after = np.array(s.direct("modify", learned, {**nouns, "S": S}))
+            finite(after, "scores modified from finite ones")
+            after[..., i, j] = before[..., i, j]
+            others = max(others, furthest(after, before))
     declared(s, "elementwise", others == 0, "a score changes no other score")
 
 
@@ -267,16 +267,26 @@ def rows_couple_as_declared(s: Subject) -> None:
     """A score changes the scores of other queries: if, and only if, `couples_rows` says so."""
     _stateless(s)
     others = 0.0
-    for draw in s.draws("O553"):
-        learned = s.learned(s.params(draw))
-        nouns = s.nouns("modify", draw, learned)
+    for nouns, learned in _modified(s, "O553"):
         before = s.direct("modify", learned, nouns)
-        S = nouns["S"].copy()
-        S[..., 0, :] += 3.0 * draw.rng.normal(size=S[..., 0, :].shape)
-        after = s.direct("modify", learned, {**nouns, "S": S})
-        finite(after, "scores modified from finite ones")
-        others = max(others, furthest(after[..., 1:, :], before[..., 1:, :]))
+        for i in range(nouns["S"].shape[-2]):
+            S = nouns["S"].copy()
+            S[..., i, :] += 3.0 * np.random.default_rng(i).normal(size=S[..., i, :].shape)
+            after = np.array(s.direct("modify", learned, {**nouns, "S": S}))
+            finite(after, "scores modified from finite ones")
+            after[..., i, :] = before[..., i, :]
+            others = max(others, furthest(after, before))
     declared(s, "couples_rows", others > 0, "a score changes the scores of other queries")
+
+
+def _modified(s: Subject, code: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(nouns, learned arrays) of a modifier, with five queries and six keys at least once: some changes reach far."""
+    for n, draw in enumerate(s.draws(code)):
+        if n == 0:
+            Q, K = (draw.rng.normal(size=(rows, draw.Q.shape[-1])) for rows in (5, 6))
+            draw = draw.replace(Q=Q, K=K)
+        learned = s.learned(s.params(draw))
+        yield s.nouns("modify", draw, learned), learned
 
 
 # -- masks ------------------------------------------------------------------------------------------------------------------
@@ -289,7 +299,11 @@ def masks_are_boolean(s: Subject) -> None:
     for q, k in SIZES:
         for lead in ((), (2, 1)):
             try:
-                of_mask(s.object, np.broadcast_to(np.arange(q), (*lead, q)), np.arange(k))
+                at = np.broadcast_to(np.arange(q), (*lead, q)), np.arange(k)
+                if by_content(s.object):
+                    of_content(s.object, _vectors(at[0], 0), _vectors(at[1], 1), None, *at)
+                else:
+                    of_mask(s.object, *at)
             except ComponentError as error:
                 raise Failed(str(error)) from error
 
@@ -311,12 +325,34 @@ def masks_are_pure(s: Subject) -> None:
 def masks_are_rules(s: Subject) -> None:
     """What a query may attend to depends on its position and the key's alone: a decoder asks for step t, long inputs for blocks."""
     whole = _allowed(s, 8, 9)
-    for q, k in SIZES:
+    for q, k in SIZES if not by_content(s.object) else ():
         if not np.array_equal(_allowed(s, q, k), whole[:q, :k]):
             raise Failed(f"allow of {q} queries and {k} keys is not the corner of that of 8 and 9")
     for rows, keys in ((slice(3, 5), slice(2, 9)), (slice(7, 8), slice(0, 4)), (slice(0, 8), slice(8, 9))):
+        keys = slice(0, 9) if by_content(s.object) else keys  # it sees all keys, and each query for itself
         if not np.array_equal(_of(s, np.arange(8)[rows], np.arange(9)[keys]), whole[rows, keys]):
             raise Failed(f"allow of a block of positions, {rows} and {keys}, is not that block of the whole")
+
+
+@check("M504", "mask")
+def forbidden_keys_choose_nothing(s: Subject) -> None:
+    """A mask by content does not look at keys that other masks forbid: what they hold changes nothing."""
+    if not by_content(s.object):
+        raise Skipped("it is a rule about positions")
+    for draw in s.draws("M504", n=6):
+        at, K = (np.arange(draw.q), np.arange(draw.k)), draw.K.copy()
+        M = draw.M.copy()
+        M[..., 0] = False
+        K[..., 0, :] = 1e3 * draw.rng.normal(size=K[..., 0, :].shape)
+        first = M & of_content(s.object, draw.Q, draw.K, M, *at)
+        for now in (K, np.where(np.arange(draw.k)[:, None] == 0, np.nan, K)):
+            if not np.array_equal(M & of_content(s.object, draw.Q, now, M, *at), first):
+                raise Failed("other contents of a forbidden key change what is allowed")
+
+
+def _vectors(index: Any, stream: int) -> Any:
+    """A vector for each position, the same whenever it is asked for."""
+    return np.random.default_rng(stream).normal(size=(16, 3))[index]
 
 
 def _allowed(s: Subject, q: int, k: int) -> Any:
@@ -325,5 +361,11 @@ def _allowed(s: Subject, q: int, k: int) -> Any:
 
 def _of(s: Subject, q_index: Any, k_index: Any) -> Any:
     """What the mask says, with whole axes, whatever its dtype; a mask in the form of before is adapted."""
-    found = np.asarray(s.object.allow(q_index, k_index)) if is_rule(s.object) else of_mask(s.object, q_index, k_index)
+    if by_content(s.object):
+        Q, K = _vectors(q_index, 0), _vectors(k_index, 1)
+        found = of_content(s.object, Q, K, None, q_index, k_index)
+    elif is_rule(s.object):
+        found = np.asarray(s.object.allow(q_index, k_index))
+    else:
+        found = of_mask(s.object, q_index, k_index)
     return np.broadcast_to(found, (q_index.size, k_index.size))

@@ -137,7 +137,7 @@ def shapes_are_right(s: Subject) -> None:
         lead = draw.Q.shape[:-2]
         wider = draw.replace(K=np.stack([draw.K] * 2), V=np.stack([draw.V] * 2))
         for view in s.views:
-            last = draw.k if view == "W" else draw.V.shape[-1]
+            last = draw.k if s.by_key(view) else draw.V.shape[-1]
             for now, front in ((draw, lead), (wider, (2, *lead))):
                 found = np.shape(s.output(view, params, now))
                 if found != (*front, draw.q, last):
@@ -219,13 +219,14 @@ def keys_may_be_permuted(s: Subject) -> None:
             whole = s.output(view, params, draw, draw.M)
             found = s.output(view, params, moved, draw.M[..., order])
             finite(found, f"{view} of finite inputs")
-            away = max(away, furthest(found, whole[..., order] if view == "W" else whole))
+            away = max(away, furthest(found, whole[..., order] if s.by_key(view) else whole))
     declared(s, "permutation_equivariant", away < 1e-9, "permuting keys permutes the weights and nothing else")
 
 
 @check("C020", *ENGINE)
 def forbidden_keys_do_not_count(s: Subject) -> None:
     """A weight that the mask forbids is exactly 0, and what a forbidden key or value holds changes nothing."""
+    _keys_apart(s)
     for draw in s.draws("C020", n=4):
         params = s.params(draw)
         M = draw.M.copy()
@@ -235,7 +236,7 @@ def forbidden_keys_do_not_count(s: Subject) -> None:
         K[..., 0, :], V[..., 0, :] = 1e3 * draw.rng.normal(size=K[..., 0, :].shape), 1e3
         for view in s.views:
             found = s.output(view, params, draw, M)
-            if view == "W" and np.any(found[~M] != 0):
+            if s.by_key(view) and np.any(found[~M] != 0):
                 raise Failed(f"a forbidden weight is {found[~M][found[~M] != 0][0]}, not 0")
             same(
                 s.output(view, params, draw.replace(K=K, V=V), M),
@@ -248,6 +249,7 @@ def forbidden_keys_do_not_count(s: Subject) -> None:
 def masked_row_is_compacted_row(s: Subject) -> None:
     """A masked row equals the same row with the forbidden keys taken out."""
     _rows_alone(s)
+    _keys_apart(s)
     for draw in s.draws("C021", lead=()):
         params = s.params(draw)
         lengths = np.array([draw.q, draw.k])
@@ -257,7 +259,7 @@ def masked_row_is_compacted_row(s: Subject) -> None:
                 keys = np.flatnonzero(draw.M[i])
                 row = draw.replace(Q=draw.Q[i : i + 1], K=draw.K[keys], V=draw.V[keys])
                 found = s.output(view, params, row, q_index=np.array([i]), k_index=keys, lengths=lengths)
-                same(found[0], whole[i, keys] if view == "W" else whole[i], f"{view} of the compacted row")
+                same(found[0], whole[i, keys] if s.by_key(view) else whole[i], f"{view} of the compacted row")
 
 
 @check("C022", *ENGINE)
@@ -312,7 +314,7 @@ def nothing_is_no_error(s: Subject) -> None:
         for what, now in few.items():
             for view in s.views:
                 found = np.asarray(s.output(view, params, now))
-                last = now.k if view == "W" else now.V.shape[-1]
+                last = now.k if s.by_key(view) else now.V.shape[-1]
                 same(found, np.zeros((len(now.Q), now.q, last)), f"{view} with {what}")
 
 
@@ -333,8 +335,8 @@ def padding_changes_nothing(s: Subject) -> None:
         for view in s.views:
             whole = s.output(view, params, draw, draw.M, lengths=lengths)
             found = s.output(view, params, padded, M, lengths=lengths)
-            same(found[..., :q, :k] if view == "W" else found[..., :q, :], whole, f"{view} with padding")
-            if np.any(found[..., q:, :] != 0) or (view == "W" and np.any(found[..., k:] != 0)):
+            same(found[..., :q, :k] if s.by_key(view) else found[..., :q, :], whole, f"{view} with padding")
+            if np.any(found[..., q:, :] != 0) or (s.by_key(view) and np.any(found[..., k:] != 0)):
                 raise Failed(f"{view} of padding is not 0")
 
 
@@ -399,6 +401,13 @@ def state_is_reset(s: Subject) -> None:
                 for view, found in (("W", W), ("Y", Y)):
                     if view in whole:
                         same(found, whole[view][..., t : t + 1, :], f"{view} of step {t}")
+
+
+def _keys_apart(s: Subject) -> None:
+    """Skip what cannot hold for a component that mixes keys and is not told which of them are forbidden."""
+    mixes = getattr(s.cls, "mixes_keys", False) is True
+    if mixes and not any({"mask", "n_allowed"} & asks_for(s.object, verb) for verb in s.verbs):
+        raise Skipped("mixes_keys = True is declared: C025 looks at padding")
 
 
 def _rows_alone(s: Subject) -> None:

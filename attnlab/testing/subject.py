@@ -21,6 +21,7 @@ from attnlab.interfaces import Normaliser, settings_of
 from attnlab.kinds import INTERFACES, VERBS
 from attnlab.mechanisms import Mechanism
 from attnlab.parts.aggregators import WeightedSum
+from attnlab.parts.feature_maps import PolyKernel
 from attnlab.parts.masks import AllKeys
 from attnlab.parts.modifiers import NoModifier
 from attnlab.parts.normalisers import Softmax
@@ -158,7 +159,7 @@ class Subject:
         if self.kind == "mechanism":
             return self.object
         parts = {
-            "similarity": Dot() if self.kind == "normaliser" else ScaledDot(),
+            "similarity": self._scorer() if self.kind == "normaliser" else ScaledDot(),
             "normaliser": _AsTheyAre() if self.kind in ("similarity", "modifier") else Softmax(),
             "aggregator": WeightedSum(),
             "position": NoPosition(),
@@ -167,10 +168,18 @@ class Subject:
         }
         return Mechanism(**{**parts, self.kind: self.object})
 
+    def _scorer(self) -> Any:
+        """What scores for a normaliser: of any sign, or never negative where it refuses negative ones."""
+        return PolyKernel() if getattr(self.cls, "nonnegative_scores", False) else Dot()
+
     @property
     def views(self) -> tuple[str, ...]:
         """What of the engine's output shows the component: W, or Y, or both."""
         return {"aggregator": ("Y",), "mechanism": ("W", "Y")}.get(self.kind, ("W",))
+
+    def by_key(self, view: str) -> bool:
+        """Whether the last axis of a view is that of the keys: of W, and of contexts that have one feature a key."""
+        return view == "W" or bool(getattr(self.object, "over_keys", False))
 
     # -- inputs -----------------------------------------------------------------------------------------------------
     def draws(
@@ -198,7 +207,10 @@ class Subject:
 
     def learned(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Of the mechanism's params, the component's own arrays."""
-        return dict(params) if self.kind == "mechanism" else dict(params.get(self.kind, {}))
+        own = params if self.kind == "mechanism" else params.get(self.kind, {})
+        return dict(
+            own.get(self.label, {}) if self.kind == "modifier" else own
+        )  # modifiers are several, each by its name
 
     def splits(self, seed: int) -> Splits:
         """What a task makes, kept, since several checks look at it."""

@@ -771,6 +771,20 @@ class CouplesRowsUnsaid(Modifier):
         return S + namespace(S).mean(S, axis=-2, keepdims=True)
 
 
+@rejected_by("O552", "O553")
+class CouplesLateRowsUnsaid(Modifier):
+    """Adds the scores of the fourth query to those of the fifth, and says neither that it does nor that a score changes others."""
+
+    name = "couples_late_rows_unsaid"
+    elementwise = True
+
+    def modify(self, S):
+        if S.shape[-2] < 5:
+            return S
+        late = namespace(S).astype(np.arange(S.shape[-2]) >= 4, S.dtype)[:, None]
+        return S + late * S[..., 3:4, :]
+
+
 @rejected_by("P401")
 class AddsAFeature(Position):
     """Gives back longer queries and keys."""
@@ -813,6 +827,17 @@ class Notes(Mask):
     def allow(self, q_index, k_index):
         self.asked = (len(q_index), len(k_index))
         return np.ones((*q_index.shape[:-1], q_index.shape[-1], k_index.shape[-1]), dtype=bool)
+
+
+@rejected_by("M504")
+class TheBestOfAll(Mask):
+    """Allows the key that answers best, forbidden ones included."""
+
+    name = "the_best_of_all"
+
+    def allow(self, Q, K, mask):
+        S = Q @ np.swapaxes(K, -1, -2)
+        return S.max(axis=-1, keepdims=True, initial=-np.inf) == S
 
 
 @rejected_by("M503")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -146,3 +149,18 @@ def test_adam_takes_single_numbers_and_leaves_what_it_is_given():
     assert (float(start), float(gradient)) == (1.0, 0.5)
     assert float(first) == pytest.approx(0.9, abs=1e-6)
     assert float(second) == pytest.approx(0.8, abs=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space is kept on Linux")
+def test_a_fit_that_may_take_little_memory_is_made():
+    code = """
+import resource, numpy as np, attnlab, attnlab.models.training
+data = attnlab.AlignmentData(*np.random.default_rng(0).standard_normal((3, 8, 2, 3)), target=np.zeros((8, 2, 3)))
+aligner = attnlab.AttentionAligner(attnlab.Mechanism("general"), steps=2, random_state=0).fit(data)
+attnlab.models.training.keep_memory.cache_clear()
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**23, size + 2**23))
+aligner.fit(data)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -418,7 +418,7 @@ def test_strides_do_not_matter(name, settings):
         ("softmax", {"temperature": 0}, "temperature must be float, > 0; got 0"),
         ("softmax", {"temperature": "hot"}, "temperature must be float, > 0; got 'hot'"),
         ("softmax", {"temperature": math.inf}, "temperature must be float, > 0; got inf"),
-        ("entmax", {"alpha": 0.99}, "alpha must be float, >= 1; got 0.99"),
+        ("entmax", {"alpha": 0.99}, "alpha must be float, >= 1 or 'learned'; got 0.99"),
         ("softmax_n", {"n0": -1}, "n0 must be float, >= 0; got -1"),
         ("sigmoid", {"minus_log_n": "no"}, "minus_log_n must be bool; got 'no'"),
         ("sparsemax", {"alpha": 2}, "'sparsemax' has no setting 'alpha'; it has none"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import attnlab
 from attnlab import Mechanism, get
 from attnlab.errors import NotInitialised, SettingError, Unsupported
-from attnlab.parts.relative import Alibi, Diagonal, GaussianLocal, Learned, Rope, T5Bias
+from attnlab.parts.relative import Alibi, Diagonal, GaussianLocal, Learned, T5Bias
+from attnlab.parts.rotary import Rope
 from attnlab.settings import checked
 from attnlab.testing import check_component, parametrize_with_checks
 
@@ -203,7 +204,12 @@ def test_the_half_layout_is_the_other_with_its_features_in_another_order():
 
 
 def test_rope_by_default_turns_neighbours_and_all():
-    assert get("position", "rope").get_params() == {"base": 10000.0, "layout": "interleaved", "dims": None}
+    assert get("position", "rope").get_params() == {
+        "base": 10000.0,
+        "layout": "interleaved",
+        "dims": None,
+        "share": 1.0,
+    }
 
 
 def test_rope_refuses_more_features_than_there_are():

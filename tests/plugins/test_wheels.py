@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = [ROOT / "plugins" / name for name in ("attnlab-distance", "attnlab-notify")]
+OURS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 SIMILARITY = '''
 from attnlab import Similarity, hookimpl

@@ -19,6 +19,16 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" \qquad f_{ij} = \sum_{l=-\text{width}}^{\text{width}} F_l \, w_{i-1,\,j+l}",
         "coverage": r"s_{ij} = v^\top \, \tanh\left(W_q^\top q_i + W_k^\top k_j + c_{ij} u + b\right),"
         r" \qquad c_{ij} = \sum_{t<i} w_{tj}",
+        "low_rank": r"s_{ij} = (W_q^\top q_i) \cdot (W_k^\top k_j)",
+        "additive_wn": r"s_{ij} = g \, \frac{v^\top}{\lVert v \rVert} \, \tanh\left(W_q^\top q_i + W_k^\top k_j + b\right)",
+        "diag_mahalanobis": r"s_{ij} = -\sum_f a_f (q_{if} - k_{jf})^2, \qquad a = \operatorname{softplus}(r)",
+        "poly_kernel": r"s_{ij} = (q_i \cdot k_j + \text{offset})^{\text{power}}",
+        "feature_map_elu": r"s_{ij} = \phi(q_i) \cdot \phi(k_j), \qquad \phi(x) = \operatorname{elu}(x) + 1",
+        "taylor": r"s_{ij} = 1 + z + \frac{z^2}{2}, \qquad z = \frac{q_i \cdot k_j}{\sqrt{d}}",
+        "expressive": r"s_{ij} = \log \frac{z^2 + \varepsilon}{1 + z^2}, \qquad z = \frac{q_i \cdot k_j}{\sqrt{d}}",
+        "location": r"s_{ij} = (W^\top q_i)_j",
+        "synthesizer_random": r"s_{ij} = R_{ij}",
+        "random": r"s_{ij} \sim N(0, \text{scale}^2)",
     },
     "normaliser": {
         "softmax": r"w_j = \frac{\exp(s_j / \text{temperature})}{\sum_i \exp(s_i / \text{temperature})}",
@@ -32,10 +42,30 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" 0 & \text{otherwise} \end{cases}",
         "monotonic": r"\begin{align*} p_{ij} &= \operatorname{sigmoid}(s_{ij} + \text{bias}) \\"
         r" q_{ij} &= (1 - p_{i,\,j-1}) \, q_{i,\,j-1} + w_{i-1,\,j} \\ w_{ij} &= p_{ij} \, q_{ij} \end{align*}",
+        "sink_softmax": r"w_j = \frac{\exp(s_j)}{\exp(b) + \sum_i \exp(s_i)}",
+        "softpick": r"w_j = \frac{\max(\exp(s_j) - 1, 0)}{\sum_i \lvert \exp(s_i) - 1 \rvert + \varepsilon}",
+        "relu_over_n": r"w_j = \frac{\max(s_j, 0)^{\text{power}}}{n}",
+        "stick_breaking": r"w_j = \sigma(s_j) \prod_{l > j} \left(1 - \sigma(s_l)\right), \qquad \sigma = \operatorname{sigmoid}",
+        "cog": r"w_j = \operatorname{sign}(s_j) \frac{\exp(\lvert s_j \rvert)}{\sum_i \exp(\lvert s_i \rvert)}",
+        "identity": r"w_j = s_j",
+        "l1": r"w_j = \frac{s_j}{\sum_i s_i}",
+        "compact_kernel": r"w_j = \frac{\kappa(s_j)}{\sum_i \kappa(s_i)}",
+        "adaptive_temperature": r"w_j = \frac{\exp(\beta(H) s_j)}{\sum_i \exp(\beta(H) s_i)}",
+        "topk_softmax": r"w_j = \frac{\exp(s_j)}{\sum_{i \in T} \exp(s_i)} \text{ for } j \in T, \qquad T \text{ the k largest}",
+        "gumbel": r"w_j = \frac{\exp((s_j + g_j) / \text{temperature})}{\sum_i \exp((s_i + g_i) / \text{temperature})}",
+        "stieltjes": r"w_j = (\lambda - s_j)^{-q}, \qquad \lambda \text{ such that } \sum_j w_j = 1",
     },
     "aggregator": {
         "weighted_sum": r"y_i = \sum_j w_{ij} v_j",
         "gather": r"y_i = v_j, \qquad j = \operatorname{argmax}_{j'} w_{ij'}",
+        "luong_output": r"y_i = \tanh\left(W_c^\top c_i + W_q^\top q_i\right), \qquad c_i = \sum_j w_{ij} v_j",
+        "gated": r"y_i = \operatorname{sigmoid}(G^\top q_i) \cdot \sum_j w_{ij} v_j",
+        "pointer": r"y_{ij} = w_{ij}",
+        "max_plus": r"y_{ic} = \max_j \left(\log w_{ij} + v_{jc}\right)",
+        "laser": r"y_{ic} = \log \sum_j w_{ij} \exp(v_{jc})",
+        "parallax": r"y_i = c_i - \text{Cov}_i(v, k) \, R^\top q_i, \qquad c_i = \sum_j w_{ij} v_j",
+        "local_linear": r"y_i = c_i + \text{Cov}_i(v, k) \left(\text{Cov}_i(k, k) + \text{ridge} \cdot I\right)^{-1} (q_i - m_i),"
+        r" \qquad m_i = \sum_j w_{ij} k_j",
     },
     "position": {
         "none": r"q_i \mapsto q_i, \qquad k_j \mapsto k_j",
@@ -46,6 +76,11 @@ FORMULAS: dict[str, dict[str, str]] = {
         "rope": r"\begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix} \mapsto"
         r" \begin{pmatrix} \cos\theta & -\sin\theta \\ \sin\theta & \cos\theta \end{pmatrix}"
         r" \begin{pmatrix} x_{2i} \\ x_{2i+1} \end{pmatrix}, \qquad \theta = \frac{p}{\text{base}^{2i/d}}",
+        "pope": r"s_{ij} = \sum_c \operatorname{softplus}(q_{ic}) \, \operatorname{softplus}(k_{jc}) \,"
+        r" \cos\left(\frac{j - i}{\text{base}^{c/d}} + \delta_c\right)",
+        "short_conv": r"k_j \mapsto k_j + \sum_{t=1}^{\text{width}} c_t \cdot k_{j-t}",
+        "cope": r"s_{ij} \mapsto s_{ij} + q_i^\top e(p_{ij}), \qquad p_{ij} = \sum_{l \ge j} \operatorname{sigmoid}(s_{il})",
+        "fire": r"s_{ij} \mapsto s_{ij} + f\left(\frac{\log(1 + c \, \lvert i - j \rvert)}{\log(1 + c \, \max(L, i))}\right)",
         "t5_bias": r"s_{ij} \mapsto s_{ij} + b_{\text{bucket}(j - i)}",
         "gaussian_local": r"\begin{align*} w_{ij} &\mapsto w_{ij} \, \exp\left(-\frac{(j - p_i)^2}{2 \sigma^2}\right),"
         r" \qquad \sigma = \frac{\text{width}}{2} \\ p_i &= n \, \operatorname{sigmoid}\left(v^\top \, \tanh(W q_i)\right) \end{align*}",
@@ -55,16 +90,33 @@ FORMULAS: dict[str, dict[str, str]] = {
         "all": r"\text{every } i, j",
         "causal": r"j \le i",
         "window": r"\lvert j - i \rvert \le \text{width}",
+        "prefix": r"j < \text{length} \text{ or } j \le i",
+        "document": r"\text{document}(i) = \text{document}(j)",
+        "dilated": r"\lvert j - i \rvert \in \left\{ 0, \text{gap}, \ldots, \text{width} \cdot \text{gap} \right\}",
+        "global_window": r"\lvert j - i \rvert \le \text{width} \text{ or } j < \text{tokens} \text{ or } i < \text{tokens}",
+        "random": r"\text{hash}(i, j, \text{seed}) < \text{share}",
+        "block_topk": r"\text{block}(j) \text{ is one of the top by } \frac{1}{n} \sum_{l \in \text{block}(j)} q_i^\top k_l",
     },
     "modifier": {
         "none": r"s_{ij} \mapsto s_{ij}",
         "softcap": r"s_{ij} \mapsto \text{cap} \cdot \tanh\frac{s_{ij}}{\text{cap}}",
         "bias": r"s_{ij} \mapsto s_{ij} + b_{ij}",
+        "forget": r"s_{ij} \mapsto s_{ij} + \sum_{l = j + 1}^{i} \log f_l, \qquad f_l = \operatorname{sigmoid}(k_l \cdot w + b)",
+        "adaptive_scale": r"s_{ij} \mapsto s_{ij} \left(1 + \operatorname{softplus}(b \cdot q_i) (\log n)^{2 \tanh(g \cdot q_i)}\right)",
+        "selective": r"s_{ij} \mapsto s_{ij} - \sum_{j < l < i} \max(s_{lj}, 0)",
+        "multi_token": r"s_{ij} \mapsto \sum_{a, b} C_{ab} \, s_{i - a,\, j + b - m}",
     },
     "mechanism": {
         "single_head": r"\begin{align*} S &= \text{modifier}\left(\text{similarity}(\text{position}(Q, K))\right) \\"
         r" W &= \text{normaliser}(S, \text{mask}) \\ Y &= \text{aggregator}(W, V) \end{align*}",
         "multi_head": r"Y = \text{concat}_h\left(A_h(Q W^q_h, \; K W^k_h, \; V W^v_h)\right) W^o",
+        "talking_heads": r"W_g = \text{normaliser}\left(\sum_h A_{hg} S_h\right), \qquad U_m = \sum_g B_{gm} W_g,"
+        r" \qquad Y = \text{concat}_m(U_m V_m) \, W^o",
+        "differential": r"Y = \text{concat}_h\left((1 - \lambda_0) \, \text{norm}\left(A(Q^1_h, K^1_h, V_h)"
+        r" - \lambda A(Q^2_h, K^2_h, V_h)\right)\right) W^o",
+        "hopfield": r"q \mapsto \sum_j w_j(q) \, k_j, \qquad y = A(q, K, V)",
+        "delta_rule": r"S_j = S_{j-1} \left(I - \beta_j k_j k_j^\top\right) + \beta_j v_j k_j^\top, \qquad y_i = S q_i",
+        "gated_delta": r"S_j = \alpha_j S_{j-1} \left(I - \beta_j k_j k_j^\top\right) + \beta_j v_j k_j^\top, \qquad y_i = S q_i",
         "mixture": r"Y = g \, A(Q, K, V) + (1 - g) \, B(Q, K, V), \qquad g = \operatorname{sigmoid}(\text{logit})",
     },
     "encoder": {
@@ -104,6 +156,14 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
         "support_size": r"\left\lvert \{ j : w_j > 10^{-9} \} \right\rvert",
         "max_weight": r"\max_j w_j",
+        "sink_mass": r"p_1, \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "weight_gini": r"\frac{\sum_{i,j} \lvert p_i - p_j \rvert}{2 (m - 1) \sum_j p_j}, \qquad p = \max(w, 0)",
+        "diagonal_distance": r"\sum_j p_{ij} \left\lvert \frac{i - 1}{q - 1} - \frac{j - 1}{k - 1} \right\rvert,"
+        r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "monotonicity_violations": r"\operatorname{mean}_i \left[c_{i+1} < c_i\right], \qquad c_i = \sum_j p_{ij} \, j,"
+        r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
+        "head_redundancy": r"1 - \frac{\text{JS}(p_g \,\Vert\, p_h)}{\log 2}, \qquad \text{JS}(p \,\Vert\, r) ="
+        r" \frac{\text{KL}(p \,\Vert\, m) + \text{KL}(r \,\Vert\, m)}{2}, \qquad m = \frac{p + r}{2}",
         "context_error": r"\operatorname{mean}\left((Y - \text{target})^2\right)",
         "accuracy": r"\operatorname{mean}_i \left[\operatorname{argmax}_c Y_{ic} = \text{target}_i\right]",
         "exact_match": r"\operatorname{mean}_{\text{examples}} \prod_i \left[\operatorname{argmax}_c Y_{ic} = \text{target}_i\right]",

@@ -20,7 +20,7 @@ from attnlab.kernels.decoder import FastPreviousState
 from attnlab.kernels.decoder_chain import ChainedPreviousState
 from attnlab.kernels.gru import FastGru
 from attnlab.models.batches import top_gold
-from attnlab.models.mechanism_setting import Attending, answered
+from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
 from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, PreviousState
 from attnlab.models.seq2seq.decoding import beam_search, greedy
 from attnlab.models.seq2seq.network import Network
@@ -252,6 +252,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
             pairs, looked_at = pairs.held_out(stopping.held(len(pairs.source), "pairs"), streams[3])
 
         self.mechanism_ = self._attending_with(self.mechanism)
+        refuse_positions(self.mechanism_)
         self.encoder_ = build("encoder", self.encoder)
         decoder = self._decoder()
         bound = decoder.bound if hasattr(decoder, "bound") else self.mechanism_.bind()

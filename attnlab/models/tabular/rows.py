@@ -326,6 +326,10 @@ def _refuse(mechanism: Mechanism) -> None:
             f"the normaliser {parts.normaliser.name!r} couples rows of weights: a prediction would depend on the other rows "
             "asked about; choose one that does not"
         )
+    if parts.aggregator.over_keys:
+        raise Unsupported(
+            f"the aggregator {parts.aggregator.name!r} points at training rows and gives no target: choose another aggregator"
+        )
     if mechanism.is_stateful:
         raise Unsupported(
             f"{type(parts.similarity).__name__} or another part remembers the queries before: rows of a table have no order"

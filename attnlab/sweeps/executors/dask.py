@@ -149,10 +149,15 @@ def _result(future: Any, attempts: int) -> Result:
     """What a future that ended says: the run's own result, or that the cluster lost it."""
     from attnlab.sweeps.executors.messages import unpack
 
+    error: Any = None
     if future.status == "finished":
-        result = unpack(future.result())
-        return replace(result, attempts=max(result.attempts, attempts))
-    error = future.exception() if future.status == "error" else None
+        try:
+            result = unpack(future.result())
+            return replace(result, attempts=max(result.attempts, attempts))
+        except Exception as lost:  # with its worker, after it was finished and before it was fetched
+            error = lost
+    elif future.status == "error":
+        error = future.exception()
     said = f"{type(error).__name__}: {error}" if error else future.status
     return Result("crashed", reason=f"its worker died: {said}", executor=DaskExecutor.name, attempts=attempts)
 

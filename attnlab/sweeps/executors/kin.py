@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "below", "end_descendants", "proportional", "resident"]
+__all__ = ["adopt_orphans", "below", "end_descendants", "proportional", "resident", "shared"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 20  # a process may start others while it is being ended
@@ -73,11 +73,25 @@ def below(pid: int) -> list[int]:
 
 def proportional(pid: int) -> int:
     """Bytes that a process takes, where pages that several processes share are divided among them."""
+    found = _rollup(pid)
+    return found["Pss"] if "Pss" in found else resident(pid)
+
+
+def shared(pid: int) -> tuple[int, float]:
+    """(bytes of the pages of a process that others have as well, among how many processes they are divided)."""
+    found = _rollup(pid)
+    private = found.get("Private_Clean", 0) + found.get("Private_Dirty", 0)
+    size, share = found.get("Rss", 0) - private, found.get("Pss", 0) - private
+    return (size, max(1.0, size / share)) if size > 0 and share > 0 else (0, 1.0)
+
+
+def _rollup(pid: int) -> dict[str, int]:
+    """The sums over all pages of a process, in bytes; {} where the system does not tell, and for a process that is gone."""
     try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
-        return resident(pid)
-    return next((int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+        return {}
+    return {name.rstrip(":"): int(size) * 1024 for name, size, *_ in map(str.split, lines)}
 
 
 def resident(pid: int) -> int:

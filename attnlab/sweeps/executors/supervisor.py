@@ -66,6 +66,7 @@ class Worker:
         self._inbox = bytearray()
         self._printed = bytearray()
         self._resident = self._shared = 0  # bytes: when its run began; of pages that it has in common with others
+        self._sharers = 1.0  # how many processes have these pages
         self._limited = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ class Worker:
             return
         self.ready = True
         if self._limited:
-            self._shared = max(0, kin.resident(self._process.pid) - kin.proportional(self._process.pid))
+            self._shared, self._sharers = kin.shared(self._process.pid)
         self._start_clock()
 
     def _start_clock(self) -> None:
@@ -238,7 +239,9 @@ class Worker:
         pid = self._process.pid
         if not (others := kin.below(pid)):
             return kin.resident(pid) - self._resident
-        return sum(kin.proportional(one) for one in (pid, *others)) - (self._resident - self._shared)
+        n = len(others)  # which share these pages, too
+        before = self._resident - self._shared + self._shared * (n + 1) / (n + self._sharers)
+        return round(sum(kin.proportional(one) for one in (pid, *others)) - before)
 
 
 def _spawned(

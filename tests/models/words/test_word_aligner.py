@@ -225,7 +225,8 @@ def test_settings_and_mechanisms_that_cannot_be_are_refused():
     with pytest.raises(SettingError, match=r"random_state must be an integer from 0, .* got 'x'"):
         WordAligner(random_state="x").fit(TEXT)
     with pytest.raises(
-        SettingError, match=r"such as Mechanism\('additive'\), .* got 'additve' \(did you mean additive\?\)"
+        SettingError,
+        match=r"such as Mechanism\('additive'\), .* got 'additve' \(did you mean additive or additive_wn\?\)",
     ):
         WordAligner("additve").fit(TEXT)
     with pytest.raises(Unsupported, match="the weights of this mechanism are 0 for every word"):
