@@ -74,7 +74,7 @@ class DaskExecutor(Executor):
                     n_workers=self.jobs,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address=":0",  # any free one: another cluster may have that of dask
                     set_as_default=False,
                 )
         return self._client

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import gc
 import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from attnlab.sweeps.executors.attempt import Execute, or_standard
@@ -240,6 +242,7 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
     for descriptor in ends - {control.fileno()}:
         with contextlib.suppress(OSError):
             os.close(descriptor)
+    _shield({control.fileno()})
     control.settimeout(None)
     known: set[str] = set()
     gc.freeze()  # what is here stays here, and no child has to look through it
@@ -258,6 +261,24 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
         else:
             answer = _reaped(order["reap"])
         control.send(json.dumps({**answer, "number": order["number"]}).encode("ascii"))
+
+
+def _shield(but: Collection[int]) -> None:
+    """Put an empty file in the place of each pipe, each socket and each file that can be written to, beyond the streams.
+
+    They are the coordinator's: no run writes to them, and none keeps them open. A file that a plugin reads stays.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor <= 2 or descriptor == nothing or descriptor in but:
+            continue
+        with contextlib.suppress(OSError):  # the folder that was listed
+            mode = os.fstat(descriptor).st_mode
+            reads = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+            if not (stat.S_ISCHR(mode) or (reads and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)))):
+                os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)
 
 
 def _forked(
