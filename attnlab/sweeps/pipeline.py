@@ -20,7 +20,6 @@ from attnlab.sweeps import execute as _execute
 from attnlab.sweeps import migrate
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.environment import versions_of
-from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.strangers import SEED, metrics_of_others
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
@@ -230,6 +229,10 @@ def _look_up(runs: Sequence[Run]) -> None:
 
 def _workers_begin_here() -> contextlib.AbstractContextManager[None]:
     """Within, workers are forked from what this process is now: plugins are loaded, and none of their hooks was called."""
+    try:
+        from attnlab.sweeps.executors.local import LocalExecutor
+    except ImportError:  # where no executor can start a process, none is needed
+        return contextlib.nullcontext()
     if LocalExecutor.unavailable() or sys.platform != "linux":
         return contextlib.nullcontext()
     from attnlab.sweeps.executors.zygote import shared

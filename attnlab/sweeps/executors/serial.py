@@ -6,10 +6,10 @@ import dataclasses
 import sys
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from attnlab.interfaces import Executor
 from attnlab.sweeps.executors.attempt import Execute, attempt, or_standard
-from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.messages import unpack
 from attnlab.sweeps.executors.strangers import hooks_of_others, is_apart, noted
 from attnlab.sweeps.run import Result, Run
@@ -18,12 +18,12 @@ __all__ = ["SerialExecutor"]
 
 
 class SerialExecutor(Executor):
-    """One run after another, in order and without limits; attnlab's own in this process, where a crash ends the sweep.
+    """One run after another, in order and without limits; attnlab's own are done in this process.
 
-    Where the code of a run is not wholly attnlab's own, the run has a process that is forked for it (Linux) or started for
-    it, so that nothing it changes there reaches another run; what it prints comes out on stderr. Where no process can be
-    started it is done here, and a note of the run says so. What a run raises becomes its result, KeyboardInterrupt too; a
-    Ctrl-C that was pressed is the user's.
+    A crash in this process ends the sweep. Where the code of a run is not wholly attnlab's own, the run has a process that
+    is forked for it (Linux) or started for it, so that nothing it changes there reaches another run; what it prints comes
+    out on stderr. Where no process can be started it is done here, and a note of the run says so. What a run raises becomes
+    its result, KeyboardInterrupt too; a Ctrl-C that was pressed is the user's.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class SerialExecutor(Executor):
         self.isolate = isolate
         self._waiting: deque[Run] = deque()
         self._closed = False
-        self._apart: LocalExecutor | None = None
+        self._apart: Any = None  # a LocalExecutor, once one is needed
 
     def width(self) -> int:
         """One run at a time."""
@@ -71,7 +71,7 @@ class SerialExecutor(Executor):
         while self._waiting:
             run = self._waiting.popleft()
             theirs = self.execute is None and (is_apart(run) or hooks_of_others())
-            if theirs and self.isolate and not LocalExecutor.unavailable():
+            if theirs and self.isolate and _can_be_apart():
                 yield run, self._done_apart(run)
             else:
                 reply, _ = attempt(or_standard(self.execute), run, self.name)
@@ -80,6 +80,8 @@ class SerialExecutor(Executor):
 
     def _done_apart(self, run: Run) -> Result:
         if self._apart is None:
+            from attnlab.sweeps.executors.local import LocalExecutor
+
             self._apart = LocalExecutor(jobs=1)
             self._apart.heard = _shown
         self._apart.submit(run)
@@ -102,6 +104,15 @@ class SerialExecutor(Executor):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _can_be_apart() -> bool:
+    """Whether a run can have a process to itself; where that executor cannot even be imported, it cannot."""
+    try:
+        from attnlab.sweeps.executors.local import LocalExecutor
+    except ImportError:
+        return False
+    return not LocalExecutor.unavailable()
 
 
 def _shown(printed: bytes) -> None:
