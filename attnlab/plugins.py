@@ -261,8 +261,11 @@ class Plugins:
             if refused := plugin.hooks_refused.get(HOOKS[kind]):
                 plugin.broken(f"{HOOKS[kind]}: {refused}")
                 continue
-            if plugin.distribution == BUILTIN:
-                yield plugin, list(impl.function())
+            if plugin.distribution == BUILTIN:  # it needs no guard; on some platforms a module of it cannot be imported
+                try:
+                    yield plugin, list(impl.function())
+                except Exception as error:
+                    plugin.broken(f"{HOOKS[kind]}: {_explain(error)}")
                 continue
             with messages_to_stderr():
                 given = called(lambda impl=impl: list(impl.function()))
