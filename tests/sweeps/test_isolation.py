@@ -1,10 +1,11 @@
 """What a run of others' code does to its process reaches no other run: every mess is followed by two innocent runs.
 
-`python -m pytest -m long tests/sweeps/test_isolation.py` tries them in many orders, with two workers.
+`python -m pytest -m long tests/sweeps/test_isolation.py` tries them in many orders, with two workers, and all of them on dask.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import runpy
@@ -25,6 +26,16 @@ if sys.platform != "linux":
 FILE = Path(__file__).parent / "messes.py"
 MESSES = runpy.run_path(str(FILE))["MESSES"]
 MORE = ("leak", "collector", "trace", "exit_hook")  # tried by the long version
+ON_DASK = (
+    "chdir",
+    "exp",
+    "builtin_import",
+    "plugins",
+    "few_files",
+    "close_everything",
+    "hits_its_parent",
+    "modules",
+)  # and all
 
 
 def runs_of(similarity):
@@ -78,21 +89,39 @@ def alone(runs):
     return found
 
 
-@pytest.fixture(scope="module", params=["serial", "local", "dask"])
-def executor(request, messes):
-    if request.param == "dask":
-        pytest.importorskip("distributed")
-        from attnlab.sweeps.executors.dask import DaskExecutor
+@pytest.fixture(scope="module")
+def executors(messes):
+    """One of each kind for the whole file, so that each mess comes after all before it."""
+    with contextlib.ExitStack() as stack:
+        made = {}
 
-        made = DaskExecutor(jobs=1)
-    else:
-        made = SerialExecutor() if request.param == "serial" else LocalExecutor(jobs=1)
-    with made as executor:
+        def executor(name):
+            if name not in made:
+                made[name] = stack.enter_context(EXECUTORS[name]())
+            return made[name]
+
         yield executor
 
 
-@pytest.mark.parametrize("mess", [m for m in MESSES if m not in MORE])
-def test_a_mess_reaches_no_other_run(executor, runs, alone, mess):
+def on_dask():
+    pytest.importorskip("distributed")
+    from attnlab.sweeps.executors.dask import DaskExecutor
+
+    return DaskExecutor(jobs=1)
+
+
+EXECUTORS = {"serial": SerialExecutor, "local": lambda: LocalExecutor(jobs=1), "dask": on_dask}
+CASES = [
+    pytest.param(name, mess, marks=[pytest.mark.long] if name == "dask" and mess not in ON_DASK else [])
+    for name in EXECUTORS
+    for mess in MESSES
+    if mess not in MORE
+]
+
+
+@pytest.mark.parametrize(("name", "mess"), CASES)
+def test_a_mess_reaches_no_other_run(executors, runs, alone, name, mess):
+    executor = executors(name)
     own, calm, messy = runs
     folder, mask = os.getcwd(), os.umask(0o022)
     found = numbers(executor, [messy[mess], calm, own])
