@@ -156,6 +156,8 @@ def _lines(path: PathLike) -> list[str]:
         raise BitextError(f"{name} is a directory; give one of its files")
     try:
         if name == "-":
+            if sys.stdin is None:
+                raise BitextError("-: there is no standard input; give a file, or pipe one in")
             content = sys.stdin.buffer.read()
         else:
             with open(name, "rb") as file:

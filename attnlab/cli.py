@@ -1,7 +1,7 @@
 """The command `attnlab`. Data go to stdout, progress and messages to stderr.
 
 Exit status: 0 all runs are ok; 1 some runs did not succeed; 2 a mistake in usage or in a file, and nothing ran;
-3 internal error; 6 the store cannot be used; 130 and 143 interrupted.
+3 internal error; 6 the store cannot be used; 130, 143 and 129 interrupted by SIGINT, SIGTERM and SIGHUP.
 
 Each command imports what it needs, so that `attnlab --help` loads little.
 """
@@ -9,6 +9,7 @@ Each command imports what it needs, so that `attnlab --help` loads little.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import signal
 import sys
@@ -41,28 +42,25 @@ from attnlab.commands.plot import plot
 from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
 from attnlab.commands.store import store
+from attnlab.commands.streams import Stream, leave, prepare
+from attnlab.guard import ASKING, Terminated, on_signal
 
 __all__ = ["main"]
 
 
-class Interrupted(BaseException):
-    """SIGTERM: like KeyboardInterrupt, with exit status 143."""
-
-
-def _terminated(signum: int, frame: Any) -> None:
-    raise Interrupted
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; exits with the status listed above."""
-    sys.exit(_status(args))
+    prepare()
+    leave(_status(args))
 
 
 def _status(args: Sequence[str] | None) -> int:
     from attnlab.errors import AttnlabError, ExperimentError, StoreError
 
-    with contextlib.suppress(ValueError):  # not in the main thread: who started it ends it
-        signal.signal(signal.SIGTERM, _terminated)
+    for number in ASKING:
+        with contextlib.suppress(ValueError):  # not in the main thread: who started it ends it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, on_signal)
     try:
         result = cli.main(args=args, prog_name="attnlab", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -71,9 +69,9 @@ def _status(args: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, Interrupted) as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
         print("attnlab: interrupted", file=sys.stderr)
-        return 143 if isinstance(stop, Interrupted) else 130
+        return _status_of(stop)
     except StoreError as error:
         from attnlab.tables import visible
 
@@ -84,7 +82,8 @@ def _status(args: Sequence[str] | None) -> int:
         print(error if located else f"attnlab: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a file that may not be opened, a full disk
-        sys.stdout = io.StringIO()  # Python does not try to write the rest at exit
+        if not isinstance(sys.stdout, Stream):
+            sys.stdout = io.StringIO()  # Python does not try to write the rest at exit
         print(f"attnlab: {error.filename or 'writing or reading'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except Exception:
@@ -93,6 +92,11 @@ def _status(args: Sequence[str] | None) -> int:
         traceback.print_exc()
         print("attnlab: internal error; this is a bug in attnlab or in a plugin named above", file=sys.stderr)
         return 3
+
+
+def _status_of(stop: BaseException) -> int:
+    """128 and the number of the signal, as shells have it."""
+    return 128 + (stop.number if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 class Group(WholeHelp):
@@ -221,9 +225,9 @@ def sweep(
 
         print(f"attnlab: stopped at the first failure: {visible(str(stopped))}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, Interrupted) as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
         _how_to_resume()
-        return 143 if isinstance(stop, Interrupted) else 130
+        return _status_of(stop)
     for experiment in experiments:
         _print_experiment(experiment, frame[frame["experiment"] == experiment.name], store, only)
     if pairs and times:
@@ -367,6 +371,7 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     use_plugins(blocked, plugin_files)
     from attnlab.errors import AmbiguousName, InputChanged, UnknownName
     from attnlab.sweeps.execute import execute
+    from attnlab.sweeps.executors.strangers import metrics_of_others
     from attnlab.sweeps.frame import load_run, with_files
     from attnlab.tables import shown
 
@@ -374,7 +379,8 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     found = with_files(stored.run, store)
     print(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})", file=sys.stderr)
     try:
-        result = execute(found, raise_errors=True)
+        columns = {column for values in stored.result.metrics.values() for column in values}
+        result = execute(dataclasses.replace(found, metrics=metrics_of_others(columns)), raise_errors=True)
     except (UnknownName, AmbiguousName) as error:
         raise UnknownName(f"{error}; if it came from a plugin, install the plugin or give --plugin FILE.py") from None
     except InputChanged:

@@ -8,6 +8,7 @@ Distributions announce a plugin by an entry point in the group `attnlab`. `ATTNL
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -15,17 +16,19 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from attnlab import hookspecs
+from attnlab import guard, hookspecs
 from attnlab.errors import AttnlabError, did_you_mean
+from attnlab.guard import called
 from attnlab.kinds import HOOKS
 from attnlab.sources import remember
+from attnlab.trial import Candidate, Verdict, changed, messages_to_stderr, tried
 from attnlab.version import __version__
 
 __all__ = ["BUILTIN", "FILE", "GROUP", "Plugin", "Plugins", "active_options", "configure", "plugins"]
@@ -64,6 +67,7 @@ class Plugin:
     refused: bool = (
         False  # nothing of it is used, since it could not be loaded or has a hook that attnlab does not know
     )
+    hooks_refused: dict[str, str] = field(default_factory=dict)  # that are not called, and why
 
     def broken(self, reason: str) -> None:
         """Record a reason for which something of this plugin cannot be used."""
@@ -79,7 +83,7 @@ class Plugin:
 def _explain(error: BaseException) -> str:
     """The error and, where it is known, the last line of the plugin's own code that led to it."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    frames = [f for f in frames if f.filename != __file__]
+    frames = [f for f in frames if f.filename not in (__file__, guard.__file__)]
     place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
 
@@ -96,6 +100,25 @@ def _misspelt(name: str, function: Any, module: Any, hooks: Iterable[str]) -> st
         return ""
     near = difflib.get_close_matches(name[8:], [hook[8:] for hook in hooks], n=1, cutoff=0.75)
     return f"attnlab_{near[0]}" if near else ""
+
+
+def _of_file(path: str) -> Plugin:
+    """The record of a plugin file; AttnlabError where there is none."""
+    if not os.path.isfile(path):
+        raise AttnlabError(f"--plugin {path}: no such file")
+    name = os.path.splitext(os.path.basename(path))[0]
+    return Plugin(name, FILE, os.path.basename(path), os.path.abspath(path))
+
+
+def _module_of(path: str) -> ModuleType:
+    name = f"attnlab_file_plugin_{os.path.splitext(os.path.basename(path))[0]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 class Plugins:
@@ -123,6 +146,7 @@ class Plugins:
         points = importlib.metadata.entry_points(group=GROUP)
         self._load_own(points)
         found: set[str] = set()
+        wanted: list[tuple[Plugin, Callable[[], Any]]] = []
         for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name)):
             if _is_own(point):
                 continue
@@ -137,9 +161,12 @@ class Plugins:
                 plugin.status = "blocked"
                 self.records.append(plugin)
                 continue
-            self._load(plugin, point.load)
+            wanted.append((plugin, point.load))
         for path in files:
-            self._load_file(path)
+            wanted.append((_of_file(path), functools.partial(_module_of, os.path.abspath(path))))
+        verdicts = tried([Candidate(load, self._nouns) for _, load in wanted])
+        for (plugin, load), verdict in zip(wanted, verdicts, strict=True):
+            self._load(plugin, load, verdict)
         for name in blocked:
             if name == BUILTIN:
                 raise AttnlabError(
@@ -166,35 +193,38 @@ class Plugins:
         where = OWN if point is None else point.value
         self._admit(Plugin(BUILTIN, BUILTIN, __version__, where, module=importlib.import_module(where)))
 
-    def _load(self, plugin: Plugin, load: Any) -> None:
-        try:
-            plugin.module = load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a plugin may call sys.exit on import; attnlab goes on
-            plugin.broken(_explain(error))
-            plugin.refused = True
-            self.records.append(plugin)
+    def _nouns(self, module: Any) -> list[tuple[str, Callable[[], Any]]]:
+        """The hooks of a module that give components."""
+        found: list[tuple[str, Callable[[], Any]]] = []
+        for name, value in inspect.getmembers(module, inspect.isroutine):
+            marked = getattr(value, "attnlab_impl", None)
+            hook = (marked["specname"] or name) if marked else ""
+            if hook in HOOKS.values():
+                found.append((hook, value))
+        return found
+
+    def _load(self, plugin: Plugin, load: Callable[[], Any], verdict: Verdict) -> None:
+        """Load a plugin that a trial did not refuse. It may call sys.exit on import; attnlab goes on."""
+        plugin.hooks_refused.update(verdict.hooks)
+        if verdict.refused:
+            self._refuse(plugin, verdict.refused)
             return
+        with messages_to_stderr():
+            loaded = called(load)
+        if loaded.error is not None:
+            self._refuse(plugin, _explain(loaded.error))
+            return
+        if loaded.changes:
+            self._refuse(plugin, changed(loaded.changes))
+            return
+        plugin.module = loaded.value
         remember(getattr(plugin.module, "__name__", ""))
         self._admit(plugin)
 
-    def _load_file(self, path: str) -> None:
-        name = os.path.splitext(os.path.basename(path))[0]
-        if not os.path.isfile(path):
-            raise AttnlabError(f"--plugin {path}: no such file")
-
-        def load() -> ModuleType:
-            module_name = f"attnlab_file_plugin_{name}"
-            spec = importlib.util.spec_from_file_location(module_name, path)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{path} is not a Python file")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module
-            spec.loader.exec_module(module)
-            return module
-
-        self._load(Plugin(name, FILE, os.path.basename(path), os.path.abspath(path)), load)
+    def _refuse(self, plugin: Plugin, reason: str) -> None:
+        plugin.broken(reason)
+        plugin.refused = True
+        self.records.append(plugin)
 
     def _admit(self, plugin: Plugin) -> None:
         """Register a loaded plugin's hooks, or say why not."""
@@ -228,23 +258,40 @@ class Plugins:
         by_module = {id(p.module): p for p in self.records if p.module is not None}
         for impl in reversed(hook.get_hookimpls()):
             plugin = by_module[id(impl.plugin)]
-            try:
-                given = list(impl.function())
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                plugin.broken(f"{HOOKS[kind]}: {_explain(error)}")
+            if refused := plugin.hooks_refused.get(HOOKS[kind]):
+                plugin.broken(f"{HOOKS[kind]}: {refused}")
                 continue
-            yield plugin, given
+            if plugin.distribution == BUILTIN:  # it needs no guard; on some platforms a module of it cannot be imported
+                try:
+                    yield plugin, list(impl.function())
+                except Exception as error:
+                    plugin.broken(f"{HOOKS[kind]}: {_explain(error)}")
+                continue
+            with messages_to_stderr():
+                given = called(lambda impl=impl: list(impl.function()))
+            if given.error is not None or given.changes:
+                said = changed(given.changes) if given.error is None else _explain(given.error)
+                plugin.broken(f"{HOOKS[kind]}: {said}")
+                continue
+            yield plugin, given.value
 
     def report(self, event: str, **facts: Any) -> list[str]:
-        """Tell every plugin of an event; what their hooks raise comes back as sentences, never as an exception."""
+        """Tell every plugin of an event; what their hooks raise or change comes back as sentences, never as an exception.
+
+        Raises
+        ------
+        KeyboardInterrupt, Terminated
+            When a signal arrived meanwhile that asks this process to end, and for no other reason.
+        """
         failures = []
         for impl in reversed(getattr(self.manager.hook, event).get_hookimpls()):
-            try:
-                impl.function(**{name: facts[name] for name in impl.argnames})
-            except Exception as error:
-                failures.append(f"plugin {impl.plugin_name}: {event} raised {_explain(error)}")
+            told = called(impl.function, **{name: facts[name] for name in impl.argnames})
+            if told.error is not None:
+                failures.append(f"plugin {impl.plugin_name}: {event} raised {_explain(told.error)}")
+            if told.changes:
+                failures.append(
+                    f"plugin {impl.plugin_name}: {event}: put back what it changed: {', '.join(told.changes)}"
+                )
         return failures
 
 

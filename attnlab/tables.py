@@ -12,6 +12,7 @@ import numpy as np
 
 from attnlab.errors import SettingError, UnknownName
 from attnlab.progress import duration
+from attnlab.writing import whole, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,13 +222,15 @@ def print_frame(
             what = "1 column is" if left_out == 1 else f"{left_out} columns are"
             print(f"attnlab: {what} the same in every row and left out; --format csv has all", file=sys.stderr)
         return
-    target: Any = output if output is not None else sys.stdout
     if form == "csv":
-        frame.to_csv(target, index=False)
+        text = frame.to_csv(index=False, lineterminator="\n")
     else:
-        frame.to_json(target, orient="records", indent=2, force_ascii=False, double_precision=15)
-        if output is None:
-            print()
+        text = frame.to_json(orient="records", indent=2, force_ascii=False, double_precision=15)
+        text += "" if output is not None else "\n"
+    if output is not None:
+        write_whole(output, text)
+    elif sys.stdout is not None:
+        sys.stdout.write(text)
 
 
 _BINARY = {
@@ -241,10 +244,11 @@ def _write_binary(frame: pd.DataFrame, form: str, output: str | None) -> None:
     if output is None:
         raise SettingError(f"--format {form} is binary; give --output FILE.{form}")
     try:
-        if form == "parquet":
-            frame.to_parquet(output)
-        else:
-            frame.to_excel(output, index=False, engine="openpyxl")
+        with whole(output) as partial:
+            if form == "parquet":
+                frame.to_parquet(partial)
+            else:
+                frame.to_excel(partial, index=False, engine="openpyxl")
     except ImportError:
         raise SettingError(
             f"--format {form} needs {needs}, which is not installed: pip install 'attnlab[{extra}]'; --format csv needs nothing"

@@ -185,9 +185,10 @@ def test_a_hook_may_be_a_generator(files):
     assert records["gen"].status == "ok"
 
 
-def test_keyboard_interrupt_is_not_swallowed(files):
-    with pytest.raises(KeyboardInterrupt):
-        files(stop="raise KeyboardInterrupt")
+def test_a_keyboard_interrupt_that_nobody_pressed_is_the_plugins(files):
+    records = files(stop="raise KeyboardInterrupt", fine=FINE.format(name="fine_all"))
+    assert (records["stop"].status, records["stop"].reason[:17]) == ("broken", "KeyboardInterrupt")
+    assert "fine_all" in attnlab.names("mask")
 
 
 # -- events ---------------------------------------------------------------------------------------------------------------

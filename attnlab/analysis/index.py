@@ -21,6 +21,7 @@ from attnlab.sweeps.frame import frame_of
 from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Store
 from attnlab.tables import shown
+from attnlab.writing import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +102,7 @@ def write_index(found: Iterable[tuple[Experiment, pd.DataFrame]], output: str | 
         if judgements:
             save(claims_figure(judgements), pictures / _picture(experiment))
     sections = [_section(experiment, judgements, page) for experiment, judgements in judged]
-    page.write_text("\n\n".join([MADE, _head(judged), *sections]) + "\n", encoding="utf-8")
+    write_whole(page, "\n\n".join([MADE, _head(judged), *sections]) + "\n")
     lacking = [f"{experiment.name} makes no claim" for experiment, judgements in judged if not judgements]
     return lacking + [
         f"{experiment.name}: refuted, and no `why:` says why: {one.claim.say}"

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from attnlab.analysis.conclusion import percent
 from attnlab.analysis.standing import BEST, TIED
 from attnlab.analysis.verdicts import Region
 from attnlab.tables import check_new, shown
+from attnlab.writing import write_whole
 
 __all__ = [
     "ClaimTable",
@@ -193,7 +193,7 @@ def print_paper(frame: pd.DataFrame, kept: pd.DataFrame, form: str, output: str 
     if output is None:
         print(text)
     else:
-        Path(output).write_text(f"{text}\n", encoding="utf-8")
+        write_whole(output, f"{text}\n")
     if left_out := len(frame.columns) - len(kept.columns):
         what = "1 column is" if left_out == 1 else f"{left_out} columns are"
         print(f"attnlab: {what} left out, to fit on paper; --format csv has all", file=sys.stderr)

@@ -14,6 +14,7 @@ import click
 
 from attnlab.commands.completion import complete_kinds
 from attnlab.commands.options import plugin_options, use_plugins
+from attnlab.writing import write_whole
 
 if TYPE_CHECKING:
     from attnlab.interfaces import Source
@@ -47,6 +48,7 @@ TEST = """\
 import {module}
 
 from attnlab.testing import parametrize_with_checks
+from attnlab.writing import write_whole
 
 
 @parametrize_with_checks(list({module}.{hook}()))
@@ -173,8 +175,7 @@ def new(kind: str, name: str) -> int:
         raise SettingError(f"{taken[0]} exists, and nothing is overwritten; choose another name or another directory")
     for path, text in files.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        write_whole(path, text)
         click.echo(path)
     folder = next(iter(files)).partition("/")[0]
     click.echo(f"next: pip install -e {folder}, then attnlab check {name}", err=True)

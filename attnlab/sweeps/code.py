@@ -40,7 +40,20 @@ Node = tuple[str, str | None]  # a module of attnlab, and one name in it; None i
 ROOT = Path(attnlab.__file__).parent
 NO_NUMBERS = (
     *("cli", "__main__", "commands", "builtins", "hookspecs", "plugins", "registry", "settings", "errors", "version"),
-    *("boxes", "loading", "progress", "results", "sources", "sweeps", "analysis", "tables", "testing"),
+    *(
+        "boxes",
+        "guard",
+        "loading",
+        "progress",
+        "results",
+        "sources",
+        "sweeps",
+        "analysis",
+        "tables",
+        "testing",
+        "trial",
+        "writing",
+    ),
     "mechanisms.html",
 )
 _BY_NAME = ("attnlab.sweeps.execute",)  # counts by name, as a module of components does

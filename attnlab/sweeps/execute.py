@@ -6,19 +6,19 @@ separate random stream. So mechanisms are compared on the same examples, seed by
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import hashlib
 import io
 import itertools
 import json
-import pickle
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -31,13 +31,14 @@ from attnlab.plugins import BUILTIN
 from attnlab.progress import silent
 from attnlab.registry import Own, build, built, entries, entry
 from attnlab.sweeps.columns import buildable, buildable_settings, with_chosen
-from attnlab.sweeps.environment import versions_of
+from attnlab.sweeps.environment import environment, versions_of
 from attnlab.sweeps.experiment.inputs import check
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.identity import by_content
+from attnlab.sweeps.measuring import Tested, measure_others, read_only, sealed, unshared
 from attnlab.sweeps.run import Result, Run
 
-__all__ = ["data_rng", "execute", "measure", "splits_of"]
+__all__ = ["data_rng", "execute", "look_up", "measure", "splits_of"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
 NOTES_KEPT = 10  # sentences: what warned, which metric has no number
@@ -63,7 +64,7 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
     outcome: dict[str, Any]
     try:
         with _threads().limit(limits=1), silent():
-            outcome = {"status": "ok", **_carry_out(run)}
+            outcome = {"status": "ok", **_carry_out(run, began)}
             check(run.spec.get("inputs", {}))  # what was read in between is what was planned
     except MemoryError:
         raise
@@ -72,7 +73,7 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
             raise
         outcome = {"status": _status(error), "reason": _reason(error), "traceback": traceback.format_exc()}
     seconds = time.perf_counter() - began
-    measured = {metric for values in outcome.get("metrics", {}).values() for metric in values}
+    measured = {metric for values in outcome.get("metrics", {}).values() for metric in values} | {*run.metrics}
     return Result(
         **outcome,
         versions=versions_of(run, measured),
@@ -80,6 +81,18 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
         started_at=started_at,
         seconds=seconds,
     )
+
+
+def look_up(run: Run) -> None:
+    """Find out what each run like this one needs to know and no run changes, so that a process forked later knows it.
+
+    The fingerprints are those of the code as it was imported by now.
+    """
+    with contextlib.suppress(UnknownName, AmbiguousName):  # the run will say so
+        fingerprints(run)
+    fingerprints_of_metrics({e.shown for found in entries("metric").values() for e in found})
+    environment()
+    _threads()
 
 
 def _behind(run: Run, measured: set[str]) -> dict[str, str]:
@@ -175,7 +188,7 @@ class _Drawn:
     def get(self, key: Any, run: Run) -> Splits:
         found = self.kept.pop(key, None)
         if found is None:
-            splits = _each(_drawn(run), _sealed)
+            splits = _each(_drawn(run), sealed)
             found = (
                 splits,
                 sum(
@@ -189,7 +202,7 @@ class _Drawn:
             self.kept[key] = found  # the last used is the last to go
             while sum(size for _, size in self.kept.values()) > self.most:
                 del self.kept[next(iter(self.kept))]
-        return _each(found[0], _unshared)
+        return _each(found[0], unshared)
 
 
 DRAWN = _Drawn(2**28)
@@ -200,31 +213,7 @@ def _each(splits: Splits, change: Callable[[AlignmentData], AlignmentData]) -> S
     return Splits(change(splits.train), change(splits.validation), tests)
 
 
-def _sealed(data: AlignmentData) -> AlignmentData:
-    """The same examples in memory that cannot be made writable; what is no array of numbers, packed."""
-    sealed = copy.copy(data)
-    for name, value in vars(data).items():
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            setattr(sealed, name, np.frombuffer(value.tobytes(), value.dtype).reshape(value.shape))
-        elif value is not None:
-            setattr(sealed, name, _Packed(pickle.dumps(value)))
-    return sealed
-
-
-class _Packed(NamedTuple):
-    value: bytes
-
-
-def _unshared(data: AlignmentData) -> AlignmentData:
-    """The same arrays, and a copy of everything else."""
-    own = copy.copy(data)
-    for name, value in vars(data).items():
-        if isinstance(value, _Packed):
-            setattr(own, name, pickle.loads(value.value))
-    return own
-
-
-def _carry_out(run: Run) -> dict[str, Any]:
+def _carry_out(run: Run, began: float) -> dict[str, Any]:
     splits = splits_of(run)
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -235,15 +224,23 @@ def _carry_out(run: Run) -> dict[str, Any]:
         facts["converged"] = bool(model.converged_) if hasattr(model, "converged_") else None
         measured: dict[str, dict[str, float]] = {}
         kept: dict[str, Any] = {}
+        tested: dict[str, Tested] = {}
         for condition, data in splits.tests.items():
             W, Y = np.asarray(model.align(data)), np.asarray(model.predict(data))
             _check(condition, data, W, Y)
             measured[condition], failures = measure(data, W, Y, model, facts["fit_seconds"])
             notes += failures
             kept |= _examples(condition, data, W)
+            if run.metrics:
+                tested[condition] = Tested(data, W, Y)
+        artifacts = _packed({**_learned(model), **kept})
+        left = None if run.time_limit is None else run.time_limit - (time.perf_counter() - began)
+        others, failures = measure_others(run.metrics, tested, model, facts["fit_seconds"], left)
+        notes += failures
+    measured = {condition: {**own, **others.get(condition, {})} for condition, own in measured.items()}
     notes += [str(w.message) for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning))]
     facts["notes"] = list(dict.fromkeys(notes))[:NOTES_KEPT]
-    return {"metrics": measured, "facts": facts, "artifacts": _packed({**_learned(model), **kept})}
+    return {"metrics": measured, "facts": facts, "artifacts": artifacts}
 
 
 def _candidates(tune: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
@@ -316,16 +313,15 @@ def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:
 
 
 def measure(data: AlignmentData, W: Any, Y: Any, model: Any, fit_seconds: float) -> tuple[dict[str, float], list[str]]:
-    """Every metric that applies, by its column, and a list of notes on those that have no number.
+    """Every metric of attnlab's own that applies, by its column, and a list of notes on those that have no number.
 
-    A metric that raises is NaN. All metrics see the same read-only arrays. A metric that tries to write raises, and the
-    others are not affected.
+    A metric that raises is NaN. All see the same read-only arrays.
     """
-    W, Y = _read_only(np.array(W)), _read_only(np.array(Y))
+    W, Y = read_only(np.array(W)), read_only(np.array(Y))
     available = {"data": _guarded(data), "W": W, "Y": Y, "model": model, "fit_seconds": fit_seconds}
     values: dict[str, float] = {}
     notes = []
-    for e in [e for found in entries("metric").values() for e in found]:
+    for e in [e for found in entries("metric").values() for e in found if e.distribution == BUILTIN]:
         try:
             metric = e.cls()
             if metric.applies(available["data"]):
@@ -338,17 +334,12 @@ def measure(data: AlignmentData, W: Any, Y: Any, model: Any, fit_seconds: float)
     return values, notes
 
 
-def _read_only(array: Any) -> Any:
-    array.setflags(write=False)
-    return array
-
-
 def _guarded(data: AlignmentData) -> AlignmentData:
     """The same examples, as views that cannot be written to."""
     guarded = copy.copy(data)
     for name, array in vars(data).items():
         if isinstance(array, np.ndarray):
-            setattr(guarded, name, _read_only(array.view()))
+            setattr(guarded, name, read_only(array.view()))
     return guarded
 
 

@@ -30,7 +30,16 @@ from attnlab.sweeps.code import Node, bare, module_of, own_closure, own_targets,
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.run import Run
 
-__all__ = ["EXECUTION", "METRIC", "Changes", "changes", "fingerprint", "fingerprints", "fingerprints_of_metrics"]
+__all__ = [
+    "EXECUTION",
+    "METRIC",
+    "Changes",
+    "changes",
+    "fingerprint",
+    "fingerprints",
+    "fingerprints_of_metrics",
+    "unmeasured",
+]
 
 METRIC = "metric "  # how the role of a metric's fingerprint begins
 EXECUTION = "execution"  # the role of the code that executes a run
@@ -192,6 +201,12 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> Changes:
         elif own:
             found.own.append(said)
     return found
+
+
+def unmeasured(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The metrics of others, by column, that are shown now and that a run was not measured by."""
+    theirs = [role for role, value in now.items() if role.startswith(METRIC) and f":{_OWN}/" not in value]
+    return [role.removeprefix(METRIC) for role in theirs if role not in before]
 
 
 def _differ(old: str | None, new: str | None, name: str) -> tuple[bool, bool]:

@@ -16,11 +16,12 @@ from attnlab.interfaces import settings_of
 from attnlab.plugins import plugins
 from attnlab.registry import Own, build, entry
 from attnlab.settings import checked
-from attnlab.sweeps import execute as _execute  # noqa: F401  loaded before workers are forked
+from attnlab.sweeps import execute as _execute
 from attnlab.sweeps import migrate
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.environment import versions_of
-from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read
+from attnlab.sweeps.executors.strangers import SEED, metrics_of_others
+from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
 from attnlab.sweeps.place import checked_path
@@ -109,17 +110,17 @@ def sweep(
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only)
     _check_limit(limit)
+    asked_metrics = _metrics_of_others(chosen)
+    _look_up([run for _, runs in chosen for run in runs])
     left: dict[str, list[str]] = {}
-    with Store(store) as opened:
+    with _workers_begin_here(), Store(store) as opened:
         migrate.adopt(opened)
         for (experiment, runs), spec in zip(chosen, executors, strict=True):
             _link(opened, experiment)
             before = opened.leases.row_marks(_ids(runs))
             decided = _limited(_decided(opened, experiment, runs, words), limit)
             wanted = ("run", "elsewhere") if limit is None else ("run",)
-            todo = [p.run for p in decided if p.action in wanted]
-            for run in todo:
-                fingerprints(run)  # of the code as it was imported, before workers start
+            todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             with (
                 contextlib.closing(build("executor", spec)) as workers,
@@ -152,7 +153,7 @@ def sweep(
 
 def _link(opened: Store, experiment: Experiment) -> None:
     """Link an experiment to its runs, and say so if it takes the place of another one of the same name."""
-    path = "" if experiment.path is None else str(experiment.path.resolve())
+    path = "" if experiment.path is None else text_of(str(experiment.path.resolve()))
     replaced = opened.add_experiment(
         experiment.name, experiment.question, experiment.text, _ids(plan(experiment)), path
     )
@@ -197,7 +198,7 @@ def plan_with_reasons(
 
 def _with_provenance(run: Run, result: Result) -> Result:
     """The result with fingerprints and versions from the worker that made it, or from this process if it gave none."""
-    measured = {metric for values in result.metrics.values() for metric in values}
+    measured = {metric for values in result.metrics.values() for metric in values} | {*run.metrics}
     return dataclasses.replace(
         result,
         fingerprints=result.fingerprints or {**fingerprints(run), **fingerprints_of_metrics(measured)},
@@ -206,7 +207,7 @@ def _with_provenance(run: Run, result: Result) -> Result:
 
 
 def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
-    shown = fingerprints_of_metrics({*experiment.metrics, *(m for claim in experiment.claims for m in claim.metrics)})
+    shown = fingerprints_of_metrics(shown_by(experiment))
     known = migrate.known(opened, _ids(runs))
     decided = decide(runs, known, lambda run: {**fingerprints(run), **shown}, words)
     holders = opened.leases.at_work([p.run.run_id for p in decided if p.action == "run"])
@@ -218,6 +219,46 @@ def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: 
         else p
         for p in decided
     )
+
+
+def _look_up(runs: Sequence[Run]) -> None:
+    """Fingerprint the code as it was imported, before workers start, so that each of them finds it done."""
+    for run in {SEED.sub("", run.canonical): run for run in runs}.values():
+        _execute.look_up(run)
+
+
+def _workers_begin_here() -> contextlib.AbstractContextManager[None]:
+    """Within, workers are forked from what this process is now: plugins are loaded, and none of their hooks was called."""
+    try:
+        from attnlab.sweeps.executors.local import LocalExecutor
+    except ImportError:  # where no executor can start a process, none is needed
+        return contextlib.nullcontext()
+    if LocalExecutor.unavailable() or sys.platform != "linux":
+        return contextlib.nullcontext()
+    from attnlab.sweeps.executors.zygote import shared
+
+    return shared()
+
+
+def _metrics_of_others(chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> dict[str, tuple[str, ...]]:
+    """By run: the metrics of others that some experiment shows or claims something of."""
+    found: dict[str, set[str]] = {}
+    for experiment, runs in chosen:
+        if mine := metrics_of_others(shown_by(experiment)):
+            for run in runs:
+                found.setdefault(run.run_id, set()).update(mine)
+    return {run_id: tuple(sorted(columns)) for run_id, columns in found.items()}
+
+
+def _with_metrics(planned: Planned, asked: Collection[str]) -> Run:
+    """The run with the metrics of others that are measured: those asked for now, and those it was measured by before."""
+    columns = metrics_of_others({*asked, *planned.measured})
+    return dataclasses.replace(planned.run, metrics=columns) if columns else planned.run
+
+
+def shown_by(experiment: Experiment) -> set[str]:
+    """The metrics that an experiment shows, or claims something of."""
+    return {*experiment.metrics, *(m for claim in experiment.claims for m in claim.metrics)}
 
 
 def _ids(runs: Sequence[Run]) -> list[str]:

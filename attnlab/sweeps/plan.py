@@ -11,7 +11,7 @@ from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.columns import seed_columns
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.read import Experiment
-from attnlab.sweeps.fingerprint import changes
+from attnlab.sweeps.fingerprint import METRIC, changes, unmeasured
 from attnlab.sweeps.identity import identity
 from attnlab.sweeps.run import Run
 
@@ -56,6 +56,7 @@ class Planned:
     reason: str
     stale_own: bool = False  # whether attnlab's own code changed
     seconds: float = 0.0  # that it took when it was run
+    measured: tuple[str, ...] = ()  # the columns of metrics that the stored run has
 
 
 def parse_rerun(text: str) -> frozenset[str]:
@@ -85,7 +86,8 @@ def decide(
     known : mapping of run_id to (status, fingerprints at that time, seconds that it took)
         What the store holds; the seconds may be left out.
     fingerprints : callable, Run -> {role: "name:hash"}
-        What the code is now; asked only for runs that are known. A metric counts where both have a fingerprint of it.
+        What the code is now; asked only for runs that are known. A metric counts where both have a fingerprint of it; one
+        of others is measured where it is shown, and so is missing where the store has none.
     rerun : collection of str
         Of `missing`, `failed`, `stale` (the code of a plugin, a plugin file or a notebook changed), `stale-own` (attnlab's own
         code changed), `all`, `none`. `ok`, `skipped` and `invalid` are results and count as done.
@@ -106,7 +108,8 @@ def _decide(
         asked = {*words} & set(rerun)
         if "all" in rerun and not asked:
             reason = f"asked for ({reason})"
-        return Planned(run, "run" if asked or "all" in rerun else "keep", reason, stale_own, seconds)
+        measured = tuple(role.removeprefix(METRIC) for role in before if role.startswith(METRIC))
+        return Planned(run, "run" if asked or "all" in rerun else "keep", reason, stale_own, seconds, measured)
 
     if status is None:
         return planned("missing", "missing")
@@ -116,7 +119,11 @@ def _decide(
     if status in _FAILED:
         words.append("failed")
         reasons.append(f"failed: {status}" if status != "failed" else "failed")
-    changed = changes(before, fingerprints(run))
+    now = fingerprints(run)
+    if new := unmeasured(before, now):
+        words.append("missing")
+        reasons.append(f"missing: metric {', '.join(new)} was not measured")
+    changed = changes(before, now)
     if changed.theirs:
         words.append("stale")
         reasons.append(f"stale: {', '.join(changed.theirs)} changed")

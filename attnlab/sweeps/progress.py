@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -34,7 +35,7 @@ class Progress:
         self.bar: Any = None
 
     def __enter__(self) -> Progress:
-        if not self.quiet and self.total and sys.stderr.isatty():
+        if not self.quiet and self.total and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -56,7 +57,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         if self.bar is not None:
-            self.bar.stop()
+            with contextlib.suppress(OSError, ValueError):
+                self.bar.stop()
         elif not self.quiet and self.total and self.done == self.total:
             self._say(f"{self.total} runs in {duration(time.monotonic() - self.began)}{self._bad()}{self._others()}")
         elif not self.quiet and self.others and not self.total:
@@ -69,7 +71,10 @@ class Progress:
         return f", {self.bad} did not succeed" if self.bad else ""
 
     def _say(self, text: str) -> None:
-        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        try:
+            print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        except (OSError, ValueError):  # nobody can read it: the runs go on
+            self.quiet = True
 
     def finished(self, run: Run, result: Result) -> None:
         """One run ended."""
@@ -78,7 +83,10 @@ class Progress:
         if self.quiet:
             return
         if self.bar is not None:
-            self.bar.update(self.task, advance=1, note=self._bad().lstrip(", "), refresh=True)
+            try:
+                self.bar.update(self.task, advance=1, note=self._bad().lstrip(", "), refresh=True)
+            except (OSError, ValueError):
+                self.quiet = True
             return
         now = time.monotonic()
         if now - self.spoke >= EVERY and self.done < self.total:

@@ -56,10 +56,15 @@ class Run:
 
     `run_id` is what the run is known by, a content hash of sixteen hexadecimal digits: of `canonical`, unless another
     identity is given (`attnlab.sweeps.identity` says what that of a planned run is).
+
+    `metrics` are the columns of metrics of others that are to be measured as well, and `time_limit` is how many seconds the
+    run may take, where that is known. They say what to do this time and are no part of what the run is.
     """
 
     canonical: str
     run_id: str = ""
+    metrics: tuple[str, ...] = field(default=(), compare=False)
+    time_limit: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.run_id:

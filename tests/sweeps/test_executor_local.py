@@ -1,11 +1,13 @@
 """The executors: what a run does to its process costs only that run, and every run is heard of exactly once."""
 
 import collections
+import contextlib
 import ctypes
 import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -356,13 +358,14 @@ COORDINATOR = """
     from attnlab.sweeps.run import Result, Run
 
     def busy(run):
+        global report  # kept open until this process ends
+        report = os.open(sys.argv[1], os.O_WRONLY)
         os.write(report, f"{os.getpid()}\\n".encode())
         if run.seed == 0:
             return Result("ok")
         while True:
             pass
 
-    report = os.dup(1)
     executor = LocalExecutor(jobs=3, execute=busy)
     for seed in range(4):
         executor.submit(Run.of({"seed": seed}))
@@ -371,18 +374,50 @@ COORDINATOR = """
 """
 
 
-def test_no_worker_outlives_a_coordinator_that_was_killed():
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(COORDINATOR)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    pids = {int(process.stdout.readline()) for _ in range(4)}
+def test_no_worker_outlives_a_coordinator_that_was_killed(tmp_path):
+    os.mkfifo(fifo := tmp_path / "reports")
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(COORDINATOR), str(fifo)])
+    reader = subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE)
+    assert reader.stdout is not None
+    pids = {int(reader.stdout.readline()) for _ in range(4)}
     assert len(pids) == 3
     process.kill()
+    process.wait()
     try:
-        assert process.communicate(timeout=30)[0] == b""  # ends when nobody has the pipe any more: all are gone
+        assert reader.communicate(timeout=30)[0] == b""  # ends when nobody has the pipe any more: all are gone
     except subprocess.TimeoutExpired:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         raise
+
+
+def test_a_run_has_no_pipe_and_no_socket_of_the_process_that_made_the_executor(tmp_path):
+    """A file that was opened for reading stays; nothing that can be written to does."""
+    readable = tmp_path / "read"
+    readable.write_text("attnlab")
+    read_end, write_end = os.pipe()
+    with (
+        open(readable) as reads,
+        open(tmp_path / "written", "w+") as writes,
+        socket.socket(socket.AF_UNIX) as unix,
+        contextlib.closing(os.fdopen(read_end)),
+        contextlib.closing(os.fdopen(write_end, "w")),
+    ):
+        here = {d: os.fstat(d).st_ino for d in (reads.fileno(), writes.fileno(), unix.fileno(), read_end, write_end)}
+
+        def found(run):
+            for descriptor in here:
+                os.fstat(descriptor)
+            os.write(writes.fileno(), b"from a run")
+            same = [d for d, inode in here.items() if os.fstat(d).st_ino == inode]
+            return Result("ok", facts={"same": same, "read": os.pread(reads.fileno(), 100, 0).decode()})
+
+        with LocalExecutor(jobs=1, execute=found) as executor:
+            executor.submit(run_of(0))
+            ((_, result),) = executor.as_completed()
+        assert (result.status, result.reason) == ("ok", "")
+        assert result.facts == {"same": [reads.fileno()], "read": "attnlab"}
+    assert (tmp_path / "written").read_text() == ""
 
 
 def test_serial_runs_in_order_and_survives_what_can_be_survived():
@@ -408,14 +443,37 @@ def test_serial_runs_in_order_and_survives_what_can_be_survived():
         executor.submit(run_of(0))
 
 
-def test_serial_lets_the_users_interrupt_through():
+def test_serial_lets_the_users_interrupt_through_and_no_other():
     def interrupted(run):
+        if run.seed:
+            os.kill(os.getpid(), signal.SIGINT)
+            with contextlib.suppress(KeyboardInterrupt):  # however much a run wishes to go on
+                time.sleep(5)
         raise KeyboardInterrupt
 
     executor = SerialExecutor(execute=interrupted)
-    executor.submit(run_of(0))
+    for seed in range(3):
+        executor.submit(run_of(seed))
+    done = executor.as_completed()
+    run, result = next(done)
+    assert (run.seed, result.status, result.reason) == (0, "failed", "KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
-        list(executor.as_completed())
+        next(done)
+
+
+def test_a_fork_inside_a_serial_run_is_one_answer(tmp_path):
+    def forks_and_writes(run):
+        os.fork()
+        return Result("ok")
+
+    executor = SerialExecutor(execute=forks_and_writes)
+    for seed in range(3):
+        executor.submit(run_of(seed))
+    me, seen = os.getpid(), tmp_path / "seen"
+    for run, _ in executor.as_completed():
+        with seen.open("a") as file:
+            file.write(f"{run.seed} {os.getpid() == me}\n")
+    assert seen.read_text() == "0 True\n1 True\n2 True\n"
 
 
 @pytest.mark.parametrize("setting", ["jobs", "time_limit", "memory_limit"])

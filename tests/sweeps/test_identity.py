@@ -212,7 +212,8 @@ def test_a_file_that_changes_while_it_is_read_gives_no_numbers(project):
     )
     arrays(project / "other.npz", shift=1)
     configure(files=["late.py"])
-    frame = attnlab.sweep("x.yaml", store="s.db", executor="serial", quiet=True)
+    (project / "shows.yaml").write_text(f"{ARRAYS}metrics: [alignment_accuracy, late]\n")
+    frame = attnlab.sweep("shows.yaml", store="s.db", executor="serial", quiet=True)
     assert frame["status"].tolist() == ["failed", "failed"]
 
 

@@ -167,7 +167,8 @@ def test_each_role_says_what_answered(tmp_path, settings, answered):
 def test_the_plugin_of_a_metric_is_among_the_plugins(tmp_path):
     (tmp_path / "mine.py").write_text(METRIC)
     configure(files=[str(tmp_path / "mine.py")])
-    frame = attnlab.sweep(TINY | {"mechanism": {}}, store=tmp_path / "s.db", executor="serial", quiet=True)
+    shown = TINY | {"mechanism": {}, "metrics": ["third"]}
+    frame = attnlab.sweep(shown, store=tmp_path / "s.db", executor="serial", quiet=True)
     assert frame["third"].tolist() == [1 / 3]
     assert frame["plugin_versions"].tolist() == ["file=mine.py"]
 

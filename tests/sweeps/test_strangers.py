@@ -129,7 +129,7 @@ def test_a_limit_that_is_asked_for_and_cannot_be_kept_is_refused_before_anything
 def test_a_metric_that_writes_spoils_no_other(plugin, sweep, body):
     sound = sweep({})
     plugin("evil", METRIC.format(name="sharp", body=f"{body}\n        return float(W.mean())"))
-    spoilt = sweep({}, rerun="all")
+    spoilt = sweep({"metrics": ["alignment_accuracy", "sharp"]}, rerun="all")
     for metric in ("alignment_accuracy", "weight_entropy", "context_error", "gold_mass"):
         assert spoilt[metric].tolist() == sound[metric].tolist(), metric
     assert spoilt["sharp"].isna().all()
@@ -144,7 +144,11 @@ def test_a_part_that_writes_into_the_examples_fails_its_run(sweep, plugin):
 
 def test_an_infinite_metric_is_told(plugin, sweep):
     plugin("mine", METRIC.format(name="endless", body='return float("inf")'))
-    assert sweep({})["notes"].str.contains("metric endless is infinite, and counts as no value").all()
+    assert (
+        sweep({"metrics": ["endless"]})["notes"]
+        .str.contains("metric endless is infinite, and counts as no value")
+        .all()
+    )
 
 
 def test_metrics_may_be_named_with_their_distribution(plugin, sweep):
@@ -183,12 +187,15 @@ def test_an_edited_metric_is_measured_again_where_it_is_shown(plugin, sweep, tmp
     plugin("mine", METRIC.format(name="mine", body="return 2.0"))
     ((_, hidden), (_, planned)) = plan_with_reasons([TINY, TINY | shown | {"name": "shows"}], tmp_path / "s.db")
     assert {p.reason for p in hidden} == {"done"}, "an experiment that does not show it has nothing to do"
-    assert {p.reason for p in planned} == {"stale: metric mine changed"}
+    assert [p.reason for p in planned] == ["stale: metric mine changed", "missing: metric mine was not measured"]
     assert sweep(shown)["mine"].tolist() == [2.0, 2.0]
     plugin("mine", METRIC.format(name="mine", body="return 2.0  # the same"))
     assert {p.action for _, ps in plan_with_reasons([TINY | shown], tmp_path / "s.db") for p in ps} == {"keep"}
     plugin("mine", METRIC.format(name="fresh", body="return 1.0"))
     added = TINY | {"metrics": ["fresh"]}
+    ((_, planned),) = plan_with_reasons([added], tmp_path / "s.db")
+    assert {(p.action, p.reason) for p in planned} == {("run", "missing: metric fresh was not measured")}
+    assert sweep({"metrics": ["fresh"]})["fresh"].tolist() == [1.0, 1.0]
     assert {p.action for _, ps in plan_with_reasons([added], tmp_path / "s.db") for p in ps} == {"keep"}
 
 

@@ -86,6 +86,7 @@ EXIT_STATUS: dict[str, str] = {
     "2": "a mistake in usage, in an experiment or in a file: nothing ran",
     "3": "an internal error: a bug in attnlab or in a plugin, with its traceback",
     "6": "the store cannot be used, or went away meanwhile",
+    "129": "the terminal is gone (SIGHUP); what is done is kept",
     "130": "interrupted with Ctrl-C; what is done is kept",
     "143": "terminated (SIGTERM); what is done is kept",
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from attnlab.errors import SettingError
 from attnlab.tables import check_new
+from attnlab.writing import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,5 +134,5 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
     png = Path(path).suffix.lower() == ".png"
     metadata = {"Software": None} if png else {"Date": None, "Creator": None}
-    with matplotlib.rc_context({"svg.hashsalt": "attnlab", "svg.fonttype": "none"}):
-        figure.savefig(path, dpi=150, metadata=metadata)
+    with matplotlib.rc_context({"svg.hashsalt": "attnlab", "svg.fonttype": "none"}), whole(path) as partial:
+        figure.savefig(partial, dpi=150, metadata=metadata)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+from attnlab.guard import interruptions
 from attnlab.sweeps.executors.messages import pack
 from attnlab.sweeps.run import Result, Run
 
@@ -64,23 +66,15 @@ def attempt(execute: Execute, run: Run, executor: str, memory_limit: int | None 
 
     Raises
     ------
-    KeyboardInterrupt
-        It is the user's, not the run's.
+    KeyboardInterrupt, Terminated
+        When a signal arrived that asks this process to end. What the run itself raises is no such signal.
     """
     started_at, began, n_threads = now(), time.perf_counter(), threading.active_count()
-    spent = False
-    try:
-        with _limited_memory(memory_limit):
-            result = execute(run)
-    except KeyboardInterrupt:
-        raise
-    except MemoryError as error:
-        spent = True
-        limit = f"its memory limit of {readable_size(memory_limit)} is used up" if memory_limit else "out of memory"
-        result = Result("oom", reason=f"{limit} ({_says(error)})", traceback=traceback.format_exc())
-    except BaseException as error:
-        spent = not isinstance(error, Exception)
-        result = Result("failed", reason=_says(error), traceback=traceback.format_exc())
+    spent, owner = False, os.getpid()
+    with interruptions():
+        result, spent = _done(execute, run, memory_limit)
+    if os.getpid() != owner:  # the run forked, and this is the copy: one run, one answer
+        os._exit(1)
     seconds = time.perf_counter() - began
     try:
         reply = pack(_dated(result, executor, started_at, seconds))
@@ -91,6 +85,22 @@ def attempt(execute: Execute, run: Run, executor: str, memory_limit: int | None 
         failed = Result("failed", reason=f"the result cannot be kept: {error}", traceback=traceback.format_exc())
         reply = pack(_dated(failed, executor, started_at, seconds))
     return reply, spent or threading.active_count() > n_threads
+
+
+def _done(execute: Execute, run: Run, memory_limit: int | None) -> tuple[Result, bool]:
+    """The result of a run, and whether its process is spent."""
+    spent = False
+    try:
+        with _limited_memory(memory_limit):
+            result = execute(run)
+    except MemoryError as error:
+        spent = True
+        limit = f"its memory limit of {readable_size(memory_limit)} is used up" if memory_limit else "out of memory"
+        result = Result("oom", reason=f"{limit} ({_says(error)})", traceback=traceback.format_exc())
+    except BaseException as error:
+        spent = not isinstance(error, Exception)
+        result = Result("failed", reason=_says(error), traceback=traceback.format_exc())
+    return result, spent
 
 
 def _says(error: BaseException) -> str:

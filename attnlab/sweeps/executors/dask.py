@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import sys
+import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -20,8 +23,9 @@ __all__ = ["DaskExecutor"]
 class DaskExecutor(Executor):
     """Executes runs on a dask cluster, for sweeps that are too large for one machine.
 
-    attnlab and the same plugins must be installed on the workers. If a worker dies, another run on it may be the cause. So
-    the run is tried once more, alone, after all others, and is `crashed` at the second death. This executor has no limits
+    attnlab and the same plugins must be installed on the workers. On a worker with Linux, runs are done in processes beside
+    it, as the executor `local` does them, so that a run that dies costs itself. If a worker dies all the same, another run
+    on it may be the cause. So the run is tried once more, alone, after all others, and is `crashed` at the second death. This executor has no limits
     of time and memory; the cluster must keep them. Classes registered with `attnlab.register` in a notebook are known to
     this process only.
 
@@ -70,7 +74,7 @@ class DaskExecutor(Executor):
                     n_workers=self.jobs,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address=":0",  # any free one: another cluster may have that of dask
                     set_as_default=False,
                 )
         return self._client
@@ -85,7 +89,13 @@ class DaskExecutor(Executor):
 
     def _hand_over(self, run: Run, attempt: int = 1) -> None:
         future = self._connected().submit(
-            _remote, run.canonical, run.run_id, _plugin_options(), key=f"attnlab-{run.run_id}-{attempt}", pure=False
+            _remote,
+            run.canonical,
+            run.run_id,
+            _plugin_options(),
+            run.metrics,
+            key=f"attnlab-{run.run_id}-{attempt}",
+            pure=False,
         )
         self._futures[future] = run
 
@@ -99,8 +109,9 @@ class DaskExecutor(Executor):
             for future in self._ended():
                 run = self._futures.pop(future)
                 result = _result(future, attempts=2 if alone else 1)
+                lost = future.status != "finished"
                 future.release()
-                if result.status == "crashed" and not alone:
+                if lost and not alone:
                     self._suspects.append(run)
                 else:
                     yield run, result
@@ -141,7 +152,8 @@ def _result(future: Any, attempts: int) -> Result:
     error: Any = None
     if future.status == "finished":
         try:
-            return replace(unpack(future.result()), attempts=attempts)
+            result = unpack(future.result())
+            return replace(result, attempts=max(result.attempts, attempts))
         except Exception as lost:  # with its worker, after it was finished and before it was fetched
             error = lost
     elif future.status == "error":
@@ -156,13 +168,37 @@ def _plugin_options() -> dict[str, Any]:
     return active_options()
 
 
-def _remote(canonical: str, run_id: str, options: Mapping[str, Any]) -> bytes:
+_here: dict[tuple[int, str], Executor] = {}  # of each thread of this worker, and options of plugins
+
+
+def _remote(canonical: str, run_id: str, options: Mapping[str, Any], metrics: Sequence[str] = ()) -> bytes:
     """One run, on a worker; the packed result."""
+    from attnlab.sweeps.executors.local import LocalExecutor
+    from attnlab.sweeps.executors.messages import pack
+
+    run = Run(canonical, run_id, tuple(metrics))
+    if sys.platform != "linux" or LocalExecutor.unavailable():
+        return _in_this_process(run, options)
+    key = (threading.get_ident(), json.dumps(options, sort_keys=True))
+    if key not in _here:
+        for other in [k for k in _here if k[0] == key[0]]:
+            _here.pop(other).close()
+        _here[key] = LocalExecutor(jobs=1)
+        _here[key].options = dict(options)
+    executor: Any = _here[key]
+    executor.submit(run)
+    ((_, result),) = executor.as_completed()
+    return pack(replace(result, executor=DaskExecutor.name))
+
+
+def _in_this_process(run: Run, options: Mapping[str, Any]) -> bytes:
     from attnlab.plugins import active_options, configure
     from attnlab.sweeps.execute import execute
     from attnlab.sweeps.executors.attempt import attempt
+    from attnlab.sweeps.executors.messages import pack, unpack
+    from attnlab.sweeps.executors.strangers import is_apart, noted
 
     if active_options() != dict(options):
         configure(**options)
-    reply, _ = attempt(execute, Run(canonical, run_id), DaskExecutor.name)
-    return reply
+    reply, _ = attempt(execute, run, DaskExecutor.name)
+    return pack(noted(unpack(reply))) if is_apart(run) else reply

@@ -10,7 +10,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt
@@ -20,10 +20,12 @@ from attnlab.interfaces import Executor
 from attnlab.sweeps.executors.attempt import Execute, now, or_standard, readable_size
 from attnlab.sweeps.executors.messages import unpack
 from attnlab.sweeps.executors.quarantine import Quarantine
+from attnlab.sweeps.executors.strangers import is_apart
 from attnlab.sweeps.run import Result, Run
 
 if TYPE_CHECKING:
     from attnlab.sweeps.executors.supervisor import Worker
+    from attnlab.sweeps.executors.zygote import Zygote
 
 __all__ = ["LocalExecutor"]
 
@@ -53,6 +55,9 @@ class LocalExecutor(Executor):
     shown, and what they start ends with them.
     A run that is cancelled yields nothing.
 
+    Where the code of a run is not wholly attnlab's own, it has a worker to itself: a process that is forked for it from a
+    clean one, and ends with it. So nothing that it changes in its process reaches another run.
+
     Parameters
     ----------
     jobs : int, optional
@@ -74,8 +79,9 @@ class LocalExecutor(Executor):
 
     Notes
     -----
-    Workers ignore Ctrl-C (the coordinator decides) and die with the coordinator, also when it is killed. They are
-    forked on Linux and so know the classes that a notebook registered before they started; elsewhere they are spawned.
+    Workers ignore Ctrl-C (the coordinator decides) and die with the coordinator, also when it is killed. On Linux they are
+    forked from one process that carries out nothing (`zygote.py`), and so know the classes that a notebook registered
+    before it started; elsewhere they are spawned.
 
     Examples
     --------
@@ -116,12 +122,15 @@ class LocalExecutor(Executor):
         self.memory_limit = memory_limit
         self.execute = execute
         self.retries = retries
+        self.options: Mapping[str, Any] | None = None  # of plugins, for workers from a new interpreter
+        self.heard: Callable[[bytes], None] | None = None  # takes what runs print; not shown otherwise
         self._waiting: deque[Run] = deque()
         self._again: deque[tuple[Run, int]] = deque()  # runs whose worker died of a signal, and which attempt is next
         self._quarantine = Quarantine()
         self._finished: deque[tuple[Run, Result]] = deque()
         self._workers: list[Worker] = []
-        self._end_workers = weakref.finalize(self, _end_all, self._workers, os.getpid())
+        self._zygotes: list[Zygote] = []  # its own: at most one that lives
+        self._end_workers = weakref.finalize(self, _end_all, self._workers, self._zygotes, os.getpid())
 
     @classmethod
     def unavailable(cls) -> str:
@@ -197,7 +206,7 @@ class LocalExecutor(Executor):
             if self._is_refused(self._waiting[0]):
                 self._waiting.popleft()
                 continue
-            worker = self._free_worker()
+            worker = self._free_worker(self._is_apart(self._waiting[0]))
             if worker is None:
                 return
             if worker.give(self._waiting[0]):
@@ -219,16 +228,23 @@ class LocalExecutor(Executor):
         self._finished.append((run, Result("crashed", why, executor=self.name, started_at=now(), attempts=0)))
         return True
 
-    def _free_worker(self) -> Worker | None:
+    def _is_apart(self, run: Run) -> bool:
+        """Whether a run has a worker to itself: with the standard way to do a run, one with code of others."""
+        return self.execute is None and is_apart(run)
+
+    def _free_worker(self, apart: bool) -> Worker | None:
+        jobs = self.width()
+        if len(self._busy()) >= jobs:
+            return None
         for worker in self._workers:
-            if worker.run is None:
+            if worker.run is None and not (apart and worker.used):
                 return worker
-        if len(self._workers) >= self.width():
+        if len(self._workers) >= 2 * jobs:  # as many again may wait for runs that share a worker
             return None
         try:
             return self._new_worker()
         except OSError:  # no more processes or files to be had: go on with the workers there are
-            if not self._workers:
+            if not self._busy():
                 raise
             return None
 
@@ -236,15 +252,27 @@ class LocalExecutor(Executor):
         from attnlab.sweeps.executors.supervisor import Worker
 
         execute = or_standard(self.execute)  # imported here, so that forked workers find it loaded
-        worker = Worker()
-        others = list(self._workers)
+        worker = Worker(self.heard)
         self._workers.append(worker)  # before it starts: whatever interrupts, `close` finds it
         try:
-            worker.start(execute, self.memory_limit, others)
-        except OSError:
+            coming = self._waiting[0] if self._waiting and self.execute is None else None
+            worker.start(execute, self.memory_limit, self.time_limit, self._zygote(), coming)
+        except BaseException:  # an interruption, too: nobody uses one that has half started
             self._retire(worker)
             raise
         return worker
+
+    def _zygote(self) -> Zygote | None:
+        """The process that workers are forked from: that of the sweep, or one of its own; None where they are spawned."""
+        if sys.platform != "linux":
+            return None
+        from attnlab.sweeps.executors.zygote import Zygote, current
+
+        found = current() if self.execute is None and self.options is None else None
+        if found is None:
+            self._zygotes[:] = [z for z in self._zygotes if z.alive] or [Zygote(self.execute, self.options)]
+            found = self._zygotes[0]
+        return found
 
     def _retire(self, worker: Worker) -> None:
         worker.end()
@@ -282,8 +310,9 @@ class LocalExecutor(Executor):
             result = Result("failed", reason=f"its worker sent what is not a result: {error}")
         if worker.run is not None:
             self._quarantine.lived(worker.run)
+        apart = worker.run is not None and self._is_apart(worker.run)
         self._finish(worker, result)
-        if message[0]:
+        if message[0] or apart:
             self._retire(worker)
 
     def _exceeded(self, worker: Worker) -> Result | None:
@@ -334,11 +363,14 @@ class LocalExecutor(Executor):
         self._finished.append((run, dataclasses.replace(result, **known)))
 
 
-def _end_all(workers: list[Worker], owner: int) -> None:
+def _end_all(workers: list[Worker], zygotes: list[Zygote], owner: int) -> None:
     if os.getpid() == owner:  # not in a fork
         while workers:
             workers[-1].end()
             workers.pop()
+        while zygotes:
+            zygotes[-1].end()
+            zygotes.pop()
 
 
 def _epitaph(code: int, attempt: int) -> str:

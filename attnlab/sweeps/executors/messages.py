@@ -14,6 +14,12 @@ from attnlab.sweeps.run import Result
 
 __all__ = ["pack", "to_json", "unpack"]
 
+_ALLOWED: dict[str, Any] = {
+    **dict.fromkeys(("status", "reason", "traceback", "executor", "started_at"), str),
+    **dict.fromkeys(("metrics", "facts", "versions", "fingerprints"), dict),
+    "attempts": int,
+    "seconds": (int, float),
+}
 _TEXTS = ("status", "reason", "traceback", "executor", "started_at")
 
 
@@ -73,7 +79,24 @@ def unpack(message: bytes) -> Result:
     Raises
     ------
     TypeError, ValueError
-        If `pack` did not make them.
+        If `pack` did not make them: whoever sent them, the result holds text, numbers and mappings where it should.
     """
     header, _, artifacts = message.partition(b"\0")
-    return Result(**json.loads(header), artifacts=artifacts)
+    try:
+        plain = json.loads(header)
+    except RecursionError as error:
+        raise ValueError(f"it is nested too deeply: {error}") from None
+    if not isinstance(plain, dict):
+        raise TypeError(f"a result is a mapping; got {type(plain).__name__}")
+    for name, value in plain.items():
+        if not isinstance(value, _ALLOWED.get(name, object)) or isinstance(value, bool):
+            raise TypeError(f"{name} cannot be a {type(value).__name__}")
+    for values in plain.get("metrics", {}).values():
+        if not isinstance(values, dict) or not all(type(v) in (int, float) for v in values.values()):
+            raise TypeError("metrics must be numbers by test condition and metric")
+    for name in ("versions", "fingerprints"):
+        if not all(isinstance(value, str) for value in plain.get(name, {}).values()):
+            raise TypeError(f"{name} must be texts by name")
+    if not all(isinstance(note, str) for note in plain.get("facts", {}).get("notes", [])):
+        raise TypeError("notes must be texts")
+    return Result(**plain, artifacts=artifacts)

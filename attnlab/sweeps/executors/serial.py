@@ -1,27 +1,36 @@
-"""Runs in this process, one after another: for debugging, and for where no process can be started."""
+"""Runs one after another: attnlab's own in this process, for debugging and for where no process can be started."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from attnlab.interfaces import Executor
 from attnlab.sweeps.executors.attempt import Execute, attempt, or_standard
 from attnlab.sweeps.executors.messages import unpack
+from attnlab.sweeps.executors.strangers import hooks_of_others, is_apart, noted
 from attnlab.sweeps.run import Result, Run
 
 __all__ = ["SerialExecutor"]
 
 
 class SerialExecutor(Executor):
-    """In this process, in order; no limits, and a crash of a run is a crash of the sweep.
+    """One run after another, in order and without limits; attnlab's own are done in this process.
 
-    What a run raises becomes its result, except KeyboardInterrupt, which is the user's.
+    A crash in this process ends the sweep. Where the code of a run is not wholly attnlab's own, the run has a process that
+    is forked for it (Linux) or started for it, so that nothing it changes there reaches another run; what it prints comes
+    out on stderr. Where no process can be started it is done here, and a note of the run says so. What a run raises becomes
+    its result, KeyboardInterrupt too; a Ctrl-C that was pressed is the user's.
 
     Parameters
     ----------
     execute : callable, Run -> Result, optional
-        What does a run. Default: `attnlab.sweeps.execute.execute`.
+        What does a run, in this process. Default: `attnlab.sweeps.execute.execute`.
+    isolate : bool
+        False does everything in this process, as a debugger wants it, and notes it with each run of others' code.
 
     Examples
     --------
@@ -34,10 +43,12 @@ class SerialExecutor(Executor):
 
     name = "serial"
 
-    def __init__(self, execute: Execute | None = None) -> None:
+    def __init__(self, execute: Execute | None = None, isolate: bool = True) -> None:
         self.execute = execute
+        self.isolate = isolate
         self._waiting: deque[Run] = deque()
         self._closed = False
+        self._apart: Any = None  # a LocalExecutor, once one is needed
 
     def width(self) -> int:
         """One run at a time."""
@@ -57,11 +68,25 @@ class SerialExecutor(Executor):
 
     def as_completed(self) -> Iterator[tuple[Run, Result]]:
         """Each submitted run with its result, in order."""
-        execute = or_standard(self.execute)
         while self._waiting:
             run = self._waiting.popleft()
-            reply, _ = attempt(execute, run, self.name)
-            yield run, unpack(reply)
+            theirs = self.execute is None and (is_apart(run) or hooks_of_others())
+            if theirs and self.isolate and _can_be_apart():
+                yield run, self._done_apart(run)
+            else:
+                reply, _ = attempt(or_standard(self.execute), run, self.name)
+                result = unpack(reply)
+                yield run, noted(result) if theirs else result
+
+    def _done_apart(self, run: Run) -> Result:
+        if self._apart is None:
+            from attnlab.sweeps.executors.local import LocalExecutor
+
+            self._apart = LocalExecutor(jobs=1)
+            self._apart.heard = _shown
+        self._apart.submit(run)
+        ((_, result),) = self._apart.as_completed()
+        return dataclasses.replace(result, executor=self.name)
 
     def cancel(self, run: Run) -> None:
         """Forget a run that is waiting: it will yield nothing."""
@@ -71,9 +96,26 @@ class SerialExecutor(Executor):
         """Forget what is waiting; closing again does nothing."""
         self._waiting.clear()
         self._closed = True
+        if self._apart is not None:
+            self._apart.close()
 
     def __enter__(self) -> SerialExecutor:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _can_be_apart() -> bool:
+    """Whether a run can have a process to itself; where that executor cannot even be imported, it cannot."""
+    try:
+        from attnlab.sweeps.executors.local import LocalExecutor
+    except ImportError:
+        return False
+    return not LocalExecutor.unavailable()
+
+
+def _shown(printed: bytes) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(printed.decode("utf-8", "backslashreplace"))
+        sys.stderr.flush()

@@ -8,22 +8,25 @@ import os
 import signal
 import socket
 import struct
-import sys
 import time
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable
 from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from attnlab.plugins import active_options
 from attnlab.sweeps.executors import kin
-from attnlab.sweeps.executors.attempt import Execute, now
-from attnlab.sweeps.executors.worker import frame, serve
+from attnlab.sweeps.executors.attempt import LARGEST_RESULT, Execute, now
+from attnlab.sweeps.executors.messages import to_json
+from attnlab.sweeps.executors.worker import ends, frame, serve
 from attnlab.sweeps.run import Run
+
+if TYPE_CHECKING:
+    from attnlab.sweeps.executors.zygote import Zygote
 
 __all__ = ["TO_ANSWER", "Worker"]
 
 _LENGTH = struct.Struct("!Q")
+_NONSENSE = b"\1 not a result"  # an answer that ends its worker
 _CHUNK = 2**18
 _KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a stack of a hundred frames
 _BELOW_THE_RUN = os.path.join("executors", "attempt.py")  # where a stack, innermost first, leaves the run
@@ -38,6 +41,8 @@ class Worker:
     ----------
     run : Run or None
         What it is doing; None when idle.
+    used : bool
+        Whether it was ever given a run.
     attempt : int
         1, or 2 when the run had lost an earlier worker to a kill from outside.
     started_at : str
@@ -46,12 +51,14 @@ class Worker:
         `time.monotonic()` when its clock started: when it was given, or when the process was ready if that was later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[bytes], None] | None = None) -> None:
+        self._heard = heard
         self.run: Run | None = None
         self.attempt = 1
         self.started_at = ""
         self.began: float | None = None
         self.ready = False
+        self.used = False
         self._process: Any = None
         self._channel: socket.socket | None = None
         self._output: socket.socket | None = None
@@ -63,33 +70,32 @@ class Worker:
         self._limited = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
-    def start(self, execute: Execute, memory_limit: int | None, others: Iterable[Worker]) -> None:
-        """Start the process: by fork on Linux, so that classes registered in a notebook are there; else by spawn."""
-        forks = sys.platform == "linux"
-        context: BaseContext = multiprocessing.get_context("fork" if forks else "spawn")
+    def start(
+        self,
+        execute: Execute,
+        memory_limit: int | None,
+        time_limit: float | None,
+        zygote: Zygote | None,
+        run: Run | None = None,
+    ) -> None:
+        """Start the process: forked from a zygote, so that classes registered in a notebook are there; else spawned."""
         self._limited = memory_limit is not None
         self._channel, theirs = socket.socketpair()
         self._output, their_output = socket.socketpair()
-        inherited = [d for worker in (*others, self) for d in worker._descriptors()] if forks else []
-        arguments = (theirs, their_output, inherited, os.getpid(), execute, memory_limit)
-        self._process = context.Process(target=serve, args=arguments, daemon=True, name="attnlab worker")  # type: ignore[attr-defined]
-        # A handler of the coordinator must not run in the child: signals wait until the child has set its own.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        for end in (self._channel, self._output):
+            end.setblocking(False)
+        ends.update(end.fileno() for end in (self._channel, self._output))
         try:
-            with (
-                warnings.catch_warnings()
-            ):  # Python 3.12: the child here calls nothing that another thread may have locked
-                warnings.filterwarnings("ignore", ".*use of fork\\(\\) may lead to deadlocks", DeprecationWarning)
-                self._process.start()
+            if zygote is not None:
+                self._process = zygote.fork(theirs.fileno(), their_output.fileno(), memory_limit, time_limit, run)
+            else:
+                self._process = _spawned(theirs, their_output, execute, memory_limit, time_limit)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             theirs.close()
             their_output.close()
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):  # an old kernel, or a process already gone: its sentinel will tell
                 self._pidfd = os.pidfd_open(self._process.pid)
-        self._channel.setblocking(False)
-        self._output.setblocking(False)
 
     def end(self) -> None:
         """Kill the process and what it started, and forget it; again does nothing."""
@@ -99,6 +105,7 @@ class Worker:
             process.join(_PATIENCE)
         for end in (self._channel, self._output):
             if end is not None:
+                ends.discard(end.fileno())
                 end.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
@@ -112,10 +119,6 @@ class Worker:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in the group
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
-
-    def _descriptors(self) -> list[int]:
-        ends = [e.fileno() for e in (self._channel, self._output) if e is not None]
-        return ends if self._pidfd is None else [*ends, self._pidfd]
 
     # -- listening ----------------------------------------------------------------------------------------------------
     def sources(self) -> list[Any]:
@@ -139,12 +142,20 @@ class Worker:
             except OSError:
                 chunk = b""
             if not chunk:  # the run closed it, or the process is gone: its death or its time limit will tell
+                ends.discard(self._channel.fileno())
                 self._channel.close()
                 self._channel = None
             self._inbox += chunk
+            if len(self._inbox) > 2 * LARGEST_RESULT:  # no worker says so much: a run writes where it should not
+                break
         messages = []
         while len(self._inbox) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._inbox)[0]
+            length = _LENGTH.unpack_from(self._inbox)[0]
+            if length > 2 * LARGEST_RESULT:
+                self._inbox.clear()
+                messages.append(_NONSENSE)
+                break
+            end = _LENGTH.size + length
             if len(self._inbox) < end:
                 break
             messages.append(bytes(self._inbox[_LENGTH.size : end]))
@@ -162,8 +173,11 @@ class Worker:
             except OSError:
                 chunk = b""
             if not chunk:
+                ends.discard(self._output.fileno())
                 self._output.close()
                 self._output = None
+            if self._heard is not None:
+                self._heard(chunk)
             self._printed = (self._printed + chunk)[-_KEPT_OUTPUT:]
 
     def last_words(self) -> str:
@@ -194,11 +208,11 @@ class Worker:
             return False
         self._hear_output()
         self._printed.clear()
-        self.run, self.attempt, self.started_at = run, attempt, now()
+        self.run, self.attempt, self.started_at, self.used = run, attempt, now(), True
         self._start_clock()
         try:
             self._channel.settimeout(_PATIENCE)
-            self._channel.sendall(frame(f"{run.run_id} {run.canonical}".encode("ascii")))
+            self._channel.sendall(frame(f"{run.run_id}\n{to_json(run.metrics)}\n{run.canonical}".encode("ascii")))
             self._channel.setblocking(False)
         except OSError:
             self.run = None
@@ -207,6 +221,8 @@ class Worker:
 
     def is_ready(self) -> None:
         """It has said that it is ready: the clock of its first run starts here."""
+        if self.ready:  # a run cannot say it again, and start its clock anew
+            return
         self.ready = True
         if self._limited:
             self._shared, self._sharers = kin.shared(self._process.pid)
@@ -226,3 +242,18 @@ class Worker:
         n = len(others)  # which share these pages, too
         before = self._resident - self._shared + self._shared * (n + 1) / (n + self._sharers)
         return round(sum(kin.proportional(one) for one in (pid, *others)) - before)
+
+
+def _spawned(
+    channel: socket.socket,
+    output: socket.socket,
+    execute: Execute,
+    memory_limit: int | None,
+    time_limit: float | None,
+) -> Any:
+    """A worker in a new interpreter, which loads the plugins that this process has."""
+    context = multiprocessing.get_context("spawn")
+    arguments: tuple[Any, ...] = (channel, output, [], os.getpid(), execute, memory_limit, time_limit, active_options())
+    process = context.Process(target=serve, args=arguments, daemon=True, name="attnlab worker")
+    process.start()
+    return process

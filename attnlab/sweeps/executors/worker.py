@@ -10,18 +10,25 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
+import json
 import os
+import random
 import signal
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from attnlab.plugins import configure
 from attnlab.sweeps.executors.attempt import Execute, attempt
 from attnlab.sweeps.executors.kin import adopt_orphans, below, end_descendants
 from attnlab.sweeps.run import Run
 
-__all__ = ["frame", "serve"]
+__all__ = ["ends", "frame", "serve"]
+
+ends: set[int] = set()  # the coordinator's ends of sockets, which no other process may hold
 
 _LENGTH = struct.Struct("!Q")
 _PR_SET_PDEATHSIG = 1
@@ -40,31 +47,44 @@ def serve(
     coordinator: int,
     execute: Execute,
     memory_limit: int | None,
+    time_limit: float | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     """The life of a worker. It ends when the coordinator closes its end of `channel`, or dies.
 
-    `inherited` are the coordinator's file descriptors that a fork has copied here. While a copy is open, the workers at
-    their other ends cannot see that the coordinator has ended.
+    `coordinator` is its parent process. `inherited` are file descriptors that a fork has copied here and that are not
+    for runs. `time_limit` is what the coordinator allows a run, in seconds. `options` are those of the plugins, for a
+    new interpreter.
     """
-    me = os.getpid()
     _leave_home(coordinator)
     for descriptor in inherited:
         os.close(descriptor)
     _redirect(output)
     _keep_freed_memory()
     adopt_orphans()
+    if options is not None:
+        configure(**options)
+    gc.enable()
     with contextlib.suppress(OSError):  # the coordinator is gone, and with it the reason to go on
         channel.sendall(frame(b""))
         while (message := _receive(channel)) is not None:
-            run_id, _, canonical = message.decode("ascii").partition(" ")
-            reply, spent = attempt(execute, Run(canonical, run_id), "local", memory_limit)
-            if os.getpid() != me:  # the run forked, and this is the copy: one run, one answer
-                os._exit(os.EX_SOFTWARE)
+            run_id, metrics, canonical = message.decode("ascii").split("\n")
+            run = Run(canonical, run_id, tuple(json.loads(metrics)), time_limit)
+            seed_everything(run)
+            reply, spent = attempt(execute, run, "local", memory_limit)
             signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm it left behind is not for the next run
             if below(os.getpid()):
                 end_descendants(os.getpid())  # nor are processes
             channel.sendall(frame(bytes([spent]) + reply))
     os._exit(os.EX_OK)  # past threads and exit handlers that runs may have left
+
+
+def seed_everything(run: Run) -> None:
+    """Set the random streams that a process has one of, which attnlab never uses: a run has its own, and always the same."""
+    number = int.from_bytes(run.run_id.encode()[:16], "big")
+    random.seed(number)
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(number % 2**32)
 
 
 def _receive(channel: socket.socket) -> bytes | None:
@@ -101,9 +121,13 @@ def _redirect(output: socket.socket) -> None:
 
     The Python stack goes there too, at a segmentation fault or on SIGUSR1.
     """
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()
+    sys.stdin = os.fdopen(0, "r", closefd=False)
     sys.stdout, sys.stderr = (os.fdopen(d, "w", 1, errors="backslashreplace", closefd=False) for d in (1, 2))
     faulthandler.enable(2, all_threads=False)
     faulthandler.register(signal.SIGUSR1, 2, all_threads=False)

@@ -27,7 +27,7 @@ from attnlab.sweeps.experiment.grid import GridReader
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.source import At, Document, short
 
-__all__ = ["Experiment", "Layout", "Limits", "parse_memory", "parse_time", "read"]
+__all__ = ["Experiment", "Layout", "Limits", "parse_memory", "parse_time", "read", "text_of"]
 
 _TIMES = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZES = {
@@ -191,6 +191,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     inputs = Inputs(document.path.parent if document.path else Path())
     written = {key: field.default for key, field in Layout.model_fields.items() if not field.is_required()}
     written["model"] = Own(written["model"])  # a default means attnlab's own
+    default = [Own(name) for name in Layout.model_fields["metrics"].default]
     written |= document.value
     reader = GridReader(document, _mapping(written["tune"]), inputs)
     tasks = tuple(reader.axis("task", written["task"], ("task",), "task")) if "task" in written else ()
@@ -202,7 +203,10 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         raise AssertionError("pydantic refused the layout, but no problem was noted")
     expandable = document.sound and _check_count(document, tasks, learners, seeds, model_seeds, layout.limits.runs)
     metrics = tuple(
-        dict.fromkeys(column_of_metric(document, metric, ("metrics", i)) for i, metric in enumerate(layout.metrics))
+        dict.fromkeys(
+            column_of_metric(document, metric, ("metrics", i))
+            for i, metric in enumerate(layout.metrics if "metrics" in document.value else default)
+        )
     )
     claims = with_columns(document, layout.claims)
     if expandable and claims:
@@ -211,7 +215,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         check_selections(document, claims, Table(rows, tuple(layout.tune)))
     document.refuse()
     return Experiment(
-        name=layout.name or (document.path.stem if document.path else "experiment"),
+        name=layout.name or (text_of(document.path.stem) if document.path else "experiment"),
         path=document.path,
         question=layout.question,
         source=layout.source,
@@ -226,6 +230,11 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         inputs=inputs.hashes,
         text=document.text,
     )
+
+
+def text_of(path: str) -> str:
+    """The name of a file as text that every file and stream can hold; bytes that are none are escaped."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _learners(reader: GridReader, mechanism: Any, model: Any) -> tuple[Learners, ...]:

@@ -1,0 +1,270 @@
+"""What others wrote, called in this process: what it raises, prints and changes does not reach the rest.
+
+`called` calls a function of a plugin, or imports one. An exception comes back as a value. The working directory, the
+streams, signals, limits and functions of attnlab, NumPy and Python are put back, and what was changed is said. Only a real
+interruption of the user comes through: a signal that arrived, whether or not the code let its exception pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+__all__ = ["ASKING", "Called", "Terminated", "called", "interruptions", "on_signal"]
+
+ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Terminated(BaseException):
+    """A signal asked this process to end: as KeyboardInterrupt, for other signals than Ctrl-C's.
+
+    Attributes
+    ----------
+    number : int
+        Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def on_signal(number: int, frame: Any) -> None:
+    """A handler of signals that ask a process to end: it raises what stands for the signal."""
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
+
+class Called(NamedTuple):
+    """What became of a call: its value, what it raised, and what of this process it had changed."""
+
+    value: Any
+    error: BaseException | None
+    changes: list[str]
+
+
+def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
+    """Call what others wrote.
+
+    Raises
+    ------
+    KeyboardInterrupt, Terminated
+        When a signal arrived meanwhile that asks this process to end. What the function itself raised is no such signal.
+    """
+    value, raised, owner = None, None, os.getpid()
+    with interruptions():
+        before = _Process()
+        try:
+            value = function(*args, **kwargs)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt too
+            raised = error
+        if os.getpid() != owner:  # the function forked, and this is the copy
+            os._exit(1)
+        changes = before.put_back()
+    return Called(value, raised, changes)
+
+
+@contextlib.contextmanager
+def interruptions() -> Iterator[None]:
+    """Within, signals that ask this process to end are noted; at the end the first that arrived is raised for certain.
+
+    The handlers of this process are put back. A handler that is none of Python's is left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals arrive elsewhere
+        yield
+        return
+    arrived: list[BaseException] = []
+    handlers = {number: signal.getsignal(number) for number in ASKING}
+
+    def note(number: int, frame: Any) -> None:
+        try:
+            handlers[number](number, frame)  # type: ignore[operator,misc]
+        except BaseException as error:
+            arrived.append(error)
+            raise
+
+    for number in [n for n, handler in handlers.items() if callable(handler)]:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        if arrived:
+            raise arrived[0] from None
+
+
+class _Process:
+    """What a process has one of, as it was: put back where somebody changed it."""
+
+    def __init__(self) -> None:
+        self.folder = _opened_folder()
+        self.streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+        self.copies = {descriptor: _copy(descriptor) for descriptor in (0, 1, 2)}
+        self.handlers = {number: signal.getsignal(number) for number in _signals()}
+        self.timer = signal.getitimer(signal.ITIMER_REAL) if hasattr(signal, "getitimer") else None
+        self.masked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else set()
+        self.limits = _limits()
+        self.recursion = sys.getrecursionlimit()
+        self.mask = _umask()
+        self.filters = list(warnings.filters)
+        self.errors = _numpy().geterr() if _numpy() else None
+        self.functions = _functions()
+
+    def put_back(self) -> list[str]:
+        """Put everything back; what had been changed, in words."""
+        changes = [
+            *self._folder(),
+            *self._streams(),
+            *self._signals(),
+            *self._limits(),
+            *self._functions(),
+        ]
+        warnings.filters[:] = self.filters  # type: ignore[index]
+        getattr(warnings, "_filters_mutated", lambda: None)()
+        if self.errors is not None:
+            _numpy().seterr(**self.errors)
+        os.umask(self.mask)
+        return changes
+
+    def _folder(self) -> list[str]:
+        if self.folder is None:
+            return []
+        try:
+            now = os.stat(".")
+            same = os.path.samestat(now, os.fstat(self.folder))
+        except OSError:  # its folder is gone
+            same = False
+        if not same:
+            with contextlib.suppress(OSError):
+                os.fchdir(self.folder)
+        os.close(self.folder)
+        return [] if same else ["the working directory"]
+
+    def _streams(self) -> list[str]:
+        changes = []
+        for name, stream in self.streams.items():
+            if getattr(sys, name, None) is not stream:
+                changes.append(f"sys.{name}")
+                setattr(sys, name, stream)
+        for descriptor, copy in self.copies.items():
+            try:
+                now = os.fstat(descriptor)
+            except OSError:
+                now = None
+            if copy is None:
+                continue
+            if now is None or not os.path.samestat(now, os.fstat(copy)):
+                changes.append(f"file descriptor {descriptor}")
+                os.dup2(copy, descriptor)
+            os.close(copy)
+        for name, stream in self.streams.items():
+            if name != "stdin" and getattr(stream, "closed", False):
+                changes.append(f"sys.{name}, which it closed,")
+                descriptor = 1 if name == "stdout" else 2
+                with contextlib.suppress(OSError):
+                    setattr(sys, name, os.fdopen(descriptor, "w", errors="backslashreplace", closefd=False))
+        return changes
+
+    def _signals(self) -> list[str]:
+        changes: list[str] = []
+        if threading.current_thread() is not threading.main_thread():
+            return changes
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) is not handler and handler is not None:
+                changes.append(f"what happens at {signal.Signals(number).name}")
+                signal.signal(number, handler)
+        if self.timer == (0.0, 0.0) and signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            changes.append("the alarm clock")
+        if (
+            hasattr(signal, "pthread_sigmask")
+            and signal.pthread_sigmask(signal.SIG_SETMASK, self.masked) != self.masked
+        ):
+            changes.append("which signals are blocked")
+        return changes
+
+    def _limits(self) -> list[str]:
+        changes = []
+        if sys.getrecursionlimit() != self.recursion:
+            sys.setrecursionlimit(self.recursion)
+            changes.append("the recursion limit")
+        for name, limits in self.limits.items():
+            import resource
+
+            which = getattr(resource, name)
+            if resource.getrlimit(which) != limits:
+                changes.append(f"the limit {name}")
+                with contextlib.suppress(OSError, ValueError):  # a hard limit that was lowered stays
+                    resource.setrlimit(which, limits)
+        return changes
+
+    def _functions(self) -> list[str]:
+        changes = []
+        for owner, names in self.functions:
+            now = vars(owner)
+            for name, value in names.items():
+                if now.get(name) is not value and (callable(value) or isinstance(value, _METHODS)):
+                    changes.append(f"{getattr(owner, '__module__', '') or ''}.{owner.__name__}.{name}".lstrip("."))
+                    setattr(owner, name, value)
+        return changes
+
+
+def _signals() -> list[int]:
+    return [n for n in signal.valid_signals() if isinstance(n, signal.Signals)] if sys.platform != "emscripten" else []
+
+
+def _limits() -> dict[str, tuple[int, int]]:
+    try:
+        import resource
+    except ImportError:
+        return {}
+    return {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _opened_folder() -> int | None:
+    try:
+        return os.open(".", os.O_RDONLY) if hasattr(os, "fchdir") else None
+    except OSError:
+        return None
+
+
+def _copy(descriptor: int) -> int | None:
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return None
+
+
+def _numpy() -> Any:
+    return sys.modules.get("numpy")
+
+
+_METHODS = (staticmethod, classmethod, property)
+_RELIED_ON = ("builtins", "os", "math", "json", "numpy", "numpy.linalg", "numpy.random")
+
+
+def _functions() -> list[tuple[Any, dict[str, Any]]]:
+    """The functions and classes of modules that everybody relies on, and the methods of attnlab's classes."""
+    found: list[tuple[Any, dict[str, Any]]] = []
+    for name, module in list(sys.modules.items()):
+        if not (name in _RELIED_ON or name.startswith("attnlab.")) or not isinstance(module, ModuleType):
+            continue
+        found.append((module, {key: value for key, value in vars(module).items() if callable(value)}))
+        if name.startswith("attnlab."):
+            classes = [c for c in found[-1][1].values() if isinstance(c, type) and c.__module__ == name]
+            found += [(cls, dict(vars(cls))) for cls in classes]
+    return found

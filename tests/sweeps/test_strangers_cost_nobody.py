@@ -1,0 +1,262 @@
+"""Somebody else's plugin, a reader that is gone and a signal, at the command line: each with its exit status and its word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("signals, forks and /dev/full", allow_module_level=True)
+
+IDEA = """\
+attnlab: 1
+question: Does it go on?
+task: {lookup: {n_keys: 4, d: 4, n_train: 16, n_validation: 4, n_test: 8}}
+mechanism: {similarity: [dot, cosine]}
+model: {aligner: {projection: 4, steps: 3}}
+seeds: 2
+"""
+SLOW = '''
+import time
+from attnlab import Similarity, hookimpl, namespace
+
+class Slow(Similarity):
+    """Slow."""
+    name = "slow"
+
+    def score(self, Q, K):
+        BODY
+        return Q @ namespace(K).matrix_transpose(K)
+
+@hookimpl
+def attnlab_similarities():
+    return [Slow]
+'''
+METRICS = '''
+import os, time
+from attnlab import Metric, hookimpl
+
+class Mine(Metric):
+    """Of others."""
+    name = "mine"
+    direction = "up"
+
+    def measure(self, data, W, Y, model):
+        BODY
+        return 0.25
+
+class Fine(Metric):
+    """Of others."""
+    name = "fine"
+    direction = "up"
+
+    def measure(self, data, W):
+        return float(W.mean())
+
+@hookimpl
+def attnlab_metrics():
+    return [Mine, Fine]
+'''
+
+
+@pytest.fixture
+def at(tmp_path):
+    """Run attnlab in a folder of its own, through a shell line where `{}` is the command."""
+    (tmp_path / "idea.yaml").write_text(IDEA)
+
+    def run(args, line="{}", plugin=None, **environment):
+        if plugin is not None:
+            (tmp_path / "theirs.py").write_text(plugin)
+            args = f"{args} --plugin theirs.py"
+        command = line.format(f"{sys.executable} -m attnlab {args}")
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=100,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        )
+
+    run.folder = tmp_path
+    return run
+
+
+def rows(at, store="results/attnlab.db"):
+    import attnlab
+
+    return attnlab.load_results(at.folder / store)
+
+
+# -- imports ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("import os; os._exit(0)", "its import ends the process: exit code 0"),
+        ("import ctypes; ctypes.string_at(0)", "killed by SIGSEGV"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("import os; os.chdir('/')", "the working directory"),
+        ("import sys; sys.stdout = None", "sys.stdout"),
+        ("import sys; sys.setrecursionlimit(100)", "the recursion limit"),
+        ("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)", "what happens at SIGTERM"),
+        ("import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (9, 9))", "RLIMIT_NOFILE"),
+        ("import numpy; numpy.exp = numpy.ones_like", "numpy.exp"),
+        ("import os; os.fork()", ""),
+        ("from attnlab import hookimpl\nimport os\n@hookimpl\ndef attnlab_masks(): os._exit(0)", "attnlab_masks"),
+    ],
+)
+def test_an_import_that_ends_or_changes_the_process_is_named_and_costs_nobody(at, body, said):
+    (at.folder / "theirs-1.dist-info").mkdir()
+    (at.folder / "theirs-1.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1\n")
+    (at.folder / "theirs-1.dist-info" / "entry_points.txt").write_text("[attnlab]\ntheirs = theirs_module\n")
+    (at.folder / "theirs_module.py").write_text(f"{body}\n")
+    path = os.pathsep.join([str(at.folder), *sys.path])
+    swept = at("sweep idea.yaml -q", ATTNLAB_PLUGINS="theirs", PYTHONPATH=path)
+    assert (swept.returncode, len(rows(at))) == (0, 4), swept.stderr
+    if said:
+        listed = at("plugins --format json", ATTNLAB_PLUGINS="theirs", PYTHONPATH=path)
+        assert said in listed.stdout.decode()
+        assert "broken" in listed.stdout.decode()
+
+
+def test_what_a_plugin_prints_is_not_among_the_data(at):
+    done = at("schema", plugin="import os\nprint('banner')\nos.write(1, b'raw')\n")
+    assert (done.returncode, done.stdout[:1]) == (0, b"{")
+    assert b"banner" in done.stderr
+
+
+def test_a_thread_of_a_plugin_does_not_delay_the_end(at):
+    began = time.monotonic()
+    done = at("list mask", plugin="import threading, time\nthreading.Thread(target=time.sleep, args=(90,)).start()\n")
+    assert done.returncode == 0
+    assert time.monotonic() - began < 80
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "body", ["raise SystemExit(0)", "raise KeyboardInterrupt", "os.fork()", "os.chdir('/')", "np.exp = np.ones_like"]
+)
+def test_a_hook_of_an_event_ends_no_sweep(at, body):
+    hook = f"import os\nimport numpy as np\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    {body}\n"
+    alone = at("sweep idea.yaml -q --store alone.db --executor serial")
+    done = at("sweep idea.yaml -q --executor serial", plugin=hook)
+    assert (alone.returncode, done.returncode) == (0, 0), done.stderr
+    columns = ["run_id", "alignment_accuracy", "gold_mass"]
+    assert rows(at)[columns].values.tolist() == rows(at, "alone.db")[columns].values.tolist()
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise SystemExit(0)", "metric mine raised SystemExit"),
+        ("os._exit(0)", "metric mine ended its process (exit code 0)"),
+        ("time.sleep(600)", "metric mine took longer than"),
+        ("W.setflags(write=True); W[:] = 0", "metric mine raised ValueError"),
+        ("data.gold = None; model.params_ = None; __import__('numpy').mean = None", ""),
+    ],
+)
+def test_a_metric_of_others_costs_its_own_number(at, body, said):
+    alone = at("sweep idea.yaml -q --store alone.db")
+    hidden = at("sweep idea.yaml -q --store hidden.db", plugin=METRICS.replace("BODY", body))
+    (at.folder / "idea.yaml").write_text(f"{IDEA}metrics: [alignment_accuracy, mine, fine]\n")
+    shown = at("sweep idea.yaml -q --time 20s", plugin=METRICS.replace("BODY", body))
+    assert (alone.returncode, hidden.returncode, shown.returncode) == (0, 0, 0), shown.stderr
+    found, own = rows(at), rows(at, "alone.db")
+    for metric in ("alignment_accuracy", "gold_mass", "context_error", "weight_entropy"):
+        assert found[metric].tolist() == own[metric].tolist() == rows(at, "hidden.db")[metric].tolist()
+    assert found["fine"].tolist() == [0.25] * 4
+    assert "mine" not in rows(at, "hidden.db")
+    assert found["mine"].tolist() == [0.25] * 4 if not said else found["mine"].isna().all()
+    assert found["notes"].str.contains(said, regex=False).all()
+
+
+def test_a_metric_of_others_with_the_name_of_the_default_stops_nothing(at):
+    done = at("sweep idea.yaml -q", plugin=METRICS.replace("BODY", "pass").replace('"mine"', '"alignment_accuracy"'))
+    assert (done.returncode, len(rows(at))) == (0, 4), done.stderr
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "line", ["{} 2> >(true)", "{} 2>/dev/full", "{} 2>&-", "{} | true; exit ${{PIPESTATUS[0]}}", "{} >&-"]
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_reads_what_is_printed_changes_no_status(at, line, fails):
+    plugin = SLOW.replace("BODY", "raise ValueError('no')" if fails else "pass")
+    (at.folder / "idea.yaml").write_text(IDEA.replace("cosine", "slow"))
+    done = at("sweep idea.yaml", line, plugin)
+    assert (done.returncode, len(rows(at))) == (int(fails), 4), done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_file(at):
+    at("sweep idea.yaml -q")
+    done = at("results --format csv", "{} >/dev/full")
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr
+    done = at("report -o out.html", "ulimit -f 40; trap '' XFSZ; {}")  # KiB: enough for the store, and not for the page
+    assert done.returncode == 2, done.stderr
+    assert b"out.html" in done.stderr
+    assert sorted(p.name for p in at.folder.iterdir() if "out" in p.name or "partial" in p.name) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_an_encoding_that_lacks_letters_costs_no_row(at, encoding):
+    name = b"id\xff\xe2\x82\xac.yaml"
+    (at.folder / os.fsdecode(name)).write_text(IDEA.replace("go on", "cost \u20ac \u4e2d"))
+    swept = at("sweep id[!e]*.yaml -q", PYTHONIOENCODING=encoding)
+    assert swept.returncode == 0, swept.stderr
+    done = at("results --format csv", PYTHONIOENCODING=encoding)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 5), done.stderr
+
+
+def test_no_standard_input_is_a_sentence(at):
+    done = at("align -", "{} <&-")
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert done.stdout == b""
+
+
+# -- signals ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("executor", ["serial", "local"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_sweep_with_its_status_and_no_row(at, executor, number):
+    marker = at.folder / "began"
+    (at.folder / "theirs.py").write_text(SLOW.replace("BODY", f"open({str(marker)!r}, 'w').close(); time.sleep(60)"))
+    (at.folder / "idea.yaml").write_text(IDEA.replace("dot, cosine", "slow"))
+    arguments = f"sweep idea.yaml --plugin theirs.py -q --executor {executor}".split()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attnlab", *arguments],
+        cwd=at.folder,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    while not marker.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert b"Resume with" in said
+    assert len(rows(at)) == 0
+
+
+def test_a_signal_during_an_import_is_not_swallowed(at):
+    (at.folder / "theirs.py").write_text(
+        "open('began', 'w').close()\nimport time\ntry:\n    time.sleep(50)\nexcept BaseException:\n    pass\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attnlab", "sweep", "idea.yaml", "--plugin", "theirs.py"],
+        cwd=at.folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    while not (at.folder / "began").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert not (at.folder / "results").exists()
