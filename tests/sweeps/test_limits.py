@@ -107,9 +107,10 @@ def is_there(pid):
 
 
 @linux
-@pytest.mark.parametrize("ending", ["returns", "hangs"])
+@pytest.mark.parametrize("ending", ["returns", "hangs", "crashes"])
 def test_a_daemon_does_not_outlive_its_run(tmp_path, ending):
-    then = {"returns": lambda: Result("ok"), "hangs": lambda: time.sleep(600)}[ending]
+    endings = {"returns": lambda: Result("ok"), "hangs": lambda: time.sleep(600), "crashes": lambda: os._exit(3)}
+    then = endings[ending]
     with LocalExecutor(jobs=1, time_limit=5.0, execute=lambda run: daemon(tmp_path / "pid", then)) as executor:
         done([run_of(0)], executor)
         pid = int((tmp_path / "pid").read_text())

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "below", "end_descendants", "proportional", "resident", "shared"]
+__all__ = ["adopt_orphans", "below", "end_descendants", "end_strays", "proportional", "resident", "shared"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 20  # a process may start others while it is being ended
@@ -57,6 +57,25 @@ def end_descendants(pid: int, but: Collection[int] = ()) -> None:
         for one in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(one, signal.SIGKILL)
+
+
+def end_strays(own: Collection[int]) -> None:
+    """Kill the children of this process that are none of its `own`, and all below them: it adopted them."""
+    me = os.getpid()
+    for _ in range(_ROUNDS):
+        try:
+            children = [int(one) for one in Path(f"/proc/self/task/{me}/children").read_text().split()]
+        except OSError:  # a kernel that does not tell
+            children = _table().get(me, [])
+        strays = [child for child in children if child not in own]
+        if not strays:
+            return
+        for stray in strays:
+            end_descendants(stray)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(stray, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(stray, 0)
 
 
 def below(pid: int) -> list[int]:

@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from attnlab.sweeps.executors import kin
 from attnlab.sweeps.executors.attempt import Execute, or_standard
 from attnlab.sweeps.executors.worker import ends, serve
 from attnlab.sweeps.run import Run
@@ -245,6 +246,8 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
     _shield({control.fileno()})
     control.settimeout(None)
     known: set[str] = set()
+    workers: set[int] = set()
+    kin.adopt_orphans()  # what a worker started, and left behind by dying
     gc.freeze()  # what is here stays here, and no child has to look through it
     from attnlab.sweeps.execute import look_up
 
@@ -258,8 +261,12 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
                 known.add(order["run"])
                 look_up(Run(order["run"]))
             answer = _forked(control, descriptors, execute, *order["fork"])
+            workers.update({answer["pid"]} if "pid" in answer else ())
         else:
             answer = _reaped(order["reap"])
+            if answer["code"] is not None:
+                workers.discard(order["reap"])
+                kin.end_strays(workers)
         control.send(json.dumps({**answer, "number": order["number"]}).encode("ascii"))
 
 
