@@ -239,6 +239,11 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 
+    def _refusal_of(self, mechanism: Any) -> str:
+        if self.mix == "predictions" and self.objective == "alignment":
+            return 'mix="predictions" learns from class targets; objective="alignment" has none'
+        return ""
+
     def _init(self, rng: np.random.Generator, X: AlignmentData) -> dict[str, Any]:
         d_query, d_key, d_value = X.Q.shape[2], X.K.shape[2], X.V.shape[2]
         projection = {}

@@ -37,7 +37,7 @@ from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.identity import by_content
 from attnlab.sweeps.run import Result, Run
 
-__all__ = ["data_rng", "execute", "measure", "splits_of"]
+__all__ = ["candidates", "data_rng", "execute", "measure", "model_of", "splits_of"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
 NOTES_KEPT = 10  # sentences: what warned, which metric has no number
@@ -246,7 +246,8 @@ def _carry_out(run: Run) -> dict[str, Any]:
     return {"metrics": measured, "facts": facts, "artifacts": _packed({**_learned(model), **kept})}
 
 
-def _candidates(tune: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def candidates(tune: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """The settings that a run tries, of columns and the values of each."""
     names = list(tune)
     for values in itertools.product(*tune.values()):
         yield dict(zip(names, values, strict=True))
@@ -257,11 +258,11 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
 
     A candidate that diverges loses. If all diverge, the run ends with the last divergence.
     """
-    candidates = list(_candidates(run.spec.get("tune", {})))
+    tried = list(candidates(run.spec.get("tune", {})))
     best: tuple[float, Any, dict[str, Any], float] | None = None
     diverged: Diverged | None = None
-    for chosen in candidates:
-        model = _model(run, chosen)
+    for chosen in tried:
+        model = model_of(run, chosen)
         began = time.perf_counter()
         try:
             _fit(model, splits)
@@ -269,7 +270,7 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
             diverged = error
             continue
         seconds = time.perf_counter() - began
-        score = float(model.score(splits.validation)) if len(candidates) > 1 else 0.0
+        score = float(model.score(splits.validation)) if len(tried) > 1 else 0.0
         score = -np.inf if np.isnan(score) else score  # a candidate without a score loses to every other
         if best is None or score > best[0]:
             best = score, model, chosen, seconds
@@ -279,7 +280,7 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
     _, model, chosen, seconds = best
     return model, {
         "fit_seconds": seconds,
-        "n_tuned": len(candidates),
+        "n_tuned": len(tried),
         "tuned": chosen,
         "backend": getattr(model, "backend_", "reference"),
         "kernels": dict(getattr(model, "kernels_", {})),
@@ -293,7 +294,7 @@ def _fit(model: Any, splits: Splits) -> None:
         model.fit(splits.train)
 
 
-def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
+def model_of(run: Run, chosen: Mapping[str, Any]) -> Any:
     """The run's model, unfitted, with the chosen candidates among its settings."""
     spec = with_chosen(run, chosen)
     ((name, settings),) = spec["model"].items()
