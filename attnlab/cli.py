@@ -333,7 +333,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
     from attnlab.sweeps.pipeline import plan_with_reasons
     from attnlab.tables import differs, print_frame, print_table
 
-    rows, totals, own = [], {"run": 0, "keep": 0, "later": 0, "elsewhere": 0}, []
+    rows, totals, own = [], {"run": 0, "skip": 0, "keep": 0, "later": 0, "elsewhere": 0}, []
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
         for planned in decided:
             totals[planned.action] += 1
@@ -358,7 +358,8 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
         )
     later = f", {totals['later']} to run later (beyond --limit {limit})" if totals["later"] else ""
     elsewhere = f", {totals['elsewhere']} at work elsewhere" if totals["elsewhere"] else ""
-    print(f"attnlab: {totals['run']} to run, {totals['keep']} to keep{later}{elsewhere}", file=sys.stderr)
+    skip = f", {totals['skip']} to record as skipped" if totals["skip"] else ""
+    print(f"attnlab: {totals['run']} to run{skip}, {totals['keep']} to keep{later}{elsewhere}", file=sys.stderr)
     return 0
 
 

@@ -98,6 +98,8 @@ class Similarity(Part):
     content_free: ClassVar[bool | None] = None
     # a score depends on what other keys hold. None: not said, and the keys are never gone through in blocks
     mixes_keys: ClassVar[bool | None] = None
+    # no score is negative: a kernel, which a normaliser with `nonnegative_scores` weighs. None: not said, seen when it scores
+    nonnegative: ClassVar[bool | None] = None
 
     def score(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -109,6 +111,8 @@ class Normaliser(Part):
     kind = "normaliser"
     # every row of weights sums to one
     rows_sum_to_one: ClassVar[bool] = False
+    # every row of weights sums to one, or is all zeros where no score is large enough
+    rows_sum_to_one_or_zero: ClassVar[bool] = False
     # no weight is negative
     nonnegative: ClassVar[bool] = False
     # some scores that may be attended to get a weight of exactly zero
@@ -133,6 +137,8 @@ class Aggregator(Part):
     kind = "aggregator"
     # a context has one feature for each key, Y (..., q, k), whatever the values have
     over_keys: ClassVar[bool] = False
+    # it refuses weights of which a row sums to neither one nor zero (`Unsupported`)
+    rows_must_sum_to_one: ClassVar[bool] = False
 
     def aggregate(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -144,6 +150,8 @@ class Position(Part):
     kind = "position"
     permutation_equivariant = False
     mixes_keys: ClassVar[bool | None] = None  # as of a similarity
+    # `bias` makes no score negative that was not. None: not said
+    keeps_nonnegative: ClassVar[bool | None] = None
 
     def features(self, d: int) -> int:
         """How many features `place` gives a query or key that has d; what compares them learns arrays for so many."""
@@ -197,6 +205,8 @@ class Modifier(Part):
     couples_rows: ClassVar[bool] = False
     # a score depends on what other keys hold, so that a masked key may change something
     mixes_keys: ClassVar[bool] = False
+    # it makes no score negative that was not. None: not said
+    keeps_nonnegative: ClassVar[bool | None] = None
 
     # A modifier that forbids keys defines allowed(q_index, k_index) -> bool (..., q or 1, k or 1), or None for all
     allowed: ClassVar[Callable[..., Any] | None] = None
@@ -217,6 +227,8 @@ class MechanismComponent(Component):
     """
 
     kind = "mechanism"
+    # False: contexts are formed without weights, which `weights` refuses (`Unsupported`)
+    forms_weights: ClassVar[bool] = True
 
     def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
         raise NotImplementedError
@@ -226,6 +238,19 @@ class MechanismComponent(Component):
 
     def weights(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
+
+    def refusal(self) -> str:
+        """Why it cannot work, whatever the data are, in words; empty where nothing is known against it.
+
+        A sweep asks before it runs anything. By default a mechanism is refused as those among its settings are.
+        """
+        found: str = _binding().refusal_of(self, "refusal")
+        return found
+
+    def refusal_of_steps(self) -> str:
+        """Why it cannot attend one query at a time, as `step` and decoders do, in words; empty where nothing is known against it."""
+        found: str = _binding().refusal_of(self, "refusal_of_steps")
+        return found
 
     def bind(self, backend: str = "auto") -> Any:
         """The mechanism with all that is in it built, for many calls: what `attnlab.Mechanism.bind` gives."""
@@ -337,6 +362,11 @@ class Model:
     def summary(cls) -> str:
         """The first line of the docstring."""
         return first_line(cls)
+
+    def refusal(self) -> str:
+        """Why it cannot learn with these settings, whatever the data are, in words; empty where nothing is known against it."""
+        mechanism = getattr(self, "mechanism", None)
+        return mechanism.refusal() if isinstance(mechanism, MechanismComponent) else ""
 
 
 class Executor(Component):

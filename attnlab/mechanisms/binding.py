@@ -21,7 +21,7 @@ from attnlab.mechanisms.pullback import pulled_whole
 from attnlab.nested import nested
 from attnlab.registry import built
 
-__all__ = ["BoundComposition", "attended", "step_of", "weighed", "with_heads"]
+__all__ = ["BoundComposition", "attended", "refusal_of", "step_of", "weighed", "with_heads"]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -81,6 +81,21 @@ def _inner_of(mechanism: MechanismComponent) -> dict[str, Any]:
         if several and all(isinstance(one, MechanismComponent) for one in several):
             found[setting] = value
     return found
+
+
+def refusal_of(mechanism: MechanismComponent, verb: str) -> str:
+    """What the first mechanism among the settings of this one is refused for, with the setting in front; empty if none is.
+
+    Parameters
+    ----------
+    mechanism : MechanismComponent
+    verb : "refusal" or "refusal_of_steps"
+    """
+    for setting, value in _inner_of(mechanism).items():
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if why := getattr(one, verb)():
+                return f"{setting} of {mechanism.name!r}: {why}"
+    return ""
 
 
 class BoundComposition:
@@ -155,8 +170,10 @@ def step_of(
     Raises
     ------
     Unsupported
-        When an inner mechanism remembers the steps before.
+        When an inner mechanism remembers the steps before, or needs the scores of other queries.
     """
+    if why := mechanism.refusal_of_steps():
+        raise Unsupported(why)
     for setting, value in _inner_of(mechanism).items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
             if getattr(one, "is_stateful", False):

@@ -25,6 +25,7 @@ from attnlab.mechanisms.plan import NONE, Call, fused, numbers, planned
 from attnlab.mechanisms.primitive import on_boxes
 from attnlab.mechanisms.program import Program, Step, program_of
 from attnlab.mechanisms.pullback import leaves, pulled_whole, way_back
+from attnlab.mechanisms.refusals import one_query_is_too_few, orders_disagree
 from attnlab.mechanisms.streaming import by_keys, by_queries, keys_split
 from attnlab.parts.aggregators import WeightedSum
 from attnlab.shapes import broadcast_leading
@@ -257,7 +258,15 @@ class BoundMechanism:
         states: Mapping[str, Any] | None = None,
         V: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Query by query: (W (..., q, k), or Y (..., q, v) with values; what each part remembers at the end, by path)."""
+        """Query by query: (W (..., q, k), or Y (..., q, v) with values; what each part remembers at the end, by path).
+
+        Raises
+        ------
+        Unsupported
+            When a part needs the scores of all queries at once.
+        """
+        if why := orders_disagree(self.parts):
+            raise Unsupported(why)
         states = self.initial_states(params, Q, K, context, states)
         rows = []
         for t in range(Q.shape[-2]):
@@ -282,10 +291,10 @@ class BoundMechanism:
         Raises
         ------
         Unsupported
-            When a modifier needs the scores of other queries.
+            When a modifier or the normaliser needs the scores of other queries.
         """
-        if coupled := [m.name for m in self.parts.modifiers if m.couples_rows]:
-            raise Unsupported(f"the modifier {coupled[0]!r} needs the scores of other queries; a step has one query")
+        if why := one_query_is_too_few(self.parts):
+            raise Unsupported(why)
         if all(isinstance(mask, Mask) for mask in self.parts.masks):
             return self
         return BoundMechanism(self.parts._replace(masks=tuple(_row(m, t) for m in self.parts.masks)), self.backend)

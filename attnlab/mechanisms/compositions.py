@@ -12,7 +12,16 @@ from attnlab.arrays import as_float, namespace
 from attnlab.errors import SettingError
 from attnlab.interfaces import MechanismComponent, Source
 from attnlab.mechanisms.binding import attended, weighed, with_heads
-from attnlab.mechanisms.heads import grouped, head_of, in_heads, operations_of, out_of_heads, own_of, with_features
+from attnlab.mechanisms.heads import (
+    grouped,
+    head_of,
+    in_heads,
+    operations_of,
+    out_of_heads,
+    own_of,
+    refused,
+    with_features,
+)
 from attnlab.precision import in_range
 from attnlab.registry import Own, build
 
@@ -101,6 +110,9 @@ class MultiHead(MechanismComponent):
             )
         several = [one if hasattr(one, "attend") else _mechanism(one) for one in self.mechanism]
         return with_features("multi_head", several)
+
+    def refusal(self) -> str:
+        return super().refusal() or refused(self._inside)
 
     @property
     def is_stateful(self) -> bool:

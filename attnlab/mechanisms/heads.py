@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,17 @@ from attnlab.arrays import detach, namespace
 from attnlab.errors import NotInitialised, Unsupported
 from attnlab.interfaces import MechanismComponent
 
-__all__ = ["grouped", "head_of", "in_heads", "operations_of", "out_of_heads", "own_of", "readable", "with_features"]
+__all__ = [
+    "grouped",
+    "head_of",
+    "in_heads",
+    "operations_of",
+    "out_of_heads",
+    "own_of",
+    "readable",
+    "refused",
+    "with_features",
+]
 
 
 def operations_of(mechanism: Any, *dims: int) -> float:
@@ -79,3 +89,12 @@ def with_features(name: str, mechanisms: Any) -> Any:
                 "for each key: choose another aggregator"
             )
     return mechanisms
+
+
+def refused(made: Callable[[], Any]) -> str:
+    """Why something cannot be made, in the words of the `Unsupported` that it raises; empty where it can."""
+    try:
+        made()
+    except Unsupported as error:
+        return str(error)
+    return ""

@@ -16,6 +16,7 @@ from attnlab.kinds import PARTS
 from attnlab.mechanisms.bound import BoundMechanism, Params, Parts
 from attnlab.mechanisms.context import Context
 from attnlab.mechanisms.params import completed, initial, seen_by
+from attnlab.mechanisms.refusals import one_query_is_too_few, refusal_of_parts
 from attnlab.parts.masks import AllKeys
 from attnlab.parts.modifiers import NoModifier
 from attnlab.precision import in_range
@@ -163,6 +164,14 @@ class Mechanism(MechanismComponent):
             if not isinstance(size, (int, np.integer)) or size < 0:
                 raise ShapeError(f"{name} must be a number of features, an integer from 0; got {size!r}")
         return initial(self.parts(), rng, dims)
+
+    def refusal(self) -> str:
+        """Why these parts cannot work together, whatever the data are, in words; empty where nothing is known against it."""
+        return refusal_of_parts(self.parts())
+
+    def refusal_of_steps(self) -> str:
+        """Why it cannot attend one query at a time, in words; empty where it can."""
+        return one_query_is_too_few(self.parts())
 
     @property
     def is_stateful(self) -> bool:

@@ -13,7 +13,7 @@ from attnlab.errors import Unsupported
 from attnlab.interfaces import MechanismComponent, Normaliser, Similarity, Source
 from attnlab.mechanisms.binding import attended, weighed, with_heads
 from attnlab.mechanisms.context import context_of
-from attnlab.mechanisms.heads import in_heads, operations_of, out_of_heads, own_of, readable, with_features
+from attnlab.mechanisms.heads import in_heads, operations_of, out_of_heads, own_of, readable, refused, with_features
 from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.precision import in_range
 from attnlab.registry import Own, build
@@ -28,6 +28,7 @@ class _Scored(Similarity):
 
     name = "scored"
     content_free = True
+    nonnegative = False
 
     def score(self, Q: Any) -> Any:
         return Q
@@ -99,6 +100,12 @@ class TalkingHeads(MechanismComponent):
                 "remembers the weights of each query before they are mixed: choose one that does not"
             )
         return inside
+
+    def refusal(self) -> str:
+        return refused(self._inside) or self._inside().refusal()
+
+    def refusal_of_steps(self) -> str:
+        return refused(self._inside) or self._inside().refusal_of_steps()
 
     def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
         e, h = self._width(d_query), self.heads
@@ -224,6 +231,9 @@ class Differential(MechanismComponent):
     def _inside(self) -> Any:
         one = self.mechanism if hasattr(self.mechanism, "attend") else build("mechanism", self.mechanism)
         return with_features("differential", one)
+
+    def refusal(self) -> str:
+        return super().refusal() or refused(self._inside)
 
     @property
     def is_stateful(self) -> bool:

@@ -29,6 +29,7 @@ from attnlab.models.batches import (
     true_lengths,
     vectors,
 )
+from attnlab.models.fenchel_young import own_loss, refusal_of_losses, scored
 from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
@@ -78,6 +79,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
         ends when validation no longer improves. `tol` is in the unit of the loss.
     random_state : int, numpy.random.Generator or RandomState, or None
+    loss : "squared" or "fenchel_young"
+        The squared error, or the loss of Fenchel and Young that belongs to softmax, sparsemax or entmax: of the scores and gold keys
+        for ``objective="alignment"``, else of contexts as scores of class targets. Its gradient is weights less gold.
 
     Attributes
     ----------
@@ -122,6 +126,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
     former: ClassVar[Mapping[str, Any]] = {"steps": 300}
+    _refusal_of = refusal_of_losses
 
     def __init__(
         self,
@@ -139,6 +144,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         n_iter_no_change: Patience = 10,
         tol: Tolerance = 1e-5,
         random_state: Any = None,
+        loss: Literal["squared", "fenchel_young"] = "squared",
     ) -> None:
         self.mechanism = mechanism
         self.projection = projection
@@ -154,6 +160,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.random_state = random_state
+        self.loss = loss
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
@@ -202,7 +209,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         return self
 
     def _learn(self, X: AlignmentData, start: Any, validation: Any, streams: list[Any], stopping: Stopping) -> None:
-        bound = self.mechanism_.bind()
+        bound, own = self.mechanism_.bind(), own_loss(self)
+        learned = scored(self.mechanism_) if own and self.objective == "alignment" else bound
         self.kernels_ = bound.kernels(X.Q.dtype)
         self.backend_ = answered(self.kernels_)
         examples = self._examples(bound, start, X, rng=streams[2], training=True)
@@ -210,7 +218,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
         def gradient(params: Any, batch: Any) -> Any:
             here = examples if batch is None else examples.pick(batch)
-            return loss_and_gradient(bound, params, here, self.objective == "alignment")
+            return loss_and_gradient(learned, params, here, self.objective == "alignment", own)
 
         def look(params: Any) -> dict[str, float]:
             return self._look(bound, params, validation, looked_at)
@@ -290,6 +298,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     def _loss(self, bound: Any, params: Any, X: Examples) -> Any:
         Q, K = self._placed(params, X)
         n = max(1.0, float(X.alive.sum()))
+        if own := own_loss(self):
+            learned = scored(self.mechanism_) if self.objective == "alignment" else bound
+            return loss_and_gradient(learned, params, X, self.objective == "alignment", own, False)[0]
         if self.objective == "alignment":
             away = bound.weights(params["mechanism"], Q, K, X.context) - X.target
             return _sum(away * away * X.alive) / n
@@ -388,6 +399,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             raise Unsupported(
                 'mix="predictions" learns from class targets, int (n, q), with objective="values"; got '
                 + ('objective="alignment"' if self.objective == "alignment" else "float targets")
+            )
+        if self.loss != "squared" and needed == "target" and not (X.target is None or X.is_classification):
+            raise Unsupported(
+                'loss="fenchel_young" learns from class targets, int (n, q), or from gold; got float targets'
             )
         if getattr(X, needed) is None:
             other = {"gold": "values", "target": "alignment"}[needed]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.models.batches import Examples
+from attnlab.models.fenchel_young import loss_of_scores
 
 __all__ = ["LEAST", "loss_and_gradient"]
 
@@ -15,7 +16,9 @@ LEAST = 1e-12  # added to a probability before its logarithm
 Array = np.ndarray[Any, Any]
 
 
-def loss_and_gradient(bound: Any, params: Any, X: Examples, aligns: bool) -> tuple[float, dict[str, Any]]:
+def loss_and_gradient(
+    bound: Any, params: Any, X: Examples, aligns: bool, family: Any = None, back_too: bool = True
+) -> tuple[float, dict[str, Any]]:
     """The loss over some examples, and its gradient by params.
 
     Parameters
@@ -25,6 +28,10 @@ def loss_and_gradient(bound: Any, params: Any, X: Examples, aligns: bool) -> tup
     X : Examples
     aligns : bool
         Whether `X.target` holds gold weights, (n, q, k), instead of vectors, (n, q, v).
+    family : Normaliser or None
+        The normaliser whose own loss it is; None is the squared error, or with a readout the likelihood.
+    back_too : bool
+        Whether the gradient is wanted.
     """
     own, readout = params["projection"], params["readout"]
     Q, K, V = X.Q, X.K, X.V
@@ -36,7 +43,12 @@ def loss_and_gradient(bound: Any, params: Any, X: Examples, aligns: bool) -> tup
         V = _softmax(_mapped(V, readout["R"]))
         wants |= {"V"}
     out, back = bound.pull(params["mechanism"], Q, K, None if aligns else V, X.context, frozenset(wants))
-    loss, g = _likelihood(out, X) if readout and not aligns else _squared_error(out, X, aligns)
+    if family is not None:
+        loss, g = loss_of_scores(family, out, X, aligns)
+    else:
+        loss, g = _likelihood(out, X) if readout and not aligns else _squared_error(out, X, aligns)
+    if not back_too:
+        return loss, {}
     found = back(g)
     gradient: dict[str, Any] = {"mechanism": found["params"], "projection": {}, "readout": {}}
     if own:

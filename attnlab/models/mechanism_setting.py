@@ -11,7 +11,7 @@ from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.registry import build, entry, names
 from attnlab.settings import checked
 
-__all__ = ["Attending", "answered", "refuse_positions"]
+__all__ = ["Attending", "answered", "refusal_of_decoder", "refuse_positions"]
 
 
 class Attending:
@@ -26,6 +26,15 @@ class Attending:
         if any(key.startswith("mechanism__") for key in params) and not isinstance(given, MechanismComponent):
             params["mechanism"] = self._attending_with(given)
         return super().set_params(**params)  # type: ignore[misc]
+
+    def refusal(self) -> str:
+        """Why it cannot learn with these settings, whatever the data are, in words; empty where nothing is known against it."""
+        uses_it = getattr(self, "context", "") != "fixed"
+        return _refused(self) if uses_it else ""
+
+    def _refusal_of(self, mechanism: Any) -> str:
+        """What this model has against a mechanism that works."""
+        return ""
 
     def _attending_with(self, given: Any) -> Any:
         """The mechanism that a value of the setting means.
@@ -50,6 +59,18 @@ class Attending:
         )
 
 
+def _refused(model: Any) -> str:
+    """Why a model cannot learn its mechanism, whatever the data are: the mechanism's reason, or the model's own."""
+    mechanism = model._attending_with(model.mechanism)
+    if why := mechanism.refusal():
+        return str(why)
+    if not mechanism.forms_weights:
+        return (
+            f"mechanism {mechanism.name!r} forms no weights, by which this model aligns: choose a mechanism that does"
+        )
+    return str(model._refusal_of(mechanism))
+
+
 def answered(kernels: Mapping[str, str]) -> str:
     """ "fast" if a kernel answers, else "reference", from a bound mechanism's `kernels`."""
     return "fast" if any(name != "reference" for name in kernels.values()) else "reference"
@@ -68,12 +89,24 @@ def refuse_positions(mechanism: Any, n_keys: int | None = None, d_value: int | N
     ------
     Unsupported
     """
+    if why := _positions_refused(mechanism, n_keys, d_value):
+        raise Unsupported(why)
+
+
+def refusal_of_decoder(model: Any, mechanism: Any) -> str:
+    """What a model that decodes token by token has against a mechanism that works."""
+    return _positions_refused(mechanism) or str(mechanism.refusal_of_steps())
+
+
+def _positions_refused(mechanism: Any, n_keys: int | None = None, d_value: int | None = None) -> str:
+    """The words of `refuse_positions`; empty where it refuses nothing."""
     if getattr(mechanism, "over_keys", False) and (n_keys is None or n_keys != d_value):
         numbers = "their numbers differ" if n_keys is None else f"there are {n_keys} keys and {d_value} features"
-        raise Unsupported(
+        return (
             f"mechanism {mechanism.name!r} points at keys: a context has one feature for each key, where this model needs one for "
             f"each feature of a value ({numbers}); choose another aggregator"
         )
+    return ""
 
 
 def _names_a_mechanism(given: str | Mapping[str, Any]) -> bool:

@@ -68,6 +68,7 @@ class Location(Similarity):
     source = Source(
         "Effective Approaches to Attention-based Neural Machine Translation", "Luong, Pham, Manning", 2015, "EMNLP"
     )
+    nonnegative = False
     symmetric = False
     content_free = False
     mixes_keys = False
@@ -128,6 +129,7 @@ class SynthesizerRandom(Similarity):
 
     name = "synthesizer_random"
     source = Source("Synthesizer: Rethinking Self-Attention for Transformer Models", "Tay et al.", 2021, "ICML")
+    nonnegative = False
     symmetric = False
     content_free = True
     mixes_keys = False
@@ -183,6 +185,7 @@ class RandomScores(Similarity):
 
     name = "random"
     source = Source("Synthesizer: Rethinking Self-Attention for Transformer Models", "Tay et al.", 2021, "ICML")
+    nonnegative = False
     symmetric = False
     content_free = True
     mixes_keys = False

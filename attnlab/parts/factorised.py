@@ -47,6 +47,7 @@ class LowRank(Similarity):
 
     name = "low_rank"
     source = Source("Hadamard Product for Low-rank Bilinear Pooling", "Kim et al.", 2017, "ICLR")
+    nonnegative = False
     symmetric = False
     content_free = False
     mixes_keys = False
@@ -147,6 +148,7 @@ class DiagMahalanobis(Similarity):
 
     name = "diag_mahalanobis"
     source = Source("Bayesian Learning for Neural Networks", "Neal", 1996, "Springer")
+    nonnegative = False
     symmetric = True
     content_free = False
     mixes_keys = False

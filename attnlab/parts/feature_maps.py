@@ -55,6 +55,7 @@ class PolyKernel(Similarity):
         2019,
         "EMNLP",
     )
+    nonnegative = True
     symmetric = True
     content_free = False
     mixes_keys = False
@@ -100,6 +101,7 @@ class FeatureMapElu(Similarity):
         2020,
         "ICML",
     )
+    nonnegative = True
     symmetric = True
     content_free = False
     mixes_keys = False
@@ -145,6 +147,7 @@ class Taylor(Similarity):
     source = Source(
         "Simple Linear Attention Language Models Balance the Recall-Throughput Tradeoff", "Arora et al.", 2024, "ICML"
     )
+    nonnegative = True
     symmetric = True
     content_free = False
     mixes_keys = False
@@ -187,6 +190,7 @@ class Expressive(Similarity):
 
     name = "expressive"
     source = Source("Reorganizing attention-space geometry with expressive attention", "Gros", 2024, "arXiv:2407.18601")
+    nonnegative = False
     symmetric = True
     content_free = False
     mixes_keys = False

@@ -41,6 +41,7 @@ class Forget(Modifier):
 
     name = "forget"
     source = Source("Forgetting Transformer: Softmax Attention with a Forget Gate", "Lin et al.", 2025, "ICLR")
+    keeps_nonnegative = False
     elementwise = True
     mixes_keys = True
     permutation_equivariant = False
@@ -93,6 +94,7 @@ class AdaptiveScale(Modifier):
 
     name = "adaptive_scale"
     source = Source("Long-Context Generalization with Sparse Attention", "Vasylenko et al.", 2025, "arXiv:2506.16640")
+    keeps_nonnegative = True
     elementwise = True
 
     def init(self, d_query: int) -> dict[str, Any]:
@@ -141,6 +143,7 @@ class Selective(Modifier):
 
     name = "selective"
     source = Source("Selective Attention Improves Transformer", "Leviathan, Kalman, Matias", 2024, "arXiv:2410.02703")
+    keeps_nonnegative = False
     elementwise = False
     couples_rows = True
     permutation_equivariant = None  # with few queries nothing is reduced
@@ -194,6 +197,7 @@ class MultiToken(Modifier):
 
     name = "multi_token"
     source = Source("Multi-Token Attention", "Golovneva et al.", 2025, "arXiv:2504.00927")
+    keeps_nonnegative = False
     elementwise = False
     couples_rows = True
     mixes_keys = True

@@ -110,6 +110,7 @@ class CompactKernel(Normaliser):
         1969,
         "Theory of Probability and Its Applications",
     )
+    rows_sum_to_one_or_zero = True
     rows_sum_to_one = False
     nonnegative = True
     sparse = True

@@ -50,6 +50,7 @@ class Cope(Position):
     source = Source(
         "Contextual Position Encoding: Learning to Count What's Important", "Golovneva et al.", 2024, "arXiv:2405.18719"
     )
+    keeps_nonnegative = False
     permutation_equivariant = False
     mixes_keys = True
 
@@ -116,6 +117,7 @@ class Fire(Position):
         2024,
         "ICLR",
     )
+    keeps_nonnegative = False
     permutation_equivariant = False
     mixes_keys = False
 

@@ -36,6 +36,7 @@ class NoModifier(Modifier):
     name = "none"
     source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
     elementwise = True
+    keeps_nonnegative = True
 
     def modify(self, S: Any) -> Any:
         return S
@@ -74,6 +75,7 @@ class Softcap(Modifier):
     source = Source(
         "Gemma 2: Improving Open Language Models at a Practical Size", "Gemma Team", 2024, "arXiv:2408.00118"
     )
+    keeps_nonnegative = True
     elementwise = True
 
     def __init__(self, cap: Annotated[float, Gt(0)] = 30.0) -> None:
@@ -126,6 +128,7 @@ class Bias(Modifier):
 
     name = "bias"
     source = Source("Open Neural Network Exchange: operator Attention-23", "ONNX", 2025)
+    keeps_nonnegative = False
     elementwise = True
     permutation_equivariant = None  # it depends on the array
 

@@ -71,6 +71,7 @@ class Parallax(Aggregator):
 
     name = "parallax"
     source = Source("Parallax", "the authors of arXiv:2605.29157", 2026, "arXiv:2605.29157")
+    rows_must_sum_to_one = True
 
     def init(self, d_query: int, d_key: int) -> dict[str, Any]:
         return {"R": np.zeros((d_query, d_key))}
@@ -130,6 +131,7 @@ class LocalLinear(Aggregator):
         1979,
         "Journal of the American Statistical Association 74",
     )
+    rows_must_sum_to_one = True
 
     def __init__(self, ridge: Annotated[float, Gt(0)] = 0.1) -> None:
         self.ridge = ridge

@@ -124,6 +124,7 @@ class Alibi(Position):
         2022,
         "ICLR",
     )
+    keeps_nonnegative = False
     permutation_equivariant = False
     mixes_keys = False
 
@@ -188,6 +189,7 @@ class T5Bias(Position):
         2020,
         "JMLR 21",
     )
+    keeps_nonnegative = False
     permutation_equivariant = False
     mixes_keys = False
 
@@ -323,6 +325,7 @@ class Diagonal(Position):
     source = Source(
         "A Simple, Fast, and Effective Reparameterization of IBM Model 2", "Dyer, Chahuneau, Smith", 2013, "NAACL"
     )
+    keeps_nonnegative = False
     permutation_equivariant = False
     mixes_keys = False
 

@@ -46,6 +46,7 @@ class Dot(Similarity):
 
     name = "dot"
     source = LUONG
+    nonnegative = False
     symmetric = True
     content_free = False
     mixes_keys = False
@@ -81,6 +82,7 @@ class ScaledDot(Similarity):
 
     name = "scaled_dot"
     source = VASWANI
+    nonnegative = False
     symmetric = True
     content_free = False
     mixes_keys = False
@@ -132,6 +134,7 @@ class Cosine(Similarity):
     source = Source(
         "Query-Key Normalization for Transformers", "Henry, Dachapally, Pawar, Chen", 2020, "Findings of EMNLP"
     )
+    nonnegative = False
     symmetric = True
     content_free = False
     mixes_keys = False
@@ -194,6 +197,7 @@ class General(Similarity):
 
     name = "general"
     source = LUONG
+    nonnegative = False
     symmetric = False
     content_free = False
     mixes_keys = False
@@ -243,6 +247,7 @@ class Additive(Similarity):
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
+    nonnegative = False
     symmetric = False
     content_free = False
     mixes_keys = False
@@ -301,6 +306,7 @@ class NegL2(Similarity):
 
     name = "neg_l2"
     source = Source("On Estimating Regression", "Nadaraya", 1964, "Theory of Probability and Its Applications")
+    nonnegative = False
     symmetric = True
     content_free = False
     mixes_keys = False
@@ -345,6 +351,7 @@ class Uniform(Similarity):
 
     name = "uniform"
     source = Source("A control without content", "attnlab", 2026)
+    nonnegative = True
     symmetric = True
     content_free = True
     mixes_keys = False

@@ -73,6 +73,7 @@ class LocationAware(Similarity):
 
     name = "location_aware"
     source = Source("Attention-Based Models for Speech Recognition", "Chorowski et al.", 2015, "NeurIPS")
+    nonnegative = False
     symmetric = False
     content_free = False
     permutation_equivariant = False
@@ -150,6 +151,7 @@ class Coverage(Similarity):
 
     name = "coverage"
     source = Source("Get To The Point: Summarization with Pointer-Generator Networks", "See, Liu, Manning", 2017, "ACL")
+    nonnegative = False
     symmetric = False
     content_free = False
 

@@ -38,7 +38,7 @@ from attnlab.sweeps.identity import by_content
 from attnlab.sweeps.measuring import Tested, measure_others, read_only, sealed, unshared
 from attnlab.sweeps.run import Result, Run
 
-__all__ = ["data_rng", "execute", "look_up", "measure", "splits_of"]
+__all__ = ["candidates", "data_rng", "execute", "look_up", "measure", "model_of", "splits_of"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
 NOTES_KEPT = 10  # sentences: what warned, which metric has no number
@@ -243,7 +243,8 @@ def _carry_out(run: Run, began: float) -> dict[str, Any]:
     return {"metrics": measured, "facts": facts, "artifacts": artifacts}
 
 
-def _candidates(tune: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def candidates(tune: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """The settings that a run tries, of columns and the values of each."""
     names = list(tune)
     for values in itertools.product(*tune.values()):
         yield dict(zip(names, values, strict=True))
@@ -254,11 +255,11 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
 
     A candidate that diverges loses. If all diverge, the run ends with the last divergence.
     """
-    candidates = list(_candidates(run.spec.get("tune", {})))
+    tried = list(candidates(run.spec.get("tune", {})))
     best: tuple[float, Any, dict[str, Any], float] | None = None
     diverged: Diverged | None = None
-    for chosen in candidates:
-        model = _model(run, chosen)
+    for chosen in tried:
+        model = model_of(run, chosen)
         began = time.perf_counter()
         try:
             _fit(model, splits)
@@ -266,7 +267,7 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
             diverged = error
             continue
         seconds = time.perf_counter() - began
-        score = float(model.score(splits.validation)) if len(candidates) > 1 else 0.0
+        score = float(model.score(splits.validation)) if len(tried) > 1 else 0.0
         score = -np.inf if np.isnan(score) else score  # a candidate without a score loses to every other
         if best is None or score > best[0]:
             best = score, model, chosen, seconds
@@ -276,7 +277,7 @@ def _fit_best(run: Run, splits: Splits) -> tuple[Any, dict[str, Any]]:
     _, model, chosen, seconds = best
     return model, {
         "fit_seconds": seconds,
-        "n_tuned": len(candidates),
+        "n_tuned": len(tried),
         "tuned": chosen,
         "backend": getattr(model, "backend_", "reference"),
         "kernels": dict(getattr(model, "kernels_", {})),
@@ -290,7 +291,7 @@ def _fit(model: Any, splits: Splits) -> None:
         model.fit(splits.train)
 
 
-def _model(run: Run, chosen: Mapping[str, Any]) -> Any:
+def model_of(run: Run, chosen: Mapping[str, Any]) -> Any:
     """The run's model, unfitted, with the chosen candidates among its settings."""
     spec = with_chosen(run, chosen)
     ((name, settings),) = spec["model"].items()

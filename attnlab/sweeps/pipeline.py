@@ -27,6 +27,7 @@ from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
 from attnlab.sweeps.place import checked_path
 from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
+from attnlab.sweeps.refusals import Refusing, with_refusals
 from attnlab.sweeps.run import DAMAGED, Result, Run
 from attnlab.sweeps.sharing import Shared, named
 from attnlab.sweeps.store import Store
@@ -119,7 +120,7 @@ def sweep(
             _link(opened, experiment)
             before = opened.leases.row_marks(_ids(runs))
             decided = _limited(_decided(opened, experiment, runs, words), limit)
-            wanted = ("run", "elsewhere") if limit is None else ("run",)
+            wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
             todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             with (
@@ -127,7 +128,7 @@ def sweep(
                 Progress(experiment.name, len(todo), quiet) as progress,
             ):
                 again = functools.partial(_is_stale, opened, experiment, words)
-                shared = Shared(opened, todo, before, workers, progress, wait, again)
+                shared = Shared(opened, todo, before, Refusing(workers), progress, wait, again)
                 for run, result in shared.as_completed():
                     result = _with_provenance(run, result)
                     if not opened.append(run, result, result.fingerprints):
@@ -183,14 +184,16 @@ def plan_with_reasons(
 ) -> list[tuple[Experiment, tuple[Planned, ...]]]:
     """What a sweep would run, and why; a store that does not exist counts as empty and is not made.
 
-    What is to run and lies beyond `limit` has the action "later"; what another sweep is at work on, "elsewhere".
+    What is to run and lies beyond `limit` has the action "later"; what another sweep is at work on, "elsewhere"; what cannot be
+    carried out, as its parts say, "skip", with the reason.
     """
     words = parse_rerun(rerun)
     _check_limit(limit)
     store = checked_path(store)
     chosen = _chosen(distinct(sources), only)
     if not store.exists():
-        return [(experiment, _limited(decide(runs, {}, fingerprints, words), limit)) for experiment, runs in chosen]
+        new = [(experiment, with_refusals(decide(runs, {}, fingerprints, words))) for experiment, runs in chosen]
+        return [(experiment, _limited(decided, limit)) for experiment, decided in new]
     with Store(store, create=False) as opened:
         decided = [(experiment, _decided(opened, experiment, runs, words)) for experiment, runs in chosen]
     return [(experiment, _limited(planned, limit)) for experiment, planned in decided]
@@ -211,9 +214,7 @@ def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: 
     known = migrate.known(opened, _ids(runs))
     decided = decide(runs, known, lambda run: {**fingerprints(run), **shown}, words)
     holders = opened.leases.at_work([p.run.run_id for p in decided if p.action == "run"])
-    if not holders:
-        return decided
-    return tuple(
+    return with_refusals(
         dataclasses.replace(p, action="elsewhere", reason=f"{p.reason}; at work elsewhere ({holders[p.run.run_id]})")
         if p.run.run_id in holders
         else p

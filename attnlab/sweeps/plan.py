@@ -50,9 +50,7 @@ class Planned:
     """A run, whether it is to be run, and why."""
 
     run: Run
-    action: (
-        str  # "run", "keep", "later": to run, and beyond the limit; or "elsewhere": to run, and another sweep is at it
-    )
+    action: str  # "run"; "keep"; "skip": to record as skipped; "later": beyond the limit; or "elsewhere": another sweep is at it
     reason: str
     stale_own: bool = False  # whether attnlab's own code changed
     seconds: float = 0.0  # that it took when it was run

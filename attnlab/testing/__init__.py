@@ -34,6 +34,7 @@ from attnlab.testing import (  # noqa: F401 - each brings its checks
     metrics,
     models,
     parts,
+    refusals,
     tasks,
 )
 from attnlab.testing.causes import ROOTS, with_causes

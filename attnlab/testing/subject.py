@@ -175,6 +175,8 @@ class Subject:
     @property
     def views(self) -> tuple[str, ...]:
         """What of the engine's output shows the component: W, or Y, or both."""
+        if not getattr(self.cls, "forms_weights", True):
+            return ("Y",)
         return {"aggregator": ("Y",), "mechanism": ("W", "Y")}.get(self.kind, ("W",))
 
     def by_key(self, view: str) -> bool:

@@ -32,6 +32,7 @@ class Laplace(Similarity):
 
     name = "laplace"
     source = Source("Mémoire sur la probabilité des causes par les évènements", "Laplace", 1774)
+    nonnegative = False
     symmetric = True
     content_free = False
 
@@ -61,6 +62,7 @@ class Gaussian(Similarity):
 
     name = "gaussian"
     source = Source("Bayesian Learning for Neural Networks", "Neal", 1996, "Springer")
+    nonnegative = False
     symmetric = True
     content_free = False
 

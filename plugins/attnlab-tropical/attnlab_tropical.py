@@ -33,6 +33,7 @@ class Tropical(Similarity):
     source = Source(
         "Tropical Attention: Neural Algorithmic Reasoning for Combinatorial Algorithms", "Hashemi et al.", 2025
     )
+    nonnegative = False
     symmetric = True
     content_free = False
     mixes_keys = False

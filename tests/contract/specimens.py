@@ -1203,6 +1203,92 @@ class SupportsWhatItCannot(_OnNumPy):
         return (Q @ K.mT).astype(dtype), lambda g: {"Q": g @ K, "K": g.mT @ Q}
 
 
+# -- what is refused before anything runs ------------------------------------------------------------------------------
+@rejected_by("S104")
+class NegativeNot(Similarity):
+    """Says that no score is negative."""
+
+    name = "negative_not"
+    nonnegative = True
+
+    def score(self, Q, K):
+        return dot(Q, K)
+
+
+@rejected_by("S104")
+class KernelUnsaid(Similarity):
+    """Says that scores may be negative, and squares them."""
+
+    name = "kernel_unsaid"
+    nonnegative = False
+
+    def score(self, Q, K):
+        return dot(Q, K) ** 2
+
+
+@rejected_by("N209")
+class SumsToAHalf(Normaliser):
+    """Says that a row sums to one or is zero, and halves it."""
+
+    name = "sums_to_a_half"
+    nonnegative = shift_invariant = rows_sum_to_one_or_zero = True
+
+    def normalise(self, S):
+        return softmax(S) / 2
+
+
+@rejected_by("A302")
+class TakesAnySum(Aggregator):
+    """Says that it refuses weights that do not sum to one, and takes them."""
+
+    name = "takes_any_sum"
+    rows_must_sum_to_one = True
+
+    def aggregate(self, W, V):
+        return W @ V
+
+
+@rejected_by("P403")
+class PushesBelowZero(Position):
+    """Says that its bias keeps scores from zero up."""
+
+    name = "pushes_below_zero"
+    keeps_nonnegative = True
+
+    def bias(self, S, q_index, k_index):
+        xp = namespace(S)
+        away = xp.abs(xp.asarray(q_index)[..., :, None] - xp.asarray(k_index)[..., None, :])
+        return S - xp.astype(away, S.dtype)
+
+
+@rejected_by("O554")
+class LowersScores(Modifier):
+    """Says that scores stay from zero up, and lowers them."""
+
+    name = "lowers_scores"
+    elementwise = keeps_nonnegative = True
+
+    def modify(self, S):
+        return S - 1
+
+
+@rejected_by("C034")
+class WeighsAfterAll(MechanismComponent):
+    """Says that it forms no weights, and gives some."""
+
+    name = "weighs_after_all"
+    forms_weights = False
+
+    def init(self, rng, d_query, d_key, d_value):
+        return {}
+
+    def attend(self, params, Q, K, V, mask=None, **context):
+        return Mechanism().attend({}, Q, K, V, mask, **context)
+
+    def weights(self, params, Q, K, mask=None, **context):
+        return Mechanism().weights({}, Q, K, mask, **context)
+
+
 # -- sound ones, which no check may reject --------------------------------------------------------------------------
 class Coverage(Similarity):
     """Keys that had weight before get a lower score: a sound stateful part."""
@@ -1252,6 +1338,25 @@ class Averaged(MechanismComponent):
         return self.weights(params, Q, K, mask, **context) @ V
 
 
+class Summed(MechanismComponent):
+    """Sums values up by an outer product that is formed first: a sound mechanism that forms no weights."""
+
+    name = "summed"
+    forms_weights = False
+
+    def init(self, rng, d_query, d_key, d_value):
+        return {}
+
+    def attend(self, params, Q, K, V, mask=None, **context):
+        xp = namespace(Q, K, V)
+        if mask is None:
+            return Q @ (xp.matrix_transpose(K) @ V)
+        return xp.where(mask, dot(Q, K), xp.zeros_like(dot(Q, K))) @ V
+
+    def weights(self, params, Q, K, mask=None, **context):
+        raise attnlab.Unsupported("summed forms no weights")
+
+
 class RefusesMasks(Similarity):
     """Cannot score without its keys in pairs, and refuses."""
 
@@ -1263,4 +1368,4 @@ class RefusesMasks(Similarity):
         return dot(Q, K)
 
 
-SOUND = [Coverage, CountsRows, Averaged, RefusesMasks, _Same, _Untrained, _OneByOne]
+SOUND = [Coverage, CountsRows, Averaged, Summed, RefusesMasks, _Same, _Untrained, _OneByOne]

@@ -23,7 +23,16 @@ from attnlab import (
 )
 
 ESTIMATORS = [AttentionAligner, AttentionClassifier, AttentionRegressor, AttentionSeq2Seq, WordAligner]
-ASIDE = {"fit", "get_params", "set_params", "get_metadata_routing", "set_fit_request", "set_score_request", "summary"}
+ASIDE = {
+    "fit",
+    "get_params",
+    "set_params",
+    "get_metadata_routing",
+    "set_fit_request",
+    "set_score_request",
+    "summary",
+    "refusal",
+}
 
 
 def methods(cls):

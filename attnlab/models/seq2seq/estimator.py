@@ -20,7 +20,7 @@ from attnlab.kernels.decoder import FastPreviousState
 from attnlab.kernels.decoder_chain import ChainedPreviousState
 from attnlab.kernels.gru import FastGru
 from attnlab.models.batches import top_gold
-from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
+from attnlab.models.mechanism_setting import Attending, answered, refusal_of_decoder, refuse_positions
 from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, PreviousState
 from attnlab.models.seq2seq.decoding import beam_search, greedy
 from attnlab.models.seq2seq.network import Network
@@ -150,6 +150,7 @@ class AttentionSeq2Seq(Attending, Model, BaseEstimator):
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
     former: ClassVar[Mapping[str, Any]] = {"steps": 1000}
+    _refusal_of = refusal_of_decoder
     preferred: ClassVar[Any] = {"similarity": Own("additive"), "normaliser": Own("softmax")}
 
     def __init__(
