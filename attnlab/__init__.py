@@ -55,6 +55,7 @@ _WHERE = {
     "AttentionClassifier": "attnlab.models.tabular.estimator",
     "AttentionRegressor": "attnlab.models.tabular.estimator",
     "AttentionSeq2Seq": "attnlab.models.seq2seq.estimator",
+    "AttentionStack": "attnlab.models.stack.estimator",
     "WordAligner": "attnlab.models.words.estimator",
     # sweeps
     "sweep": "attnlab.sweeps.pipeline",
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
     from attnlab.mechanisms.mechanism import Mechanism as Mechanism
     from attnlab.models.aligner import AttentionAligner as AttentionAligner
     from attnlab.models.seq2seq.estimator import AttentionSeq2Seq as AttentionSeq2Seq
+    from attnlab.models.stack.estimator import AttentionStack as AttentionStack
     from attnlab.models.tabular.estimator import AttentionClassifier as AttentionClassifier
     from attnlab.models.tabular.estimator import AttentionRegressor as AttentionRegressor
     from attnlab.models.words.estimator import WordAligner as WordAligner

@@ -127,9 +127,10 @@ def attnlab_kernels() -> list[type]:
 def attnlab_models() -> list[type]:
     from attnlab.models.aligner import AttentionAligner
     from attnlab.models.seq2seq.estimator import AttentionSeq2Seq
+    from attnlab.models.stack.estimator import AttentionStack
     from attnlab.models.words.estimator import WordAligner
 
-    return [AttentionAligner, AttentionSeq2Seq, WordAligner]
+    return [AttentionAligner, AttentionSeq2Seq, AttentionStack, WordAligner]
 
 
 @hookimpl

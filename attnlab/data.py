@@ -17,7 +17,8 @@ __all__ = ["AlignmentData", "Splits"]
 
 Array = np.ndarray[Any, Any]
 _ROWS = {"Q": "query", "K": "key", "V": "value", "target": "query"}  # what a row of an array stands for
-_ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible")
+_ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids")
+PADDING = -1  # the id of a place after the end of a sequence
 
 
 class AlignmentData:
@@ -44,6 +45,9 @@ class AlignmentData:
         Possible links besides the sure ones in `gold`, for the alignment error rate.
     tokens : sequence of n examples' tokens, or None
         What to print: (source tokens, target tokens) of each example.
+    ids : int array (n, L), or None
+        Of a sequence that attends to itself, where L = q = k: the token at each place, from 0, and -1 for padding after the end.
+        Models of sequences read these ids instead of Q, K and V.
 
     Notes
     -----
@@ -67,6 +71,7 @@ class AlignmentData:
         target: Any = None,
         possible: Any = None,
         tokens: Any = None,
+        ids: Any = None,
     ) -> None:
         self.Q, self.K, self.V = as_array(Q, "Q"), as_array(K, "K"), as_array(V, "V")
         for name in ("Q", "K", "V"):
@@ -105,6 +110,57 @@ class AlignmentData:
         if tokens is not None and len(tokens) != n:
             raise ShapeError(f"axis 'n' disagrees: Q has {n}, tokens has {len(tokens)}")
         self.tokens = tokens
+        self.ids: Array | None = None if ids is None else _checked_ids(ids, (n, q, k))
+
+    @classmethod
+    def of_sequences(cls, ids: Any, labels: Any = None, gold: Any = None, causal: bool = True) -> AlignmentData:
+        """Sequences of tokens that attend to themselves, as examples.
+
+        Parameters
+        ----------
+        ids : int array (n, L), or a list of n sequences of different lengths
+            Tokens, numbered from 0; in an array -1 is padding after the end.
+        labels : like ids, or None
+            What each place should say, a class from 0; -1 where it does not count. None is the token at the next place, so that
+            the last place does not count.
+        gold : array (n, L, L), or None
+            Where the answer of each place is.
+        causal : bool
+            Whether a place may attend only to itself and the places before it.
+
+        Notes
+        -----
+        `target` holds the labels, 0 where a place does not count. A place that does not count may attend to nothing in `mask`, so
+        that no metric counts it. Q, K and V are the ids as one feature, for lack of vectors.
+
+        Raises
+        ------
+        ShapeError, TypeError, ValueError
+            When ids or labels are no whole numbers, or do not fit each other.
+
+        Examples
+        --------
+        >>> data = AlignmentData.of_sequences([[3, 1, 2], [0, 4]])
+        >>> data.ids.tolist(), data.target.tolist(), data.alive.tolist()
+        ([[3, 1, 2], [0, 4, -1]], [[1, 2, 0], [4, 0, 0]], [[True, True, False], [True, False, False]])
+        """
+        ids = _rows(ids, "ids")
+        n, length = ids.shape
+        ids = _checked_ids(ids, (n, length, length))
+        if labels is None:
+            labels = np.full_like(ids, PADDING)
+            labels[:, :-1] = ids[:, 1:]
+        else:
+            labels = _rows(labels, "labels", length)
+            check_shapes(ids=("n L", ids), labels=("n L", labels))
+        counts = (labels != PADDING) & (ids != PADDING)
+        if (labels < PADDING).any():
+            raise ValueError(f"labels must be classes from 0, or -1 where a place does not count; got {labels.min()}")
+        mask = counts[:, :, None] & (ids != PADDING)[:, None, :]
+        if causal:
+            mask &= np.tri(length, dtype=bool)
+        X = ids[:, :, None].astype(np.float32)
+        return cls(X, X, X, mask=mask, gold=gold, target=np.where(counts, labels, 0), ids=ids)
 
     @staticmethod
     def _links(name: str, links: Any, shape: tuple[int, int, int]) -> Array | None:
@@ -121,7 +177,7 @@ class AlignmentData:
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str]) -> AlignmentData:
-        """Read arrays `Q`, `K`, `V` and any of `mask`, `gold`, `target`, `possible` from an .npz file, without pickle.
+        """Read arrays `Q`, `K`, `V` and any of `mask`, `gold`, `target`, `possible`, `ids` from an .npz file, without pickle.
 
         Raises
         ------
@@ -199,8 +255,17 @@ class AlignmentData:
 
     def __repr__(self) -> str:
         n, q, d = self.Q.shape
-        has = [name for name in ("mask", "gold", "target", "possible", "tokens") if getattr(self, name) is not None]
+        has = [
+            name for name in ("mask", "gold", "target", "possible", "tokens", "ids") if getattr(self, name) is not None
+        ]
         return f"<AlignmentData n={n} q={q} k={self.n_keys} d={d} v={self.V.shape[2]} {self.Q.dtype}; has {', '.join(has) or 'no gold'}>"
+
+    @property
+    def lengths(self) -> Array:
+        """int (n,): the places of each sequence that are no padding; all of them where there are no ids."""
+        if self.ids is None:
+            return np.full(len(self), self.n_queries)
+        return np.asarray((self.ids != PADDING).sum(axis=1))
 
     # -- what the metrics ask -----------------------------------------------------------------------------------
     @property
@@ -259,6 +324,47 @@ class AlignmentData:
             if array is not None and array.dtype.kind == "f":
                 setattr(new, name, array.astype(dtype))
         return new
+
+
+def _rows(given: Any, name: str, length: int | None = None) -> Array:
+    """Whole numbers (n, L) of an array, or of sequences of different lengths, with -1 after the end of each."""
+    if isinstance(given, np.ndarray) and given.ndim == 2:
+        rows = given
+    else:
+        try:
+            each = [np.asarray(row) for row in given]
+        except TypeError:
+            raise TypeError(
+                f"{name} must be an int array (n, L) or a list of sequences; got {type(given).__name__}"
+            ) from None
+        if wrong := [i for i, row in enumerate(each) if row.ndim != 1 or (row.size and row.dtype.kind not in "iu")]:
+            raise TypeError(f"{name}[{wrong[0]}] must be a sequence of whole numbers; got {given[wrong[0]]!r}")
+        longest = max([0 if length is None else length, *(len(row) for row in each)])
+        rows = np.full((len(each), longest), PADDING)
+        for i, row in enumerate(each):
+            rows[i, : len(row)] = row
+    if rows.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers; got dtype {rows.dtype}")
+    return rows.astype(np.intp)
+
+
+def _checked_ids(ids: Any, shape: tuple[int, int, int]) -> Array:
+    ids = as_array(ids, "ids")
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"ids must be whole numbers, the tokens of sequences; got dtype {ids.dtype}")
+    n, q, k = shape
+    if q != k or ids.shape != (n, k):
+        raise ShapeError(
+            f"ids (n, L) must have a token for each query, which is also a key: (n, q, k) = {shape}, ids {ids.shape}"
+        )
+    ids = ids.astype(np.intp)
+    if (ids < PADDING).any():
+        raise ValueError(f"ids must be tokens from 0, or -1 for padding; got {ids.min()}")
+    there = ids != PADDING
+    if (there[:, 1:] & ~there[:, :-1]).any():
+        example = int((there[:, 1:] & ~there[:, :-1]).any(axis=1).argmax())
+        raise ValueError(f"padding must come after the end: in example {example} a token follows the id -1")
+    return ids
 
 
 @dataclass(frozen=True)

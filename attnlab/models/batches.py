@@ -49,7 +49,7 @@ def alignment_data(X: Any, y: Any = None) -> AlignmentData:
         )
     if y is None:
         return X
-    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens)
+    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens, X.ids)
 
 
 def held_out(X: AlignmentData, held: int, rng: Any) -> tuple[AlignmentData, AlignmentData]:

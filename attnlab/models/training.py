@@ -268,10 +268,12 @@ def minimise_adam(
     watch: Watch | None = None,
     clip_norm: float | None = None,
     by_hand: bool = False,
+    warm_up: int = 0,
 ) -> Fitted:
     """Minimise by Adam on minibatches, with gradients no longer than `clip_norm`.
 
-    With `by_hand` the loss also gives its gradient: it returns (scalar, tree like params).
+    With `by_hand` the loss also gives its gradient: it returns (scalar, tree like params). In the first `warm_up` steps the
+    learning rate grows from 0 to its value.
 
     Raises
     ------
@@ -292,6 +294,8 @@ def minimise_adam(
         at(step, steps, "steps", curve[-1])
         _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
         gradients = flat.gathered(found)
+        if step <= warm_up:
+            adam.learning_rate = learning_rate * step / warm_up
         flat.x += adam.away([flat.x], clipped([gradients], clip_norm))[0]
         if not math.isfinite(flat.x.dot(flat.x)):  # products of such arrays would not be finite either
             steep = step == 1 and not np.isfinite(gradients).all()

@@ -114,7 +114,7 @@ class Induction(DrawnTask):
         K[:, 1:] += self.trace * P[tokens[:, :-1]]
         answer = np.minimum(answer, k - 1)
         target = np.take_along_axis(tokens, answer, axis=1)
-        return sequence(K, np.eye(self.vocabulary)[tokens], asked, np.eye(k)[answer], target, Q=E[tokens])
+        return sequence(K, np.eye(self.vocabulary)[tokens], asked, np.eye(k)[answer], target, Q=E[tokens], ids=tokens)
 
     def _with(self, rng: Rng, tokens: Array, distance: int) -> Array:
         """The tokens, with a last one that occurs once before, at distance + 1 places."""

@@ -23,7 +23,7 @@ Rng = np.random.Generator
 Count = Annotated[int, Ge(1)]
 
 BLOCK = 256  # examples that are drawn together
-ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible")
+ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids")
 
 
 @dataclass(eq=False, repr=False)

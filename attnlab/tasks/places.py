@@ -17,7 +17,14 @@ __all__ = ["chance_at", "of_lengths", "sequence"]
 
 
 def sequence(
-    X: Array, V: Array, asked: Array, links: Array, target: Array, itself: bool = False, Q: Array | None = None
+    X: Array,
+    V: Array,
+    asked: Array,
+    links: Array,
+    target: Array,
+    itself: bool = False,
+    Q: Array | None = None,
+    ids: Array | None = None,
 ) -> AlignmentData:
     """Sequences as examples.
 
@@ -37,6 +44,8 @@ def sequence(
         Whether a place may attend to itself.
     Q : array (n, k, d) or None
         Queries.
+    ids : int array (n, k) or None
+        The tokens, for models that read sequences.
     """
     before = np.tri(X.shape[1], k=0 if itself else -1, dtype=bool)
     gold = links * asked[:, :, None]
@@ -48,6 +57,7 @@ def sequence(
         mask=before & asked[:, :, None],
         gold=gold,
         target=target * (asked if target.ndim == 2 else asked[:, :, None]),
+        ids=ids,
     )
 
 

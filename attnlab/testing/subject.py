@@ -29,7 +29,7 @@ from attnlab.parts.positions import NoPosition
 from attnlab.parts.similarities import Dot, ScaledDot
 from attnlab.testing.report import Skipped
 
-__all__ = ["Draw", "Subject", "flat", "unflat"]
+__all__ = ["Draw", "Subject", "example_data", "example_sequences", "flat", "unflat"]
 
 Array = np.ndarray[Any, Any]
 
@@ -287,3 +287,18 @@ def example_data(rng: np.random.Generator, n: int = 4, classes: bool = False) ->
     possible = (gold > 0) | (mask & (rng.random((n, q, k)) < 0.2))
     target: Any = (gold @ V).argmax(axis=-1) if classes else gold @ V
     return AlignmentData(Q, K, V, mask=mask, gold=gold, target=target, possible=possible)
+
+
+def example_sequences(rng: np.random.Generator, n: int = 4) -> AlignmentData:
+    """Sequences of tokens of different lengths, with gold, in which some places do not count."""
+    length, tokens = 6, 5
+    sizes = rng.integers(3, length + 1, size=n)
+    sizes[0] = length
+    ids = rng.integers(tokens, size=(n, length))
+    source = np.minimum(rng.integers(length, size=(n, length)), np.arange(length))
+    labels = np.where(rng.random((n, length)) < 0.7, np.take_along_axis(ids, source, axis=1), -1)
+    labels[:, 1] = np.take_along_axis(ids, source, axis=1)[:, 1]
+    there = np.arange(length) < sizes[:, None]
+    counts = there & (labels >= 0)
+    gold = np.eye(length)[source] * counts[:, :, None]
+    return AlignmentData.of_sequences(np.where(there, ids, -1), np.where(there, labels, -1), gold)

@@ -16,13 +16,14 @@ from attnlab import (
     AttentionClassifier,
     AttentionRegressor,
     AttentionSeq2Seq,
+    AttentionStack,
     Similarity,
     Source,
     WordAligner,
     namespace,
 )
 
-ESTIMATORS = [AttentionAligner, AttentionClassifier, AttentionRegressor, AttentionSeq2Seq, WordAligner]
+ESTIMATORS = [AttentionAligner, AttentionClassifier, AttentionRegressor, AttentionSeq2Seq, AttentionStack, WordAligner]
 ASIDE = {
     "fit",
     "get_params",
@@ -48,6 +49,7 @@ def test_there_are_methods_of_each():
     assert {"predict", "score"} <= set(methods(AttentionRegressor))
     assert {"align", "links", "predict", "score"} <= set(methods(WordAligner))
     assert {"align", "predict", "posterior", "score"} <= set(methods(AttentionAligner))
+    assert {"align", "predict", "by_layer_and_head", "generate", "score"} <= set(methods(AttentionStack))
     assert {"align", "predict", "token_accuracy", "exact_match", "score"} <= set(methods(AttentionSeq2Seq))
 
 
@@ -96,6 +98,9 @@ FITS = {
     "seq2seq": lambda: AttentionSeq2Seq(
         {"similarity": Watched()}, embedding_dim=4, hidden_dim=4, steps=2, random_state=0
     ).fit([["a", "b"]] * 4, [["c"]] * 4),
+    "stack": lambda: AttentionStack({"similarity": Watched()}, hidden_dim=4, heads=2, steps=2, random_state=0).fit(
+        [[0, 1, 2]] * 4
+    ),
     "word_aligner": lambda: WordAligner({"similarity": Watched()}, iterations=1, warm_up=1, random_state=0).fit(
         [("the cat", "le chat"), ("a dog", "un chien")]
     ),
@@ -123,9 +128,10 @@ def test_fit_has_one_thread_of_blas_and_gives_the_others_back(name, fails, monke
     [
         lambda: AttentionAligner(steps=0).fit(data()),
         lambda: AttentionSeq2Seq(steps=0, embedding_dim=2, hidden_dim=2).fit([["a"]], [["b"]]),
+        lambda: AttentionStack(steps=0, hidden_dim=4).fit([[0, 1]]),
         lambda: AttentionRegressor(n_neighbors=50).fit(np.eye(8), np.arange(8)),
     ],
-    ids=["aligner", "seq2seq", "regressor"],
+    ids=["aligner", "seq2seq", "stack", "regressor"],
 )
 def test_a_warning_of_fit_points_at_the_line_that_called_it(fit):
     with warnings.catch_warnings(record=True) as seen:

@@ -1,6 +1,6 @@
 """scikit-learn's own battery, for every public estimator to which it applies.
 
-AttentionAligner is none of them: its X is AlignmentData, sequences of queries, keys and values, and the battery gives tables.
+AttentionAligner and AttentionStack are none of them: their X is AlignmentData, or sequences of tokens, and the battery gives tables.
 """
 
 import pytest
@@ -50,4 +50,7 @@ def test_with_other_settings_only_the_documented_check_may_fail(estimator, docum
 
 def test_every_public_estimator_for_tables_is_here():
     names = {name for name in attnlab.__all__ if name.startswith("Attention")}
-    assert names - {"AttentionAligner", "AttentionSeq2Seq"} == {"AttentionRegressor", "AttentionClassifier"}
+    assert names - {"AttentionAligner", "AttentionSeq2Seq", "AttentionStack"} == {
+        "AttentionRegressor",
+        "AttentionClassifier",
+    }

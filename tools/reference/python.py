@@ -26,7 +26,10 @@ GROUPS = {
         if inspect.isclass(it := getattr(attnlab, name)) and issubclass(it, Exception | Warning)
     ),
 }
-ESTIMATORS = ("AttentionAligner", "AttentionSeq2Seq", "WordAligner", "AttentionRegressor", "AttentionClassifier")
+ESTIMATORS = (
+    *("AttentionAligner", "AttentionStack", "AttentionSeq2Seq", "WordAligner"),
+    *("AttentionRegressor", "AttentionClassifier"),
+)
 MODULES = ("attnlab.testing", "attnlab.bitext")
 # Public names of other modules, which docs and docstrings name in full.
 IN_FULL = (

@@ -1,0 +1,1 @@
+"""A stack of self-attention layers over sequences of tokens."""
