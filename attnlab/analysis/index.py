@@ -69,7 +69,7 @@ def results_of(
         for experiment in experiments:
             results = migrate.results(opened, [run.run_id for run in plan(experiment)])
             records = ((experiment.name, run, result) for run, result in results)
-            yield experiment, frame_of(records, metrics={experiment.name: experiment.metrics})
+            yield experiment, frame_of(records, metrics={experiment.name: experiment.metrics}, store=store)
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from attnlab.tables import check_new, shown
 __all__ = [
     "ClaimTable",
     "Comparison",
+    "FindingTable",
     "compact",
     "compact_claims",
     "compact_summary",
@@ -59,6 +60,18 @@ class ClaimTable(pd.DataFrame):
 
     def _repr_html_(self) -> str | None:
         return _html(self, compact_claims, "Mean over n seeds, and 95 % t interval from low to high.")
+
+
+class FindingTable(pd.DataFrame):
+    """A table of `referee`. A notebook shows it whole. Its parts and copies are plain DataFrames."""
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame
+
+    def _repr_html_(self) -> str | None:
+        said = "What a sceptical reader would object to, and what would settle it."
+        return _html(self, pd.DataFrame, said if len(self) else "Nothing to object to.")
 
 
 def _html(table: pd.DataFrame, shorten: Callable[[pd.DataFrame], pd.DataFrame], text: str) -> str | None:

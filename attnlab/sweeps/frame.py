@@ -66,6 +66,7 @@ def frame_of(
     records: Iterable[tuple[str, Run, Result]],
     tidy: bool = False,
     metrics: Mapping[str, Sequence[str]] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """The results table of (experiment, run, result) records.
 
@@ -75,28 +76,36 @@ def frame_of(
     tidy : bool
     metrics : mapping or None
         The metrics that each experiment shows, by its name.
+    store : path or None
+        Where the records come from.
 
     Returns
     -------
     DataFrame
         One row a run and test condition; with `tidy`, one row a run, test condition and metric, in the columns `metric`
         and `value`. A run that did not succeed has NaN metrics and its reason. `attrs["tuned"]` lists the columns that were
-        chosen on validation data, and `attrs["metrics"]` the metrics that each experiment shows, the first of which ranks.
+        chosen on validation data, `attrs["candidates"]` what they were chosen from, `attrs["metrics"]` the metrics that each
+        experiment shows, the first of which ranks, and `attrs["store"]` the path of the store, if it came from one.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     tuned: dict[str, Any] = {}
+    candidates: dict[str, list[Any]] = {}
     known: dict[str, dict[str, Any]] = {}
     for experiment, run, result in records:
         rows.extend(_rows(experiment, run, result, known))
-        tuned |= result.facts.get("tuned", {})
+        if result.facts.get("tuned"):
+            tuned |= result.facts["tuned"]
+            candidates |= run.spec.get("tune", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     if not rows:
         names.pop("model_seed")  # a column only where it was set apart
     columns_ = {name: [row.get(name, np.nan) for row in rows] for name in _ordered(names)}
     frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
+    frame.attrs |= {"candidates": candidates} if candidates else {}
+    frame.attrs |= {"store": os.path.abspath(store)} if store is not None else {}
     if not tidy:
         return frame
     measured = metric_columns(frame)
@@ -135,7 +144,7 @@ def load_results(
 
     with Store(store, create=False) as opened:
         asked = [linked for linked in opened.experiments() if experiment in (None, linked.key)]
-        return frame_of(opened.rows(experiment), tidy, {linked.key: metrics_of(linked) for linked in asked})
+        return frame_of(opened.rows(experiment), tidy, {linked.key: metrics_of(linked) for linked in asked}, store)
 
 
 @dataclass(frozen=True)

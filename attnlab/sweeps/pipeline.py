@@ -232,7 +232,8 @@ def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iter
 
 def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:
     records = (record for experiment, runs in chosen for record in _records(opened, experiment, runs))
-    return frame_of(records, metrics={experiment.name: experiment.metrics for experiment, _ in chosen})
+    metrics = {experiment.name: experiment.metrics for experiment, _ in chosen}
+    return frame_of(records, metrics=metrics, store=opened.path)
 
 
 def _check_limit(limit: int | None) -> None:
