@@ -38,6 +38,7 @@ from attnlab.commands.options import (
     use_plugins,
 )
 from attnlab.commands.plot import plot
+from attnlab.commands.predictions import preregister, scoreboard
 from attnlab.commands.referee import print_short, referee
 from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
@@ -433,6 +434,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
 
 
 for command in (
-    align, check, cite, claims, compare, index, list_, new, plot, plugins, referee, report, results, schema, show, store,
+    align, check, cite, claims, compare, index, list_, new, plot, plugins, preregister, referee, report, results, schema,
+    scoreboard, show, store,
 ):  # fmt: skip
     cli.add_command(command)

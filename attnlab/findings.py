@@ -183,5 +183,13 @@ _ALL = (
         "Who reads the one as better and the other as worse concludes the opposite.",
         "Name a metric with a direction, or say in `question` which way is better; report both metrics.",
     ),
+    Code(
+        "R116",
+        "a claim was changed after results were there",
+        "The store has registered the experiment (a sweep does, and `attnlab preregister`), and a claim was changed, added or dropped, "
+        "or the plan changed, when some of the planned runs had a result.",
+        "A claim that is fitted to results is supported by the same results.",
+        "Seeds that nobody has seen (`seeds: [100, 101, ...]`): the claim is then there before their first run.",
+    ),
 )
 CODES: Mapping[str, Code] = {one.code: one for one in _ALL}

@@ -14,6 +14,7 @@ import pandas as pd
 from attnlab.analysis.conclusion import percent
 from attnlab.analysis.standing import BEST, TIED
 from attnlab.analysis.verdicts import Region
+from attnlab.sweeps.predictions import BEFORE
 from attnlab.tables import check_new, shown
 
 __all__ = [
@@ -160,6 +161,8 @@ def compact_claims(table: pd.DataFrame) -> pd.DataFrame:
         people.insert(1, "mark", _marks(table))
     people["claimed"] = _claimed(table)
     people["n"] = table["n"]
+    if "written" in table and table["written"].any():
+        people["written"] = [_when(when) for when in table["written"]]
     refuted = table["why"].where(table["verdict"].isin(["refuted", "identity"]), "")
     people["reason"] = ["; ".join(filter(None, both)) for both in zip(refuted, table["reason"], strict=True)]
     return people
@@ -174,6 +177,11 @@ def paper_claims(table: pd.DataFrame) -> pd.DataFrame:
     if table["doubtful"].any():
         people["95% interval"] += [f" ({mark})" if mark else "" for mark in _marks(table)]
     return people.assign(n=table["n"], verdict=table["verdict"])
+
+
+def _when(written: str) -> str:
+    """When a claim was written, in a word or two."""
+    return "before" if written == BEFORE else re.sub(r" runs?$", "", written)
 
 
 def _marks(table: pd.DataFrame) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from attnlab.sweeps.run import Result, Run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "load_run", "with_files"]
+    from attnlab.sweeps.store import Store
+
+__all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "load_run", "registered_in", "with_files"]
 
 DEFAULT_STORE = "results/attnlab.db"
 
@@ -67,6 +70,7 @@ def frame_of(
     tidy: bool = False,
     metrics: Mapping[str, Sequence[str]] | None = None,
     store: str | os.PathLike[str] | None = None,
+    registered: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> pd.DataFrame:
     """The results table of (experiment, run, result) records.
 
@@ -78,6 +82,8 @@ def frame_of(
         The metrics that each experiment shows, by its name.
     store : path or None
         Where the records come from.
+    registered : mapping or None
+        The versions of each experiment that were registered, by its name.
 
     Returns
     -------
@@ -85,7 +91,8 @@ def frame_of(
         One row a run and test condition; with `tidy`, one row a run, test condition and metric, in the columns `metric`
         and `value`. A run that did not succeed has NaN metrics and its reason. `attrs["tuned"]` lists the columns that were
         chosen on validation data, `attrs["candidates"]` what they were chosen from, `attrs["metrics"]` the metrics that each
-        experiment shows, the first of which ranks, and `attrs["store"]` the path of the store, if it came from one.
+        experiment shows, the first of which ranks, `attrs["store"]` the path of the store, if it came from one, and
+        `attrs["registered"]` what each experiment said before its results (`attnlab.sweeps.predictions`).
     """
     import pandas as pd
 
@@ -106,6 +113,7 @@ def frame_of(
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
     frame.attrs |= {"candidates": candidates} if candidates else {}
     frame.attrs |= {"store": os.path.abspath(store)} if store is not None else {}
+    frame.attrs |= {"registered": {name: list(one) for name, one in registered.items()}} if registered else {}
     if not tidy:
         return frame
     measured = metric_columns(frame)
@@ -144,7 +152,18 @@ def load_results(
 
     with Store(store, create=False) as opened:
         asked = [linked for linked in opened.experiments() if experiment in (None, linked.key)]
-        return frame_of(opened.rows(experiment), tidy, {linked.key: metrics_of(linked) for linked in asked}, store)
+        metrics = {linked.key: metrics_of(linked) for linked in asked}
+        return frame_of(opened.rows(experiment), tidy, metrics, store, registered_in(opened, metrics))
+
+
+def registered_in(opened: Store, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """The versions of some experiments that were registered, as plain data."""
+    wanted = set(names)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in opened.predictions.of():
+        if one.key in wanted:
+            found.setdefault(one.key, []).append(dataclasses.asdict(one))
+    return found
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,8 @@ def test_a_specimen_is_found_and_nothing_else(name):
 
 
 def test_every_code_has_a_specimen():
-    assert {name.split()[0] for name in SPECIMENS} == set(CODES) == set(CHECKS)
+    elsewhere = {"R116"}  # tests/sweeps/test_predictions.py, since it takes a store
+    assert {name.split()[0] for name in SPECIMENS} | elsewhere == set(CODES) == set(CHECKS)
 
 
 def solved_by_cosine(row):

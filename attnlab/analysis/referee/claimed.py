@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from attnlab.analysis.claims import Judgement
+from attnlab.analysis.claims import Judgement, versions_of
 from attnlab.analysis.measures import bounds_of
 from attnlab.analysis.referee.case import Case
 from attnlab.findings import Finding
+from attnlab.sweeps.predictions import written
 from attnlab.tables import shown
 
-__all__ = ["at_bounds", "cannot_fail"]
+__all__ = ["at_bounds", "cannot_fail", "rewritten"]
 
 NEAR = 0.25  # of the half-width of an interval, between its end and a bound
 CLOSE = 0.5  # of the half-width, between the effect and a bound
@@ -95,3 +96,18 @@ def _side(case: Case, judged: Judgement) -> list[float]:
         if column in rows:
             rows = rows[rows[column].isin(value if isinstance(value, list) else [value])]
     return [float(v) for v in rows[metric].dropna()] if metric in rows else []
+
+
+# -- R116 -------------------------------------------------------------------------------------------------------------
+def rewritten(case: Case) -> Iterator[Finding]:
+    """A claim was changed after results were there."""
+    if case.experiment is None:
+        return
+    versions = versions_of(case.whole, case.name)
+    when, notes = written(case.experiment.claims, versions)
+    for claim, one in zip(case.experiment.claims, when, strict=True):
+        if one.when.startswith(("changed", "added")):
+            change = f": {one.change}" if one.change else ""
+            yield Finding("R116", f"claim: {claim.say}", f"{one.when}{change}", "seeds that nobody has seen")
+    for note in notes:
+        yield Finding("R116", "dropped" if note.startswith("the claim") else "plan", note, "seeds that nobody has seen")

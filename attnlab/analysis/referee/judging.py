@@ -40,6 +40,7 @@ CHECKS: Mapping[str, Callable[[Case], Iterator[Finding]]] = {
     "R113": claimed.at_bounds,
     "R114": claimed.cannot_fail,
     "R115": scale.directions,
+    "R116": claimed.rewritten,
 }
 Source = str | os.PathLike[str] | Mapping[str, Any] | Experiment
 

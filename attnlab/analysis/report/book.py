@@ -28,7 +28,7 @@ from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.environment import environment
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
-from attnlab.sweeps.frame import frame_of, metric_columns
+from attnlab.sweeps.frame import frame_of, metric_columns, registered_in
 from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Linked, Store
 from attnlab.tables import duration
@@ -170,7 +170,7 @@ def _chapter(
     given: Sequence[str],
     stored: Stored,
 ) -> Chapter:
-    frame = frame_of(records)
+    frame = frame_of(records, registered=registered_in(opened, [key]))
     experiment, problem = _experiment(linked)
     if experiment is not None:
         frame.attrs["tuned"] = tuple(experiment.tune)

@@ -115,6 +115,9 @@ class Layout(BaseModel):
     attnlab: Literal[1] = Field(description="The version of this format.")
     question: Annotated[str, Len(1)] = Field(description="What the experiment asks, in a sentence.")
     source: str | None = Field(default=None, description="Where the question comes from.")
+    author: Annotated[str, Len(1)] | None = Field(
+        default=None, description="Who predicts what the claims say; who committed the file, unless given."
+    )
     name: Annotated[str, Len(1), AfterValidator(_plain_name)] | None = Field(
         default=None, description="Its name; the file's, unless given."
     )
@@ -155,6 +158,7 @@ class Experiment(BaseModel):
     path: Path | None
     question: str
     source: str | None
+    author: str | None
     tasks: tuple[Choice, ...]
     learners: tuple[Learners, ...]
     seeds: tuple[int, ...]  # of the data, and of the model where model_seeds is None
@@ -222,6 +226,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         path=document.path,
         question=layout.question,
         source=layout.source,
+        author=layout.author,
         tasks=tasks,
         learners=learners,
         seeds=tuple(seeds),
