@@ -68,6 +68,7 @@ _WHERE = {
     "plot_claim": "attnlab.analysis.plots",
     "plot_frontier": "attnlab.analysis.plots",
     "compare": "attnlab.analysis.compare",
+    "referee": "attnlab.analysis.referee.judging",
     "summarise": "attnlab.analysis.summary",
     # errors
     "AmbiguousName": "attnlab.errors",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from attnlab.analysis.plots import plot_alignments as plot_alignments
     from attnlab.analysis.plots import plot_claim as plot_claim
     from attnlab.analysis.plots import plot_frontier as plot_frontier
+    from attnlab.analysis.referee.judging import referee as referee
     from attnlab.analysis.summary import summarise as summarise
     from attnlab.arrays import detach as detach
     from attnlab.arrays import namespace as namespace

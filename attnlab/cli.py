@@ -39,6 +39,8 @@ from attnlab.commands.options import (
     use_plugins,
 )
 from attnlab.commands.plot import plot
+from attnlab.commands.predictions import preregister, scoreboard
+from attnlab.commands.referee import print_short, referee
 from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
 from attnlab.commands.store import store
@@ -290,17 +292,19 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
         print(
             f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {visible(note)}", file=sys.stderr
         )
+    from attnlab.analysis.index import results_of
+
+    ((_, whole),) = results_of([experiment], store)  # claims and the referee are about the whole experiment
     if experiment.claims:
         from attnlab.analysis.claims import check_claims
-        from attnlab.analysis.index import results_of
 
-        ((_, whole),) = results_of([experiment], store)  # claims are about the whole experiment
         if outside := sorted({*whole["run_id"]} - {*frame["run_id"]}):
             click.echo(
                 f"\nthe claims are judged by all {whole['run_id'].nunique()} runs that the store has; {len(outside)} of them lie "
                 f"outside --only {only}"
             )
         print_claims(check_claims(whole, experiment))
+    print_short(experiment, whole, store)
 
 
 @cli.command()
@@ -437,6 +441,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
 
 
 for command in (
-    align, check, cite, claims, compare, index, list_, new, plot, plugins, report, results, schema, show, store,
+    align, check, cite, claims, compare, index, list_, new, plot, plugins, preregister, referee, report, results, schema,
+    scoreboard, show, store,
 ):  # fmt: skip
     cli.add_command(command)

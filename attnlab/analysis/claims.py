@@ -37,11 +37,12 @@ from attnlab.sweeps.columns import buildable, columns
 from attnlab.sweeps.experiment.claims import Claim, Table
 from attnlab.sweeps.experiment.read import Experiment, read
 from attnlab.sweeps.plan import plan
+from attnlab.sweeps.predictions import Registered, Written, written
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "Judgement", "check_claims", "judge", "table_of"]
+__all__ = ["COLUMNS", "Judgement", "check_claims", "judge", "table_of", "versions_of"]
 
 NAN = float("nan")
 COLUMNS = ["say", "form", "metric", "verdict", "effect", "low", "high", "n"]
@@ -57,6 +58,8 @@ COLUMNS += [
     "seeds_needed",
     "reason",
     "why",
+    "written",
+    "change",
 ]
 Cell = tuple[Any, ...]  # a grid point and a test condition
 
@@ -94,7 +97,9 @@ def check_claims(
         refuted, undecided), `effect` with `low` and `high` (95 % Student t interval over seeds; of an exact
         claim the least and the greatest value), `n` (seeds), the bound (`by`, `within`, `at_least`, `at_most`; NaN
         where there is none), `exact`, `seeds_needed` (how many seeds would decide at the observed spread; NaN if the claim is
-        decided or no number is known), `reason`, and `why` (the claim's own sentence).
+        decided or no number is known), `reason`, `why` (the claim's own sentence), and `written`: "written before the first run"
+        or "changed after N runs" with the `change`, where the store has registered the experiment ("" if not).
+        `attrs["registered"]` says what was dropped or planned otherwise after there were results.
 
         The effect is in units of the metric. For `better` it is the mean difference, positive if the claim is right: if
         less is better, it is `than` minus `better`. A metric without direction is taken to be better higher. For `equal`
@@ -108,13 +113,20 @@ def check_claims(
     SettingError
         When the table is tidy, or two of its rows are the same point of the grid.
     """
-    return table_of(judge(frame, experiment))
+    if not isinstance(experiment, Experiment):
+        experiment = read(experiment)
+    return table_of(judge(frame, experiment), *written(experiment.claims, versions_of(frame, experiment.name)))
 
 
-def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
+def versions_of(frame: pd.DataFrame, name: str) -> list[Registered]:
+    """The registered versions of an experiment that a results table has with it."""
+    return [Registered(**one) for one in frame.attrs.get("registered", {}).get(name, ())]
+
+
+def table_of(judgements: Sequence[Judgement], when: Sequence[Written] = (), notes: Sequence[str] = ()) -> pd.DataFrame:
     """The table of `check_claims`."""
     rows = []
-    for judged in judgements:
+    for judged, told in zip(judgements, when or [Written("")] * len(judgements), strict=True):
         claim, decision = judged.claim, judged.decision
         rows.append(
             {
@@ -134,9 +146,13 @@ def table_of(judgements: Sequence[Judgement]) -> pd.DataFrame:
                 "seeds_needed": decision.seeds_needed,
                 "reason": decision.reason,
                 "why": claim.why or "",
+                "written": told.when,
+                "change": told.change,
             }
         )
-    return ClaimTable(rows, columns=COLUMNS)
+    table = ClaimTable(rows, columns=COLUMNS)
+    table.attrs["registered"] = list(notes)
+    return table
 
 
 def judge(frame: pd.DataFrame, experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any]) -> list[Judgement]:

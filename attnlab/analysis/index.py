@@ -17,7 +17,7 @@ from attnlab.errors import ExperimentError, SettingError, UnknownName
 from attnlab.sweeps import migrate
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
-from attnlab.sweeps.frame import frame_of
+from attnlab.sweeps.frame import frame_of, registered_in
 from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Store
 from attnlab.tables import shown
@@ -70,7 +70,9 @@ def results_of(
         for experiment in experiments:
             results = migrate.results(opened, [run.run_id for run in plan(experiment)])
             records = ((experiment.name, run, result) for run, result in results)
-            yield experiment, frame_of(records, metrics={experiment.name: experiment.metrics})
+            metrics = {experiment.name: experiment.metrics}
+            registered = registered_in(opened, metrics)
+            yield experiment, frame_of(records, metrics=metrics, store=store, registered=registered)
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

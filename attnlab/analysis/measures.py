@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "numeric_columns",
     "one_row_a_run",
     "overlap_of",
+    "settings_of_task",
     "solved_at",
     "solves",
 ]
@@ -156,17 +157,19 @@ def chance_of(rows: pd.DataFrame, condition: str) -> float:
     settings = [c for c in rows.columns if c.startswith("task.")]
     points = rows[["task", *settings]].drop_duplicates()
     found = {
-        _chance(str(name), json.dumps(_settings(dict(zip(settings, values, strict=True))), sort_keys=True), condition)
+        _chance(
+            str(name), json.dumps(settings_of_task(dict(zip(settings, values, strict=True))), sort_keys=True), condition
+        )
         for name, *values in points.itertuples(index=False, name=None)
     }
     return found.pop() if len(found) == 1 else math.nan
 
 
-def _settings(point: dict[str, Any]) -> dict[str, Any]:
+def settings_of_task(point: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a task as a run writes them, from the cells of its row."""
     found = {}
     for column, value in point.items():
-        if value is None or value != value:
+        if column == "task" or value is None or value != value:
             continue
         if isinstance(value, np.generic):
             value = value.item()

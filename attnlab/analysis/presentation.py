@@ -13,12 +13,14 @@ import pandas as pd
 from attnlab.analysis.conclusion import percent
 from attnlab.analysis.standing import BEST, TIED
 from attnlab.analysis.verdicts import Region
+from attnlab.sweeps.predictions import BEFORE
 from attnlab.tables import check_new, shown
 from attnlab.writing import write_whole
 
 __all__ = [
     "ClaimTable",
     "Comparison",
+    "FindingTable",
     "compact",
     "compact_claims",
     "compact_summary",
@@ -59,6 +61,18 @@ class ClaimTable(pd.DataFrame):
 
     def _repr_html_(self) -> str | None:
         return _html(self, compact_claims, "Mean over n seeds, and 95 % t interval from low to high.")
+
+
+class FindingTable(pd.DataFrame):
+    """A table of `referee`. A notebook shows it whole. Its parts and copies are plain DataFrames."""
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame
+
+    def _repr_html_(self) -> str | None:
+        said = "What a sceptical reader would object to, and what would settle it."
+        return _html(self, pd.DataFrame, said if len(self) else "Nothing to object to.")
 
 
 def _html(table: pd.DataFrame, shorten: Callable[[pd.DataFrame], pd.DataFrame], text: str) -> str | None:
@@ -147,6 +161,8 @@ def compact_claims(table: pd.DataFrame) -> pd.DataFrame:
         people.insert(1, "mark", _marks(table))
     people["claimed"] = _claimed(table)
     people["n"] = table["n"]
+    if "written" in table and table["written"].any():
+        people["written"] = [_when(when) for when in table["written"]]
     refuted = table["why"].where(table["verdict"].isin(["refuted", "identity"]), "")
     people["reason"] = ["; ".join(filter(None, both)) for both in zip(refuted, table["reason"], strict=True)]
     return people
@@ -161,6 +177,11 @@ def paper_claims(table: pd.DataFrame) -> pd.DataFrame:
     if table["doubtful"].any():
         people["95% interval"] += [f" ({mark})" if mark else "" for mark in _marks(table)]
     return people.assign(n=table["n"], verdict=table["verdict"])
+
+
+def _when(written: str) -> str:
+    """When a claim was written, in a word or two."""
+    return "before" if written == BEFORE else re.sub(r" runs?$", "", written)
 
 
 def _marks(table: pd.DataFrame) -> list[str]:

@@ -102,14 +102,23 @@ def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> 
 def print_claims(table: pd.DataFrame) -> None:
     """Print a table of `check_claims` for people."""
     from attnlab.analysis.presentation import compact_claims
-    from attnlab.tables import print_table
+    from attnlab.sweeps.predictions import BEFORE
+    from attnlab.tables import print_table, visible
 
     click.echo()
     caption = "claims; mean over n seeds and 95 % t interval, low to high"
     if table["doubtful"].any():
         caption += "; doubtful: that it is seldom wrong is not assured, as the reason says"
-    order = ("verdict", "mark", "say", "effect", "low", "high", "claimed", "reason", "metric", "n")
-    print_table(compact_claims(table), caption, order)
+    short = compact_claims(table)
+    order = ("verdict", "mark", "say", "effect", "low", "high", "claimed", "reason", "metric", "n", "written")
+    print_table(short, caption, order)
+    if early := int((table["written"] == BEFORE).sum()):
+        click.echo(f"{BEFORE}: {'all' if early == len(table) else f'{early} of'} {len(table)} claims")
+    for row in table.to_dict("records"):
+        if row.get("change"):
+            click.echo(visible(f"{row['written']}: {row['say']}: {row['change']}"))
+    for note in table.attrs.get("registered", ()):
+        click.echo(visible(note))
 
 
 @click.command()

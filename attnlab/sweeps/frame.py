@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from attnlab.sweeps.run import Result, Run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "load_run", "with_files"]
+    from attnlab.sweeps.store import Store
+
+__all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "load_run", "registered_in", "with_files"]
 
 DEFAULT_STORE = "results/attnlab.db"
 
@@ -66,6 +69,8 @@ def frame_of(
     records: Iterable[tuple[str, Run, Result]],
     tidy: bool = False,
     metrics: Mapping[str, Sequence[str]] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    registered: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> pd.DataFrame:
     """The results table of (experiment, run, result) records.
 
@@ -75,28 +80,40 @@ def frame_of(
     tidy : bool
     metrics : mapping or None
         The metrics that each experiment shows, by its name.
+    store : path or None
+        Where the records come from.
+    registered : mapping or None
+        The versions of each experiment that were registered, by its name.
 
     Returns
     -------
     DataFrame
         One row a run and test condition; with `tidy`, one row a run, test condition and metric, in the columns `metric`
         and `value`. A run that did not succeed has NaN metrics and its reason. `attrs["tuned"]` lists the columns that were
-        chosen on validation data, and `attrs["metrics"]` the metrics that each experiment shows, the first of which ranks.
+        chosen on validation data, `attrs["candidates"]` what they were chosen from, `attrs["metrics"]` the metrics that each
+        experiment shows, the first of which ranks, `attrs["store"]` the path of the store, if it came from one, and
+        `attrs["registered"]` what each experiment said before its results (`attnlab.sweeps.predictions`).
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     tuned: dict[str, Any] = {}
+    candidates: dict[str, list[Any]] = {}
     known: dict[str, dict[str, Any]] = {}
     for experiment, run, result in records:
         rows.extend(_rows(experiment, run, result, known))
-        tuned |= result.facts.get("tuned", {})
+        if result.facts.get("tuned"):
+            tuned |= result.facts["tuned"]
+            candidates |= run.spec.get("tune", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     if not rows:
         names.pop("model_seed")  # a column only where it was set apart
     columns_ = {name: [row.get(name, np.nan) for row in rows] for name in _ordered(names)}
     frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
+    frame.attrs |= {"candidates": candidates} if candidates else {}
+    frame.attrs |= {"store": os.path.abspath(store)} if store is not None else {}
+    frame.attrs |= {"registered": {name: list(one) for name, one in registered.items()}} if registered else {}
     if not tidy:
         return frame
     measured = metric_columns(frame)
@@ -135,7 +152,18 @@ def load_results(
 
     with Store(store, create=False) as opened:
         asked = [linked for linked in opened.experiments() if experiment in (None, linked.key)]
-        return frame_of(opened.rows(experiment), tidy, {linked.key: metrics_of(linked) for linked in asked})
+        metrics = {linked.key: metrics_of(linked) for linked in asked}
+        return frame_of(opened.rows(experiment), tidy, metrics, store, registered_in(opened, metrics))
+
+
+def registered_in(opened: Store, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """The versions of some experiments that were registered, as plain data."""
+    wanted = set(names)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in opened.predictions.of():
+        if one.key in wanted:
+            found.setdefault(one.key, []).append(dataclasses.asdict(one))
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA_VERSION", "TABLES", "misshapen", "of_version"]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x61746E6C  # "atnl"
 
 TABLES = (
@@ -36,11 +36,16 @@ TABLES = (
         owner TEXT PRIMARY KEY NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, pid INTEGER NOT NULL,
         started TEXT NOT NULL, beats INTEGER NOT NULL, heartbeat REAL NOT NULL, expires REAL NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE leases (run_id TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL) WITHOUT ROWID""",
+    # What experiments said, each version with the number of its runs that had a result then (`attnlab.sweeps.predictions`).
+    """CREATE TABLE registered (
+        key TEXT NOT NULL, place INTEGER NOT NULL, registered_at TEXT NOT NULL, n_runs INTEGER NOT NULL,
+        git_commit TEXT NOT NULL, author TEXT NOT NULL, text TEXT NOT NULL, sha256 BLOB NOT NULL,
+        PRIMARY KEY (key, place)) WITHOUT ROWID""",
 )
-_N_STATEMENTS = {1: 7, 2: 8, 3: 10}  # how many of these made a store of each schema version
+_N_STATEMENTS = {1: 7, 2: 8, 3: 10, 4: 11}  # how many of these made a store of each schema version
 
 # From each version to the next. From 1 to 2 the identity of runs changes; `attnlab.sweeps.migrate` computes the new one.
-MIGRATIONS = {1: (TABLES[7], "INSERT INTO former SELECT run_id, '' FROM runs"), 2: TABLES[8:10]}
+MIGRATIONS = {1: (TABLES[7], "INSERT INTO former SELECT run_id, '' FROM runs"), 2: TABLES[8:10], 3: TABLES[10:11]}
 
 
 def of_version(version: int) -> tuple[str, ...]:

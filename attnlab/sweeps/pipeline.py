@@ -23,7 +23,7 @@ from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.executors.strangers import SEED, metrics_of_others
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
-from attnlab.sweeps.frame import DEFAULT_STORE, frame_of
+from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
 from attnlab.sweeps.place import checked_path
 from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
@@ -153,11 +153,11 @@ def sweep(
 
 
 def _link(opened: Store, experiment: Experiment) -> None:
-    """Link an experiment to its runs, and say so if it takes the place of another one of the same name."""
+    """Link an experiment to its runs, register what it says, and say so if it takes the place of another one of its name."""
     path = "" if experiment.path is None else text_of(str(experiment.path.resolve()))
-    replaced = opened.add_experiment(
-        experiment.name, experiment.question, experiment.text, _ids(plan(experiment)), path
-    )
+    planned = plan(experiment)
+    replaced = opened.add_experiment(experiment.name, experiment.question, experiment.text, _ids(planned), path)
+    opened.predictions.add(experiment, planned)
     if replaced is None or replaced.text == experiment.text:
         return
     if replaced.path != path or (not path and replaced.question != experiment.question):
@@ -274,7 +274,8 @@ def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iter
 
 def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:
     records = (record for experiment, runs in chosen for record in _records(opened, experiment, runs))
-    return frame_of(records, metrics={experiment.name: experiment.metrics for experiment, _ in chosen})
+    metrics = {experiment.name: experiment.metrics for experiment, _ in chosen}
+    return frame_of(records, metrics=metrics, store=opened.path, registered=registered_in(opened, metrics))
 
 
 def _check_limit(limit: int | None) -> None:

@@ -19,6 +19,7 @@ from attnlab.errors import AmbiguousName, StoreError, UnknownName
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.leases import Leases
+from attnlab.sweeps.predictions import Predictions
 from attnlab.sweeps.rows import Unfit, as_row, as_text, digest, fingerprints_in, marks, now, revived
 from attnlab.sweeps.run import DAMAGED, Result, Run
 
@@ -89,6 +90,7 @@ class Store:
         self._db = Database(path, create, timeout)
         self.path = self._db.path
         self.leases = Leases(self._db)
+        self.predictions = Predictions(self._db)
         self._known_columns: dict[str, dict[str, Any]] = {}
         self._checked: set[tuple[str, ...]] = set()
 

@@ -91,7 +91,7 @@ def test_without_its_plugin_a_run_is_still_there(project):
 def test_a_sweep_renames_what_it_can_and_keeps_every_number(project):
     before = attnlab.load_results("v1.db", experiment="kept")
     after = attnlab.sweep("kept.yaml", store="v1.db", rerun="none", quiet=True)
-    assert version() == 3
+    assert version() == 4
     assert set(before["run_id"]).isdisjoint(after["run_id"])
     same = ["alignment_accuracy", "aer", "fit_seconds", "started_at", "attnlab_version"]
     assert after[same].equals(before[same])
@@ -159,7 +159,7 @@ def test_a_store_of_version_2_is_read_as_it_is(second):
 def test_a_sweep_brings_version_2_to_now_after_a_copy_of_it(second):
     numbers = attnlab.load_results("v2.db")
     after = attnlab.sweep("two.yaml", store="v2.db", rerun="none", executor="serial", quiet=True)
-    assert version("v2.db") == 3
+    assert version("v2.db") == 4
     assert after["alignment_accuracy"].tolist() == numbers["alignment_accuracy"].tolist()
     assert version("v2.db.version-2") == 2
     assert attnlab.load_results("v2.db.version-2").equals(numbers)

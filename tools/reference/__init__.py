@@ -16,11 +16,13 @@ from tools.reference.docstrings import code, table
 from tools.reference.interfaces import interfaces_page
 from tools.reference.namespace import namespace_page
 from tools.reference.python import estimators_page, python_page
+from tools.reference.referee import referee_pages
 from tools.reference.results import contract_page, results_page
 
-__all__ = ["DOCS", "pages", "write"]
+__all__ = ["DOCS", "FOLDERS", "pages", "write"]
 
 DOCS = Path(__file__).parents[2] / "docs"
+FOLDERS = ("reference", "referee")  # of which every page is made
 MADE = "<!-- Made by `python -m tools.reference` from the code. Change the code, not this file. -->\n\n"
 
 
@@ -92,6 +94,7 @@ def pages() -> dict[str, str]:
         "reference/contract.md": contract_page(),
         "reference/commands.md": commands_page(),
         "reference/results.md": results_page(),
+        **referee_pages(),
     }
     for kind in components.INTRODUCTIONS:
         made[f"reference/{KINDS[kind].plural}.md"] = components.page_of(KINDS[kind])
@@ -107,8 +110,9 @@ def write() -> list[str]:
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")
             changed.append(path)
-    for file in sorted((DOCS / "reference").glob("*.md")):
-        if f"reference/{file.name}" not in made:
-            file.unlink()
-            changed.append(f"reference/{file.name}")
+    for folder in FOLDERS:
+        for file in sorted((DOCS / folder).glob("*.md")):
+            if f"{folder}/{file.name}" not in made:
+                file.unlink()
+                changed.append(f"{folder}/{file.name}")
     return changed

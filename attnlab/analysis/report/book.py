@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.analysis.claims import check_claims
 from attnlab.analysis.compare import compare, pairwise
+from attnlab.analysis.referee.judging import Report, reported
+from attnlab.analysis.referee.stored import Stored
 from attnlab.analysis.report.curves_and_weights import Budget, Lookback, look_back
 from attnlab.analysis.summary import summarise, varied
 from attnlab.errors import AttnlabError
@@ -26,7 +28,7 @@ from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.environment import environment
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.experiment.stored import read_stored
-from attnlab.sweeps.frame import frame_of, metric_columns
+from attnlab.sweeps.frame import frame_of, metric_columns, registered_in
 from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Linked, Store
 from attnlab.tables import duration
@@ -91,6 +93,7 @@ class Chapter:
     lookback: Lookback
     plugin_files: Mapping[str, str] = field(default_factory=dict)  # run_id -> "--plugin FILE.py", if a run needs one
     asked: Sequence[str] = ()  # the axes that claims are about, the one that most are about first
+    referee: Report | None = None  # None where no experiment plans the runs
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -137,9 +140,9 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
         for record in opened.rows(experiment):
             records.setdefault(record[0], []).append(record)
         budget = Budget(len(records))
-        given = active_options()["files"]
+        given, stored = active_options()["files"], Stored(store)
         chapters = [
-            _chapter(linked.get(key), key, found, opened, budget, given)
+            _chapter(linked.get(key), key, found, opened, budget, given, stored)
             for key, found in over(records.items(), "report", "experiments")
         ]
     environment = _environment([record for found in records.values() for record in found])
@@ -165,8 +168,9 @@ def _chapter(
     opened: Store,
     budget: Any,
     given: Sequence[str],
+    stored: Stored,
 ) -> Chapter:
-    frame = frame_of(records)
+    frame = frame_of(records, registered=registered_in(opened, [key]))
     experiment, problem = _experiment(linked)
     if experiment is not None:
         frame.attrs["tuned"] = tuple(experiment.tune)
@@ -196,6 +200,7 @@ def _chapter(
         lookback=look_back(frame, points, opened, budget),
         plugin_files=files,
         asked=_asked(experiment, points),
+        referee=reported(key, frame, experiment, stored) if linked is not None and len(frame) else None,
     )
 
 

@@ -20,6 +20,7 @@ from attnlab.analysis.verdicts import Region, drawn_range
 from attnlab.errors import SettingError
 from attnlab.kinds import PARTS
 from attnlab.sweeps.frame import AXES, DEFAULT_STORE, FIRST, metric_columns
+from attnlab.sweeps.predictions import BEFORE
 from attnlab.tables import shown
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def page(book: Book) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"shown": _cell, "glyphs": VERDICTS, "tally": _tally, "forest": _forest, "small": _small}
-    environment.globals |= {"claimed": _claimed, "pairs_command": _pairs_command}
+    environment.globals |= {"claimed": _claimed, "pairs_command": _pairs_command, "before": BEFORE}
     style = (HERE / "style.css").read_text("utf-8")
     return environment.get_template("page.html.j2").render(
         book=book,

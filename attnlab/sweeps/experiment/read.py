@@ -21,6 +21,7 @@ from pydantic.config import JsonDict
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import Own, entry
 from attnlab.sweeps.columns import columns_of, seed_columns
+from attnlab.sweeps.experiment.allowed import ALLOW_SCHEMA, Allowed, each, with_reasons
 from attnlab.sweeps.experiment.choices import Choice, Learners, count
 from attnlab.sweeps.experiment.claims import Claim, Table, check_selections, column_of_metric, with_columns
 from attnlab.sweeps.experiment.grid import GridReader
@@ -114,6 +115,9 @@ class Layout(BaseModel):
     attnlab: Literal[1] = Field(description="The version of this format.")
     question: Annotated[str, Len(1)] = Field(description="What the experiment asks, in a sentence.")
     source: str | None = Field(default=None, description="Where the question comes from.")
+    author: Annotated[str, Len(1)] | None = Field(
+        default=None, description="Who predicts what the claims say; who committed the file, unless given."
+    )
     name: Annotated[str, Len(1), AfterValidator(_plain_name)] | None = Field(
         default=None, description="Its name; the file's, unless given."
     )
@@ -138,6 +142,11 @@ class Layout(BaseModel):
         default={}, description="Settings chosen on validation data, by dotted name, with their candidates."
     )
     limits: Limits = Field(default=Limits(), description="What a run may take, and how many there may be.")
+    allow: Annotated[list[Allowed], BeforeValidator(each)] = Field(
+        default=[],
+        description="Findings of the referee that are no objection here, each with its reason.",
+        json_schema_extra=ALLOW_SCHEMA,
+    )
 
 
 class Experiment(BaseModel):
@@ -149,6 +158,7 @@ class Experiment(BaseModel):
     path: Path | None
     question: str
     source: str | None
+    author: str | None
     tasks: tuple[Choice, ...]
     learners: tuple[Learners, ...]
     seeds: tuple[int, ...]  # of the data, and of the model where model_seeds is None
@@ -157,6 +167,7 @@ class Experiment(BaseModel):
     claims: tuple[Claim, ...]
     tune: dict[str, list[Any]]
     limits: Limits
+    allow: tuple[Allowed, ...]
     inputs: dict[str, str]  # files that tasks read: path in a run -> SHA-256
     text: str
 
@@ -219,6 +230,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         path=document.path,
         question=layout.question,
         source=layout.source,
+        author=layout.author,
         tasks=tasks,
         learners=learners,
         seeds=tuple(seeds),
@@ -227,6 +239,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         claims=claims,
         tune=layout.tune,
         limits=layout.limits,
+        allow=with_reasons(document, layout.allow),
         inputs=inputs.hashes,
         text=document.text,
     )
@@ -311,7 +324,8 @@ def _translate(document: Document, problem: Any) -> None:
     """One of pydantic's findings, in our words and at its place."""
     at: At = problem["loc"]
     kind, value = problem["type"], problem["input"]
-    model: type[BaseModel] = Claim if at[:1] == ("claims",) else Limits if at[:1] == ("limits",) else Layout
+    parts: dict[Any, type[BaseModel]] = {"claims": Claim, "limits": Limits, "allow": Allowed}
+    model = parts.get(at[0], Layout) if len(at) > 1 else Layout
     if kind == "extra_forbidden":
         known = list(model.model_fields)
         message = f"unknown key {short(at[-1])}{did_you_mean(str(at[-1]), known)}; allowed are {', '.join(known)}"

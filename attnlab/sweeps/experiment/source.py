@@ -137,6 +137,18 @@ class Document:
         """The line of a key."""
         return self._place(at, key=True)[0]
 
+    def comment(self, at: At) -> str:
+        """The comment at the end of the line of a value, or of the lines above it; '' where there is none."""
+        if self.path is None:
+            return ""
+        lines, line = self.text.splitlines(), self._place(at, key=False)[0]
+        own = lines[line - 1].partition(" #")[2].strip() if line <= len(lines) else ""
+        above: list[str] = []
+        while not own and line > 1 and lines[line - 2].lstrip().startswith("#"):
+            line -= 1
+            above.insert(0, lines[line - 1].strip().lstrip("#").strip())
+        return own or " ".join(above)
+
     # -- files --------------------------------------------------------------------------------------------------
     def _read(self, path: Path) -> str:
         try:

@@ -26,8 +26,26 @@ from attnlab.sweeps.upkeep.pages import records
 __all__ = ["Contents", "Finding", "Kept", "contents_of", "linked_runs"]
 
 _EMPTY = hashlib.sha256(b"").digest()
-_KEYS = {"runs": 1, "measures": 2, "artifacts": 1, "history": 2, "experiments": 1, "links": 2, "former": 1}
-_WIDTHS = {"runs": 14, "measures": 5, "artifacts": 2, "history": 8, "experiments": 7, "links": 3, "former": 2}
+_KEYS = {
+    "runs": 1,
+    "measures": 2,
+    "artifacts": 1,
+    "history": 2,
+    "experiments": 1,
+    "links": 2,
+    "former": 1,
+    "registered": 2,
+}
+_WIDTHS = {
+    "runs": 14,
+    "measures": 5,
+    "artifacts": 2,
+    "history": 8,
+    "experiments": 7,
+    "links": 3,
+    "former": 2,
+    "registered": 8,
+}
 _Table = dict[tuple[Any, ...], tuple[Any, ...]]
 
 
@@ -59,6 +77,8 @@ class Contents:
     experiments : dict of key to (row, run_ids)
     former : dict of run_id to its present run_id
         Runs of schema version 1; '' for those whose present identity is not known.
+    registered : dict of key to rows
+        What experiments said, oldest first.
     findings : list of Finding
         All that is not whole.
     """
@@ -66,6 +86,7 @@ class Contents:
     runs: dict[str, Kept] = field(default_factory=dict)
     experiments: dict[str, tuple[tuple[Any, ...], list[str]]] = field(default_factory=dict)
     former: dict[str, str] = field(default_factory=dict)
+    registered: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -168,6 +189,7 @@ def _looks_like(name: str, row: tuple[Any, ...]) -> bool:
         "experiments": (str, int, str),
         "links": (str, int, str),
         "former": (str, str),
+        "registered": (str, int, str, int),
     }[name]
     return all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=False))
 
@@ -212,6 +234,11 @@ def _sort_out(tables: dict[str, _Table], found: Contents) -> None:
                 Finding("experiments", str(key), f"{_DIFFERS}; sweep its file again, and it is linked again")
             )
     found.former = {str(run_id): str(row[1]) for (run_id,), row in tables["former"].items() if run_id in found.runs}
+    for key, row in sorted(tables["registered"].items(), key=lambda item: (str(item[0][0]), _number(item[0][1]))):
+        if digest(row[:-1]) == row[-1]:
+            found.registered.setdefault(str(key[0]), []).append(row)
+        else:
+            found.findings.append(Finding("registered", f"{key[0]} {key[1]}", _DIFFERS))
 
 
 _DIFFERS = "does not agree with its checksum"

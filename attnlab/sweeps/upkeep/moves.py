@@ -83,6 +83,8 @@ def export(path: str | os.PathLike[str], output: str | os.PathLike[str], experim
     if not experiments:
         ids += [run_id for run_id in contents.runs if run_id not in set(ids)]
     runs = {run_id: contents.runs[run_id] for run_id in ids}
+    if experiments:
+        contents.registered = {key: rows for key, rows in contents.registered.items() if key in chosen}
     new = _new(output)
     if new.suffix == ".jsonl":
         named = {run_id: key for key, (_, linked) in reversed(chosen.items()) for run_id in linked}
@@ -138,7 +140,12 @@ def merge(into: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str]
                 for run_id, became in theirs.former.items():
                     db.execute("INSERT OR IGNORE INTO former VALUES (?, ?)", (run_id, became))
                 for key, (row, linked) in theirs.experiments.items():
-                    _join_experiment(db, mine, key, row, linked, done)
+                    name = _join_experiment(db, mine, key, row, linked, done)
+                    mine.registered[name] = [*mine.registered.get(name, ()), *theirs.registered.pop(key, ())]
+                    _register(db, name, mine.registered[name])
+                for key, rows in theirs.registered.items():  # what was registered and never swept
+                    mine.registered[key] = [*mine.registered.get(key, ()), *rows]
+                    _register(db, key, mine.registered[key])
             db.still_there()
     finally:
         db.close()
@@ -183,16 +190,26 @@ _COSTS = ("fit_seconds", "steps_per_second")
 
 def _join_experiment(
     db: Database, mine: Contents, key: str, row: tuple[Any, ...], linked: list[str], done: Merged
-) -> None:
+) -> str:
+    """Add an experiment, unless it is there; the name that it has."""
     same = mine.experiments.get(key)
     if same is not None and (same[0][4], same[1]) == (row[4], linked):
-        return
+        return key
     name = key
     if same is not None:
         name = next(n for n in (f"{key}-merged-{i}" for i in range(2, 10**6)) if n not in mine.experiments)
         done.renamed[key] = name
     place = 1 + max((found[0][1] for found in mine.experiments.values()), default=-1)
     mine.experiments[name] = _link(db, (name, place, *row[2:-1]), linked)
+    return name
+
+
+def _register(db: Database, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """What an experiment said, in the order in which it said it; the same at the same time counts once."""
+    db.execute("DELETE FROM registered WHERE key = ?", (name,))
+    for place, row in enumerate(sorted({row[2:-1] for row in rows})):
+        again = (name, place, *row)
+        db.execute(f"INSERT INTO registered VALUES ({marks(8)})", (*again, digest(again)))
 
 
 def vacuum(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -278,6 +295,8 @@ def _write(
                 _put(db, kept)
             for row, linked in experiments.values():
                 _link(db, row[:-1], linked)
+            for key, rows in contents.registered.items():
+                _register(db, key, rows)
             formers = ((run_id, became) for run_id, became in contents.former.items() if run_id in runs)
             db.executemany("INSERT INTO former VALUES (?, ?)", formers)
         with db.refusals():

@@ -1,0 +1,1 @@
+"""The referee: what a sceptical reader would object to in results, as findings with codes."""

@@ -1,0 +1,230 @@
+"""What the referee looks at: the results of one experiment, taken apart by task, test condition and competitor."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attnlab.analysis.claims import Judgement, judge
+from attnlab.analysis.measures import bounds_of, direction_of, is_per_run, one_row_a_run, overlap_of, solved_at, solves
+from attnlab.analysis.summary import varied
+from attnlab.sweeps.experiment.longer import STEPS
+from attnlab.sweeps.experiment.read import Experiment
+from attnlab.sweeps.frame import metric_columns
+from attnlab.sweeps.plan import plan
+from attnlab.sweeps.run import Run
+from attnlab.tables import setting_text
+
+__all__ = ["Case", "Cell", "is_rate", "text_of"]
+
+RATES = ("learning_rate", "lr", "rate")
+DEFAULT_METRIC = "alignment_accuracy"
+Values = Mapping[int, float]  # by seed of the data
+
+
+def is_rate(column: str) -> bool:
+    """Whether a setting is a rate of learning, by its name."""
+    return column.rpartition(".")[2] in RATES
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One task with its settings and one test condition: of each competitor the value of a metric by seed."""
+
+    task: str
+    rows: Any  # rows of the table
+    condition: str
+    values: Mapping[str, Values]
+
+    @property
+    def place(self) -> str:
+        return self.task if self.condition == "test" else f"{self.task}, {self.condition}"
+
+    def arrays(self, names: Iterable[str]) -> list[NDArray[np.float64]]:
+        """The values of some competitors, seed by seed, NaN where one has none."""
+        names = list(names)
+        seeds = sorted({seed for name in names for seed in self.values[name]})
+        return [np.array([self.values[name].get(seed, math.nan) for seed in seeds]) for name in names]
+
+
+@dataclass
+class Case:
+    """The results of one experiment.
+
+    Parameters
+    ----------
+    name : str
+    whole : DataFrame
+        Its rows of a results table.
+    experiment : Experiment or None
+        What was asked and claimed, where that is known.
+    curves : mapping of run_id to array
+        Loss curves, as far as they are known.
+    settled : collection of str
+        Codes that other results in the store have settled.
+    """
+
+    name: str
+    whole: pd.DataFrame
+    experiment: Experiment | None = None
+    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    settled: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.whole.attrs["tuned"] = list(self.tuned)
+
+    # -- columns ------------------------------------------------------------------------------------------------------
+    @functools.cached_property
+    def ok(self) -> pd.DataFrame:
+        """The rows of runs that succeeded."""
+        return self.whole[self.whole["status"] == "ok"]
+
+    @functools.cached_property
+    def metrics(self) -> list[str]:
+        """The metrics that are shown and measured; the first ranks."""
+        shown = self.experiment.metrics if self.experiment else self.whole.attrs.get("metrics", {}).get(self.name, ())
+        measured = [m for m in metric_columns(self.ok) if self.ok[m].dtype.kind in "fiu" and self.ok[m].notna().any()]
+        known = [m for m in shown if m in self.ok and self.ok[m].notna().any()]
+        return known or sorted(measured, key=lambda m: m != DEFAULT_METRIC)[:1]
+
+    @functools.cached_property
+    def axes(self) -> list[str]:
+        """The columns that tell competitors apart: of the mechanism and the model, without what was tuned."""
+        return [c for c in varied(self.whole) if c not in ("test", "task") and not c.startswith("task.")]
+
+    @property
+    def tuned(self) -> Mapping[str, Sequence[Any]]:
+        """The settings that were chosen on validation data, with their candidates; of a table alone as far as it says."""
+        if self.experiment is not None:
+            return self.experiment.tune
+        tuned = "n_tuned" in self.whole and (self.whole["n_tuned"] > 1).any()
+        told = {**dict.fromkeys(self.whole.attrs.get("tuned", ()), ()), **self.whole.attrs.get("candidates", {})}
+        return {column: values for column, values in told.items() if tuned and column in self.whole}
+
+    @property
+    def rates(self) -> list[str]:
+        """The axes that are rates of learning."""
+        return [c for c in self.axes if is_rate(c)]
+
+    @functools.cached_property
+    def task_columns(self) -> list[str]:
+        return [c for c in self.whole.columns if c == "task" or c.startswith("task.")]
+
+    @functools.cached_property
+    def task_axes(self) -> list[str]:
+        return [c for c in varied(self.whole) if c.startswith("task.")]
+
+    @functools.cached_property
+    def learned(self) -> pd.DataFrame:
+        """One row of each run that learned something: it took steps, and has parameters."""
+        rows = self.ok[~self.ok["run_id"].duplicated()]
+        for column in (f"model.{setting}" for setting in STEPS):
+            if column in rows:
+                rows = rows[~(rows[column] == 0)]
+        return rows[~(rows["n_parameters"] == 0)] if "n_parameters" in rows else rows
+
+    # -- groups -------------------------------------------------------------------------------------------------------
+    def named(self, rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.Series:
+        """The competitor of each row, in words."""
+        axes = self.axes if axes is None else axes
+        return pd.Series(_words(rows, axes) if axes else [text_of(rows)] * len(rows), index=rows.index)
+
+    def task_of(self, rows: pd.DataFrame) -> pd.Series:
+        """The task of each row, in words."""
+        return pd.Series(_words(rows, ["task", *self.task_axes]), index=rows.index)
+
+    def cells(self, metric: str, axes: Sequence[str] | None = None) -> Iterator[Cell]:
+        """Each task and test condition, with the values of each competitor."""
+        rows = one_row_a_run(self.ok, metric) if is_per_run(metric) else self.ok
+        if metric not in rows or not len(rows):
+            return
+        rows = rows.assign(
+            competitor_=self.named(rows, axes),
+            task_=self.task_of(rows),
+            value_=pd.to_numeric(rows[metric], errors="coerce"),
+            seed_=rows["seed"] if "seed" in rows else range(len(rows)),
+        )
+        for (task, condition), group in rows.groupby(["task_", "test"], sort=False):
+            means = group.groupby(["competitor_", "seed_"], sort=False)["value_"].mean().dropna()
+            values: dict[str, dict[int, float]] = {}
+            for key, value in means.items():
+                name, seed = key if isinstance(key, tuple) else (key, 0)
+                values.setdefault(str(name), {})[int(seed)] = float(value)
+            if values:
+                yield Cell(str(task), group, str(condition), values)
+
+    # -- of metrics ---------------------------------------------------------------------------------------------------
+    def bounds(self, metric: str) -> tuple[float, float]:
+        return bounds_of(metric, self.ok.get(metric, ()))
+
+    def span(self, metric: str, values: Iterable[float] = ()) -> float:
+        """The range of a metric; where it has none, the size of the values at hand."""
+        low, high = self.bounds(metric)
+        if math.isfinite(high - low):
+            return high - low
+        x = np.abs(np.array(list(values), dtype=float))
+        return float(np.nanmedian(x)) if x.size else math.inf
+
+    def solved(self, cell: Cell, metric: str, name: str) -> bool:
+        """Whether a competitor's mean counts as solving the task."""
+        task = str(cell.rows["task"].iloc[0]) if "task" in cell.rows else ""
+        threshold = solved_at(metric, task)
+        mean = float(np.mean(list(cell.values[name].values())))
+        return threshold is not None and bool(solves([mean], metric, threshold)[0] == 1)
+
+    def sign(self, metric: str) -> int:
+        """1 where more is better, -1 where less is, 0 where neither."""
+        return {"up": 1, "down": -1}.get(direction_of(metric) or "", 0)
+
+    def overlap(self, cell: Cell) -> float:
+        return overlap_of(cell.rows)
+
+    @functools.cached_property
+    def runs(self) -> Mapping[str, Run]:
+        """The planned runs, where the experiment is known."""
+        return {run.run_id: run for run in plan(self.experiment)} if self.experiment is not None else {}
+
+    # -- claims -------------------------------------------------------------------------------------------------------
+    @functools.cached_property
+    def judgements(self) -> list[Judgement]:
+        """The claims with their decisions; none where they are not known."""
+        return judge(self.whole, self.experiment) if self.experiment is not None and self.experiment.claims else []
+
+    @functools.cached_property
+    def selected(self) -> set[str]:
+        """The columns by which claims select their runs."""
+        claims = self.experiment.claims if self.experiment else ()
+        return {key for claim in claims for one in (claim.where, *(c for _, c in claim.selections())) for key in one}
+
+
+def text_of(rows: pd.DataFrame) -> str:
+    """A mechanism in words, where nothing of it varies."""
+    parts = [c for c in ("mechanism", "similarity", "normaliser") if c in rows and len(rows)]
+    words = [str(rows[c].iloc[0]) for c in parts]
+    return " ".join(w for w in words if w not in ("nan", "single_head")) or "the mechanism"
+
+
+def _words(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The values of some columns of each row in words: names as they are, settings as `setting=value`."""
+    known: dict[tuple[Any, ...], str] = {}
+    there = [c for c in columns if c in rows]
+    found = []
+    for values in rows[there].itertuples(index=False, name=None):
+        key = tuple(map(repr, values))
+        if key not in known:
+            said = []
+            for column, value in zip(there, values, strict=True):
+                if value is None or value != value:
+                    continue
+                setting = column.rpartition(".")[2] if "." in column else ""
+                said.append(f"{setting}={setting_text(value)}" if setting else str(value))
+            known[key] = " ".join(said) or "?"
+        found.append(known[key])
+    return found
