@@ -71,7 +71,7 @@ def test_the_experiments_of_a_page_read_and_plan(page, tmp_path):
                 "question": "Of the page?",
                 "task": "lookup",
                 "seeds": 1,
-                **PARTS[page.stem],
+                **PARTS.get(page.stem, {}),
                 **loaded,
             }
             assert plan(read(whole))
