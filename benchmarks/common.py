@@ -19,11 +19,16 @@ def installed(*names: str) -> bool:
     return all(importlib.util.find_spec(name) is not None for name in names)
 
 
-def alternate(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each way, by turns, after one turn that is not counted."""
+def alternate(ways: Mapping[str, Callable[[], Any]], repeats: int, pause: float = 0.0) -> dict[str, list[float]]:
+    """Seconds of each way, by turns, after one turn that is not counted.
+
+    With several threads each turn begins after a pause: the threads of OpenMP and OpenBLAS turn idly for some milliseconds
+    after their work, and would take a processor from the next way.
+    """
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
+            time.sleep(pause)
             start = time.perf_counter()
             way()
             if turn:

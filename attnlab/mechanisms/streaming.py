@@ -6,6 +6,7 @@ depend on the number of keys. Else the blocks are queries, each with all keys, i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -174,22 +175,22 @@ def _gathered(one: Callable[[Tile], Any], parts: list[Tile], lead: tuple[int, ..
     """The blocks put together; they run one after the other if a part may draw random numbers."""
     if len(parts) == 1:
         return one(parts[0])
-    found: list[Any] = []
-    in_threads(lambda tiles: found.extend(map(one, tiles)), parts[:1])
-    (first,) = found
-    front = tuple(n if n > 1 else m for n, m in zip(lead, _fronts(first, lead), strict=True))
-    out = np.empty((*front, q, first.shape[-1]), dtype=first.dtype)
+    lock = threading.Lock()
+    made: list[Any] = []  # where the blocks go: its shape and type are known from the first that is done
 
     def put(tile: Tile, block: Any) -> None:
-        out[(*wide(tile[0], lead), tile[1])] = block
+        with lock:
+            if not made:
+                front = tuple(n if n > 1 else m for n, m in zip(lead, _fronts(block, lead), strict=True))
+                made.append(np.empty((*front, q, block.shape[-1]), dtype=block.dtype))
+        made[0][(*wide(tile[0], lead), tile[1])] = block
 
     def worker(items: Iterable[Tile]) -> None:
         for tile in items:
             put(tile, one(tile))
 
-    put(parts[0], first)
-    in_threads(worker, parts[1:], 1 if context.given.get("rng") is not None else THREADS)
-    return out
+    in_threads(worker, parts, 1 if context.given.get("rng") is not None else THREADS)
+    return made[0]
 
 
 def _fronts(block: Any, lead: tuple[int, ...]) -> tuple[int, ...]:
