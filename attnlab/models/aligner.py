@@ -25,6 +25,7 @@ from attnlab.models.batches import (
     alignment_data,
     chunks,
     held_out,
+    readable,
     rows_to_one,
     top_gold,
     true_lengths,
@@ -93,8 +94,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     loss_curve_ : list of float, the loss of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
-    kernels_ : dict, what computed each verb of the mechanism: "reference", or `distribution:name` of a kernel; "step", if
-        there, computed all of them at once in training
+    kernels_ : dict, what computed each verb, "reference" or `distribution:name` of a kernel; "step": all at once, in training
     backend_ : "fast" where some kernel answered, else "reference"
     n_features_in_, n_features_key_ : int, features of a query and of a key
     operations_per_query_ : float, floating-point operations for one query, projections included
@@ -223,9 +223,12 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             return loss_and_gradient(learned, params, here, self.objective == "alignment", own)
 
         def whole(flat: Any) -> Any:
-            step = whole_step(bound, flat.tree, flat.slopes, examples, self.objective == "alignment")
-            if step is not None:
-                self.kernels_["step"] = STEP
+            step = (
+                whole_step(bound, flat.tree, flat.slopes, examples, self.objective == "alignment")
+                if own is None
+                else None
+            )
+            self.kernels_ |= {} if step is None else {"step": STEP}
             return step
 
         def look(params: Any) -> dict[str, float]:
@@ -397,7 +400,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         """Examples, after checks that they have what the verb needs and that it is finite where it is read."""
         X = self._needed(X, verb)
         try:
-            return X.finite("Q", "K", *(("V", "target") if self.objective == "values" else ()))
+            return readable(X, "Q", "K", *(("V", "target") if self.objective == "values" else ()))
         except ValueError as error:
             raise ValueError(f"{verb}: {error}") from None
 

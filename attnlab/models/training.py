@@ -131,10 +131,10 @@ class Adam:
 
     def descend(self, x: Any, g: Any) -> float:
         """Change one vector in place by its gradient; returns the sum of its squares, which is finite where all of it is."""
-        if (loops := compiled()) is None or x.dtype != g.dtype:
+        if compiled() is None or x.dtype != g.dtype:
             x += self.away([x], [g])[0]
             return float(x.dot(x))
-        from attnlab.kernels.compiled_steps import adam
+        from attnlab.kernels.compiled_rows import adam
 
         if not self.m:
             one = x.dtype.type

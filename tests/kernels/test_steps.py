@@ -163,3 +163,10 @@ def test_a_fit_takes_the_steps_that_the_parts_take(similarity):
     )
     np.testing.assert_allclose(aligner.loss_curve_, fitted.loss_curve, rtol=1e-4)
     assert ("step" in aligner.kernels_) == NUMBA
+
+
+def test_another_loss_is_left_to_the_parts():
+    X = examples(True)
+    aligner = AttentionAligner(Mechanism("dot"), projection=6, steps=2, objective="alignment", random_state=0)
+    assert ("step" in aligner.fit(X).kernels_) == NUMBA
+    assert "step" not in aligner.set_params(loss="fenchel_young").fit(X).kernels_
