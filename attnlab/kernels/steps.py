@@ -45,7 +45,9 @@ KERNELS = {
 }
 
 
-def whole_step(bound: Any, params: Any, gradients: Any, X: Any, aligns: bool) -> Callable[[Array], float | None] | None:
+def whole_step(
+    bound: Any, params: Any, gradients: Any, X: Any, aligns: bool, family: Any = None
+) -> Callable[[Array], float | None] | None:
     """A function of the rows of a batch that returns its loss and writes the gradient; None where there is no such kernel.
 
     The function returns None for a batch in which a score is not finite, or a vector has no length: the parts then compute it.
@@ -58,8 +60,10 @@ def whole_step(bound: Any, params: Any, gradients: Any, X: Any, aligns: bool) ->
     X : the examples: Q (n, q, d), K (n, k, e), V (n, k, v), target (n, q, v) or (n, q, k), alive (n, q, 1), context
     aligns : bool
         Whether `target` holds weights instead of contexts.
+    family : Normaliser or None
+        The normaliser whose own loss is minimised; None is the squared error.
     """
-    loops = _loops(bound, params, X)
+    loops = None if family is not None else _loops(bound, params, X)
     if loops is None:
         return None
     batch = _batch(loops, bound, X, aligns)

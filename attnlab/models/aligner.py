@@ -223,11 +223,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             return loss_and_gradient(learned, params, here, self.objective == "alignment", own)
 
         def whole(flat: Any) -> Any:
-            step = (
-                whole_step(bound, flat.tree, flat.slopes, examples, self.objective == "alignment")
-                if own is None
-                else None
-            )
+            step = whole_step(bound, flat.tree, flat.slopes, examples, self.objective == "alignment", own)
             self.kernels_ |= {} if step is None else {"step": STEP}
             return step
 
@@ -251,10 +247,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             self.validation_curve_ = watch.curve if watch else []
             return
         if self.optimizer == "adam":
-            batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
-            fitted = minimise_adam(
-                gradient, start, batches, stopping.most, self.learning_rate, watch, by_hand=True, whole=whole
-            )
+            batches, rate = minibatches(len(X), min(self.batch_size, len(X)), streams[1]), self.learning_rate
+            fitted = minimise_adam(gradient, start, batches, stopping.most, rate, watch, by_hand=True, whole=whole)
         else:
             fitted = minimise_lbfgs(gradient, start, stopping.most, watch, by_hand=True)
         self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
