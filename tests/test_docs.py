@@ -25,7 +25,7 @@ def blocks(text, language):
 
 def modules():
     for found in pkgutil.walk_packages(attnlab.__path__, "attnlab."):
-        if found.name == "attnlab.kernels.compiled" and importlib.util.find_spec("numba") is None:
+        if found.name.startswith("attnlab.kernels.compiled") and importlib.util.find_spec("numba") is None:
             continue  # loops that numba compiles, where it is installed
         if not found.name.endswith("__main__"):
             yield found.name

@@ -17,6 +17,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
+from attnlab.kernels.steps import STEP, whole_step
 from attnlab.mechanisms.binding import attended, weighed
 from attnlab.models.aligner_gradient import LEAST, loss_and_gradient
 from attnlab.models.batches import (
@@ -24,6 +25,7 @@ from attnlab.models.batches import (
     alignment_data,
     chunks,
     held_out,
+    readable,
     rows_to_one,
     top_gold,
     true_lengths,
@@ -92,7 +94,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     loss_curve_ : list of float, the loss of each step
     validation_curve_ : list of dict with step, loss and, where gold is known, alignment_accuracy
     n_parameters_ : int, numbers learned
-    kernels_ : dict, what computed each verb of the mechanism: "reference", or `distribution:name` of a kernel
+    kernels_ : dict, what computed each verb, "reference" or `distribution:name` of a kernel; "step": all at once, in training
     backend_ : "fast" where some kernel answered, else "reference"
     n_features_in_, n_features_key_ : int, features of a query and of a key
     operations_per_query_ : float, floating-point operations for one query, projections included
@@ -220,6 +222,11 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             here = examples if batch is None else examples.pick(batch)
             return loss_and_gradient(learned, params, here, self.objective == "alignment", own)
 
+        def whole(flat: Any) -> Any:
+            step = whole_step(bound, flat.tree, flat.slopes, examples, self.objective == "alignment", own)
+            self.kernels_ |= {} if step is None else {"step": STEP}
+            return step
+
         def look(params: Any) -> dict[str, float]:
             return self._look(bound, params, validation, looked_at)
 
@@ -240,8 +247,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             self.validation_curve_ = watch.curve if watch else []
             return
         if self.optimizer == "adam":
-            batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
-            fitted = minimise_adam(gradient, start, batches, stopping.most, self.learning_rate, watch, by_hand=True)
+            batches, rate = minibatches(len(X), min(self.batch_size, len(X)), streams[1]), self.learning_rate
+            fitted = minimise_adam(gradient, start, batches, stopping.most, rate, watch, by_hand=True, whole=whole)
         else:
             fitted = minimise_lbfgs(gradient, start, stopping.most, watch, by_hand=True)
         self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
@@ -387,7 +394,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         """Examples, after checks that they have what the verb needs and that it is finite where it is read."""
         X = self._needed(X, verb)
         try:
-            return X.finite("Q", "K", *(("V", "target") if self.objective == "values" else ()))
+            return readable(X, "Q", "K", *(("V", "target") if self.objective == "values" else ()))
         except ValueError as error:
             raise ValueError(f"{verb}: {error}") from None
 

@@ -9,7 +9,17 @@ import numpy as np
 
 from attnlab.data import AlignmentData
 
-__all__ = ["Examples", "alignment_data", "chunks", "held_out", "rows_to_one", "top_gold", "true_lengths", "vectors"]
+__all__ = [
+    "Examples",
+    "alignment_data",
+    "chunks",
+    "held_out",
+    "readable",
+    "rows_to_one",
+    "top_gold",
+    "true_lengths",
+    "vectors",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,20 @@ def alignment_data(X: Any, y: Any = None) -> AlignmentData:
     if y is None:
         return X
     return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens, X.ids)
+
+
+def readable(X: AlignmentData, *names: str) -> AlignmentData:
+    """`X.finite(*names)`; where all numbers are finite, the sum of their squares mostly says so, in one pass."""
+    odd = [name for name in names if getattr(X, name) is not None and not _all_finite(getattr(X, name))]
+    return X.finite(*odd) if odd else X
+
+
+def _all_finite(array: Any) -> bool:
+    if array.dtype.kind != "f" or not array.flags.c_contiguous:
+        return False
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(flat.dot(flat)))
 
 
 def held_out(X: AlignmentData, held: int, rng: Any) -> tuple[AlignmentData, AlignmentData]:

@@ -13,6 +13,7 @@ import autograd
 import numpy as np
 
 from attnlab.errors import Diverged, SettingError
+from attnlab.kernels.normalisers import compiled
 from attnlab.progress import at
 from attnlab.threads import blas
 
@@ -38,6 +39,7 @@ KEPT = 31 * 2**20  # bytes; the page tables of untouched memory are never filled
 
 Tree = Any  # nested dicts of arrays
 Loss = Callable[[Tree, Any], Any]  # (params, examples' indices or None for all) -> scalar
+Whole = Callable[[Any], Callable[[Any], float | None] | None]
 
 
 def leaves(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -82,20 +84,21 @@ class Flat:
             views.append(self.x[start : start + a.size].reshape(a.shape))
             start += a.size
         self.tree = rebuild(tree, views)
-        self._gathered = np.empty_like(self.x)
+        self.gradient = np.zeros_like(self.x)
         self._places = [
-            (path, self._gathered[sum(v.size for v in views[:i]) :][: view.size].reshape(view.shape))
+            (path, self.gradient[sum(v.size for v in views[:i]) :][: view.size].reshape(view.shape))
             for i, (path, view) in enumerate(zip(self.paths, views, strict=True))
         ]
+        self.slopes = rebuild(tree, [place for _, place in self._places])  # the gradient as a tree
 
     def gathered(self, tree: Tree) -> Any:
-        """The arrays of a tree like this one in a vector, in the same order; the next call writes into the same vector."""
+        """The arrays of a tree like this one, written into `gradient`, in the same order."""
         for path, place in self._places:
             node = tree
             for name in path:
                 node = node[name]
             place[...] = node
-        return self._gathered
+        return self.gradient
 
     def kept(self) -> Tree:
         """A copy of the tree as it is now."""
@@ -125,6 +128,24 @@ class Adam:
         for one, a in zip(away, arrays, strict=True):
             one += a
         return away
+
+    def descend(self, x: Any, g: Any) -> float:
+        """Change one vector in place by its gradient; returns the sum of its squares, which is finite where all of it is."""
+        if compiled() is None or x.dtype != g.dtype:
+            x += self.away([x], [g])[0]
+            return float(x.dot(x))
+        from attnlab.kernels.compiled_rows import adam
+
+        if not self.m:
+            one = x.dtype.type
+            self.m, self.v = [np.zeros_like(x)], [np.zeros_like(x)]
+            self._compiled = adam
+            self._rates = one(self.beta1), one(self.beta2), one(self.epsilon)
+        self.t += 1
+        one, (beta1, beta2, epsilon) = x.dtype.type, self._rates
+        bias1, bias2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
+        rate = one(self.learning_rate / bias1)
+        return float(self._compiled(x, g, self.m[0], self.v[0], beta1, beta2, one(bias2), epsilon, rate))
 
     def away(self, arrays: list[Any], gradients: list[Any]) -> list[Any]:
         """What `step` adds to each array."""
@@ -269,11 +290,14 @@ def minimise_adam(
     clip_norm: float | None = None,
     by_hand: bool = False,
     warm_up: int = 0,
+    whole: Whole | None = None,
 ) -> Fitted:
     """Minimise by Adam on minibatches, with gradients no longer than `clip_norm`.
 
-    With `by_hand` the loss also gives its gradient: it returns (scalar, tree like params). In the first `warm_up` steps the
-    learning rate grows from 0 to its value.
+    With `by_hand` the loss also gives its gradient: it returns (scalar, tree like params). `whole` may give a function that does
+    both at once: from the vector of all arrays, `Flat`, it makes a function of a batch that writes into `flat.gradient` and
+    returns the loss, or None for a batch that it leaves to `loss`. In the first `warm_up` steps the learning rate grows from 0 to
+    its value.
 
     Raises
     ------
@@ -282,6 +306,7 @@ def minimise_adam(
     """
     flat = Flat(params)
     gradient = loss if by_hand else _by_autograd(loss)
+    at_once = None if whole is None else whole(flat)
     adam = Adam(learning_rate)
     hint = f"learning_rate={learning_rate:g}: a lower one may help"
     curve: list[float] = []
@@ -289,15 +314,21 @@ def minimise_adam(
     if watch is not None:
         watch.seen(0, params)
     for step in range(1, steps + 1):
-        value, found = gradient(flat.tree, next(batches))
+        batch = next(batches)
+        value = None if at_once is None else at_once(batch)
+        gradients = flat.gradient
+        if value is None:
+            value, found = gradient(flat.tree, batch)
+            gradients = flat.gathered(found)
         curve.append(float(value))
         at(step, steps, "steps", curve[-1])
-        _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
-        gradients = flat.gathered(found)
+        if not math.isfinite(curve[-1]):
+            _finite(curve[-1], step, steps, AT_FIRST if step == 1 else hint)
+        if clip_norm is not None:
+            (gradients,) = clipped([gradients], clip_norm)
         if step <= warm_up:
             adam.learning_rate = learning_rate * step / warm_up
-        flat.x += adam.away([flat.x], clipped([gradients], clip_norm))[0]
-        if not math.isfinite(flat.x.dot(flat.x)):  # products of such arrays would not be finite either
+        if not math.isfinite(adam.descend(flat.x, gradients)):  # products of such arrays would not be finite either
             steep = step == 1 and not np.isfinite(gradients).all()
             why = f"its gradient is not, {AT_FIRST}" if steep else hint
             raise Diverged(f"a learned array, or its square, is not finite after step {step} of {steps} ({why})", step)
