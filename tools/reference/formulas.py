@@ -127,6 +127,46 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" \quad \overleftarrow{h}_j = \text{GRU}(x_j, \overleftarrow{h}_{j+1})",
     },
     "task": {
+        "block_reorder": r"\text{subject}_{1..a} \; \text{verb}_{1..b} \; \text{object}_{1..c} \; \longrightarrow \;"
+        r" \text{subject}'_{1..a} \; \text{object}'_{1..c} \; \text{verb}'_{1..b}, \qquad a, b, c \text{ uniform on } 1..\text{length}",
+        "boolean": r"\begin{align*} \text{first:} \quad & \text{gold}_j = [j = 1], && \text{target} = x_1, && \text{chance } \tfrac{1}{k} \\"
+        r" \text{majority:} \quad & \text{gold}_j = \tfrac{1}{k}, && \text{target} = \left[\textstyle\sum_j x_j > \tfrac{k}{2}\right],"
+        r" && \text{chance } 1 \\ \text{parity:} \quad & \text{gold}_j = \frac{x_j}{\sum_l x_l}, && \text{target} ="
+        r" \textstyle\sum_j x_j \bmod 2, && \text{chance } \frac{1}{2 - 2^{1-k}} \end{align*}",
+        "dyck": r"\begin{align*} k_j &= o + t_x + z && \text{(opens)}, & v_j &= \text{the one-hot vector of } x \\"
+        r" q_j &= k_j = c + z && \text{(closes, its type hidden)}, & v_j &= 0 \end{align*}",
+        "fertility": r"\text{target} = (\underbrace{u_1, \ldots, u_1}_{f(w_1)}, \, \underbrace{u_2, \ldots, u_2}_{f(w_2)}, \, \ldots),"
+        r" \qquad f(w) \text{ the fertility of } w",
+        "find_block": r"q = e_x + e_y, \qquad k_j = e_{x(j)}, \qquad \text{gold}_j = \frac{[j \in B]}{\text{size}},"
+        r" \qquad B \text{ the one block with } x \text{ and } y",
+        "flip_flop": r"k_j = \text{instruction}_j + \text{bit}_j \text{ (reads have none)}, \qquad v_j = \text{the one-hot vector of the bit (zero)},"
+        r" \qquad \text{gold}_i = \max \{ j < i : j \text{ writes} \} \text{ where } i \text{ reads}",
+        "in_context_regression": r"x_j \sim \mathcal{N}(0, I_d), \qquad y_j = b_j^\top x_j + \text{noise} \cdot e_j,"
+        r" \qquad b_1 \sim \mathcal{N}(0, I_d / d), \qquad b_j = b_{j-1} + \text{drift} \cdot d_j, \quad d_j \sim \mathcal{N}(0, I_d / d)",
+        "induction": r"q_j = e_{x(j)}, \qquad k_j = e_{x(j)} + \text{trace} \cdot p_{x(j-1)},"
+        r" \qquad v_j = \text{the one-hot vector of } x_j",
+        "kernel_recovery": r"\begin{align*} w_{ij} &= \frac{\kappa(r_{ij} / h)}{\sum_l \kappa(r_{il} / h)}, \qquad y_i = \sum_j w_{ij} v_j,"
+        r" \qquad v_j \sim \mathcal{N}(0, I_v) \\ k_j &= \text{scale} \cdot \left(\cos(2 \pi x_j) f + \sin(2 \pi x_j) g\right) + \text{noise} \cdot e_j,"
+        r" \qquad q_i \text{ the same of its own place} \end{align*}",
+        "linear_match": r"u_j \sim \mathcal{N}(0, I_d), \qquad k_j = R u_j, \qquad v_j \sim \mathcal{N}(0, I_v),"
+        r" \qquad q_i = u_{j(i)} + \text{noise} \cdot e_i, \qquad R^\top R = I",
+        "local_count": r"\text{gold}_{ij} = \frac{[\, i - \text{window} < j \leq i \,]}{\text{window}},"
+        r" \qquad \text{target}_i = \sum_j \text{gold}_{ij} v_j \quad \text{for } i \geq \text{window}",
+        "lookup_table": r"x_i = t_i(x_{i-1}), \qquad i = 1..c, \qquad \text{gold}_{ij} = [i = j]",
+        "mqmtar": r"k_j = (A_a, \, B_b), \qquad v_j = (C_c, \, F_e), \qquad q_i = k_{j(i)}",
+        "n_back": r"k_j = e_{x(j)}, \qquad q_j = c, \qquad \text{gold}_{ij} = [\, j = i - n \,], \qquad \text{target}_i = x_{i-n}",
+        "nadaraya_watson": r"x_j \sim \mathcal{U}(0, 5), \qquad y_j = f(x_j) + \text{noise} \cdot e_j, \qquad f(x) = 2 \sin(x) + x,"
+        r" \qquad k_j = x_j, \qquad v_j = y_j, \qquad q_i \sim \mathcal{U}(0, 5)",
+        "ngram_copy": r"k_j = (e_{x(j-n)}, \ldots, e_{x(j-1)}), \qquad v_j = \text{the one-hot vector of } x_j, \qquad q_i = k_{j(i)}",
+        "reverse": r"\text{gold}_{tj} = [\, j = k + 1 - t \,], \qquad \text{target}_t = x_{k+1-t}",
+        "selective_copy": r"\text{gold}_{tj} = [\, j \text{ is the } t\text{-th marked place} \,], \qquad \text{target}_t = x_j",
+        "sort": r"k_j = \frac{x_j}{\text{vocabulary}} \, a + e_{x(j)},"
+        r" \qquad \text{gold}_{tj} = [\, x_j \text{ is the } t\text{-th smallest} \,]",
+        "trigger_average": r"k_1 = q_1 = s, \qquad k_j = q_j = t \text{ or } u, \qquad v_1 = 0, \qquad v_j = c_j",
+        "variable_tracking": r"k_j = l_{\text{left}(j)} + r_{\text{right}(j)}, \qquad v_j = \text{the one-hot vector of the value},"
+        r" \qquad q_i = l_{x(i)}",
+        "xor_key": r"k_j = (c_{g(j)}, \, \text{scale} \cdot a_j, \, \text{scale} \cdot b_j),"
+        r" \qquad q_i = (c_{g(i)}, \, \text{scale} \cdot t_i, \, 0), \qquad v_j \sim \mathcal{N}(0, I_v)",
         "lookup": r"\begin{align*} k_j &\sim \mathcal{N}(0, I_d), \qquad v_j \sim \mathcal{N}(0, I_v) \\"
         r" q_i &= k_{j(i)} + \text{noise} \cdot e_i, \qquad e_i \sim \mathcal{N}(0, I_d) \end{align*}",
         "noisy_recall": r"\begin{align*} k_j &\sim \mathcal{N}(0, I_d) \text{ for the pairs}, \qquad k_j \sim \mathcal{N}(c, I_d)"
