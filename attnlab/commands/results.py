@@ -144,6 +144,7 @@ def _by_experiment(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     for name in frame["experiment"].unique():
         part = frame[frame["experiment"] == name]
         part.attrs = {**frame.attrs, "metrics": {k: v for k, v in frame.attrs.get("metrics", {}).items() if k == name}}
+        part.attrs["tuned"] = [*part.attrs.get("tuned", ()), *frame.attrs.get("widths", {}).get(name, ())]
         parts.append((str(name), part.dropna(axis=1, how="all")))
         parts[-1][1].attrs = part.attrs
     return parts
@@ -203,6 +204,7 @@ def _summaries(
     tables = []
     for name, part in _by_experiment(frame):
         names = list(metric) or [m for shown in shown_metrics(part) for m in shown]
+        names += ["off_budget"] if "off_budget" in part and names and not metric else []
         tables.append(
             (name, names[0] if names else "", summarise(part, names or None, list(by) or None, standing=standing))
         )
@@ -252,6 +254,8 @@ def print_summary(table: pd.DataFrame, first: str) -> None:
         said += "; best: of its task and test condition, ~ not shown to differ from it (paired t over seeds, Holm, 5 %)"
     if "chance" in short:
         said += "; chance: what guessing gets in alignment_accuracy"
+    if "off_budget" in short:
+        said += "; off_budget: the share by which parameters or operations differ from the budget"
     if "solved" in short:
         said += "; solved: the share of seeds that did, with Wilson's interval"
     late: list[Any] = [

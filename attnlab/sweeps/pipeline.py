@@ -233,7 +233,10 @@ def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iter
 def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:
     records = (record for experiment, runs in chosen for record in _records(opened, experiment, runs))
     metrics = {experiment.name: experiment.metrics for experiment, _ in chosen}
-    return frame_of(records, metrics=metrics, store=opened.path, registered=registered_in(opened, metrics))
+    budgets = {experiment.name: experiment.allowance for experiment, _ in chosen if experiment.allowance is not None}
+    return frame_of(
+        records, metrics=metrics, store=opened.path, registered=registered_in(opened, metrics), budgets=budgets
+    )
 
 
 def _check_limit(limit: int | None) -> None:

@@ -78,7 +78,7 @@ class Case:
     settled: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        self.whole.attrs["tuned"] = list(self.tuned)
+        self.whole.attrs["tuned"] = list(self.experiment.chosen if self.experiment else self.tuned)
 
     # -- columns ------------------------------------------------------------------------------------------------------
     @functools.cached_property
