@@ -404,6 +404,25 @@ def attnlab_executors() -> Iterable[type[interfaces.Executor]]:
     raise NotImplementedError
 
 
+# -- experiments ------------------------------------------------------------------------------------------------------
+@hookspec
+def attnlab_suites() -> Iterable[Any]:
+    """Directories of experiments, each with a citation (`source:`): `attnlab sweep suite:NAME`.
+
+    Each is a path. A suite is called as its directory. It lies in the package, so that it is installed with it.
+
+    Example::
+
+        from pathlib import Path
+        from attnlab import hookimpl
+
+        @hookimpl
+        def attnlab_suites():
+            return [Path(__file__).parent / "suites" / "mine"]
+    """
+    raise NotImplementedError
+
+
 # -- events -----------------------------------------------------------------------------------------------------------
 @hookspec
 def attnlab_sweep_started(experiment: Any, runs: Any) -> None:

@@ -224,7 +224,11 @@ class Plugins:
 
     def gives(self, kind: str) -> Iterator[tuple[Plugin, list[type]]]:
         """What each plugin gives of a kind; a hook that raises makes its plugin broken and gives nothing."""
-        hook = getattr(self.manager.hook, HOOKS[kind])
+        return self.given(HOOKS[kind])
+
+    def given(self, name: str) -> Iterator[tuple[Plugin, list[Any]]]:
+        """What each plugin's implementation of a hook returns, as `gives` does."""
+        hook = getattr(self.manager.hook, name)
         by_module = {id(p.module): p for p in self.records if p.module is not None}
         for impl in reversed(hook.get_hookimpls()):
             plugin = by_module[id(impl.plugin)]
@@ -233,7 +237,7 @@ class Plugins:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                plugin.broken(f"{HOOKS[kind]}: {_explain(error)}")
+                plugin.broken(f"{name}: {_explain(error)}")
                 continue
             yield plugin, given
 

@@ -29,6 +29,7 @@ from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.run import DAMAGED, Result, Run
 from attnlab.sweeps.sharing import Shared, named
 from attnlab.sweeps.store import Store
+from attnlab.sweeps.suites import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ def sweep(
 
     Parameters
     ----------
-    *sources : paths of YAML files, mappings of the same form, or experiments that were read
+    *sources : paths of YAML files, mappings of the same form, experiments that were read, or "suite:NAME"
         A source that is given twice counts once.
     jobs : int or None
         Worker processes; None is one a processor.
@@ -275,7 +276,7 @@ def _chosen(experiments: Sequence[Experiment], only: str | None) -> list[tuple[E
 
 
 def distinct(sources: Sequence[Source]) -> list[Experiment]:
-    """The experiments, read; the same one given twice counts once.
+    """The experiments, read; the same one given twice counts once, and `suite:NAME` is all experiments of a suite.
 
     Raises
     ------
@@ -285,7 +286,7 @@ def distinct(sources: Sequence[Source]) -> list[Experiment]:
         When two different ones have the same name.
     """
     found: dict[str, Experiment] = {}
-    for source in sources:
+    for source in expanded(sources):
         experiment = source if isinstance(source, Experiment) else read(source)
         same = found.setdefault(experiment.name, experiment)
         if same.text != experiment.text:

@@ -24,7 +24,10 @@ COLUMNS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("fit_seconds",), "wall time of the fit, in seconds"),
     (("n_parameters",), "numbers learned"),
     (("operations_per_query",), "floating-point operations to answer one query"),
-    (("off_budget",), "by what share the one of the two that has a `budget` is above it (below it: negative); only where there is one"),
+    (
+        ("off_budget",),
+        "by what share the one of the two that has a `budget` is above it (below it: negative); only where there is one",
+    ),
     (
         ("converged",),
         "whether the loss no longer fell when the fit ended ([how that is told](../estimators.md#when-a-fit-ends)); empty where "
