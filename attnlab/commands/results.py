@@ -87,7 +87,7 @@ def results(
     if summary:
         for_people = form in ("table", "markdown", "latex")
         tables = _summaries(frame, _words(metric), _words(by), for_people)
-        _write_summaries(tables, _words(columns), form, output, store)
+        _write_summaries(tables, _words(columns), form, output, store, refereed=not only)
     else:
         _write_runs(frame, _words(columns), form, output, store)
     return 0
@@ -212,7 +212,12 @@ def _summaries(
 
 
 def _write_summaries(
-    tables: Sequence[tuple[str, str, pd.DataFrame]], columns: Sequence[str], form: str, output: str | None, store: str
+    tables: Sequence[tuple[str, str, pd.DataFrame]],
+    columns: Sequence[str],
+    form: str,
+    output: str | None,
+    store: str,
+    refereed: bool = False,
 ) -> None:
     import pandas as pd
 
@@ -226,6 +231,8 @@ def _write_summaries(
         for name, first, table in tables:
             print_question(store, name)
             print_summary(_picked(table, columns) if columns else table, first)
+            if refereed:
+                _print_referee(store, name)
         return
     if len(tables) == 1:
         whole = tables[0][2]
@@ -239,6 +246,17 @@ def _write_summaries(
         print_paper(short, short, form, output)
     else:
         print_frame(whole, form, output)
+
+
+def _print_referee(store: str, name: str) -> None:
+    """What the referee says of an experiment in a store, in a line; nothing where its text cannot be read here."""
+    from attnlab.analysis.index import results_of
+    from attnlab.analysis.referee.stored import Stored
+    from attnlab.commands.referee import print_short
+
+    if (experiment := Stored(store).experiment(name)) is not None:
+        ((_, frame),) = results_of([experiment], store)
+        print_short(experiment, frame, store)
 
 
 def print_summary(table: pd.DataFrame, first: str) -> None:

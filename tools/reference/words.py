@@ -85,8 +85,8 @@ STATUSES: dict[str, str] = {
 
 EXIT_STATUS: dict[str, str] = {
     "0": "done; of a sweep: all runs are `ok`",
-    "1": "finished, and some runs are not `ok` or at work elsewhere (`--no-wait`), a check failed, some claims in a store could not be read, or "
-    "`attnlab store` found damage or numbers that differ",
+    "1": "finished, and some runs are not `ok` or at work elsewhere (`--no-wait`), a check failed, some claims in a store could not be read, "
+    "`attnlab store` found damage or numbers that differ, or `attnlab referee` or `attnlab diff` found something and `--strict` was given",
     "2": "a mistake in usage, in an experiment or in a file: nothing ran",
     "3": "an internal error: a bug in attnlab or in a plugin, with its traceback",
     "6": "the store cannot be used, or went away meanwhile",
