@@ -207,7 +207,7 @@ def test_a_newer_schema_is_refused_with_both_versions(path):
     db.close()
     message = refusal(path)
     assert "version 7" in message
-    assert "up to 3" in message
+    assert "up to 4" in message
     assert "upgrade attnlab" in message
 
 
