@@ -68,6 +68,7 @@ _WHERE = {
     "plot_claim": "attnlab.analysis.plots",
     "plot_frontier": "attnlab.analysis.plots",
     "compare": "attnlab.analysis.compare",
+    "compare_weights": "attnlab.analysis.weights_compared",
     "referee": "attnlab.analysis.referee.judging",
     "summarise": "attnlab.analysis.summary",
     # errors
@@ -118,6 +119,7 @@ if TYPE_CHECKING:
     from attnlab.analysis.plots import plot_frontier as plot_frontier
     from attnlab.analysis.referee.judging import referee as referee
     from attnlab.analysis.summary import summarise as summarise
+    from attnlab.analysis.weights_compared import compare_weights as compare_weights
     from attnlab.arrays import detach as detach
     from attnlab.arrays import namespace as namespace
     from attnlab.data import AlignmentData as AlignmentData

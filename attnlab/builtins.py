@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from attnlab.hookspecs import hookimpl
 
 
@@ -174,6 +176,11 @@ def attnlab_metrics() -> list[type]:
         *(p.ContextError, p.Accuracy, p.ExactMatch),
         *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
     ]
+
+
+@hookimpl
+def attnlab_suites() -> list[Path]:
+    return sorted(path for path in (Path(__file__).parent / "suites").iterdir() if path.is_dir())
 
 
 # One implementation an executor: what keeps one from being imported takes away no other.

@@ -25,6 +25,7 @@ from attnlab.commands.claims import claims, index, print_claims
 from attnlab.commands.compare import compare
 from attnlab.commands.completion import complete_runs
 from attnlab.commands.components import check, list_, plugins, schema, show
+from attnlab.commands.diff import diff
 from attnlab.commands.longer import longer_option, print_changes, with_more_steps
 from attnlab.commands.options import (
     STORE,
@@ -277,8 +278,9 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
     if not len(frame):
         click.echo("no runs yet")
         return
-    frame.attrs["tuned"] = list(experiment.tune)
-    print_summary(summarise(frame, experiment.metrics, standing=True), experiment.metrics[0])
+    frame.attrs["tuned"] = experiment.chosen
+    shown = [*experiment.metrics, *(["off_budget"] if experiment.budget else [])]
+    print_summary(summarise(frame, shown, standing=True), experiment.metrics[0])
     ok = frame[frame["status"] == "ok"]
     noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]
@@ -441,7 +443,7 @@ def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
 
 
 for command in (
-    align, check, cite, claims, compare, index, list_, new, plot, plugins, preregister, referee, report, results, schema,
+    align, check, cite, claims, compare, diff, index, list_, new, plot, plugins, preregister, referee, report, results, schema,
     scoreboard, show, store,
 ):  # fmt: skip
     cli.add_command(command)

@@ -103,7 +103,7 @@ _ALL = (
         "R106",
         "unequal parameters or operations",
         "On one task and with one model, mechanisms that learn differ in the number of parameters by more than 10 %, or in operations a "
-        "query by more than 50 %. `uniform`, which has none, is left out.",
+        "query by more than 50 %. `uniform`, which has none, is left out; where the file has a `budget`, only what it is about counts.",
         "What is larger may be better because it is larger.",
         "`budget: {parameters: 10k}` chooses the widths so that they match.",
     ),

@@ -188,16 +188,12 @@ def attnlab_mechanisms() -> Iterable[type[interfaces.MechanismComponent]]:
             def __init__(self, first: MechanismComponent | None = None, second: MechanismComponent | None = None):
                 self.first = first                    # in a file: {averaged: {first: {similarity: dot}}}
                 self.second = second
-
             def _two(self):
                 return self.first or Mechanism("dot"), self.second or Mechanism("cosine")
-
             def init(self, rng, d_query, d_key, d_value):
                 return {str(i): m.init(rng, d_query, d_key, d_value) for i, m in enumerate(self._two())}
-
             def weights(self, params, Q, K, mask=None, **context):
                 return sum(m.weights(params[str(i)], Q, K, mask, **context) for i, m in enumerate(self._two())) / 2
-
             def attend(self, params, Q, K, V, mask=None, **context):
                 return self.weights(params, Q, K, mask, **context) @ V
 
@@ -274,14 +270,11 @@ def attnlab_tasks() -> Iterable[type[interfaces.Task]]:
         class Same(Task):
             \"\"\"Each query is one of the keys.\"\"\"
             name = "same"
-
             def __init__(self, n_keys=8):
                 self.n_keys = n_keys
-
             @property
             def chance(self):
                 return 1 / self.n_keys
-
             def make(self, rng):
                 def draw(n):
                     K = rng.normal(size=(n, self.n_keys, 4))
@@ -338,11 +331,9 @@ def attnlab_models() -> Iterable[type[interfaces.Model]]:
             \"\"\"The mechanism as it starts.\"\"\"
             name = "untrained"
             preferred = {"similarity": "cosine", "normaliser": {"softmax": {"temperature": 0.5}}}
-
             def __init__(self, mechanism=None, random_state=None):
                 self.mechanism = mechanism
                 self.random_state = random_state
-
             def fit(self, data, y=None):
                 import numpy as np
                 rng = np.random.default_rng(self.random_state)
@@ -350,13 +341,10 @@ def attnlab_models() -> Iterable[type[interfaces.Model]]:
                 d, e, v = data.Q.shape[2], data.K.shape[2], data.V.shape[2]
                 self.params_ = self.mechanism_.init(rng, d, e, v)
                 return self
-
             def predict(self, data):
                 return self.mechanism_.attend(self.params_, data.Q, data.K, data.V, data.mask)
-
             def align(self, data):
                 return self.mechanism_.weights(self.params_, data.Q, data.K, data.mask)
-
             def score(self, data, y=None):
                 return -float(((self.predict(data) - data.target) ** 2).mean())
 
@@ -379,27 +367,38 @@ def attnlab_executors() -> Iterable[type[interfaces.Executor]]:
         class OneByOne(Executor):
             \"\"\"In this process, in order.\"\"\"
             name = "one_by_one"
-
             def __init__(self):
                 self.waiting = []
-
             def submit(self, run):
                 self.waiting.append(run)
-
             def as_completed(self):
                 while self.waiting:
                     run = self.waiting.pop(0)
                     yield run, execute(run)
-
             def cancel(self, run):
                 self.waiting.remove(run)
-
             def close(self):
                 self.waiting.clear()
 
         @hookimpl
         def attnlab_executors():
             return [OneByOne]
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def attnlab_suites() -> Iterable[Any]:
+    """Paths of directories of experiments, each with a citation (`source:`): `attnlab sweep suite:NAME` of the directory.
+
+    Example::
+
+        from pathlib import Path
+        from attnlab import hookimpl
+
+        @hookimpl
+        def attnlab_suites():
+            return [Path(__file__).parent / "suites" / "mine"]
     """
     raise NotImplementedError
 

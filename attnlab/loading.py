@@ -31,7 +31,7 @@ class Given:
     silent : list of str
         What it has and no hook gives; that it gives nothing.
     events : list of str
-        The events that it listens to.
+        The events that it listens to, and other hooks that give no components.
     """
 
     classes: list[type]

@@ -199,7 +199,7 @@ class Plugins:
         for name, value in inspect.getmembers(module, inspect.isroutine):
             marked = getattr(value, "attnlab_impl", None)
             hook = (marked["specname"] or name) if marked else ""
-            if hook in HOOKS.values():
+            if hook in (*HOOKS.values(), "attnlab_suites"):
                 found.append((hook, value))
         return found
 
@@ -254,26 +254,30 @@ class Plugins:
 
     def gives(self, kind: str) -> Iterator[tuple[Plugin, list[type]]]:
         """What each plugin gives of a kind; a hook that raises makes its plugin broken and gives nothing."""
-        hook = getattr(self.manager.hook, HOOKS[kind])
+        return self.given(HOOKS[kind])
+
+    def given(self, name: str) -> Iterator[tuple[Plugin, list[Any]]]:
+        """What each plugin's implementation of a hook returns, as `gives` does."""
+        hook = getattr(self.manager.hook, name)
         by_module = {id(p.module): p for p in self.records if p.module is not None}
         for impl in reversed(hook.get_hookimpls()):
             plugin = by_module[id(impl.plugin)]
-            if refused := plugin.hooks_refused.get(HOOKS[kind]):
-                plugin.broken(f"{HOOKS[kind]}: {refused}")
+            if refused := plugin.hooks_refused.get(name):
+                plugin.broken(f"{name}: {refused}")
                 continue
             if plugin.distribution == BUILTIN:  # it needs no guard; on some platforms a module of it cannot be imported
                 try:
                     yield plugin, list(impl.function())
                 except Exception as error:
-                    plugin.broken(f"{HOOKS[kind]}: {_explain(error)}")
+                    plugin.broken(f"{name}: {_explain(error)}")
                 continue
             with messages_to_stderr():
-                given = called(lambda impl=impl: list(impl.function()))
-            if given.error is not None or given.changes:
-                said = changed(given.changes) if given.error is None else _explain(given.error)
-                plugin.broken(f"{HOOKS[kind]}: {said}")
+                found = called(lambda impl=impl: list(impl.function()))
+            if found.error is not None or found.changes:
+                said = changed(found.changes) if found.error is None else _explain(found.error)
+                plugin.broken(f"{name}: {said}")
                 continue
-            yield plugin, given.value
+            yield plugin, found.value
 
     def report(self, event: str, **facts: Any) -> list[str]:
         """Tell every plugin of an event; what their hooks raise or change comes back as sentences, never as an exception.

@@ -15,6 +15,7 @@ LAST = (
     "fit_seconds",
     "n_parameters",
     "operations_per_query",
+    "off_budget",
     "converged",
     "n_tuned",
     "backend",

@@ -100,6 +100,7 @@ PARTS = {
         "model": {"aligner": {"projection": 256, "learning_rate": 0.1}},
     },
     "parts": {},
+    "index": {},
 }
 
 

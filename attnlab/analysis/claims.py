@@ -297,7 +297,8 @@ class _Results:
         self._overlaps: dict[str, float] = {}  # by task
         self.seeds = experiment.seeds
         known: dict[str, dict[str, Any]] = {}
-        self.rows = [columns(run, known) for run in runs]
+        chosen = set(experiment.chosen)  # no axis: what the budget chooses is paired with what it chooses elsewhere
+        self.rows = [{c: v for c, v in columns(run, known).items() if c not in chosen} for run in runs]
         self._table = Table({"run": self.rows}, ())
         self._read = {"test", "status", "reason", *(m for claim in experiment.claims for m in claim.metrics)}
         self._found = self._match(frame, [run.run_id for run in runs], bool(experiment.tune))

@@ -72,7 +72,8 @@ def results_of(
             records = ((experiment.name, run, result) for run, result in results)
             metrics = {experiment.name: experiment.metrics}
             registered = registered_in(opened, metrics)
-            yield experiment, frame_of(records, metrics=metrics, store=store, registered=registered)
+            budgets = {experiment.name: experiment.allowance} if experiment.allowance is not None else None
+            yield experiment, frame_of(records, metrics=metrics, store=store, registered=registered, budgets=budgets)
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

@@ -46,13 +46,13 @@ def claims(
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.claims import check_claims
     from attnlab.analysis.index import results_of, stored_experiments
-    from attnlab.sweeps.experiment.read import read
+    from attnlab.sweeps.pipeline import distinct
 
     if files and experiment is not None:
         raise click.UsageError("give FILE... or --experiment NAME, not both")
     unreadable: dict[str, str] = {}
     if files:
-        found = [read(file) for file in files]
+        found = distinct(files)
     else:
         found, unreadable = stored_experiments(store, experiment)
     if times:
@@ -134,8 +134,8 @@ def index(
     """Write the index of experiments: question, claims with their verdicts, and a picture of each experiment."""
     use_plugins(blocked, plugin_files)
     from attnlab.analysis.index import results_of, write_index
-    from attnlab.sweeps.experiment.read import read
+    from attnlab.sweeps.pipeline import distinct
 
-    for note in write_index(results_of([read(file) for file in files], store), output):
+    for note in write_index(results_of(distinct(files), store), output):
         print(f"attnlab: {note}", file=sys.stderr)
     return 0

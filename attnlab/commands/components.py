@@ -15,12 +15,14 @@ __all__ = ["check", "list_", "plugins", "schema", "show"]
 
 
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice(list(KINDS)))
+@click.argument("kind", required=False, type=click.Choice([*KINDS, "suite"]))
 @format_option("table", "csv", "json")
 @plugin_options
 def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: tuple[str, ...]) -> int:
-    """List the components, of one kind or of all."""
+    """List the components, of one kind or of all; or the experiments of each suite, with their citations."""
     use_plugins(blocked, plugin_files)
+    if kind == "suite":
+        return _list_suites(form)
     from attnlab.registry import components
     from attnlab.tables import print_frame, print_table
 
@@ -29,6 +31,25 @@ def list_(kind: str | None, form: str, plugin_files: tuple[str, ...], blocked: t
         frame = frame[frame["kind"] == kind]
     if form == "table":
         print_table(frame[["kind", "name", "summary", "plugin", "version"]])
+    else:
+        print_frame(frame, form)
+    return 0
+
+
+def _list_suites(form: str) -> int:
+    import pandas as pd
+
+    from attnlab.sweeps.suites import suites
+    from attnlab.tables import print_frame, print_table
+
+    rows = [
+        {"suite": one.name, **row, "plugin": one.plugin, "version": one.version}
+        for one in suites().values()
+        for row in one.experiments()
+    ]
+    frame = pd.DataFrame(rows, columns=["suite", "experiment", "question", "citation", "plugin", "version"])
+    if form == "table":
+        print_table(frame, order=["suite", "experiment", "citation", "question", "plugin", "version"])
     else:
         print_frame(frame, form)
     return 0

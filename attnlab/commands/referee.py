@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnlab.commands.options import experiment_option, format_option, plugin_options, store_option, use_plugins
+from attnlab.commands.options import STORE, experiment_option, format_option, plugin_options, store_option, use_plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,6 +126,7 @@ def print_short(experiment: Experiment, frame: Any, store: str) -> None:
     titles = dict.fromkeys((finding.code, finding.title) for finding in report.findings)
     if not titles:
         return
-    where = "" if experiment.path is None else f" {experiment.path}"
+    where = f" --experiment {experiment.name}" if experiment.path is None else f" {experiment.path}"
+    where += "" if store == STORE else f" --store {store}"
     said = "; ".join(f"{code} {title}" for code, title in titles)
     click.echo(visible(f"referee: {said}. `attnlab referee{where}` says more"))

@@ -87,7 +87,7 @@ def results(
     if summary:
         for_people = form in ("table", "markdown", "latex")
         tables = _summaries(frame, _words(metric), _words(by), for_people)
-        _write_summaries(tables, _words(columns), form, output, store)
+        _write_summaries(tables, _words(columns), form, output, store, refereed=not only)
     else:
         _write_runs(frame, _words(columns), form, output, store)
     return 0
@@ -144,6 +144,7 @@ def _by_experiment(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     for name in frame["experiment"].unique():
         part = frame[frame["experiment"] == name]
         part.attrs = {**frame.attrs, "metrics": {k: v for k, v in frame.attrs.get("metrics", {}).items() if k == name}}
+        part.attrs["tuned"] = [*part.attrs.get("tuned", ()), *frame.attrs.get("widths", {}).get(name, ())]
         parts.append((str(name), part.dropna(axis=1, how="all")))
         parts[-1][1].attrs = part.attrs
     return parts
@@ -203,6 +204,7 @@ def _summaries(
     tables = []
     for name, part in _by_experiment(frame):
         names = list(metric) or [m for shown in shown_metrics(part) for m in shown]
+        names += ["off_budget"] if "off_budget" in part and names and not metric else []
         tables.append(
             (name, names[0] if names else "", summarise(part, names or None, list(by) or None, standing=standing))
         )
@@ -210,7 +212,12 @@ def _summaries(
 
 
 def _write_summaries(
-    tables: Sequence[tuple[str, str, pd.DataFrame]], columns: Sequence[str], form: str, output: str | None, store: str
+    tables: Sequence[tuple[str, str, pd.DataFrame]],
+    columns: Sequence[str],
+    form: str,
+    output: str | None,
+    store: str,
+    refereed: bool = False,
 ) -> None:
     import pandas as pd
 
@@ -224,6 +231,8 @@ def _write_summaries(
         for name, first, table in tables:
             print_question(store, name)
             print_summary(_picked(table, columns) if columns else table, first)
+            if refereed:
+                _print_referee(store, name)
         return
     if len(tables) == 1:
         whole = tables[0][2]
@@ -239,6 +248,17 @@ def _write_summaries(
         print_frame(whole, form, output)
 
 
+def _print_referee(store: str, name: str) -> None:
+    """What the referee says of an experiment in a store, in a line; nothing where its text cannot be read here."""
+    from attnlab.analysis.index import results_of
+    from attnlab.analysis.referee.stored import Stored
+    from attnlab.commands.referee import print_short
+
+    if (experiment := Stored(store).experiment(name)) is not None:
+        ((_, frame),) = results_of([experiment], store)
+        print_short(experiment, frame, store)
+
+
 def print_summary(table: pd.DataFrame, first: str) -> None:
     """Print a table of `summarise`, ranked by a metric, for people."""
     from attnlab.analysis.measures import direction_of
@@ -252,6 +272,8 @@ def print_summary(table: pd.DataFrame, first: str) -> None:
         said += "; best: of its task and test condition, ~ not shown to differ from it (paired t over seeds, Holm, 5 %)"
     if "chance" in short:
         said += "; chance: what guessing gets in alignment_accuracy"
+    if "off_budget" in short:
+        said += "; off_budget: the share by which parameters or operations differ from the budget"
     if "solved" in short:
         said += "; solved: the share of seeds that did, with Wilson's interval"
     late: list[Any] = [

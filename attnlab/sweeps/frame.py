@@ -27,7 +27,9 @@ __all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "lo
 DEFAULT_STORE = "results/attnlab.db"
 
 
-def _rows(experiment: str, run: Run, result: Result, known: dict[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
+def _rows(
+    experiment: str, run: Run, result: Result, known: dict[str, dict[str, Any]], budget: Any = None
+) -> Iterable[dict[str, Any]]:
     facts = result.facts
     versions = dict(result.versions)
     about = {"experiment": experiment, "run_id": run.run_id, **columns(run, known), **facts.get("tuned", {})}
@@ -46,6 +48,8 @@ def _rows(experiment: str, run: Run, result: Result, known: dict[str, dict[str, 
         "attnlab_version": versions.pop("attnlab", ""),
         "started_at": result.started_at,
     }
+    if budget is not None:
+        after["off_budget"] = after[budget[0]] / budget[1] - 1
     own = {name: version for name, version in versions.items() if name not in ENVIRONMENT}
     after["plugin_versions"] = " ".join(f"{name}={version}" for name, version in sorted(own.items()))
     for test, metrics in (result.metrics or {"test": {}}).items():
@@ -71,6 +75,7 @@ def frame_of(
     metrics: Mapping[str, Sequence[str]] | None = None,
     store: str | os.PathLike[str] | None = None,
     registered: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    budgets: Mapping[str, tuple[str, float, Sequence[str]]] | None = None,
 ) -> pd.DataFrame:
     """The results table of (experiment, run, result) records.
 
@@ -84,13 +89,15 @@ def frame_of(
         Where the records come from.
     registered : mapping or None
         The versions of each experiment that were registered, by its name.
+    budgets : mapping or None
+        Of the experiments that have one, the column that it is about, how many, and the columns that it chooses.
 
     Returns
     -------
     DataFrame
         One row a run and test condition; with `tidy`, one row a run, test condition and metric, in the columns `metric`
         and `value`. A run that did not succeed has NaN metrics and its reason. `attrs["tuned"]` lists the columns that were
-        chosen on validation data, `attrs["candidates"]` what they were chosen from, `attrs["metrics"]` the metrics that each
+        chosen on validation data or by a budget, `attrs["candidates"]` what they were chosen from, `attrs["metrics"]` the metrics that each
         experiment shows, the first of which ranks, `attrs["store"]` the path of the store, if it came from one, and
         `attrs["registered"]` what each experiment said before its results (`attnlab.sweeps.predictions`).
     """
@@ -101,17 +108,23 @@ def frame_of(
     candidates: dict[str, list[Any]] = {}
     known: dict[str, dict[str, Any]] = {}
     for experiment, run, result in records:
-        rows.extend(_rows(experiment, run, result, known))
+        budget = (budgets or {}).get(experiment)
+        rows.extend(_rows(experiment, run, result, known, budget))
         if result.facts.get("tuned"):
             tuned |= result.facts["tuned"]
             candidates |= run.spec.get("tune", {})
     names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
     if not rows:
         names.pop("model_seed")  # a column only where it was set apart
+        names.pop("off_budget")  # and this one only where there is a budget
     columns_ = {name: [row.get(name, np.nan) for row in rows] for name in _ordered(names)}
     frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
     frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
     frame.attrs |= {"candidates": candidates} if candidates else {}
+    if budgets:
+        frame.attrs["widths"] = {name: list(columns) for name, (_, _, columns) in budgets.items()}
+        if {*(frame["experiment"].unique() if rows else ())} <= set(budgets):
+            frame.attrs["tuned"] += dict.fromkeys(c for columns in frame.attrs["widths"].values() for c in columns)
     frame.attrs |= {"store": os.path.abspath(store)} if store is not None else {}
     frame.attrs |= {"registered": {name: list(one) for name, one in registered.items()}} if registered else {}
     if not tidy:
@@ -147,13 +160,14 @@ def load_results(
     StoreError
         When there is no such store, or it cannot be read.
     """
-    from attnlab.sweeps.experiment.stored import metrics_of
+    from attnlab.sweeps.experiment.stored import budget_of, metrics_of
     from attnlab.sweeps.store import Store
 
     with Store(store, create=False) as opened:
         asked = [linked for linked in opened.experiments() if experiment in (None, linked.key)]
         metrics = {linked.key: metrics_of(linked) for linked in asked}
-        return frame_of(opened.rows(experiment), tidy, metrics, store, registered_in(opened, metrics))
+        budgets = {linked.key: found for linked in asked if (found := budget_of(linked)) is not None}
+        return frame_of(opened.rows(experiment), tidy, metrics, store, registered_in(opened, metrics), budgets)
 
 
 def registered_in(opened: Store, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:

@@ -31,6 +31,7 @@ from attnlab.sweeps.refusals import Refusing, with_refusals
 from attnlab.sweeps.run import DAMAGED, Result, Run
 from attnlab.sweeps.sharing import Shared, named
 from attnlab.sweeps.store import Store
+from attnlab.sweeps.suites import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ def sweep(
 
     Parameters
     ----------
-    *sources : paths of YAML files, mappings of the same form, or experiments that were read
+    *sources : paths of YAML files, mappings of the same form, experiments that were read, or "suite:NAME"
         A source that is given twice counts once.
     jobs : int or None
         Worker processes; None is one a processor.
@@ -275,7 +276,10 @@ def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iter
 def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:
     records = (record for experiment, runs in chosen for record in _records(opened, experiment, runs))
     metrics = {experiment.name: experiment.metrics for experiment, _ in chosen}
-    return frame_of(records, metrics=metrics, store=opened.path, registered=registered_in(opened, metrics))
+    budgets = {experiment.name: experiment.allowance for experiment, _ in chosen if experiment.allowance is not None}
+    return frame_of(
+        records, metrics=metrics, store=opened.path, registered=registered_in(opened, metrics), budgets=budgets
+    )
 
 
 def _check_limit(limit: int | None) -> None:
@@ -314,7 +318,7 @@ def _chosen(experiments: Sequence[Experiment], only: str | None) -> list[tuple[E
 
 
 def distinct(sources: Sequence[Source]) -> list[Experiment]:
-    """The experiments, read; the same one given twice counts once.
+    """The experiments, read; the same one given twice counts once, and `suite:NAME` is all experiments of a suite.
 
     Raises
     ------
@@ -324,7 +328,7 @@ def distinct(sources: Sequence[Source]) -> list[Experiment]:
         When two different ones have the same name.
     """
     found: dict[str, Experiment] = {}
-    for source in sources:
+    for source in expanded(sources):
         experiment = source if isinstance(source, Experiment) else read(source)
         same = found.setdefault(experiment.name, experiment)
         if same.text != experiment.text:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnlab.errors import SettingError, did_you_mean
+from attnlab.sweeps.budget import matched
 from attnlab.sweeps.columns import seed_columns
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.read import Experiment
@@ -39,6 +40,8 @@ def plan(experiment: Experiment) -> tuple[Run, ...]:
         }
         if inputs := Inputs.of([task.spec, mechanism.spec, model.spec, spec["tune"]], experiment.inputs):
             spec["inputs"] = inputs
+        if experiment.budget is not None:
+            spec = matched(experiment.budget, spec, experiment.name)
         meant = identity(spec, known=known)
         for run in Run.each(spec, meant, drawn):
             runs.setdefault(run.run_id, run)

@@ -22,6 +22,7 @@ from tools.reference.python import methods, signature
 
 # Attributes of interfaces that are no flags of `kinds`, but that a component of the kind may set.
 FOR_ALL = ("name", "source", "revision", "former")
+OTHERS = ("attnlab_suites",)  # which give something else than components
 EVENTS = ("attnlab_sweep_started", "attnlab_run_finished", "attnlab_sweep_finished")
 
 
@@ -171,7 +172,10 @@ def hook_rows() -> list[list[str]]:
         verbs = ", ".join(f"`{name}`" for name in kind.verbs) or "as the interface says"
         rows.append([f"[`{kind.hook}`](#{kind.hook})", f"[`{kind.interface.__name__}`](#{kind.name}) classes", verbs])
         assert summary
-    return rows
+    return [
+        *rows,
+        *([f"[`{name}`](#{name})", "directories of experiments", "`attnlab sweep suite:NAME`"] for name in OTHERS),
+    ]
 
 
 def event_rows() -> list[list[str]]:
@@ -246,7 +250,7 @@ def interfaces_page() -> str:
         "the sweep goes on.",
         table(["event", "receives", "when"], event_rows()),
     ]
-    for name in [*(kind.hook for kind in TABLE), *EVENTS]:
+    for name in [*(kind.hook for kind in TABLE), *OTHERS, *EVENTS]:
         made += hook_section(name)
     return "\n\n".join(made)
 

@@ -17,7 +17,16 @@ GROUPS = {
     "Attention": ("attend", "attention_weights", "normalise", "Mechanism"),
     "Components by name": ("get", "names", "components", "register"),
     "Data": ("AlignmentData", "Splits", "DrawnTask"),
-    "Sweeps and results": ("sweep", "load_results", "load_run", "summarise", "compare", "check_claims", "referee"),
+    "Sweeps and results": (
+        "sweep",
+        "load_results",
+        "load_run",
+        "summarise",
+        "compare",
+        "compare_weights",
+        "check_claims",
+        "referee",
+    ),
     "Pictures": ("plot_alignment", "plot_alignments", "plot_claim", "plot_frontier"),
     "Writing components": ("hookimpl", "namespace", "detach", "call", "check_shapes", "Component", "Source"),
     "Errors": tuple(

@@ -25,6 +25,10 @@ COLUMNS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("n_parameters",), "numbers learned"),
     (("operations_per_query",), "floating-point operations to answer one query"),
     (
+        ("off_budget",),
+        "by what share the one of the two that has a `budget` is above it (below it: negative); only where there is one",
+    ),
+    (
         ("converged",),
         "whether the loss no longer fell when the fit ended ([how that is told](../estimators.md#when-a-fit-ends)); empty where "
         "the model does not say",
@@ -81,8 +85,8 @@ STATUSES: dict[str, str] = {
 
 EXIT_STATUS: dict[str, str] = {
     "0": "done; of a sweep: all runs are `ok`",
-    "1": "finished, and some runs are not `ok` or at work elsewhere (`--no-wait`), a check failed, some claims in a store could not be read, or "
-    "`attnlab store` found damage or numbers that differ",
+    "1": "finished, and some runs are not `ok` or at work elsewhere (`--no-wait`), a check failed, some claims in a store could not be read, "
+    "`attnlab store` found damage or numbers that differ, or `attnlab referee` or `attnlab diff` found something and `--strict` was given",
     "2": "a mistake in usage, in an experiment or in a file: nothing ran",
     "3": "an internal error: a bug in attnlab or in a plugin, with its traceback",
     "6": "the store cannot be used, or went away meanwhile",

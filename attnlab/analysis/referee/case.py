@@ -78,7 +78,8 @@ class Case:
     settled: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        self.whole.attrs["tuned"] = list(self.tuned)
+        self._overlaps: dict[str, float] = {}
+        self.whole.attrs["tuned"] = list(self.experiment.chosen if self.experiment else self.tuned)
 
     # -- columns ------------------------------------------------------------------------------------------------------
     @functools.cached_property
@@ -184,7 +185,10 @@ class Case:
         return {"up": 1, "down": -1}.get(direction_of(metric) or "", 0)
 
     def overlap(self, cell: Cell) -> float:
-        return overlap_of(cell.rows)
+        """`Task.overlap` of the task of a cell."""
+        if cell.task not in self._overlaps:
+            self._overlaps[cell.task] = overlap_of(cell.rows.iloc[:1])
+        return self._overlaps[cell.task]
 
     @functools.cached_property
     def runs(self) -> Mapping[str, Run]:

@@ -38,7 +38,10 @@ def sizes(case: Case) -> Iterator[Finding]:
         competitor_=lambda r: case.named(r, mechanisms),
         place_=lambda r: case.named(r, ["task", *case.task_axes, *models]),
     )
+    budget = case.experiment.budget if case.experiment else None
     for column, most in UNEQUAL.items():
+        if budget is not None and column != budget.column:
+            continue  # what is matched is one of the two
         if column not in rows or rows[column].isna().all() or not (rows["n_parameters"] > 0).any():
             continue
         places = []

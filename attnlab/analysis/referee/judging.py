@@ -17,6 +17,7 @@ from attnlab.analysis.summary import check_table
 from attnlab.errors import AttnlabError, SettingError
 from attnlab.findings import CODES, Finding
 from attnlab.sweeps.experiment.read import Experiment, read
+from attnlab.sweeps.suites import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +141,8 @@ def _read(experiments: Any) -> list[Experiment]:
     if experiments is None:
         return []
     single = isinstance(experiments, (str, os.PathLike, Mapping, Experiment))
-    return [one if isinstance(one, Experiment) else read(one) for one in ([experiments] if single else experiments)]
+    each = expanded([experiments] if single else experiments)
+    return [one if isinstance(one, Experiment) else read(one) for one in each]
 
 
 def reported(name: str, rows: pd.DataFrame, experiment: Experiment | None, stored: Any = None) -> Report:

@@ -54,15 +54,17 @@ class Stored:
         return self._read[name][1]
 
     def curves(self, rows: pd.DataFrame) -> Mapping[str, Any]:
-        """The loss curves of runs, by run_id."""
+        """The loss curves of runs, by run_id; none where every run says that it has converged."""
         if self.path is None:
+            return {}
+        if "converged" not in rows or not (rows["converged"] == False).any():  # noqa: E712  a column of booleans and NA
             return {}
         ids = [str(run_id) for run_id in rows.loc[rows["status"] == "ok", "run_id"].unique()][:MOST_CURVES]
         found = {}
         with Store(self.path, create=False) as opened:
             for run_id, content in opened.artifacts(ids).items():
                 try:
-                    curve = arrays_in(content).get("loss_curve")
+                    curve = arrays_in(content, lambda name: name == "loss_curve").get("loss_curve")
                 except Unfit:
                     continue  # `attnlab store verify` names it
                 if curve is not None and len(curve):

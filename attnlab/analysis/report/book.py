@@ -173,7 +173,7 @@ def _chapter(
     frame = frame_of(records, registered=registered_in(opened, [key]))
     experiment, problem = _experiment(linked)
     if experiment is not None:
-        frame.attrs["tuned"] = tuple(experiment.tune)
+        frame.attrs["tuned"] = tuple(experiment.chosen)
     measured = [m for m in metric_columns(frame) if frame[m].notna().any()]
     metrics = [m for m in (experiment.metrics if experiment else ()) if m in measured]
     metrics = metrics or sorted(measured, key=lambda m: m != "alignment_accuracy")[:6]

@@ -22,6 +22,7 @@ from attnlab.errors import SettingError, did_you_mean
 from attnlab.registry import Own, entry
 from attnlab.sweeps.columns import columns_of, seed_columns
 from attnlab.sweeps.experiment.allowed import ALLOW_SCHEMA, Allowed, each, with_reasons
+from attnlab.sweeps.experiment.budgets import Budget, check_widths
 from attnlab.sweeps.experiment.choices import Choice, Learners, count
 from attnlab.sweeps.experiment.claims import Claim, Table, check_selections, column_of_metric, with_columns
 from attnlab.sweeps.experiment.grid import GridReader
@@ -141,6 +142,9 @@ class Layout(BaseModel):
     tune: dict[str, Annotated[list[Any], Len(1)]] = Field(
         default={}, description="Settings chosen on validation data, by dotted name, with their candidates."
     )
+    budget: Budget | None = Field(
+        default=None, description="How much each mechanism may cost; widths are chosen so that it does, within 10 %."
+    )
     limits: Limits = Field(default=Limits(), description="What a run may take, and how many there may be.")
     allow: Annotated[list[Allowed], BeforeValidator(each)] = Field(
         default=[],
@@ -166,6 +170,7 @@ class Experiment(BaseModel):
     metrics: tuple[str, ...]
     claims: tuple[Claim, ...]
     tune: dict[str, list[Any]]
+    budget: Budget | None
     limits: Limits
     allow: tuple[Allowed, ...]
     inputs: dict[str, str]  # files that tasks read: path in a run -> SHA-256
@@ -176,6 +181,16 @@ class Experiment(BaseModel):
         """The number of runs, before those that are the same are counted once."""
         seeds = len(self.seeds) * len(self.model_seeds or (0,))
         return count(self.tasks) * sum(group.count for group in self.learners) * seeds
+
+    @property
+    def chosen(self) -> list[str]:
+        """The columns that no axis varies: what is tuned on validation data, and what the budget chooses."""
+        return list(dict.fromkeys([*self.tune, *(self.budget.columns(self.models) if self.budget else ())]))
+
+    @property
+    def allowance(self) -> tuple[str, float, list[str]] | None:
+        """The column that the budget is about, how many, and the columns that it chooses; None without one."""
+        return (self.budget.column, self.budget.target, self.budget.columns(self.models)) if self.budget else None
 
     @property
     def mechanisms(self) -> tuple[Choice, ...]:
@@ -212,6 +227,8 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     if layout is None:
         document.refuse()
         raise AssertionError("pydantic refused the layout, but no problem was noted")
+    budget = layout.budget
+    check_widths(document, budget, [one for group in learners for one in group.models], tuple(layout.tune))
     expandable = document.sound and _check_count(document, tasks, learners, seeds, model_seeds, layout.limits.runs)
     metrics = tuple(
         dict.fromkeys(
@@ -222,6 +239,11 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
     claims = with_columns(document, layout.claims)
     if expandable and claims:
         rows = _rows(tasks, learners)
+        if budget is not None:
+            chosen = budget.columns([one for group in learners for one in group.models])
+            rows = {
+                role: [{c: v for c, v in row.items() if c not in chosen} for row in each] for role, each in rows.items()
+            }
         rows["seed"] = [seed_columns(*pair) for pair in itertools.product(seeds, model_seeds or (None,))]
         check_selections(document, claims, Table(rows, tuple(layout.tune)))
     document.refuse()
@@ -238,6 +260,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         metrics=metrics,
         claims=claims,
         tune=layout.tune,
+        budget=layout.budget,
         limits=layout.limits,
         allow=with_reasons(document, layout.allow),
         inputs=inputs.hashes,
@@ -324,7 +347,7 @@ def _translate(document: Document, problem: Any) -> None:
     """One of pydantic's findings, in our words and at its place."""
     at: At = problem["loc"]
     kind, value = problem["type"], problem["input"]
-    parts: dict[Any, type[BaseModel]] = {"claims": Claim, "limits": Limits, "allow": Allowed}
+    parts: dict[Any, type[BaseModel]] = {"claims": Claim, "limits": Limits, "allow": Allowed, "budget": Budget}
     model = parts.get(at[0], Layout) if len(at) > 1 else Layout
     if kind == "extra_forbidden":
         known = list(model.model_fields)

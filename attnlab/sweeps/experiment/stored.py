@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from attnlab.errors import AmbiguousName, ExperimentError, UnknownName
+from attnlab.errors import AmbiguousName, AttnlabError, ExperimentError, UnknownName
 from attnlab.registry import entry
 from attnlab.sweeps.experiment.read import Experiment, Layout, read
 from attnlab.sweeps.experiment.source import Document
@@ -13,7 +13,7 @@ from attnlab.sweeps.experiment.source import Document
 if TYPE_CHECKING:
     from attnlab.sweeps.store import Linked
 
-__all__ = ["metrics_of", "read_stored"]
+__all__ = ["budget_of", "metrics_of", "read_stored"]
 
 
 def read_stored(linked: Linked) -> Experiment:
@@ -44,6 +44,17 @@ def metrics_of(linked: Linked) -> list[str]:
     named = value.get("metrics", Layout.model_fields["metrics"].default)
     named = [named] if isinstance(named, str) else named
     return list(dict.fromkeys(_column(str(name)) for name in named)) if isinstance(named, list) else []
+
+
+def budget_of(linked: Linked) -> tuple[str, float, list[str]] | None:
+    """The column that the budget of a stored experiment is about, how many, and the columns that it chooses; None without one."""
+    if "budget" not in linked.text:
+        return None
+    try:
+        experiment = read_stored(linked)
+    except AttnlabError:
+        return None
+    return experiment.allowance
 
 
 def _column(metric: str) -> str:

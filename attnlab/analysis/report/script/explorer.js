@@ -7,10 +7,10 @@ function explorer(place, chapter) {
   const sceneName = (item) => [task(item.row), chapter.tests ? test[item.row] : "", `seed ${seed[item.row]}`].filter(Boolean).join(" · ");
   const mechanism = chapter.points.filter((name) => !chapter.tasks.includes(name));
   const name = (item) => mechanism.map((column) => runs.get(column)[item.row]).filter((value) => value !== null).map(shown).join(" · ") || shown(runs.get("mechanism")[item.row]);
-  const state = { scene: null, example: 0, sides: [], query: 0, key: 0 };
-  const top = make("div", { class: "controls" }), pair = make("div", { class: "pair" }), key = make("p", { class: "key weights-key" });
+  const state = { scene: null, example: 0, sides: [], all: [], query: 0, key: 0 };
+  const top = make("div", { class: "controls" }), pair = make("div", { class: "pair" }), key = make("p", { class: "key weights-key" }), every = make("p", { class: "quiet every" });
   const save = svgButton("alignments", () => panels.map((p, i) => ({ title: p.title, svg: p.svg, below: i ? null : weightsKeyPicture(state.scale, state.marks) })));
-  place.append(top, key, pair, make("p", { class: "saving" }, save), make("p", { class: "help" }, "Rows are queries, columns are keys; both pictures and the bars below them, which are the weights of one query, have one scale. Point at a cell, or focus a picture and use the arrow keys; both pictures follow."));
+  place.append(top, key, pair, every, make("p", { class: "saving" }, save), make("p", { class: "help" }, "Rows are queries, columns are keys; both pictures and the bars below them, which are the weights of one query, have one scale. Point at a cell, or focus a picture and use the arrow keys; both pictures follow, and below them is the weight in every mechanism."));
   let panels = [], scenes = new Map();
 
   const members = () => scenes.get(state.scene);
@@ -30,7 +30,7 @@ function explorer(place, chapter) {
 
   function build() {
     if (!scenes.size) {
-      [top, pair, key].forEach((part) => part.replaceChildren());
+      [top, pair, key, every].forEach((part) => part.replaceChildren());
       panels = [];
       save.hidden = true;
       pair.append(make("p", { class: "quiet" }, "No run that is shown has kept weights."));
@@ -46,6 +46,7 @@ function explorer(place, chapter) {
       choice("Example", Array.from({ length: examples() }, (_, i) => [i, `${i + 1} of ${examples()}`]), state.example, (value) => { state.example = Number(value); build(); }));
     pair.className = list.length > 1 ? "pair" : "pair one";
     panels = state.sides.map((item, side) => panel(item, side, list));
+    state.all = list.length > 2 ? list.slice(0, 60).map((item) => [name(item), sceneOf(chapter, item, state.example)]) : [];
     pair.replaceChildren(...panels.map((p) => p.element));
     const scenesShown = panels.map((p) => p.scene), all = { weights: [], gold: false, barred: false };
     scenesShown.forEach((scene) => everyCell(scene, (i, j) => {
@@ -70,6 +71,11 @@ function explorer(place, chapter) {
     state.query = Math.min(Math.max(0, query ?? state.query), q - 1);
     state.key = Math.min(Math.max(0, key ?? state.key), k - 1);
     const told = panels.map((p) => p.tell(state.query, state.key));
+    const each = state.all.map(([title, scene]) => {
+      const [row, column] = [Math.min(state.query, scene.q - 1), Math.min(state.key, scene.k - 1)];
+      return `${title} ${scene.barred(row, column) ? "forbidden" : weight(scene.weight(row, column))}`;
+    });
+    every.replaceChildren(...(each.length ? [make("b", {}, "In every mechanism: "), each.join("; ")] : []));
     if (speak) say(told.join("; "));
   }
 
