@@ -141,6 +141,7 @@ def attnlab_tasks() -> list[type]:
     from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
     from attnlab.tasks.counting import Boolean, LocalCount, NBack
     from attnlab.tasks.fertility import Fertility, LookupTable
+    from attnlab.tasks.hops import KHop
     from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
     from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
     from attnlab.tasks.orders import SelectiveCopy, Sort
@@ -153,7 +154,7 @@ def attnlab_tasks() -> list[type]:
     return [
         *(Lookup, NoisyRecall, NormHubs, NullQueries, MaxRetrieval, SubsetMean),
         *(Copy, Reverse, Sort, SelectiveCopy, Fertility, LookupTable, BlockReorder, ToyTranslation),
-        *(Mqar, Mqmtar, NgramCopy, Induction, VariableTracking, FlipFlop, TriggerAverage, Dyck),
+        *(Mqar, Mqmtar, NgramCopy, Induction, KHop, VariableTracking, FlipFlop, TriggerAverage, Dyck),
         *(LinearMatch, XorKey, FindBlock, KernelRecovery, NadarayaWatson, InContextRegression),
         *(NBack, LocalCount, Boolean, Arrays, Bitext),
     ]
@@ -164,6 +165,7 @@ def attnlab_metrics() -> list[type]:
     from attnlab.metrics import alignment as a
     from attnlab.metrics import cost as c
     from attnlab.metrics import distribution as d
+    from attnlab.metrics import layers as y
     from attnlab.metrics import prediction as p
     from attnlab.metrics import shape as s
 
@@ -171,6 +173,7 @@ def attnlab_metrics() -> list[type]:
         *(a.AlignmentAccuracy, a.Aer, a.AerPrecision, a.AerRecall, a.GoldMass, a.KlToGold, a.NullMass),
         *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
         *(s.SinkMass, s.WeightGini, s.DiagonalDistance, s.MonotonicityViolations, s.HeadRedundancy),
+        *(y.InductionScore, y.FirstTokenMass),
         *(p.ContextError, p.Accuracy, p.ExactMatch),
         *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -31,6 +32,7 @@ from attnlab.models.batches import (
 )
 from attnlab.models.fenchel_young import own_loss, refusal_of_losses, scored
 from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
+from attnlab.models.on_torch import library_of
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
     cast,
@@ -78,6 +80,11 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
         When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
         ends when validation no longer improves. `tol` is in the unit of the loss.
+    library : "numpy" or "torch"
+        What `fit` computes with: NumPy, or PyTorch with its own gradient and Adam. Data are drawn by NumPy in either case, and what was
+        learned are NumPy arrays.
+    device : str
+        Where PyTorch computes: "cpu", "cuda", "cuda:1", ..; NumPy computes on the "cpu".
     random_state : int, numpy.random.Generator or RandomState, or None
     loss : "squared" or "fenchel_young"
         The squared error, or the loss of Fenchel and Young that belongs to softmax, sparsemax or entmax: of the scores and gold keys
@@ -143,6 +150,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         validate_every: Every = 10,
         n_iter_no_change: Patience = 10,
         tol: Tolerance = 1e-5,
+        library: Literal["numpy", "torch"] = "numpy",
+        device: str = "cpu",
         random_state: Any = None,
         loss: Literal["squared", "fenchel_young"] = "squared",
     ) -> None:
@@ -159,6 +168,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.validate_every = validate_every
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.library = library
+        self.device = device
         self.random_state = random_state
         self.loss = loss
 
@@ -211,9 +222,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     def _learn(self, X: AlignmentData, start: Any, validation: Any, streams: list[Any], stopping: Stopping) -> None:
         bound, own = self.mechanism_.bind(), own_loss(self)
         learned = scored(self.mechanism_) if own and self.objective == "alignment" else bound
-        self.kernels_ = bound.kernels(X.Q.dtype)
+        torch = library_of(self, X.Q.dtype)
+        self.kernels_ = bound.kernels(X.Q.dtype if torch is None else torch.dtype, self.library)
         self.backend_ = answered(self.kernels_)
-        examples = self._examples(bound, start, X, rng=streams[2], training=True)
+        examples = self._examples(bound, start, X, torch, rng=streams[2], training=True)
         looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
 
         def gradient(params: Any, batch: Any) -> Any:
@@ -239,8 +251,14 @@ class AttentionAligner(Attending, Model, BaseEstimator):
                 watch.seen(0, start)
             self.validation_curve_ = watch.curve if watch else []
             return
-        if self.optimizer == "adam":
-            batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
+        batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
+        if torch is not None:
+
+            def loss(params: Any, batch: Any) -> Any:
+                return self._loss(bound, params, examples.on_torch(torch.tensor(batch)))
+
+            fitted = torch.minimise_adam(loss, start, batches, stopping.most, self.learning_rate, watch)
+        elif self.optimizer == "adam":
             fitted = minimise_adam(gradient, start, batches, stopping.most, self.learning_rate, watch, by_hand=True)
         else:
             fitted = minimise_lbfgs(gradient, start, stopping.most, watch, by_hand=True)
@@ -277,7 +295,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     def _placed(self, params: Any, X: Any) -> tuple[Any, Any]:
         """Queries and keys as the mechanism compares them."""
         own = params["projection"]
-        return (dense(X.Q, own["Wq"], 0), dense(X.K, own["Wk"], 0)) if own else (X.Q, X.K)
+        mapped = (lambda X, W: dense(X, W, 0)) if isinstance(X.Q, np.ndarray) else operator.matmul
+        return (mapped(X.Q, own["Wq"]), mapped(X.K, own["Wk"])) if own else (X.Q, X.K)
 
     def _values(self, params: Any, X: Any) -> Any:
         """What the weights mix: the values, or their predictions."""
@@ -286,14 +305,16 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         xp = namespace(X.V)
         return xp.softmax(xp.matmul(X.V, params["readout"]["R"]), axis=-1)
 
-    def _examples(self, bound: Any, params: Any, X: AlignmentData, **given: Any) -> Examples:
+    def _examples(self, bound: Any, params: Any, X: AlignmentData, torch: Any = None, **given: Any) -> Examples:
         """Examples in the form that training uses, with all that does not change from step to step."""
+        there = np.asarray if torch is None else torch.tensor
         Q, K = X.Q, X.K
         if own := params["projection"]:  # only the shapes of the projected arrays matter here
             Q, K = (np.broadcast_to(A[..., :1], (*A.shape[:-1], own["Wq"].shape[1])) for A in (Q, K))
-        context = bound.context(Q, K, X.V, X.mask, lengths=true_lengths(X), **given)
+        context = bound.context(there(Q), there(K), there(X.V), X.mask, lengths=true_lengths(X), **given)
         learned_from = rows_to_one(X.gold, X.Q.dtype) if self.objective == "alignment" else vectors(X)
-        return Examples(X.Q, X.K, X.V, learned_from, X.alive[..., None].astype(X.Q.dtype), context)
+        alive = X.alive[..., None].astype(X.Q.dtype)
+        return Examples(*(there(A) for A in (X.Q, X.K, X.V, learned_from, alive)), context)
 
     def _loss(self, bound: Any, params: Any, X: Examples) -> Any:
         Q, K = self._placed(params, X)

@@ -7,10 +7,11 @@ import pytest
 
 from attnlab.errors import SettingError
 from attnlab.metrics.alignment import AlignmentAccuracy
-from attnlab.tasks import associative, chains, counting, matching, memory, regression
+from attnlab.tasks import associative, chains, counting, hops, matching, memory, regression
 from attnlab.tasks.associative import Mqar, Mqmtar
 from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
 from attnlab.tasks.counting import Boolean, LocalCount, NBack
+from attnlab.tasks.hops import KHop
 from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
 from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
 from attnlab.tasks.regression import InContextRegression, KernelRecovery, NadarayaWatson
@@ -26,6 +27,7 @@ TASKS = [
     NgramCopy(length=10, vocabulary=3, n_gram=2, n_queries=2, longer=[14], **SMALL),
     NgramCopy(length=12, vocabulary=2, n_gram=4, n_queries=3, d=8, **SMALL),
     Induction(length=12, vocabulary=5, distances=[1, 4, 10], longer=[16], **SMALL),
+    *(KHop(hops, length=14, vocabulary=3, longer=[20], **SMALL) for hops in (1, 3)),
     VariableTracking(n_chains=2, depth=3, vocabulary=7, depths=[1, 2, 3], **SMALL),
     FlipFlop(length=9, p_ignore=0.6, longer=[14], ignores=[0.9], distances=[1, 5, 8], **SMALL),
     TriggerAverage(length=7, longer=[9], **SMALL),
@@ -113,6 +115,15 @@ def after_the_same_token(task, data, given, e, i):
     assert (data.Q[e, i] == given["E"][tokens[i]]).all()
     (before,) = [j for j in range(i) if tokens[j] == tokens[i]]
     return np.eye(data.n_keys)[before + 1], None
+
+
+def by_hops(task, data, given, e, i):
+    tokens = data.V[e].argmax(axis=1).tolist()
+    assert (data.Q[e, i] == given["E"][tokens[i]]).all()
+    assert not (np.diff(tokens) == 0).any()
+    for _ in range(task.hops):
+        i = 1 + max(j for j in range(i) if tokens[j] == tokens[i])
+    return np.eye(data.n_keys)[i], None
 
 
 def first_of_the_chain(task, data, given, e, i):
@@ -241,6 +252,7 @@ SOLVERS = {
     "mqmtar": equal_key,
     "ngram_copy": after_the_same_tokens,
     "induction": after_the_same_token,
+    "k_hop": by_hops,
     "variable_tracking": first_of_the_chain,
     "flip_flop": last_write,
     "trigger_average": mean_after_a_trigger,
@@ -375,6 +387,6 @@ def test_settings_that_disagree_are_refused(task, words):
 
 
 def test_every_new_file_of_tasks_is_solved_here():
-    modules = (associative, chains, counting, matching, memory, regression)
+    modules = (associative, chains, counting, hops, matching, memory, regression)
     names = {getattr(module, name).name for module in modules for name in module.__all__}
     assert names == set(SOLVERS) == {task.name for task in TASKS}
