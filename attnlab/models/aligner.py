@@ -80,11 +80,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
         When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
         ends when validation no longer improves. `tol` is in the unit of the loss.
-    library : "numpy" or "torch"
-        What `fit` computes with: NumPy, or PyTorch with its own gradient and Adam. Data are drawn by NumPy in either case, and what was
-        learned are NumPy arrays.
-    device : str
-        Where PyTorch computes: "cpu", "cuda", "cuda:1", ..; NumPy computes on the "cpu".
+    library, device : "numpy" or "torch"; "cpu", "cuda", "cuda:1", ..
+        What `fit` computes with, and where; NumPy computes on the cpu. Both see the same examples and give NumPy arrays.
     random_state : int, numpy.random.Generator or RandomState, or None
     loss : "squared" or "fenchel_young"
         The squared error, or the loss of Fenchel and Young that belongs to softmax, sparsemax or entmax: of the scores and gold keys
@@ -313,8 +310,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             Q, K = (np.broadcast_to(A[..., :1], (*A.shape[:-1], own["Wq"].shape[1])) for A in (Q, K))
         context = bound.context(there(Q), there(K), there(X.V), X.mask, lengths=true_lengths(X), **given)
         learned_from = rows_to_one(X.gold, X.Q.dtype) if self.objective == "alignment" else vectors(X)
-        alive = X.alive[..., None].astype(X.Q.dtype)
-        return Examples(*(there(A) for A in (X.Q, X.K, X.V, learned_from, alive)), context)
+        alive = there(X.alive[..., None].astype(X.Q.dtype))
+        return Examples(there(X.Q), there(X.K), there(X.V), there(learned_from), alive, context)
 
     def _loss(self, bound: Any, params: Any, X: Examples) -> Any:
         Q, K = self._placed(params, X)

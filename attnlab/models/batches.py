@@ -40,8 +40,8 @@ class Examples:
 
     def on_torch(self, rows: Any) -> Examples:
         """Some of the examples, whose arrays are PyTorch's, by a tensor of indices."""
-        arrays = (array[rows] for array in (self.Q, self.K, self.V, self.target, self.alive))
-        return Examples(*arrays, self.context.pick(rows, len(self.Q)))
+        Q, K, V, target, alive = (array[rows] for array in (self.Q, self.K, self.V, self.target, self.alive))
+        return Examples(Q, K, V, target, alive, self.context.pick(rows, len(self.Q)))
 
 
 CHUNK = 2**21  # weights: align and predict process the examples in chunks of at most this many

@@ -111,6 +111,25 @@ class OnTorch:
             At the first step whose loss or parameters are not finite.
         """
         torch = self.torch
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as NumPy's fits have one
+        try:
+            return self._minimised(loss, params, batches, steps, learning_rate, watch, clip_norm, warm_up)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _minimised(
+        self,
+        loss: Callable[[Tree, Any], Any],
+        params: Tree,
+        batches: Iterator[Any],
+        steps: int,
+        learning_rate: float,
+        watch: Watch | None,
+        clip_norm: float | None,
+        warm_up: int,
+    ) -> Fitted:
+        torch = self.torch
         tensors = [self.tensor(a).requires_grad_() for _, a in leaves(params)]
         tree = rebuild(params, tensors)
         adam = torch.optim.Adam(tensors, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8)

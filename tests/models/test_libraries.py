@@ -106,7 +106,7 @@ def test_a_fit_on_torch_that_diverges_says_when():
     [
         (lambda **given: AttentionStack(steps=1, **given).fit([[0, 1]]), None),
         (
-            lambda **given: AttentionAligner("scaled_dot", projection=2, steps=1, **given).fit(
+            lambda **given: AttentionAligner(projection=2, steps=1, **given).fit(
                 attnlab.get("task", "lookup", n_train=8).make(np.random.default_rng(0)).train
             ),
             None,

@@ -23,6 +23,10 @@ TASKS = [
         for v in ("plain", "forgetting")
     ),
     *(Mqar(v, n_pairs=8, n_queries=3, vocabulary=20, gaps=[4], **SMALL) for v in ("compositional", "continuous")),
+    *(
+        Mqar(v, n_pairs=6, n_queries=3, vocabulary=20, longer=[9], layout="tokens", room=room, **SMALL)
+        for v, room in (("plain", None), ("forgetting", 10))
+    ),
     Mqmtar(n_pairs=6, n_queries=3, vocabulary=6, ladder=[2], **SMALL),
     NgramCopy(length=10, vocabulary=3, n_gram=2, n_queries=2, longer=[14], **SMALL),
     NgramCopy(length=12, vocabulary=2, n_gram=4, n_queries=3, d=8, **SMALL),
@@ -90,6 +94,11 @@ def seen(data, e, i):
 # -- the solvers: (task, data, what is shared, example, query) -> weights over the keys and, if not gold @ V, the target -------------
 def last_equal_key(task, data, given, e, i):
     where = data.K[e, seen(data, e, i)]
+    if task.layout == "tokens":
+        pairs = data.n_keys // 2 - task.room if task.room else data.n_keys // 4
+        equal = [j for j in range(0, 2 * pairs, 2) if (where[j] == data.Q[e, i]).all()]
+        assert (data.V[e, 0 : 2 * pairs : 2] == 0).all()
+        return np.eye(data.n_keys)[equal[-1] + 1], None
     if task.variant == "continuous":
         equal = [((where - data.Q[e, i]) ** 2).sum(axis=1)[: task.n_pairs].argmin()]
     else:
@@ -359,6 +368,10 @@ def test_slices_are_what_their_names_say():
             Mqar("forgetting", n_pairs=8, gaps=[4]),
             "n_queries must be at most 3, as 8 pairs have 4 different keys; got 4",
         ),
+        (Mqar(layout="tokens", gaps=[8]), "layout='tokens' has the variants plain and forgetting, and no gaps"),
+        (Mqar("continuous", layout="tokens"), "got variant='continuous'"),
+        (Mqar(room=8), "room is a setting of layout='tokens'; got 8"),
+        (Mqar(n_pairs=8, layout="tokens", room=2), "room must be at least n_queries = 4; got 2"),
         (Mqar(longer=[80]), "vocabulary must be at least 80, the different keys of 80 pairs; got 64"),
         (Mqmtar(ladder=[2048]), "vocabulary\\^2 must be at least 32768"),
         (Mqmtar(n_queries=17), "n_queries must be at most n_pairs = 16; got 17"),
