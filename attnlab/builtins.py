@@ -114,12 +114,21 @@ def attnlab_kernels() -> list[type]:
     from attnlab.kernels.decoder import FastPreviousState
     from attnlab.kernels.decoder_chain import ChainedPreviousState
     from attnlab.kernels.gru import FastGru
+    from attnlab.kernels.rotations import RopeTurns
     from attnlab.kernels.torch_attention import TorchAttention
 
     return [
         *(p.DotProduct, p.ScaledDotProduct, p.GeneralProduct, p.CosineProduct, p.AdditiveLoops, p.NegL2Product),
         *(n.SoftmaxRows, n.LognSoftmaxRows, n.SoftmaxNRows, n.SigmoidByHand, n.SparsemaxRows, n.EntmaxRows),
-        *(a.WeightedSumProduct, c.SoftmaxChain, TorchAttention, FastGru, FastPreviousState, ChainedPreviousState),
+        *(
+            a.WeightedSumProduct,
+            c.SoftmaxChain,
+            RopeTurns,
+            TorchAttention,
+            FastGru,
+            FastPreviousState,
+            ChainedPreviousState,
+        ),
     ]
 
 
