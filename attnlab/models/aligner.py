@@ -15,10 +15,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
-from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
+from attnlab.errors import NothingToLearn, SettingError, ShapeError
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
 from attnlab.mechanisms.binding import attended, weighed
+from attnlab.models.aligner_data import learnable, needed
 from attnlab.models.aligner_gradient import LEAST, loss_and_gradient
 from attnlab.models.batches import (
     Examples,
@@ -80,12 +81,12 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
         When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
         ends when validation no longer improves. `tol` is in the unit of the loss.
-    library, device : "numpy" or "torch"; "cpu", "cuda", "cuda:1", ..
-        What `fit` computes with, and where; NumPy computes on the cpu. Both see the same examples and give NumPy arrays.
     random_state : int, numpy.random.Generator or RandomState, or None
     loss : "squared" or "fenchel_young"
         The squared error, or the loss of Fenchel and Young that belongs to softmax, sparsemax or entmax: of the scores and gold keys
         for ``objective="alignment"``, else of contexts as scores of class targets. Its gradient is weights less gold.
+    library, device : "numpy" or "torch"; "cpu", "cuda", "cuda:1", ..
+        What `fit` computes with, and where; NumPy computes on the cpu. Both see the same examples and give NumPy arrays.
 
     Attributes
     ----------
@@ -147,10 +148,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         validate_every: Every = 10,
         n_iter_no_change: Patience = 10,
         tol: Tolerance = 1e-5,
-        library: Literal["numpy", "torch"] = "numpy",
-        device: str = "cpu",
         random_state: Any = None,
         loss: Literal["squared", "fenchel_young"] = "squared",
+        library: Literal["numpy", "torch"] = "numpy",
+        device: str = "cpu",
     ) -> None:
         self.mechanism = mechanism
         self.projection = projection
@@ -165,10 +166,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.validate_every = validate_every
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
-        self.library = library
-        self.device = device
         self.random_state = random_state
         self.loss = loss
+        self.library = library
+        self.device = device
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
@@ -196,11 +197,11 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             When a number to learn from is NaN or infinite. Places that the mask forbids may hold anything.
         """
         checked("model", type(self), self.get_params(deep=False))
-        X = self._learnable(alignment_data(X, y), "fit")
+        X = learnable(self, alignment_data(X, y), "fit")
         seeds = seed_sequence(self.random_state).spawn(4)
         streams = [np.random.default_rng(s) for s in seeds]
         if validation is not None:
-            validation = self._learnable(alignment_data(validation), "fit's validation data")
+            validation = learnable(self, alignment_data(validation), "fit's validation data")
 
         self.mechanism_ = self._attending_with(self.mechanism)
         start = cast(self._init(streams[0], X), X.Q.dtype)
@@ -379,7 +380,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         if self.mix != "predictions":
             raise SettingError(f'posterior needs mix="predictions"; got mix="{self.mix}"')
         W = self.align(X)
-        X = self._needed(alignment_data(X), "posterior")
+        X = needed(self, alignment_data(X), "posterior")
         said = np.take_along_axis(self._values(self.params_, X), X.target[:, None, :], axis=-1)  # (n, k, q)
         joint = W * np.swapaxes(said, 1, 2)
         total = joint.sum(axis=-1, keepdims=True)
@@ -389,7 +390,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         """How well it does, up is better: alignment accuracy if it learned from alignments, else accuracy for classes, else
         1 - (mean squared error) / (variance of the targets)."""
         check_is_fitted(self, "params_")
-        X = self._needed(alignment_data(X, y), "score")
+        X = needed(self, alignment_data(X, y), "score")
         alive = X.alive
         if self.objective == "alignment":
             return top_gold(self.align(X), X)
@@ -400,50 +401,6 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         spread = float(((target - target.mean(axis=0)) ** 2).mean())
         error = float(((Y[alive] - target) ** 2).mean())
         return 1 - error / spread if spread > 0 else (1.0 if error == 0 else 0.0)
-
-    def _learnable(self, X: AlignmentData, verb: str) -> AlignmentData:
-        """Examples, after checks that they have what the verb needs and that it is finite where it is read."""
-        X = self._needed(X, verb)
-        try:
-            return X.finite("Q", "K", *(("V", "target") if self.objective == "values" else ()))
-        except ValueError as error:
-            raise ValueError(f"{verb}: {error}") from None
-
-    def _needed(self, X: AlignmentData, verb: str) -> AlignmentData:
-        needed = "gold" if self.objective == "alignment" else "target"
-        if self.mix == "predictions" and (
-            self.objective == "alignment" or not (X.target is None or X.is_classification)
-        ):
-            raise Unsupported(
-                'mix="predictions" learns from class targets, int (n, q), with objective="values"; got '
-                + ('objective="alignment"' if self.objective == "alignment" else "float targets")
-            )
-        if self.loss != "squared" and needed == "target" and not (X.target is None or X.is_classification):
-            raise Unsupported(
-                'loss="fenchel_young" learns from class targets, int (n, q), or from gold; got float targets'
-            )
-        if getattr(X, needed) is None:
-            other = {"gold": "values", "target": "alignment"}[needed]
-            has = "target" if needed == "gold" else "gold"
-            instead = "" if getattr(X, has) is None else f'; it has {has}, to learn from with objective="{other}"'
-            raise SettingError(
-                f'{verb} with objective="{self.objective}" needs AlignmentData with {needed}; it has none{instead}'
-            )
-        if needed == "target" and X.is_classification and X.target is not None and X.target.size:
-            low, high = int(X.target.min()), int(X.target.max())
-            if low < 0 or high >= X.V.shape[2]:
-                raise ShapeError(
-                    f"class targets must be 0..{X.V.shape[2] - 1}, one for each feature of a value (V is (n, k, v) = "
-                    f"{X.V.shape}); got {low}..{high}"
-                )
-        if needed == "target" and not X.is_classification and np.asarray(X.target).shape[-1] != X.V.shape[2]:
-            raise ShapeError(
-                f"axis 'v' disagrees: V has {X.V.shape[2]}, target has {np.asarray(X.target).shape[-1]} "
-                f"(target is (n, q, v) = {np.asarray(X.target).shape})"
-            )
-        if not len(X):
-            raise ValueError(f"{verb} needs at least one example; got 0")
-        return X
 
     def _fitting(self, X: Any) -> AlignmentData:
         X = alignment_data(X)
