@@ -116,12 +116,21 @@ def attnlab_kernels() -> list[type]:
     from attnlab.kernels.decoder import FastPreviousState
     from attnlab.kernels.decoder_chain import ChainedPreviousState
     from attnlab.kernels.gru import FastGru
+    from attnlab.kernels.rotations import RopeTurns
     from attnlab.kernels.torch_attention import TorchAttention
 
     return [
         *(p.DotProduct, p.ScaledDotProduct, p.GeneralProduct, p.CosineProduct, p.AdditiveLoops, p.NegL2Product),
         *(n.SoftmaxRows, n.LognSoftmaxRows, n.SoftmaxNRows, n.SigmoidByHand, n.SparsemaxRows, n.EntmaxRows),
-        *(a.WeightedSumProduct, c.SoftmaxChain, TorchAttention, FastGru, FastPreviousState, ChainedPreviousState),
+        *(
+            a.WeightedSumProduct,
+            c.SoftmaxChain,
+            RopeTurns,
+            TorchAttention,
+            FastGru,
+            FastPreviousState,
+            ChainedPreviousState,
+        ),
     ]
 
 
@@ -143,6 +152,7 @@ def attnlab_tasks() -> list[type]:
     from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
     from attnlab.tasks.counting import Boolean, LocalCount, NBack
     from attnlab.tasks.fertility import Fertility, LookupTable
+    from attnlab.tasks.hops import KHop
     from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
     from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
     from attnlab.tasks.orders import SelectiveCopy, Sort
@@ -155,7 +165,7 @@ def attnlab_tasks() -> list[type]:
     return [
         *(Lookup, NoisyRecall, NormHubs, NullQueries, MaxRetrieval, SubsetMean),
         *(Copy, Reverse, Sort, SelectiveCopy, Fertility, LookupTable, BlockReorder, ToyTranslation),
-        *(Mqar, Mqmtar, NgramCopy, Induction, VariableTracking, FlipFlop, TriggerAverage, Dyck),
+        *(Mqar, Mqmtar, NgramCopy, Induction, KHop, VariableTracking, FlipFlop, TriggerAverage, Dyck),
         *(LinearMatch, XorKey, FindBlock, KernelRecovery, NadarayaWatson, InContextRegression),
         *(NBack, LocalCount, Boolean, Arrays, Bitext),
     ]
@@ -166,6 +176,7 @@ def attnlab_metrics() -> list[type]:
     from attnlab.metrics import alignment as a
     from attnlab.metrics import cost as c
     from attnlab.metrics import distribution as d
+    from attnlab.metrics import layers as y
     from attnlab.metrics import prediction as p
     from attnlab.metrics import shape as s
 
@@ -173,6 +184,7 @@ def attnlab_metrics() -> list[type]:
         *(a.AlignmentAccuracy, a.Aer, a.AerPrecision, a.AerRecall, a.GoldMass, a.KlToGold, a.NullMass),
         *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
         *(s.SinkMass, s.WeightGini, s.DiagonalDistance, s.MonotonicityViolations, s.HeadRedundancy),
+        *(y.InductionScore, y.FirstTokenMass),
         *(p.ContextError, p.Accuracy, p.ExactMatch),
         *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
     ]

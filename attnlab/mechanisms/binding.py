@@ -128,9 +128,11 @@ class BoundComposition:
         asks = frozenset() if lengths is None else frozenset({"lengths"})
         return context_of((mask,), Q, K, V, features="free", asks=asks, lengths=lengths, **given)
 
-    def kernels(self, dtype: Any = None) -> dict[str, str]:
+    def kernels(self, dtype: Any = None, library: str = "numpy") -> dict[str, str]:
         """What answers each verb of the inner mechanisms, by dotted path."""
-        return {f"{path}.{v}": k for path, one in self.inner.items() for v, k in one.bound.kernels(dtype).items()}
+        return {
+            f"{path}.{v}": k for path, one in self.inner.items() for v, k in one.bound.kernels(dtype, library).items()
+        }
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, context: Context) -> Any:
         """Y (..., q, v)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,18 +15,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
-from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
+from attnlab.errors import NothingToLearn, SettingError, ShapeError
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
 from attnlab.kernels.steps import STEP, whole_step
 from attnlab.mechanisms.binding import attended, weighed
+from attnlab.models.aligner_data import learnable, needed
 from attnlab.models.aligner_gradient import LEAST, loss_and_gradient
 from attnlab.models.batches import (
     Examples,
     alignment_data,
     chunks,
     held_out,
-    readable,
     rows_to_one,
     top_gold,
     true_lengths,
@@ -33,6 +34,7 @@ from attnlab.models.batches import (
 )
 from attnlab.models.fenchel_young import own_loss, refusal_of_losses, scored
 from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
+from attnlab.models.on_torch import library_of
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
     cast,
@@ -84,6 +86,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     loss : "squared" or "fenchel_young"
         The squared error, or the loss of Fenchel and Young that belongs to softmax, sparsemax or entmax: of the scores and gold keys
         for ``objective="alignment"``, else of contexts as scores of class targets. Its gradient is weights less gold.
+    library, device : "numpy" or "torch"; "cpu", "cuda", "cuda:1", ..
+        What `fit` computes with, and where; NumPy computes on the cpu. Both see the same examples and give NumPy arrays.
 
     Attributes
     ----------
@@ -147,6 +151,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         tol: Tolerance = 1e-5,
         random_state: Any = None,
         loss: Literal["squared", "fenchel_young"] = "squared",
+        library: Literal["numpy", "torch"] = "numpy",
+        device: str = "cpu",
     ) -> None:
         self.mechanism = mechanism
         self.projection = projection
@@ -163,6 +169,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         self.tol = tol
         self.random_state = random_state
         self.loss = loss
+        self.library = library
+        self.device = device
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
@@ -190,11 +198,11 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             When a number to learn from is NaN or infinite. Places that the mask forbids may hold anything.
         """
         checked("model", type(self), self.get_params(deep=False))
-        X = self._learnable(alignment_data(X, y), "fit")
+        X = learnable(self, alignment_data(X, y), "fit")
         seeds = seed_sequence(self.random_state).spawn(4)
         streams = [np.random.default_rng(s) for s in seeds]
         if validation is not None:
-            validation = self._learnable(alignment_data(validation), "fit's validation data")
+            validation = learnable(self, alignment_data(validation), "fit's validation data")
 
         self.mechanism_ = self._attending_with(self.mechanism)
         start = cast(self._init(streams[0], X), X.Q.dtype)
@@ -213,9 +221,10 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     def _learn(self, X: AlignmentData, start: Any, validation: Any, streams: list[Any], stopping: Stopping) -> None:
         bound, own = self.mechanism_.bind(), own_loss(self)
         learned = scored(self.mechanism_) if own and self.objective == "alignment" else bound
-        self.kernels_ = bound.kernels(X.Q.dtype)
+        torch = library_of(self, X.Q.dtype)
+        self.kernels_ = bound.kernels(X.Q.dtype if torch is None else torch.dtype, self.library)
         self.backend_ = answered(self.kernels_)
-        examples = self._examples(bound, start, X, rng=streams[2], training=True)
+        examples = self._examples(bound, start, X, torch, rng=streams[2], training=True)
         looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
 
         def gradient(params: Any, batch: Any) -> Any:
@@ -246,8 +255,14 @@ class AttentionAligner(Attending, Model, BaseEstimator):
                 watch.seen(0, start)
             self.validation_curve_ = watch.curve if watch else []
             return
-        if self.optimizer == "adam":
-            batches, rate = minibatches(len(X), min(self.batch_size, len(X)), streams[1]), self.learning_rate
+        batches, rate = minibatches(len(X), min(self.batch_size, len(X)), streams[1]), self.learning_rate
+        if torch is not None:
+
+            def loss(params: Any, batch: Any) -> Any:
+                return self._loss(bound, params, examples.on_torch(torch.tensor(batch)))
+
+            fitted = torch.minimise_adam(loss, start, batches, stopping.most, rate, watch)
+        elif self.optimizer == "adam":
             fitted = minimise_adam(gradient, start, batches, stopping.most, rate, watch, by_hand=True, whole=whole)
         else:
             fitted = minimise_lbfgs(gradient, start, stopping.most, watch, by_hand=True)
@@ -284,7 +299,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     def _placed(self, params: Any, X: Any) -> tuple[Any, Any]:
         """Queries and keys as the mechanism compares them."""
         own = params["projection"]
-        return (dense(X.Q, own["Wq"], 0), dense(X.K, own["Wk"], 0)) if own else (X.Q, X.K)
+        mapped = (lambda X, W: dense(X, W, 0)) if isinstance(X.Q, np.ndarray) else operator.matmul
+        return (mapped(X.Q, own["Wq"]), mapped(X.K, own["Wk"])) if own else (X.Q, X.K)
 
     def _values(self, params: Any, X: Any) -> Any:
         """What the weights mix: the values, or their predictions."""
@@ -293,14 +309,16 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         xp = namespace(X.V)
         return xp.softmax(xp.matmul(X.V, params["readout"]["R"]), axis=-1)
 
-    def _examples(self, bound: Any, params: Any, X: AlignmentData, **given: Any) -> Examples:
+    def _examples(self, bound: Any, params: Any, X: AlignmentData, torch: Any = None, **given: Any) -> Examples:
         """Examples in the form that training uses, with all that does not change from step to step."""
+        there = np.asarray if torch is None else torch.tensor
         Q, K = X.Q, X.K
         if own := params["projection"]:  # only the shapes of the projected arrays matter here
             Q, K = (np.broadcast_to(A[..., :1], (*A.shape[:-1], own["Wq"].shape[1])) for A in (Q, K))
-        context = bound.context(Q, K, X.V, X.mask, lengths=true_lengths(X), **given)
+        context = bound.context(there(Q), there(K), there(X.V), X.mask, lengths=true_lengths(X), **given)
         learned_from = rows_to_one(X.gold, X.Q.dtype) if self.objective == "alignment" else vectors(X)
-        return Examples(X.Q, X.K, X.V, learned_from, X.alive[..., None].astype(X.Q.dtype), context)
+        alive = there(X.alive[..., None].astype(X.Q.dtype))
+        return Examples(there(X.Q), there(X.K), there(X.V), there(learned_from), alive, context)
 
     def _loss(self, bound: Any, params: Any, X: Examples) -> Any:
         Q, K = self._placed(params, X)
@@ -368,7 +386,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         if self.mix != "predictions":
             raise SettingError(f'posterior needs mix="predictions"; got mix="{self.mix}"')
         W = self.align(X)
-        X = self._needed(alignment_data(X), "posterior")
+        X = needed(self, alignment_data(X), "posterior")
         said = np.take_along_axis(self._values(self.params_, X), X.target[:, None, :], axis=-1)  # (n, k, q)
         joint = W * np.swapaxes(said, 1, 2)
         total = joint.sum(axis=-1, keepdims=True)
@@ -378,7 +396,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         """How well it does, up is better: alignment accuracy if it learned from alignments, else accuracy for classes, else
         1 - (mean squared error) / (variance of the targets)."""
         check_is_fitted(self, "params_")
-        X = self._needed(alignment_data(X, y), "score")
+        X = needed(self, alignment_data(X, y), "score")
         alive = X.alive
         if self.objective == "alignment":
             return top_gold(self.align(X), X)
@@ -389,50 +407,6 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         spread = float(((target - target.mean(axis=0)) ** 2).mean())
         error = float(((Y[alive] - target) ** 2).mean())
         return 1 - error / spread if spread > 0 else (1.0 if error == 0 else 0.0)
-
-    def _learnable(self, X: AlignmentData, verb: str) -> AlignmentData:
-        """Examples, after checks that they have what the verb needs and that it is finite where it is read."""
-        X = self._needed(X, verb)
-        try:
-            return readable(X, "Q", "K", *(("V", "target") if self.objective == "values" else ()))
-        except ValueError as error:
-            raise ValueError(f"{verb}: {error}") from None
-
-    def _needed(self, X: AlignmentData, verb: str) -> AlignmentData:
-        needed = "gold" if self.objective == "alignment" else "target"
-        if self.mix == "predictions" and (
-            self.objective == "alignment" or not (X.target is None or X.is_classification)
-        ):
-            raise Unsupported(
-                'mix="predictions" learns from class targets, int (n, q), with objective="values"; got '
-                + ('objective="alignment"' if self.objective == "alignment" else "float targets")
-            )
-        if self.loss != "squared" and needed == "target" and not (X.target is None or X.is_classification):
-            raise Unsupported(
-                'loss="fenchel_young" learns from class targets, int (n, q), or from gold; got float targets'
-            )
-        if getattr(X, needed) is None:
-            other = {"gold": "values", "target": "alignment"}[needed]
-            has = "target" if needed == "gold" else "gold"
-            instead = "" if getattr(X, has) is None else f'; it has {has}, to learn from with objective="{other}"'
-            raise SettingError(
-                f'{verb} with objective="{self.objective}" needs AlignmentData with {needed}; it has none{instead}'
-            )
-        if needed == "target" and X.is_classification and X.target is not None and X.target.size:
-            low, high = int(X.target.min()), int(X.target.max())
-            if low < 0 or high >= X.V.shape[2]:
-                raise ShapeError(
-                    f"class targets must be 0..{X.V.shape[2] - 1}, one for each feature of a value (V is (n, k, v) = "
-                    f"{X.V.shape}); got {low}..{high}"
-                )
-        if needed == "target" and not X.is_classification and np.asarray(X.target).shape[-1] != X.V.shape[2]:
-            raise ShapeError(
-                f"axis 'v' disagrees: V has {X.V.shape[2]}, target has {np.asarray(X.target).shape[-1]} "
-                f"(target is (n, q, v) = {np.asarray(X.target).shape})"
-            )
-        if not len(X):
-            raise ValueError(f"{verb} needs at least one example; got 0")
-        return X
 
     def _fitting(self, X: Any) -> AlignmentData:
         X = alignment_data(X)

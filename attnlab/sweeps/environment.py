@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import platform
@@ -19,7 +20,15 @@ from attnlab.sweeps.run import Run
 __all__ = ["ENVIRONMENT", "commit_of", "environment", "versions_of"]
 
 LIBRARIES = ("numpy", "scipy", "autograd", "scikit-learn", "pandas")
-ENVIRONMENT = ("attnlab", "commit", "python", *LIBRARIES, "system", "processor")  # all other versions are of plugins
+ENVIRONMENT = (
+    "attnlab",
+    "commit",
+    "python",
+    *LIBRARIES,
+    "torch",
+    "system",
+    "processor",
+)  # all other versions are of plugins
 
 
 def versions_of(run: Run, metrics: Collection[str] = ()) -> dict[str, str]:
@@ -40,8 +49,19 @@ def versions_of(run: Run, metrics: Collection[str] = ()) -> dict[str, str]:
             by_distribution.setdefault(e.distribution, set()).add(e.version)
     return {
         **environment(),
+        **_library_of(run),
         **{name: ", ".join(sorted(versions)) for name, versions in sorted(by_distribution.items())},
     }
+
+
+def _library_of(run: Run) -> dict[str, str]:
+    """The version of the library that computes the model, if its setting `library` names another one than NumPy."""
+    named = [str(settings["library"]) for settings in run.spec["model"].values() if "library" in settings]
+    found = {}
+    for name in named:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _known(kind: str, name: str) -> Entry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from attnlab.tasks.words import Factor
 __all__ = ["Mqar", "Mqmtar"]
 
 Even = Annotated[int, Ge(2), MultipleOf(2)]
+SAMPLE = 4096  # examples from which the level of chance is found in the layout tokens
 
 
 def _distinct(rng: Rng, n: int, choices: int, size: int) -> Array:
@@ -44,10 +46,20 @@ class Mqar(DrawnTask):
     Gold: the place of the last pair with the key that is asked for. Target: the class y there, int (n, k + q), of `n_values`
     classes. Chance: the mean of 1/(k + t) over t = 0..q - 1, since a place may attend to all places before it.
 
+    With ``layout="tokens"``, as published, each place holds one token. The first 2 k places hold key, value, key, value, ..; a question
+    is the key alone, at the place 2 (k + g - 1), counted from 0, where the gaps g = 1..room are drawn with probabilities proportional to
+    g^(power - 1) without replacement. All other places hold any token. Keys, queries and values are those of the tokens, and gold is
+    the place of the value. So one layer cannot do it, unless keys see the place before. Chance is estimated from 4,096 examples.
+
     Parameters
     ----------
     variant : str
         What the keys are: plain, forgetting, compositional or continuous.
+    layout : str
+        joined: a place holds a pair. tokens: a place holds a key or a value, and the examples have `ids`; the variants are plain and
+        forgetting.
+    room : int, at least 1, or None
+        Of layout tokens: how many gaps there are, so that an example has 2 (n_pairs + room) places; None is as many as pairs.
     n_pairs : int, at least 1
         Pairs of an example, k.
     n_queries : int, at least 1
@@ -73,12 +85,12 @@ class Mqar(DrawnTask):
     Raises
     ------
     SettingError
-        When there are too few keys for the pairs or for the queries, or a gap is out of range.
+        When there are too few keys for the pairs or for the queries, a gap is out of range, or a layout has not this setting.
 
     Notes
     -----
-    In the original a value is a token of its own after its key, and a first layer joins them. Here the places are joined, as
-    one layer of attention needs them. Without positions a mechanism cannot tell which of two equal keys is the later.
+    In the original a value is a token of its own after its key, and a first layer joins them. In the layout joined the places are
+    joined, as one layer of attention needs them. Without positions a mechanism cannot tell which of two equal keys is the later.
 
     References
     ----------
@@ -114,13 +126,19 @@ class Mqar(DrawnTask):
     power: Annotated[float, Gt(0), Le(1)] = 0.01
     longer: Sequence[Count] = ()
     gaps: Sequence[Count] = ()
+    layout: Literal["joined", "tokens"] = "joined"
+    room: Count | None = None
 
     @property
     def chance(self) -> float:
+        if self.layout == "tokens":
+            return _chance(self.n_pairs, self.room or self.n_pairs, self.n_queries, self.power)
         return float(np.mean(1 / (self.n_pairs + np.arange(self.n_queries))))
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         E = rng.normal(size=(self.vocabulary, self.d))
+        if self.layout == "tokens":
+            return {"E": np.concatenate([E, rng.normal(size=(self.n_values, self.d))])}
         if self.variant != "compositional":
             return {"E": E}
         m = int(np.ceil(self.vocabulary**0.5))
@@ -128,6 +146,15 @@ class Mqar(DrawnTask):
         return {"E": np.concatenate([E[number // m, :half], E[number % m, half:]], axis=1)}
 
     def conditions(self) -> dict[str, dict[str, int]]:
+        if self.layout == "joined" and self.room is not None:
+            raise SettingError(
+                f"task 'mqar': room is a setting of layout='tokens'; got {self.room} with layout='joined'"
+            )
+        if self.layout == "tokens" and (self.gaps or self.variant not in ("plain", "forgetting")):
+            has = f"gaps={list(self.gaps)}" if self.gaps else f"variant={self.variant!r}"
+            raise SettingError(
+                f"task 'mqar': layout='tokens' has the variants plain and forgetting, and no gaps; got {has}"
+            )
         for gap in self.gaps:
             if not self.n_queries <= gap <= self.n_pairs:
                 raise SettingError(
@@ -153,6 +180,8 @@ class Mqar(DrawnTask):
     def draw(self, rng: Rng, n: int, E: Array, length: int | None = None, gap: int | None = None) -> AlignmentData:
         k, q = length or self.n_pairs, self.n_queries
         many = self._different(k)
+        if self.layout == "tokens":
+            return self._tokens(rng, n, E, k, many)
         example = np.arange(n)[:, None]
         x = rng.permuted(np.broadcast_to(np.arange(k) % many, (n, k)), axis=1)  # which of the example's keys
         if gap is not None and many < k:  # no pair after those at the gap has their keys
@@ -180,6 +209,41 @@ class Mqar(DrawnTask):
         links[:, k:] = np.eye(k + q)[places]
         target = np.concatenate([np.zeros((n, k), dtype=np.intp), y[example, places]], axis=1)
         return sequence(np.concatenate([K, asking], axis=1), V, asked, links, target)
+
+    def _tokens(self, rng: Rng, n: int, E: Array, k: int, many: int) -> AlignmentData:
+        """Examples of one token a place; the values are the tokens after the keys."""
+        q, room = self.n_queries, self.room or k
+        if q > room:
+            raise SettingError(f"task 'mqar': room must be at least n_queries = {q}; got {room}")
+        length, example = 2 * (k + room), np.arange(n)[:, None]
+        x = rng.permuted(np.broadcast_to(np.arange(k) % many, (n, k)), axis=1)  # which of the example's keys
+        last = ~(np.tri(k, k=-1, dtype=bool).T & (x[:, :, None] == x[:, None, :])).any(axis=-1)
+        pairs = np.argsort(np.where(last, rng.random((n, k)), np.inf), axis=1)[:, :q]  # those that are asked for
+        y = rng.integers(self.n_values, size=(n, k))
+        ids = rng.integers(self.vocabulary + self.n_values, size=(n, length))
+        ids[:, : 2 * k : 2] = _distinct(rng, n, self.vocabulary, many)[example, x]
+        ids[:, 1 : 2 * k : 2] = self.vocabulary + y
+        places = _asking(rng, n, k, room, q, self.power)
+        ids[example, places] = ids[example, 2 * pairs]
+        V = np.zeros((n, length, self.n_values))
+        V[:, 1 : 2 * k : 2] = np.eye(self.n_values)[y]
+        asked, target = np.zeros((n, length), dtype=bool), np.zeros((n, length), dtype=np.intp)
+        asked[example, places] = True
+        target[example, places] = y[example, pairs]
+        links = np.zeros((n, length, length))
+        links[example, places] = np.eye(length)[2 * pairs + 1]
+        return sequence(E[ids], V, asked, links, target, ids=ids)
+
+
+def _asking(rng: Rng, n: int, k: int, room: int, q: int, power: float) -> Array:
+    """The places (n, q) that ask, in a random order: 2 (k + g - 1) for different gaps g = 1..room, the small ones more often."""
+    score = (power - 1) * np.log(np.arange(1, room + 1)) + rng.gumbel(size=(n, room))
+    return 2 * (k + np.argsort(-score, axis=1)[:, :q])
+
+
+@functools.lru_cache(maxsize=64)
+def _chance(k: int, room: int, q: int, power: float) -> float:
+    return float((1 / _asking(np.random.default_rng(0), SAMPLE, k, room, min(q, room), power)).mean())
 
 
 @dataclass(eq=False, repr=False)

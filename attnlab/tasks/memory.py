@@ -133,7 +133,7 @@ class FlipFlop(DrawnTask):
         shown = (said != 2)[:, :, None]
         written = np.where(said == 0, np.arange(k), -1)
         last = np.maximum.accumulate(written, axis=1)  # a read writes nothing
-        asked = said == 2
+        asked = asked_to_read = said == 2
         if distance is not None:
             asked = asked & (np.arange(k) == k - 1)
         return sequence(
@@ -142,6 +142,7 @@ class FlipFlop(DrawnTask):
             asked,
             np.eye(k)[last],
             np.take_along_axis(bit, last, axis=1),
+            ids=np.where(asked_to_read, 4, 2 * said + bit),
         )
 
 
@@ -368,4 +369,5 @@ class Dyck(DrawnTask):
             asked,
             np.eye(k)[answer],
             np.take_along_axis(kind, answer, axis=1),
+            ids=np.where(opens, kind, self.n_types),
         )

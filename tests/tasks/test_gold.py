@@ -7,10 +7,11 @@ import pytest
 
 from attnlab.errors import SettingError
 from attnlab.metrics.alignment import AlignmentAccuracy
-from attnlab.tasks import associative, chains, counting, matching, memory, regression
+from attnlab.tasks import associative, chains, counting, hops, matching, memory, regression
 from attnlab.tasks.associative import Mqar, Mqmtar
 from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
 from attnlab.tasks.counting import Boolean, LocalCount, NBack
+from attnlab.tasks.hops import KHop
 from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
 from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
 from attnlab.tasks.regression import InContextRegression, KernelRecovery, NadarayaWatson
@@ -22,10 +23,15 @@ TASKS = [
         for v in ("plain", "forgetting")
     ),
     *(Mqar(v, n_pairs=8, n_queries=3, vocabulary=20, gaps=[4], **SMALL) for v in ("compositional", "continuous")),
+    *(
+        Mqar(v, n_pairs=6, n_queries=3, vocabulary=20, longer=[9], layout="tokens", room=room, **SMALL)
+        for v, room in (("plain", None), ("forgetting", 10))
+    ),
     Mqmtar(n_pairs=6, n_queries=3, vocabulary=6, ladder=[2], **SMALL),
     NgramCopy(length=10, vocabulary=3, n_gram=2, n_queries=2, longer=[14], **SMALL),
     NgramCopy(length=12, vocabulary=2, n_gram=4, n_queries=3, d=8, **SMALL),
     Induction(length=12, vocabulary=5, distances=[1, 4, 10], longer=[16], **SMALL),
+    *(KHop(hops, length=14, vocabulary=3, longer=[20], **SMALL) for hops in (1, 3)),
     VariableTracking(n_chains=2, depth=3, vocabulary=7, depths=[1, 2, 3], **SMALL),
     FlipFlop(length=9, p_ignore=0.6, longer=[14], ignores=[0.9], distances=[1, 5, 8], **SMALL),
     TriggerAverage(length=7, longer=[9], **SMALL),
@@ -88,6 +94,11 @@ def seen(data, e, i):
 # -- the solvers: (task, data, what is shared, example, query) -> weights over the keys and, if not gold @ V, the target -------------
 def last_equal_key(task, data, given, e, i):
     where = data.K[e, seen(data, e, i)]
+    if task.layout == "tokens":
+        pairs = data.n_keys // 2 - task.room if task.room else data.n_keys // 4
+        equal = [j for j in range(0, 2 * pairs, 2) if (where[j] == data.Q[e, i]).all()]
+        assert (data.V[e, 0 : 2 * pairs : 2] == 0).all()
+        return np.eye(data.n_keys)[equal[-1] + 1], None
     if task.variant == "continuous":
         equal = [((where - data.Q[e, i]) ** 2).sum(axis=1)[: task.n_pairs].argmin()]
     else:
@@ -113,6 +124,15 @@ def after_the_same_token(task, data, given, e, i):
     assert (data.Q[e, i] == given["E"][tokens[i]]).all()
     (before,) = [j for j in range(i) if tokens[j] == tokens[i]]
     return np.eye(data.n_keys)[before + 1], None
+
+
+def by_hops(task, data, given, e, i):
+    tokens = data.V[e].argmax(axis=1).tolist()
+    assert (data.Q[e, i] == given["E"][tokens[i]]).all()
+    assert not (np.diff(tokens) == 0).any()
+    for _ in range(task.hops):
+        i = 1 + max(j for j in range(i) if tokens[j] == tokens[i])
+    return np.eye(data.n_keys)[i], None
 
 
 def first_of_the_chain(task, data, given, e, i):
@@ -241,6 +261,7 @@ SOLVERS = {
     "mqmtar": equal_key,
     "ngram_copy": after_the_same_tokens,
     "induction": after_the_same_token,
+    "k_hop": by_hops,
     "variable_tracking": first_of_the_chain,
     "flip_flop": last_write,
     "trigger_average": mean_after_a_trigger,
@@ -347,6 +368,10 @@ def test_slices_are_what_their_names_say():
             Mqar("forgetting", n_pairs=8, gaps=[4]),
             "n_queries must be at most 3, as 8 pairs have 4 different keys; got 4",
         ),
+        (Mqar(layout="tokens", gaps=[8]), "layout='tokens' has the variants plain and forgetting, and no gaps"),
+        (Mqar("continuous", layout="tokens"), "got variant='continuous'"),
+        (Mqar(room=8), "room is a setting of layout='tokens'; got 8"),
+        (Mqar(n_pairs=8, layout="tokens", room=2), "room must be at least n_queries = 4; got 2"),
         (Mqar(longer=[80]), "vocabulary must be at least 80, the different keys of 80 pairs; got 64"),
         (Mqmtar(ladder=[2048]), "vocabulary\\^2 must be at least 32768"),
         (Mqmtar(n_queries=17), "n_queries must be at most n_pairs = 16; got 17"),
@@ -375,6 +400,6 @@ def test_settings_that_disagree_are_refused(task, words):
 
 
 def test_every_new_file_of_tasks_is_solved_here():
-    modules = (associative, chains, counting, matching, memory, regression)
+    modules = (associative, chains, counting, hops, matching, memory, regression)
     names = {getattr(module, name).name for module in modules for name in module.__all__}
     assert names == set(SOLVERS) == {task.name for task in TASKS}

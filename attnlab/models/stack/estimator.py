@@ -14,8 +14,10 @@ from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import MechanismComponent, Model, Source
 from attnlab.mechanisms.heads import with_features
+from attnlab.metrics.layers import first_token_masses, induction_scores
 from attnlab.models.batches import held_out
 from attnlab.models.mechanism_setting import Attending, answered
+from attnlab.models.on_torch import library_for
 from attnlab.models.stack.gradient import loss_and_gradient
 from attnlab.models.stack.network import Network
 from attnlab.models.stack.sequences import Reader, agreement, counted, in_parts, labels_of, sequences_of
@@ -71,6 +73,10 @@ class AttentionStack(Attending, Model, BaseEstimator):
         When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
         ends when validation no longer improves. `tol` is in nats a place.
     dtype : "float32" or "float64"
+    library : "numpy" or "torch"
+        What computes: NumPy with a gradient by hand, or PyTorch with its own. Data are drawn by NumPy in either case.
+    device : str
+        Where PyTorch computes: "cpu", "cuda", "cuda:1", ..; NumPy computes on the "cpu".
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -147,6 +153,8 @@ class AttentionStack(Attending, Model, BaseEstimator):
         n_iter_no_change: Patience = 10,
         tol: Tolerance = 1e-4,
         dtype: Literal["float32", "float64"] = "float32",
+        library: Literal["numpy", "torch"] = "numpy",
+        device: str = "cpu",
         random_state: Any = None,
     ) -> None:
         self.mechanism = mechanism
@@ -170,6 +178,8 @@ class AttentionStack(Attending, Model, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.dtype = dtype
+        self.library = library
+        self.device = device
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------
@@ -238,12 +248,14 @@ class AttentionStack(Attending, Model, BaseEstimator):
         made = {id(one): one.bind() for one in self.mechanisms_}
         bound = [made[id(one)] for one in self.mechanisms_]
         self._network = Network(bound, self.mechanisms_, self.heads, self.norm, self.mlp, self.short_conv, self.tied)
-        self._reader = Reader(bound, self.heads, self.hidden_dim, self.n_tokens_, self.causal, self.dtype)
+        library = library_for(self.library, self.device, self.dtype)
+        self._reader = Reader(bound, self.heads, self.hidden_dim, self.n_tokens_, self.causal, self.dtype, library)
+        dtype = self.dtype if library is None else library.dtype
         several = self.by_layer is not None
         self.kernels_ = {
             f"{i}.{verb}" if several else verb: kernel
             for i, one in enumerate(bound if several else bound[:1])
-            for verb, kernel in one.kernels(self.dtype).items()
+            for verb, kernel in one.kernels(dtype, self.library).items()
         }
         self.backend_ = answered(self.kernels_)
 
@@ -257,6 +269,9 @@ class AttentionStack(Attending, Model, BaseEstimator):
         def gradient(params: Any, rows: Any) -> Any:
             return loss_and_gradient(network, params, reader.pick(places, rows, labels))
 
+        def loss(params: Any, rows: Any) -> Any:
+            return network.loss(params, reader.pick(places, rows, labels))
+
         watch = None
         if validation is not None:
             watch = stopping.watch(lambda params: self._look(params, validation))
@@ -265,36 +280,36 @@ class AttentionStack(Attending, Model, BaseEstimator):
             self.n_iter_, self.loss_curve_, self.validation_curve_, self.converged_ = 0, [], [], True
             return
         batches = minibatches(len(X), min(self.batch_size, len(X)), streams[1])
-        fitted = minimise_adam(
-            gradient,
-            self.params_,
-            batches,
-            stopping.most,
-            self.learning_rate,
-            watch,
-            self.clip_norm,
-            True,
-            self.warm_up,
-        )
+        given = (self.params_, batches, stopping.most, self.learning_rate, watch, self.clip_norm)
+        if reader.library is None:
+            fitted = minimise_adam(gradient, *given, by_hand=True, warm_up=self.warm_up)
+        else:
+            fitted = reader.library.minimise_adam(loss, *given, warm_up=self.warm_up)
         self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 
     def _look(self, params: Any, X: AlignmentData) -> dict[str, float]:
         loss = right = places = 0.0
         for part in in_parts(X, self.heads):
-            read = self._reader.read(part)
-            states = self._network.states(params, read).reshape(-1, self.hidden_dim)[read.where]
-            scores = self._network.logits(params, states)
+            labels = labels_of(part)
+            scores = self._scores(params, part)[labels >= 0]
+            labels = labels[labels >= 0]
             top = scores.max(axis=-1)
-            chosen = scores[np.arange(len(read.labels)), read.labels]
+            chosen = scores[np.arange(len(labels)), labels]
             loss += float((top + np.log(np.exp(scores - top[:, None]).sum(axis=-1)) - chosen).sum(dtype=np.float64))
-            right += float((scores.argmax(axis=-1) == read.labels).sum())
-            places += len(read.labels)
+            right += float((scores.argmax(axis=-1) == labels).sum())
+            places += len(labels)
         seen = {"loss": loss / places, "accuracy": right / places}
         if X.gold is not None:
             for layer, heads in enumerate(self._agreement(params, X)):
                 seen[f"gold_mass.{layer}"] = float(heads.max())
         return seen
+
+    def _scores(self, params: Any, X: AlignmentData) -> Any:
+        """Scores of the classes, (n, L, c)."""
+        with self._reader.computing(params) as here:
+            states = self._network.states(here, self._reader.read(X))
+            return self._reader.numpy(self._network.logits(here, states))
 
     def _agreement(self, params: Any, X: AlignmentData) -> Any:
         """Of each layer and head the share of weight on gold, (layers, h)."""
@@ -313,7 +328,11 @@ class AttentionStack(Attending, Model, BaseEstimator):
     # -- using it -------------------------------------------------------------------------------------------------
     def _weights(self, params: Any, X: AlignmentData) -> list[Any]:
         """The weights of all heads, (n, h, L, L), by layer."""
-        parts = [self._network.weights(params, self._reader.read(part)) for part in in_parts(X, self.heads)]
+        parts = []
+        with self._reader.computing(params) as here:
+            for part in in_parts(X, self.heads):
+                found = self._network.weights(here, self._reader.read(part))
+                parts.append([self._reader.numpy(W) for W in found])
         return [
             np.concatenate([np.broadcast_to(W, (W.shape[0], self.heads, *W.shape[-2:])) for W in (p[i] for p in parts)])
             for i in range(self.layers)
@@ -353,15 +372,34 @@ class AttentionStack(Attending, Model, BaseEstimator):
         with np.errstate(all="ignore"):
             return np.stack(self._weights(self.params_, self._sequences(X, "by_layer_and_head")), axis=1)
 
+    def by_head(self, X: Any) -> Any:
+        """What each head does, a row for each layer and head.
+
+        Returns
+        -------
+        DataFrame with layer and head, from 0; gold_mass, its weight on gold (NaN without gold); induction_score, its weight on what
+            followed the same token before; first_token_mass, its weight on the first token
+        """
+        import pandas as pd
+
+        check_is_fitted(self, "params_")
+        X = self._sequences(X, "by_head")
+        with np.errstate(all="ignore"):
+            gold = np.full((self.layers, self.heads), np.nan) if X.gold is None else self._agreement(self.params_, X)
+        columns = {
+            "gold_mass": gold,
+            "induction_score": induction_scores(X, self),
+            "first_token_mass": first_token_masses(X, self),
+        }
+        layer, head = np.indices(gold.shape)
+        return pd.DataFrame({"layer": layer.ravel(), "head": head.ravel()} | {n: a.ravel() for n, a in columns.items()})
+
     def predict(self, X: Any) -> Any:
         """Scores of the classes at each place, (n, L, c); the greatest is the prediction."""
         check_is_fitted(self, "params_")
         X = self._sequences(X, "predict")
-        rows = []
         with np.errstate(all="ignore"):
-            for part in in_parts(X, self.heads):
-                states = self._network.states(self.params_, self._reader.read(part))
-                rows.append(self._network.logits(self.params_, states))
+            rows = [self._scores(self.params_, part) for part in in_parts(X, self.heads)]
         return np.concatenate(rows)
 
     def score(self, X: Any, y: Any = None) -> float:

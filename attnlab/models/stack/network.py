@@ -148,7 +148,7 @@ class Network:
         x = self.states(params, places)
         xp = namespace(x)
         scores = self.logits(params, xp.reshape(x, (-1, x.shape[-1]))[places.where])
-        chosen = scores[np.arange(len(places.labels)), places.labels]
+        chosen = scores[xp.arange(len(places.labels)), places.labels]
         return xp.sum(xp.logsumexp(scores, axis=-1) - chosen) / max(1, len(places.labels))
 
     def weights(self, params: Any, places: Places) -> list[Any]:

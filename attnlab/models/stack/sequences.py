@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from attnlab.data import PADDING, AlignmentData
 from attnlab.errors import SettingError, Unsupported
+from attnlab.models.on_torch import OnTorch
 from attnlab.models.stack.network import Places
 
 __all__ = ["Reader", "agreement", "counted", "in_parts", "labels_of", "sequences_of"]
@@ -84,6 +86,7 @@ class Reader:
         Tokens that the network knows; the others are read as zeros.
     causal : bool
     dtype : str
+    library : OnTorch, or None for NumPy
     """
 
     bound: Sequence[Any]
@@ -92,6 +95,23 @@ class Reader:
     n_tokens: int
     causal: bool
     dtype: str
+    library: OnTorch | None = None
+
+    def _array(self, array: Any) -> Any:
+        return array if self.library is None else self.library.tensor(array)
+
+    def numpy(self, array: Any) -> Any:
+        """What the network computed, as a NumPy array."""
+        return array if self.library is None else self.library.numpy(array)
+
+    @contextlib.contextmanager
+    def computing(self, params: Any) -> Iterator[Any]:
+        """The arrays where the network computes with them, without gradients."""
+        if self.library is None:
+            yield params
+        else:
+            with self.library.without_gradients():
+                yield self.library.tree(params)
 
     def read(self, X: AlignmentData, **given: Any) -> Places:
         """All sequences of X; `given` is what else parts may ask for, such as `rng` and `training`."""
@@ -105,6 +125,8 @@ class Reader:
             mask = both if mask is None else both & mask
         shape = (n, self.heads, length, self.d // self.heads)
         heads = np.broadcast_to(np.zeros((), dtype=self.dtype), shape)  # only its shape matters here
+        if self.library is not None:
+            heads = self.library.tensor(np.zeros(())).expand(shape)
         lengths = np.broadcast_to(X.lengths[:, None, None], (n, self.heads, 2))
         made: dict[int, Any] = {}
         for bound in self.bound:
@@ -116,11 +138,11 @@ class Reader:
             labels = labels_of(X).reshape(-1)[where]
         else:
             where = labels = np.zeros(0, dtype=np.intp)
-        known_or_none = None if known.all() else known[..., None].astype(self.dtype)
-        return Places(np.where(known, ids, 0), known_or_none, contexts, where, labels)
+        known_or_none = None if known.all() else self._array(known[..., None].astype(self.dtype))
+        ids = self._array(np.where(known, ids, 0))
+        return Places(ids, known_or_none, contexts, self._array(where), self._array(labels))
 
-    @staticmethod
-    def pick(places: Places, rows: Array, counts: Array) -> Places:
+    def pick(self, places: Places, rows: Array, counts: Array) -> Places:
         """Some of the sequences, in this order; `counts` (n, L) are the labels, -1 where a place does not count."""
         n = len(places.ids)
         made: dict[int, Any] = {}
@@ -129,12 +151,13 @@ class Reader:
                 made[id(context)] = context.pick(rows, n)
         labels = counts[rows].reshape(-1)
         where = np.flatnonzero(labels >= 0)
+        rows = self._array(rows)
         return Places(
             places.ids[rows],
             None if places.known is None else places.known[rows],
             [made[id(context)] for context in places.contexts],
-            where,
-            labels[where],
+            self._array(where),
+            self._array(labels[where]),
         )
 
 

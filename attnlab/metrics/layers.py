@@ -1,0 +1,132 @@
+"""What the heads of all layers do, whether a place counts or not. A model of one layer, or of vectors, has none of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from attnlab.data import PADDING, AlignmentData
+from attnlab.interfaces import Metric, Source
+
+__all__ = ["FirstTokenMass", "InductionScore", "first_token_masses", "induction_scores"]
+
+Array = np.ndarray[Any, Any]
+CHUNK = 2**20  # weights of one head that are looked at together
+
+
+def _in_parts(data: AlignmentData, model: Any) -> Iterator[tuple[AlignmentData, Array]]:
+    """Some of the sequences at a time, with all weights (n, layers, h, L, L)."""
+    size = max(1, CHUNK // max(1, data.n_queries**2))
+    for start in range(0, len(data), size):
+        part = data[start : start + size]
+        yield part, np.asarray(model.by_layer_and_head(part), dtype=np.float64)
+
+
+def _mean(data: AlignmentData, model: Any, place_of: Any) -> Array:
+    """Of each layer and head the mean weight on one place: place_of(ids) -> int (n, L), -1 where a place is left out."""
+    total: Any = 0.0
+    places = 0
+    for part, W in _in_parts(data, model):
+        place = place_of(np.asarray(part.ids))
+        n, i = np.nonzero(place >= 0)
+        total = total + W[n, :, :, i, place[n, i]].sum(axis=0)
+        places += len(n)
+    return np.asarray(total / places if places else np.full(W.shape[1:3], np.nan))
+
+
+def _after_the_same_token(ids: Array) -> Array:
+    """The place after the last place before with the same token, where that lies before the present place."""
+    length = ids.shape[1]
+    same = (ids[:, :, None] == ids[:, None, :]) & np.tri(length, k=-1, dtype=bool) & (ids != PADDING)[:, :, None]
+    last = length - 1 - same[:, :, ::-1].argmax(axis=-1)
+    there = same.any(axis=-1) & (last + 1 < np.arange(length))
+    return np.where(there, last + 1, -1)
+
+
+def _the_first(ids: Array) -> Array:
+    return np.where((ids != PADDING) & (np.arange(ids.shape[1]) > 0), 0, -1)
+
+
+def induction_scores(data: AlignmentData, model: Any) -> Array:
+    """Of each layer and head, (layers, h): the mean weight on the place after the last place with the same token."""
+    return _mean(data, model, _after_the_same_token)
+
+
+def first_token_masses(data: AlignmentData, model: Any) -> Array:
+    """Of each layer and head, (layers, h): the mean weight of the places after the first on the first place."""
+    return _mean(data, model, _the_first)
+
+
+class InductionScore(Metric):
+    """How much the best head looks at what followed the present token before.
+
+        max over layers and heads of the mean over places i of w_{i, j + 1},   j = the last place before i with x_j = x_i,
+
+    over the places i with such a j, and j + 1 < i. For models that show the weights of all heads (`by_layer_and_head`), on
+    sequences with `ids`; NaN for others, and where no token comes again. Range 0 to 1, for weights that are shares; no direction: it
+    says how a task is solved.
+
+    References
+    ----------
+    Olsson et al. (2022), In-context learning and induction heads, on the score of prefix matching.
+
+    Examples
+    --------
+    >>> data = AlignmentData.of_sequences([[5, 7, 5]])
+    >>> class Fitted:
+    ...     def by_layer_and_head(self, X):
+    ...         return np.array([[[[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.1, 0.7, 0.2]]]]])
+    >>> InductionScore().measure(data, Fitted())
+    0.7
+    """
+
+    name = "induction_score"
+    source = Source("In-context Learning and Induction Heads", "C. Olsson et al.", 2022, "arXiv:2209.11895")
+    direction = None
+
+    def applies(self, data: AlignmentData) -> bool:
+        return data.ids is not None
+
+    def measure(self, data: AlignmentData, model: Any) -> float:
+        if not hasattr(model, "by_layer_and_head"):
+            return float("nan")
+        return float(induction_scores(data, model).max())
+
+
+class FirstTokenMass(Metric):
+    """How much of the weight of a layer lies on the first token, in the layer where it is most.
+
+        max over layers of the mean over heads, and over places i > 1, of w_{i, 1}
+
+    For models that show the weights of all heads (`by_layer_and_head`), on sequences with `ids`; NaN for others. Range 0 to 1, for
+    weights that are shares; no direction. Even weights give the mean of 1/i over the places.
+
+    References
+    ----------
+    Xiao et al. (2023), Efficient streaming language models with attention sinks.
+
+    Examples
+    --------
+    >>> data = AlignmentData.of_sequences([[5, 7]])
+    >>> class Fitted:
+    ...     def by_layer_and_head(self, X):
+    ...         return np.array([[[[[1.0, 0.0], [0.75, 0.25]]]]])
+    >>> FirstTokenMass().measure(data, Fitted())
+    0.75
+    """
+
+    name = "first_token_mass"
+    source = Source(
+        "Efficient Streaming Language Models with Attention Sinks", "G. Xiao et al.", 2023, "arXiv:2309.17453"
+    )
+    direction = None
+
+    def applies(self, data: AlignmentData) -> bool:
+        return data.ids is not None
+
+    def measure(self, data: AlignmentData, model: Any) -> float:
+        if not hasattr(model, "by_layer_and_head"):
+            return float("nan")
+        return float(first_token_masses(data, model).mean(axis=1).max())

@@ -1,0 +1,49 @@
+"""What the heads of all layers do, against plain loops over random weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attnlab.data import AlignmentData
+from attnlab.metrics import layers
+from attnlab.metrics.layers import FirstTokenMass, InductionScore
+
+
+class Fitted:
+    """A model with given weights for sequences that it knows by their first two tokens."""
+
+    def __init__(self, data, W):
+        self.known = {tuple(row): w for row, w in zip(data.ids.tolist(), W, strict=True)}
+
+    def by_layer_and_head(self, X):
+        return np.stack([self.known[tuple(row)] for row in X.ids.tolist()])
+
+
+@pytest.mark.parametrize("chunk", [layers.CHUNK, 1])
+def test_against_loops(chunk, monkeypatch):
+    monkeypatch.setattr(layers, "CHUNK", chunk)
+    rng = np.random.default_rng(0)
+    data = AlignmentData.of_sequences([rng.integers(4, size=size) for size in (9, 5, 7, 8)])
+    W = rng.dirichlet(np.ones(9), size=(4, 2, 3, 9))
+    after, first = [], []
+    for ids, w in zip(data.ids.tolist(), W, strict=True):
+        for i, token in enumerate(ids):
+            if token == -1:
+                continue
+            if i > 0:
+                first.append(w[:, :, i, 0])
+            before = [j for j in range(i) if ids[j] == token]
+            if before and before[-1] + 1 < i:
+                after.append(w[:, :, i, before[-1] + 1])
+    model = Fitted(data, W)
+    assert InductionScore().measure(data, model) == pytest.approx(np.mean(after, axis=0).max())
+    assert FirstTokenMass().measure(data, model) == pytest.approx(np.mean(first, axis=0).mean(axis=1).max())
+
+
+def test_without_layers_or_without_repeats_there_is_no_number():
+    data = AlignmentData.of_sequences([[0, 1, 2]])
+    assert np.isnan(InductionScore().measure(data, object()))
+    assert np.isnan(FirstTokenMass().measure(data, object()))
+    assert np.isnan(InductionScore().measure(data, Fitted(data, np.ones((1, 1, 1, 3, 3)))))
+    assert not InductionScore().applies(AlignmentData([[[1.0]]], [[[1.0]]], [[[1.0]]]))

@@ -1,0 +1,130 @@
+"""`library`: the same definition on NumPy and on PyTorch, which see the same examples and learn the same arrays."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+import attnlab
+from attnlab import AttentionAligner, AttentionStack, SettingError
+from attnlab.models.training import leaves
+
+LIBRARIES = ("numpy", "torch")
+
+
+def need_torch():
+    return pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
+
+
+def apart(one, other):
+    """The greatest difference of what two models learned, by the scale of the arrays."""
+    return max(
+        np.abs(a - b).max() / max(1.0, np.abs(a).max())
+        for (_, a), (_, b) in zip(leaves(one.params_), leaves(other.params_), strict=True)
+    )
+
+
+def stacks(mechanism, steps, dtype, **settings):
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(6, size=size) for size in rng.integers(4, 12, size=40)]
+    given = {
+        "hidden_dim": 16,
+        "heads": 2,
+        "steps": steps,
+        "warm_up": 10,
+        "batch_size": 8,
+        "random_state": 0,
+        "dtype": dtype,
+    }
+    made = [AttentionStack(mechanism, library=library, **given, **settings).fit(ids) for library in LIBRARIES]
+    return ids, *made
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "settings"),
+    [
+        (None, {"short_conv": 1}),
+        ({"normaliser": "sparsemax", "position": "alibi"}, {"norm": "layer", "layers": 1}),
+        ("differential", {"tied": True, "layers": 1, "causal": False}),
+    ],
+    ids=["plain", "sparse", "differential"],
+)
+def test_a_stack_learns_the_same_in_float64(mechanism, settings):
+    need_torch()
+    ids, one, other = stacks(mechanism, 20, "float64", **settings)
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+    assert apart(one, other) < 1e-8
+    np.testing.assert_allclose(one.predict(ids), other.predict(ids), atol=1e-8)
+    np.testing.assert_allclose(one.align(ids), other.align(ids), atol=1e-8)
+    assert all(type(a) is np.ndarray for _, a in leaves(other.params_))
+
+
+@pytest.mark.long
+def test_a_stack_learns_the_same_in_float32_after_200_steps():
+    need_torch()
+    ids, one, other = stacks(None, 200, "float32")
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, atol=0.02)
+    assert one.score(ids) == pytest.approx(other.score(ids), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        ("lookup", {"projection": 3}),
+        ("induction", {"mechanism": {"similarity": "additive", "position": "short_conv"}}),
+        ("copy", {"objective": "alignment", "projection": 4, "mechanism": {"position": "sinusoidal"}}),
+        ("copy", {"mix": "predictions", "projection": 4}),
+    ],
+)
+def test_an_aligner_learns_the_same(task, settings):
+    need_torch()
+    data = attnlab.get("task", task, n_train=40, n_validation=4).make(np.random.default_rng(0))
+    one, other = (
+        AttentionAligner(**settings, steps=20, validate_every=10, library=library, random_state=0).fit(
+            data.train, validation=data.validation
+        )
+        for library in LIBRARIES
+    )
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+    assert apart(one, other) < 1e-8
+    np.testing.assert_allclose(one.align(data.validation), other.align(data.validation), atol=1e-8)
+    assert [row["step"] for row in one.validation_curve_] == [row["step"] for row in other.validation_curve_]
+
+
+def test_a_fit_on_torch_that_diverges_says_when():
+    need_torch()
+    with pytest.raises(attnlab.Diverged, match="step"):
+        AttentionStack(library="torch", hidden_dim=8, learning_rate=1e30, warm_up=0, clip_norm=None, steps=9).fit(
+            [[0, 1, 2, 3]] * 4
+        )
+
+
+@pytest.mark.parametrize(
+    ("fit", "data"),
+    [
+        (lambda **given: AttentionStack(steps=1, **given).fit([[0, 1]]), None),
+        (
+            lambda **given: AttentionAligner(projection=2, steps=1, **given).fit(
+                attnlab.get("task", "lookup", n_train=8).make(np.random.default_rng(0)).train
+            ),
+            None,
+        ),
+    ],
+    ids=["stack", "aligner"],
+)
+class TestWhatIsMissing:
+    def test_without_pytorch_it_says_how_to_install_it(self, fit, data, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch", None)
+        with pytest.raises(SettingError, match=r"pip install 'attnlab\[torch\]'"):
+            fit(library="torch")
+
+    def test_numpy_has_no_other_device(self, fit, data):
+        with pytest.raises(SettingError, match="device='cuda' needs library='torch'"):
+            fit(device="cuda")
+
+    def test_a_device_that_is_not_there_is_named_with_those_that_are(self, fit, data):
+        need_torch()
+        with pytest.raises(SettingError, match=r"device='cuda:99' cannot be used.*has cpu"):
+            fit(library="torch", device="cuda:99")
