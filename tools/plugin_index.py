@@ -57,9 +57,10 @@ def listed() -> list[Listed]:
 
 def _listed(file: Path) -> Listed:
     project = tomllib.loads(file.read_text())["project"]
-    (module,) = project["entry-points"]["attnlab"].values()
-    loaded = _loaded(module, file.parent / f"{module}.py")
-    hooks: Mapping[str, Any] = {name: value for name, value in vars(loaded).items() if name.startswith("attnlab_")}
+    hooks: Mapping[str, Any] = {}
+    for module in project.get("entry-points", {}).get("attnlab", {}).values():  # none where it only uses attnlab
+        loaded = _loaded(module, file.parent / f"{module}.py")
+        hooks = {name: value for name, value in vars(loaded).items() if name.startswith("attnlab_")}
     classes = tuple(cls for hook in HOOKS.values() if hook in hooks for cls in hooks[hook]())
     events = tuple(name for name in hooks if name not in HOOKS.values())
     experiments = tuple(sorted(path.stem for path in (file.parent / "experiments").glob("*.yaml")))
@@ -101,7 +102,7 @@ def rows(counts: Any = _counts) -> Iterator[str]:
         made, passed = counts(one.classes)
         said = f"{passed} of {made}" if made else "no component"
         ran = ", ".join(f"`{name}`" for name in one.experiments) or "–"
-        yield f"| `{one.name}` | {one.version} | {one.description} | {'; '.join(filter(None, [gives, heard]))} | {said} | {ran} |"
+        yield f"| `{one.name}` | {one.version} | {one.description} | {'; '.join(filter(None, [gives, heard])) or '–'} | {said} | {ran} |"
 
 
 def page() -> str:
