@@ -126,7 +126,7 @@ def sweep(
     asked_metrics = _metrics_of_others(chosen)
     _look_up([run for _, runs in chosen for run in runs])
     left: dict[str, list[str]] = {}
-    with _workers_begin_here(), Store(store) as opened:
+    with _workers_begin_here(), Store(store) as opened, _Workers() as several:
         migrate.adopt(opened)
         for (experiment, runs), spec in zip(chosen, executors, strict=True):
             _link(opened, experiment)
@@ -135,12 +135,8 @@ def sweep(
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
             todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
-            with (
-                contextlib.closing(build("executor", spec)) as workers,
-                Progress(experiment.name, len(todo), quiet) as progress,
-            ):
-                if todo and (prepare := getattr(workers, "prepare", None)) is not None:
-                    prepare(todo)
+            workers = several.for_runs(spec, todo)
+            with Progress(experiment.name, len(todo), quiet) as progress:
                 again = functools.partial(_is_stale, opened, experiment, words)
                 shared = Shared(opened, todo, before, Refusing(workers), progress, wait, again)
                 for run, result in shared.as_completed():
@@ -164,6 +160,22 @@ def sweep(
     if left:
         frame.attrs["elsewhere"] = left
     return frame
+
+
+class _Workers(contextlib.ExitStack):
+    """The executor of a sweep. Experiments in a row that have the same settings of it share one."""
+
+    _spec: Any = None
+    _executor: Any = None
+
+    def for_runs(self, spec: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) -> Any:
+        """An executor, which is shown the runs first where it wants to see them (`prepare`)."""
+        if self._executor is None or spec != self._spec:
+            self.close()
+            self._spec, self._executor = spec, self.enter_context(contextlib.closing(build("executor", spec)))
+        if runs and (prepare := getattr(self._executor, "prepare", None)) is not None:
+            prepare(runs)
+        return self._executor
 
 
 def _link(opened: Store, experiment: Experiment) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE = 240.0  # seconds for anything: only a failure takes so long
+PATIENCE = 600.0  # seconds for anything: only a failure takes so long
 SETTINGS = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
 
 
@@ -24,11 +24,12 @@ def until(true, what):
 class Processes:
     """A scheduler and workers, which end with the test."""
 
-    def __init__(self, folder, before=()):
+    def __init__(self, folder, *options, **environment):
         self.folder = Path(folder)
         self.file = self.folder / "scheduler.json"
         self.started = []
-        self.scheduler = self.start_scheduler(before=before)
+        self.options, self.environment = options, environment
+        self.scheduler = self.start_scheduler()
 
     def _start(self, *command, before=(), **environment):
         log = (self.folder / f"{len(self.started)}.log").open("wb")
@@ -44,10 +45,10 @@ class Processes:
         self.started.append(process)
         return process
 
-    def start_scheduler(self, port="0", before=()):
+    def start_scheduler(self, port=0):
         self.file.unlink(missing_ok=True)
-        options = ("--port", str(port), "--no-dashboard", "--scheduler-file", str(self.file))
-        process = self._start("distributed.cli.dask_scheduler", *options, before=before)
+        options = ("--port", str(port), "--no-dashboard", "--scheduler-file", str(self.file), *self.options)
+        process = self._start("distributed.cli.dask_scheduler", *options, **self.environment)
         until(lambda: process.poll() is not None or self._address(), "a scheduler")
         assert process.poll() is None, "the scheduler has ended"
         return process
@@ -88,8 +89,7 @@ class Processes:
 class Sweep:
     """`attnlab sweep` as a process of its own."""
 
-    def __init__(self, folder, *arguments, new_group=False, before=(), **environment):
-        self.folder = Path(folder)
+    def __init__(self, folder, *arguments, before=(), **environment):
         self.process = subprocess.Popen(
             [*before, sys.executable, "-m", "attnlab", "sweep", *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -98,7 +98,7 @@ class Sweep:
             text=True,
             cwd=folder,
             env={**os.environ, **environment},
-            start_new_session=new_group,
+            start_new_session=True,
         )
 
     def ended(self):
