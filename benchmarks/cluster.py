@@ -73,7 +73,12 @@ def cluster(n_workers: int, preload: str = "") -> Iterator[tuple[str, int]]:
         file = Path(folder) / "scheduler.json"
         (Path(folder) / "preload.py").write_text(preload, encoding="utf-8")
         said = (Path(folder) / "said").open("wb")
-        run = {"stdout": said, "stderr": said, "cwd": folder, "env": {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}}
+        run = {
+            "stdout": said,
+            "stderr": said,
+            "cwd": folder,
+            "env": {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        }
         options = ["--scheduler-file", str(file), "--no-dashboard"]
         python = [sys.executable, "-m"]
         processes = [subprocess.Popen([*python, "distributed.cli.dask_scheduler", "--port", "0", *options], **run)]  # type: ignore[call-overload]
@@ -135,7 +140,9 @@ def _local_empty(jobs: int) -> str:
     return Empty.name
 
 
-def beside_start(spec: Callable[[int], dict[str, Any]], n_runs: int, executor: Any, repeats: int) -> list[tuple[float, float]]:
+def beside_start(
+    spec: Callable[[int], dict[str, Any]], n_runs: int, executor: Any, repeats: int
+) -> list[tuple[float, float]]:
     """(seconds, processor seconds of this process) a run, without what a sweep of few runs costs: start, tables, end."""
     found = []
     for _ in range(repeats):
@@ -176,7 +183,9 @@ def efficiency(quick: bool) -> list[dict[str, Any]]:
                 ratios.append(a / (2 * b))
                 times.append(b)
             row = {"executor": name, "runs": n_runs, "seconds with 2": statistics.median(times)}
-            rows.append({**row, "efficiency of 2": statistics.median(ratios), "least": min(ratios), "most": max(ratios)})
+            rows.append(
+                {**row, "efficiency of 2": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+            )
             common.say(rows[-1])
     return rows
 
@@ -227,8 +236,16 @@ def model(quick: bool) -> list[dict[str, Any]]:
         before = sum(scheduler.cpu_times()[:2])
         ((_, own),) = beside_start(empty, n_runs, {"dask": {"address": file}}, 1)
         there = (sum(scheduler.cpu_times()[:2]) - before) / (n_runs + n_runs // 10)
-    row = {"coordinator, ms": own * 1e3, "scheduler, ms": there * 1e3, "order, bytes": several, "order of one, bytes": single}
-    print("\nA run:\n\n" + common.markdown([{**row, "result, bytes": reply, "store, bytes": stored}]) + "\n\nThen:\n", flush=True)
+    row = {
+        "coordinator, ms": own * 1e3,
+        "scheduler, ms": there * 1e3,
+        "order, bytes": several,
+        "order of one, bytes": single,
+    }
+    print(
+        "\nA run:\n\n" + common.markdown([{**row, "result, bytes": reply, "store, bytes": stored}]) + "\n\nThen:\n",
+        flush=True,
+    )
     rows = []
     for n in (10**6, 10**8):
         hours = n * own / 3600

@@ -20,11 +20,10 @@ from attnlab.plugins import configure
 from attnlab.sweeps.executors import agreement
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
-from attnlab.sweeps.store import Store
 
 pytest.importorskip("distributed")
 sys.path.insert(0, str(Path(__file__).parent))
-from processes import PATIENCE, Processes, Sweep, until  # noqa: E402
+from processes import PATIENCE, Processes, Sweep, until
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
@@ -88,6 +87,14 @@ def command(folder, *arguments, **environment):
     return Sweep(folder, "e.yaml", "--store", "s.db", "--executor", "dask", *plugin, *arguments, **environment)
 
 
+def ended(started, status):
+    """What a sweep said on stderr, which ends with a status and without a traceback."""
+    code, _, said = started.ended()
+    assert code == status, said
+    assert "Traceback" not in said, said
+    return said
+
+
 def begun(folder):
     """(process of the run, process it was forked from, worker) of each run that began."""
     with (folder / "log").open("a+") as log:
@@ -141,7 +148,9 @@ def test_a_difference_is_shown_once_for_all_workers_that_have_it():
 def test_what_is_compared(folder):
     (run, *_) = plan(read(experiment(folder, "noted")))
     found = agreement.described(agreement.behind(run))
-    assert {"python", "attnlab", "numpy", "task lookup", "similarity file:noted", "plugin file", "execution"} <= {*found}
+    assert {"python", "attnlab", "numpy", "task lookup", "similarity file:noted", "plugin file", "execution"} <= {
+        *found
+    }
     assert found["plugin file"] == "gated.py"
     lost = agreement.described({"similarity dot", "similarity other:dot", "metric nobodys"})
     assert lost["similarity other:dot"] == lost["metric nobodys"] == agreement.ABSENT != lost["similarity dot"]
@@ -155,12 +164,15 @@ def test_a_worker_that_differs_is_refused_before_the_first_run(folder, cluster):
         sweep(folder, spec, cluster.address)
     (line,) = [line for line in str(refused.value).splitlines() if "similarity file:noted" in line]
     here, there = line.split()[-2:]
-    assert here != there and here.partition("/")[2] == there.partition("/")[2], "the plugin differs, attnlab does not"
-    assert "similarity dot" not in str(refused.value) and "start the workers anew" in str(refused.value)
+    assert here != there
+    assert here.partition("/")[2] == there.partition("/")[2], "the plugin differs, attnlab does not"
+    assert "similarity dot" not in str(refused.value)
+    assert "start the workers anew" in str(refused.value)
     (folder / "gated.py").unlink()
     with pytest.raises(attnlab.SettingError, match=r"plugin file .*gated\.py +\S+ +not there"):
         sweep(folder, spec, cluster.address)
-    assert not begun(folder) and not stored(folder)
+    assert not begun(folder)
+    assert not stored(folder)
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
@@ -171,7 +183,9 @@ def test_the_numbers_of_a_serial_sweep_and_runs_that_cost_themselves(folder, clu
     assert set(frame["executor"]) == {"dask"}
     assert len({pid for pid, *_ in begun(folder)}) == len(begun(folder)) == 3, "each has a process to itself"
     ok = frame[frame["status"] == "ok"].sort_values("run_id")
-    alone = attnlab.sweep(experiment(folder, "dot", "noted", seeds=3), executor="serial", store=folder / "t.db", quiet=True)
+    alone = attnlab.sweep(
+        experiment(folder, "dot", "noted", seeds=3), executor="serial", store=folder / "t.db", quiet=True
+    )
     metrics = ["alignment_accuracy", "gold_mass", "context_error"]
     assert (ok[metrics].to_numpy() == alone.sort_values("run_id")[metrics].to_numpy()).all()
 
@@ -205,8 +219,8 @@ def test_an_interruption_ends_it_and_its_runs(folder, cluster):
     started = command(folder, "--address", cluster.address)
     until(lambda: begun(folder), "a run")
     os.killpg(started.process.pid, signal.SIGINT)  # as a terminal does
-    status, _, said = started.ended()
-    assert status == 130 and "Resume with: attnlab sweep e.yaml" in said and "Traceback" not in said, said
+    said = ended(started, 130)
+    assert "Resume with: attnlab sweep e.yaml" in said, said
     until(lambda: not any(is_there(pid) for pid, *_ in begun(folder)), "the end of the runs")
 
 
@@ -223,8 +237,7 @@ def test_workers_die_and_come(folder, processes):
     processes.start_worker()
     processes.start_worker()
     let_go(folder)
-    status, _, said = started.ended()
-    assert status == 1 and "Traceback" not in said, said
+    ended(started, 1)
     assert stored(folder) == {"ok": 2, "crashed": 2}
     assert len(begun(folder)) == 4, "without retries, each was begun once"
 
@@ -236,12 +249,12 @@ def test_a_scheduler_that_is_lost_ends_it_with_a_sentence(folder, processes):
     hold(folder)
     until(lambda: begun(folder), "a run")
     processes.scheduler.kill()
-    status, _, said = started.ended()
-    assert status == 4 and "Traceback" not in said, said
-    assert "no scheduler answers at tcp://" in said and "Resume with: attnlab sweep e.yaml" in said
+    said = ended(started, 4)
+    assert "no scheduler answers at tcp://" in said
+    assert "Resume with: attnlab sweep e.yaml" in said
     let_go(folder)
-    status, _, said = command(folder, "--address", "tcp://127.0.0.1:9", "--patience", "1s").ended()
-    assert status == 4 and "no scheduler answers at tcp://127.0.0.1:9" in said
+    said = ended(command(folder, "--address", "tcp://127.0.0.1:9", "--patience", "1s"), 4)
+    assert "no scheduler answers at tcp://127.0.0.1:9" in said, said
     assert len(attnlab.sweep(folder / "e.yaml", executor="serial", store=folder / "s.db", quiet=True)) == 4
 
 
@@ -251,7 +264,7 @@ def test_an_address_that_is_none(folder):
             sweep(folder, experiment(folder, "dot"), address, patience=0.1)
     with pytest.raises(attnlab.SettingError, match="jobs or address, not both"):
         sweep(folder, experiment(folder, "dot"), "tcp://127.0.0.1:9", jobs=2)
-    with pytest.raises(attnlab.SettingError, match="'local' has no address to set.*use the executor 'dask'"):
+    with pytest.raises(attnlab.SettingError, match=r"'local' has no address to set.*use the executor 'dask'"):
         attnlab.sweep(experiment(folder, "dot"), executor="local", address="tcp://127.0.0.1:9", store=folder / "s.db")
 
 
@@ -270,8 +283,7 @@ def test_no_run_is_lost_while_workers_are_killed_and_come(folder, processes, see
         victim = workers.pop(chance.randrange(len(workers)))
         victim.kill()
         n_killed += 1
-    status, _, said = started.ended()
-    assert status == 0 and "Traceback" not in said, said
+    ended(started, 0)
     assert stored(folder) == {"ok": 60}
     assert 30 <= len(begun(folder)) <= 30 + 64 * n_killed
 
@@ -291,9 +303,9 @@ def test_a_scheduler_that_is_started_again_goes_on(folder, processes, seed):
             worker.kill()
         processes.scheduler = processes.start_scheduler()
         workers = [processes.start_worker() for _ in range(2)]
-    status, _, said = started.ended()
-    assert status == 0 and "Traceback" not in said, said
-    assert stored(folder) == {"ok": 60} and "answers again" in said
+    said = ended(started, 0)
+    assert stored(folder) == {"ok": 60}
+    assert "answers again" in said
 
 
 @pytest.mark.long
@@ -308,8 +320,7 @@ def test_an_interruption_at_any_time_ends_it_at_once(folder, seed):
     else:
         time.sleep(chance.uniform(2, 8))  # any time will do
     os.killpg(started.process.pid, signal.SIGINT)
-    status, _, said = started.ended()
-    assert status == 130 and "Traceback" not in said, said
+    ended(started, 130)
     until(lambda: not any(is_there(pid) for line in begun(folder) for pid in line), "the end of all processes")
 
 
@@ -329,7 +340,11 @@ def link():
         ip("link", "set", there, "netns", name)
         ip("addr", "add", "10.213.7.1/24", "dev", here)
         ip("link", "set", here, "up")
-        for words in (("addr", "add", "10.213.7.2/24", "dev", there), ("link", "set", there, "up"), ("link", "set", "lo", "up")):
+        for words in (
+            ("addr", "add", "10.213.7.2/24", "dev", there),
+            ("link", "set", there, "up"),
+            ("link", "set", "lo", "up"),
+        ):
             ip("-n", name, *words)
         yield ["ip", "netns", "exec", name], lambda on: ip("link", "set", here, "up" if on else "down")
     finally:
@@ -360,8 +375,8 @@ def test_the_link_to_a_worker_is_cut_and_restored(folder, link, for_long):
         connect(True)
         if for_long:
             processes.start_worker(before=into, **environment)
-        status, _, said = started.ended()
-        assert status == 0 and stored(folder) == {"ok": 3}, said
+        said = ended(started, 0)
+        assert stored(folder) == {"ok": 3}, said
         assert len(begun(folder)) == 3 + for_long
     finally:
         processes.end()
@@ -384,8 +399,7 @@ def test_the_link_of_the_coordinator_is_cut(folder, link, restored):
         if restored:
             until(lambda: len(begun(folder)) >= 2, "the run that was ready")
             connect(True)
-        status, _, said = started.ended()
-        assert (status, "Traceback" in said) == (0 if restored else 4, False), said
+        ended(started, 0 if restored else 4)
         if restored:
             assert stored(folder) == {"ok": 3}
     finally:

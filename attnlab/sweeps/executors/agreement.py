@@ -16,9 +16,10 @@ from attnlab.sweeps.fingerprint import EXECUTION, METRIC, execution, fingerprint
 from attnlab.sweeps.run import Run
 from attnlab.version import __version__
 
-__all__ = ["ABSENT", "KEPT", "LIMITS", "behind", "described", "difference", "is_component", "table"]
+__all__ = ["ABSENT", "FILE_AT", "KEPT", "LIMITS", "THERE", "behind", "described", "difference", "is_component", "table"]
 
-ABSENT = "not there"
+ABSENT, THERE = "not there", "there"
+FILE_AT = "plugin file "  # and a path
 LIBRARIES = ("numpy", "scipy", "autograd", "scikit-learn", "numba")  # whose versions may change the last digits
 LIMITS, KEPT = "limits of time and memory", "kept"
 METRICS = "attnlab's metrics"

@@ -19,7 +19,18 @@ from annotated_types import Ge, Gt
 
 from attnlab.errors import SettingError
 from attnlab.interfaces import Executor
-from attnlab.sweeps.executors.agreement import KEPT, LIMITS, behind, described, difference, is_component, table
+from attnlab.plugins import active_options
+from attnlab.sweeps.executors.agreement import (
+    FILE_AT,
+    KEPT,
+    LIMITS,
+    THERE,
+    behind,
+    described,
+    difference,
+    is_component,
+    table,
+)
 from attnlab.sweeps.executors.attempt import now
 from attnlab.sweeps.executors.messages import unpack
 from attnlab.sweeps.executors.quarantine import Quarantine
@@ -290,6 +301,7 @@ class DaskExecutor(Executor):
         components = frozenset[str]().union(*(behind(run) for run in distinct.values()))
         if not self._here or not components <= self._here.keys():
             self._here |= described(components - self._here.keys())
+            self._here |= {FILE_AT + file: THERE for file in active_options()["files"]}
             if self.time_limit is not None or self.memory_limit is not None:
                 self._here[LIMITS] = KEPT
         return components
@@ -301,18 +313,18 @@ class DaskExecutor(Executor):
             self._asked_of.add(address)
             cluster.ask(address, self._here)
 
-    def _meet(self, address: str, there: Any, aloud: bool) -> None:
-        """A worker has said what it has."""
+    def _meet(self, address: str, there: Any, aloud: bool) -> bool:
+        """A worker has said what it has; whether it differs."""
         self._asked_of.discard(address)
         if there is None:  # it has left, or will be asked again
-            return
+            return False
         if isinstance(there, Exception):
             differs = {"attnlab": (self._here["attnlab"], f"{type(there).__name__}: {there}")}
         else:
             differs = difference({name: self._here[name] for name in there if name in self._here}, there)
         if not differs:
             self._agreed.add(address)
-            return
+            return False
         self._agreed.discard(address)
         is_new = address not in self._refused
         self._refused[address] = differs
@@ -320,6 +332,7 @@ class DaskExecutor(Executor):
             self._connected().say(
                 f"a worker differs from this process, and is not used:\n{table({address: differs})}\n{_MEND}"
             )
+        return True
 
     def _look_after(self) -> None:
         """See to a connection that is lost, to orders whose workers have all gone, and say that nobody is there."""
@@ -365,21 +378,24 @@ class DaskExecutor(Executor):
             for asked, reply in zip(order.asked, answer, strict=False):
                 self._take_result(asked, reply)
             self._put_back(order.asked[len(answer) :])
-        elif answer is None:
-            self._put_back(order.asked, order.is_last)
-        elif isinstance(answer, dict) and "there" in answer:
-            self._meet(answer["worker"], answer["there"], aloud=True)
+        elif answer is None or self._differs(answer):
             self._put_back(order.asked, order.is_last)
         elif type(answer).__name__ == "KilledWorker":
             self._bury(order, str(answer))
         else:
-            said = answer["unable"] if isinstance(answer, dict) else f"{type(answer).__name__}: {answer}"
+            is_told = isinstance(answer, dict)
+            said = answer.get("unable", "it differs") if is_told else f"{type(answer).__name__}: {answer}"
             for asked in order.asked:
                 asked.unable += 1
                 if asked.unable < _UNABLE:
                     self._waiting.append(asked)
                 else:
                     self._finish(asked, Result("crashed", f"no worker could do it: {said}", started_at=now()))
+
+    def _differs(self, answer: Any) -> bool:
+        return (
+            isinstance(answer, dict) and "there" in answer and self._meet(answer["worker"], answer["there"], aloud=True)
+        )
 
     def _take_result(self, asked: _Asked, reply: bytes) -> None:
         try:

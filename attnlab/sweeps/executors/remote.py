@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from attnlab.sweeps.executors.agreement import ABSENT, KEPT, LIMITS, described, difference, is_component
+from attnlab.sweeps.executors.agreement import ABSENT, FILE_AT, KEPT, LIMITS, THERE, described, difference, is_component
 from attnlab.sweeps.executors.messages import pack, unpack
 from attnlab.sweeps.run import Run
 
@@ -94,16 +94,16 @@ class _Sweep:
 
     def described(self, names: Mapping[str, str]) -> dict[str, str]:
         """What is here, of the components among some names."""
-        missing = {f"plugin file {f}": ABSENT for f in self._options.get("files", ()) if not os.path.isfile(f)}
-        if missing:
-            return missing
+        files = {FILE_AT + f: THERE if os.path.isfile(f) else ABSENT for f in self._options.get("files", ())}
+        if missing := {name: said for name, said in files.items() if said == ABSENT}:
+            return missing  # nothing else can be told
         wanted = sorted(name for name in names if name not in self._known)
         if wanted:
             components = [name for name in wanted if is_component(name)]
             self._known |= self._zygote_here().described(components) if _apart() else self._in_this_process(components)
             kept = _apart() or not any(self._limits.get(limit) for limit in ("time_limit", "memory_limit"))
             self._known[LIMITS] = KEPT if kept else f"cannot be kept ({sys.platform})"
-        return {name: self._known.get(name, ABSENT) for name in names}
+        return {name: {**self._known, **files}.get(name, ABSENT) for name in names}
 
     def done(self, runs: Sequence[Run], seconds: float) -> list[bytes]:
         """The packed results of some runs in their order, without those that would begin after so many seconds."""
