@@ -175,21 +175,32 @@ def test_a_worker_that_differs_is_refused_before_the_first_run(folder, cluster):
     assert not stored(folder)
 
 
+def test_an_address_that_is_none(folder):
+    for address, why in (("nonsense", "cannot use the address"), ("tcp://127.0.0.1:9", "no scheduler answers")):
+        with pytest.raises(attnlab.AttnlabError, match=why):
+            sweep(folder, experiment(folder, "dot"), address, patience=0.1)
+    with pytest.raises(attnlab.SettingError, match="jobs or address, not both"):
+        sweep(folder, experiment(folder, "dot"), "tcp://127.0.0.1:9", jobs=2)
+    with pytest.raises(attnlab.SettingError, match=r"'local' has no address to set.*use the executor 'dask'"):
+        attnlab.sweep(experiment(folder, "dot"), executor="local", address="tcp://127.0.0.1:9", store=folder / "s.db")
+
+
 # -- runs -------------------------------------------------------------------------------------------------------------
 def test_the_numbers_of_a_serial_sweep_and_runs_that_cost_themselves(folder, cluster):
-    spec = experiment(folder, "dot", "noted", "kills_zygote", seeds=3)
-    frame = sweep(folder, spec, cluster.address)
-    assert statuses(frame) == {"dot": ["ok"], "file:noted": ["ok"], "file:kills_zygote": ["crashed"]}
+    spec = experiment(folder, "dot", "kills_zygote", "noted", seeds=1)
+    frame = sweep(folder, spec, cluster.address, retries=0)
+    assert statuses(frame) == {"dot": ["ok"], "noted": ["ok"], "kills_zygote": ["crashed"]}
     assert set(frame["executor"]) == {"dask"}
-    assert len({pid for pid, *_ in begun(folder)}) == len(begun(folder)) == 3, "each has a process to itself"
+    assert len(begun(folder)) == 1
     ok = frame[frame["status"] == "ok"].sort_values("run_id")
     alone = attnlab.sweep(
-        experiment(folder, "dot", "noted", seeds=3), executor="serial", store=folder / "t.db", quiet=True
+        experiment(folder, "dot", "noted", seeds=1), executor="serial", store=folder / "t.db", quiet=True
     )
     metrics = ["alignment_accuracy", "gold_mass", "context_error"]
     assert (ok[metrics].to_numpy() == alone.sort_values("run_id")[metrics].to_numpy()).all()
 
 
+@pytest.mark.long
 def test_limits_are_kept_on_workers_and_the_scheduler_never_holds_much(folder, cluster):
     from distributed import Client
 
@@ -210,7 +221,7 @@ def test_limits_are_kept_on_workers_and_the_scheduler_never_holds_much(folder, c
     assert 1 <= held <= 2, "one at work, one that waits"
     hold(folder)
     frame = sweep(folder, experiment(folder, "noted", seeds=1), cluster.address, time_limit=0.5)
-    assert statuses(frame) == {"file:noted": ["timeout"]}
+    assert statuses(frame) == {"noted": ["timeout"]}
 
 
 def test_an_interruption_ends_it_and_its_runs(folder, cluster):
@@ -224,48 +235,38 @@ def test_an_interruption_ends_it_and_its_runs(folder, cluster):
     until(lambda: not any(is_there(pid) for pid, *_ in begun(folder)), "the end of the runs")
 
 
+@pytest.mark.long
 def test_workers_die_and_come(folder, processes):
-    """A run is held by the only worker; a second one comes, and gets the next run; the first is killed, and its run is done there."""
+    """The only worker holds a run; a second one comes, and gets another run; a run kills three workers, and costs itself."""
     hold(folder)
-    experiment(folder, "noted", "kills_worker", seeds=2)
+    spec = experiment(folder, "noted", "kills_worker", seeds=1)
+    spec["mechanism"]["similarity"][0]["noted"]["bias"] = [0.0, 1.0, 2.0, 3.0]
+    (folder / "e.yaml").write_text(json.dumps(spec))
     processes.start_worker()
-    started = command(folder, "--address", str(processes.file), "--retries", "0")
+    started = command(folder, "--address", str(processes.file))
     ((_, _, first),) = until(lambda: begun(folder), "a run")
     second = processes.start_worker()
     until(lambda: len(begun(folder)) == 2, "a run of the second worker")
     assert {worker for *_, worker in begun(folder)} == {first, second.pid}
-    processes.start_worker()
-    processes.start_worker()
+    workers = [processes.start_worker() for _ in range(4)]
     let_go(folder)
     ended(started, 1)
-    assert stored(folder) == {"ok": 2, "crashed": 2}
-    assert len(begun(folder)) == 4, "without retries, each was begun once"
+    assert stored(folder) == {"ok": 4, "crashed": 1}
+    assert sum(worker.poll() is not None for worker in processes.started[1:]) == 3, workers
 
 
-def test_a_scheduler_that_is_lost_ends_it_with_a_sentence(folder, processes):
+def test_a_scheduler_that_is_lost_ends_it_with_a_sentence(folder, cluster):
+    """The last test of the cluster that tests share."""
     experiment(folder, "noted", seeds=4)
-    processes.start_worker()
-    started = command(folder, "--address", processes.address, "--patience", "3s")
     hold(folder)
+    started = command(folder, "--address", cluster.address, "--patience", "1s")
     until(lambda: begun(folder), "a run")
-    processes.scheduler.kill()
+    cluster.scheduler.kill()
     said = ended(started, 4)
     assert "no scheduler answers at tcp://" in said
     assert "Resume with: attnlab sweep e.yaml" in said
     let_go(folder)
-    said = ended(command(folder, "--address", "tcp://127.0.0.1:9", "--patience", "1s"), 4)
-    assert "no scheduler answers at tcp://127.0.0.1:9" in said, said
     assert len(attnlab.sweep(folder / "e.yaml", executor="serial", store=folder / "s.db", quiet=True)) == 4
-
-
-def test_an_address_that_is_none(folder):
-    for address, why in (("nonsense", "cannot use the address"), ("tcp://127.0.0.1:9", "no scheduler answers")):
-        with pytest.raises(attnlab.AttnlabError, match=why):
-            sweep(folder, experiment(folder, "dot"), address, patience=0.1)
-    with pytest.raises(attnlab.SettingError, match="jobs or address, not both"):
-        sweep(folder, experiment(folder, "dot"), "tcp://127.0.0.1:9", jobs=2)
-    with pytest.raises(attnlab.SettingError, match=r"'local' has no address to set.*use the executor 'dask'"):
-        attnlab.sweep(experiment(folder, "dot"), executor="local", address="tcp://127.0.0.1:9", store=folder / "s.db")
 
 
 # -- rounds -----------------------------------------------------------------------------------------------------------

@@ -71,8 +71,7 @@ class _Order:
 
     asked: list[_Asked]
     whom: list[str] | None  # the workers that may do it; None is all
-    is_alone: bool  # nothing else goes on in the process of its worker
-    is_last: bool  # nothing else goes on anywhere
+    is_last: bool  # it is alone: nothing else goes on anywhere
 
 
 class DaskExecutor(Executor):
@@ -85,8 +84,8 @@ class DaskExecutor(Executor):
 
     On a worker with Linux, runs are done in processes beside it, as the executor `local` does them, with its limits and its
     `retries`, so that a run that dies costs itself. If a worker dies all the same, another run on it may be the cause. So the
-    run is tried again, and the last time alone, after all others. It is `crashed` when its worker died alone with it, and
-    more often than `retries` in all. A component of somebody's that kills three workers in a row is no longer tried.
+    run is tried again, at first beside others, then alone, after all others. It is `crashed` when its worker died alone with it,
+    and more often than `retries` in all. A component of somebody's that kills three workers in a row is no longer tried.
 
     Runs are handed over a few at a time, and as many of them as take a quarter of a second in one order. So the scheduler
     never holds more than a small multiple of what the workers do at once.
@@ -263,12 +262,11 @@ class DaskExecutor(Executor):
         whom = None if present <= self._agreed else sorted(present & self._agreed)
         if whom == [] or not present or any(order.is_last for order in self._orders.values()):
             return
-        one_each = all(n == 1 for n in cluster.threads.values())
         while self._waiting and len(self._orders) < _AHEAD * self.width():
             if asked := self._next():
-                self._send(_Order(asked, whom, is_alone=one_each and len(asked) == 1, is_last=False))
+                self._send(_Order(asked, whom, is_last=False))
         if self._last and not self._waiting and not self._orders:
-            self._send(_Order([self._last.popleft()], whom, is_alone=True, is_last=True))
+            self._send(_Order([self._last.popleft()], whom, is_last=True))
 
     def _next(self) -> list[_Asked]:
         """The runs of the next order: one, or several that are short and never lost a worker."""
@@ -411,12 +409,12 @@ class DaskExecutor(Executor):
         self._finish(asked, dataclasses.replace(result, attempts=max(result.attempts, asked.deaths + 1)))
 
     def _bury(self, order: _Order, said: str) -> None:
-        """The worker of an order has died."""
+        """The worker of an order has died. dask says so of what it had in its queue as well: only who was alone is guilty."""
         for asked in order.asked:
             asked.deaths += 1
-            if order.is_alone:
+            if order.is_last:
                 self._quarantine.died(asked.run)
-            if order.is_alone and asked.deaths > self.retries:
+            if order.is_last and asked.deaths > self.retries:
                 self._finish(
                     asked, Result("crashed", f"its worker died: {said}", started_at=now(), attempts=asked.deaths)
                 )
