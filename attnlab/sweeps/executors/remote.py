@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,7 @@ def work(order: str) -> list[bytes] | dict[str, Any]:
 async def leave(sweep: str) -> None:
     """End what a sweep has here, its runs too."""
     with _lock:
+        _left.append(sweep)
         found = _sweeps.pop(sweep, None)
     if found is not None:
         await asyncio.to_thread(found.end)
@@ -191,10 +192,13 @@ def _done_beside(executor: LocalExecutor, run: Run) -> bytes:
 
 _lock = threading.Lock()
 _sweeps: OrderedDict[str, _Sweep] = OrderedDict()
+_left: deque[str] = deque(maxlen=1000)  # an order of theirs may still be in the queue of this worker
 
 
 def _sweep(asked: Mapping[str, Any]) -> _Sweep:
     with _lock:
+        if asked["sweep"] in _left:
+            raise OSError("the sweep has left this worker")
         found = _sweeps.get(asked["sweep"])
         if found is None:
             found = _sweeps[asked["sweep"]] = _Sweep(asked["options"], asked["limits"])
