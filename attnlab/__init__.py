@@ -75,6 +75,7 @@ _WHERE = {
     "AmbiguousName": "attnlab.errors",
     "AttnlabError": "attnlab.errors",
     "BitextError": "attnlab.errors",
+    "ClusterLost": "attnlab.errors",
     "ComponentError": "attnlab.errors",
     "Diverged": "attnlab.errors",
     "ExperimentError": "attnlab.errors",

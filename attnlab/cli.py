@@ -1,7 +1,7 @@
 """The command `attnlab`. Data go to stdout, progress and messages to stderr.
 
 Exit status: 0 all runs are ok; 1 some runs did not succeed; 2 a mistake in usage or in a file, and nothing ran;
-3 internal error; 6 the store cannot be used; 130, 143 and 129 interrupted by SIGINT, SIGTERM and SIGHUP.
+3 internal error; 4 a cluster cannot be reached, or was lost; 6 the store cannot be used; 130, 143 and 129 interrupted by SIGINT, SIGTERM and SIGHUP.
 
 Each command imports what it needs, so that `attnlab --help` loads little.
 """
@@ -26,11 +26,11 @@ from attnlab.commands.compare import compare
 from attnlab.commands.completion import complete_runs
 from attnlab.commands.components import check, list_, plugins, schema, show
 from attnlab.commands.diff import diff
+from attnlab.commands.errors import errors
 from attnlab.commands.longer import longer_option, print_changes, with_more_steps
 from attnlab.commands.options import (
     STORE,
     WholeHelp,
-    experiment_option,
     format_option,
     limit_option,
     only_option,
@@ -151,7 +151,17 @@ def cli() -> None:
 @click.option(
     "--executor",
     metavar="NAME",
-    help="Where runs happen: local (the default where it can be used), serial, dask, or a plugin's.",
+    help="Where runs happen: local (the default where it can be used), serial, dask (a cluster), or a plugin's.",
+)
+@click.option(
+    "--address",
+    metavar="tcp://HOST:PORT",
+    help="The scheduler of a cluster, or its scheduler file; with --executor dask.",
+)
+@click.option(
+    "--patience",
+    metavar="60s",
+    help="How long the scheduler of a cluster may give no answer before the sweep ends; 60s if left out.",
 )
 @rerun_option
 @click.option("--time", "time_limit", metavar="60s", help="The most a run may take.")
@@ -183,6 +193,8 @@ def sweep(
     jobs: int | None,
     store: str,
     executor: str | None,
+    address: str | None,
+    patience: str | None,
     rerun: str,
     time_limit: str | None,
     memory_limit: str | None,
@@ -199,6 +211,7 @@ def sweep(
 ) -> int:
     """Run the missing runs of the experiments in FILE..., and print a table for each."""
     use_plugins(blocked, plugin_files)
+    from attnlab.errors import ClusterLost
     from attnlab.sweeps.pipeline import Stopped, distinct
     from attnlab.sweeps.pipeline import sweep as run_sweep
 
@@ -212,6 +225,8 @@ def sweep(
             *everything,
             jobs=jobs,
             executor=executor,
+            address=address,
+            patience=patience,
             store=store,
             rerun=rerun,
             time_limit=time_limit,
@@ -228,6 +243,10 @@ def sweep(
 
         print(f"attnlab: stopped at the first failure: {visible(str(stopped))}", file=sys.stderr)
         return 1
+    except ClusterLost as lost:
+        print(f"attnlab: {lost}", file=sys.stderr)
+        _how_to_resume()
+        return 4
     except (KeyboardInterrupt, Terminated) as stop:
         _how_to_resume()
         return _status_of(stop)
@@ -403,47 +422,8 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     return 0
 
 
-# -- looking ----------------------------------------------------------------------------------------------------------
-@cli.command()
-@store_option
-@experiment_option
-@click.option("--traceback", "whole", is_flag=True, help="Print the whole tracebacks too.")
-@format_option("table", "csv", "json")
-def errors(store: str, experiment: str | None, whole: bool, form: str) -> int:
-    """List the runs that did not succeed, with their reasons."""
-    import pandas as pd
-
-    from attnlab.sweeps.store import Store
-    from attnlab.tables import print_frame, print_table, visible
-
-    with Store(store, create=False) as opened:
-        rows = [
-            {
-                "experiment": name,
-                "run_id": run.run_id,
-                "status": result.status,
-                "run": run.label(),
-                "reason": result.reason,
-                "traceback": result.traceback,
-            }
-            for name, run, result in opened.errors(experiment)
-        ]
-        empty = not any(linked.run_ids for linked in opened.experiments())
-    if not rows:
-        print("attnlab: this store has no runs" if empty else "attnlab: every run succeeded", file=sys.stderr)
-    frame = pd.DataFrame(rows, columns=["experiment", "run_id", "status", "run", "reason", "traceback"])
-    if form != "table":
-        print_frame(frame, form)
-    elif rows:
-        print_table(frame.drop(columns="traceback"))
-        for row in rows if whole else ():
-            click.echo(visible(f"\n{row['run_id']} {row['run']}\n{row['traceback']}"))
-        print("attnlab: `attnlab run RUN_ID` repeats a run and prints its traceback", file=sys.stderr)
-    return 0
-
-
 for command in (
-    align, check, cite, claims, compare, diff, index, list_, new, plot, plugins, preregister, referee, report, results, schema,
-    scoreboard, show, store,
+    align, check, cite, claims, compare, diff, errors, index, list_, new, plot, plugins, preregister, referee, report, results,
+    schema, scoreboard, show, store,
 ):  # fmt: skip
     cli.add_command(command)

@@ -13,6 +13,7 @@ AttnlabError                     the root: catch this to catch what attnlab refu
 ├── InputChanged                 a file of a run is gone, or holds something else than was planned
 ├── ExperimentError              a mistake in an experiment file: file:line:column, what, what is allowed
 ├── BitextError (ValueError)     a mistake in a file of sentence pairs or alignments: file:line, what, what is allowed
+├── ClusterLost                  the scheduler of a cluster cannot be reached, or no longer answers
 └── StoreError                   the results store cannot be used: locked, corrupt, newer, not a store
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "AmbiguousName",
     "AttnlabError",
     "BitextError",
+    "ClusterLost",
     "ComponentError",
     "Diverged",
     "ExperimentError",
@@ -103,6 +105,10 @@ class ExperimentError(AttnlabError):
 
 class BitextError(AttnlabError, ValueError):
     """A mistake in a file of sentence pairs or word alignments; the message begins with the file and, where there is one, the line."""
+
+
+class ClusterLost(AttnlabError):
+    """The scheduler of a cluster cannot be reached, or no longer answers; what was finished is stored."""
 
 
 class StoreError(AttnlabError):

@@ -35,6 +35,7 @@ __all__ = [
     "METRIC",
     "Changes",
     "changes",
+    "execution",
     "fingerprint",
     "fingerprints",
     "fingerprints_of_metrics",
@@ -63,7 +64,7 @@ def fingerprints(run: Run) -> dict[str, str]:
         for role in ROLES
         for column, kind, name, _ in components_of(role, run.spec[role])
     }
-    return {**found, EXECUTION: f"execute:{_OWN}/{_execution()}"}
+    return {**found, EXECUTION: execution()}
 
 
 def fingerprints_of_metrics(columns: Collection[str]) -> dict[str, str]:
@@ -121,8 +122,9 @@ def _hash_of_own(roots: Collection[Node], without: Collection[Node] = ()) -> str
 
 
 @functools.cache
-def _execution() -> str:
-    return _hash_of_own([(_EXECUTE, name) for name in _CARRIES_OUT])
+def execution() -> str:
+    """The fingerprint of the code that executes a run, `execute:-/own`."""
+    return f"execute:{_OWN}/{_hash_of_own([(_EXECUTE, name) for name in _CARRIES_OUT])}"
 
 
 def _strangers(cls: type, distribution: str) -> _Kept:

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["Stopped", "distinct", "plan_with_reasons", "sweep"]
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Experiment
-OPTIONS = {"jobs": "--jobs", "time_limit": "--time", "memory_limit": "--memory", "retries": "--retries"}
+OPTIONS = {
+    **{"jobs": "--jobs", "address": "--address", "patience": "--patience", "retries": "--retries"},
+    **{"time_limit": "--time", "memory_limit": "--memory"},
+}
 
 
 class Stopped(Exception):
@@ -60,6 +63,8 @@ def sweep(
     quiet: bool = False,
     wait: bool = True,
     retries: int | None = None,
+    address: str | None = None,
+    patience: float | str | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of some experiments, and return the results table of all their runs.
 
@@ -72,8 +77,8 @@ def sweep(
     jobs : int or None
         Worker processes; None is one a processor.
     executor : str or {name: {setting: value}} or None
-        Where runs happen: "local" (worker processes, with limits), "serial" (this process), "dask", or a plugin's;
-        ``{"dask": {"address": "tcp://10.0.0.1:8786"}}`` is a cluster. None is "local", and "serial" where no worker
+        Where runs happen: "local" (worker processes, with limits), "serial" (this process), "dask" (a cluster), or a plugin's;
+        ``{"dask": {"patience": 600}}`` sets what it has to set. None is "local", and "serial" where no worker
         process can be started, which is said on stderr.
     store : path
         The SQLite file that holds the results; made where there is none.
@@ -94,6 +99,10 @@ def sweep(
         their ids by experiment, if there are any.
     retries : int or None
         How often a run is tried again whose worker died of a signal; None is once.
+    address : str or None
+        The scheduler of a cluster, for an executor that has one: "tcp://10.0.0.1:8786", or a scheduler file (.json).
+    patience : seconds or "60s" or None
+        How long that scheduler may give no answer before the sweep ends (`ClusterLost`); None is 60 seconds.
 
     Returns
     -------
@@ -104,10 +113,12 @@ def sweep(
     ------
     ExperimentError, SettingError, StoreError
         Before anything is run.
+    ClusterLost
+        When the scheduler of a cluster does not answer, or no longer. What was finished is stored.
     """
     experiments = distinct(sources)
     words = parse_rerun(rerun)
-    asked = {"jobs": jobs, "retries": retries, **_limits(time_limit, memory_limit)}
+    asked = {"jobs": jobs, "address": address, "retries": retries, **_limits(time_limit, memory_limit, patience)}
     executor = _usable(executor, asked)
     executors = [_executor(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only)
@@ -115,7 +126,7 @@ def sweep(
     asked_metrics = _metrics_of_others(chosen)
     _look_up([run for _, runs in chosen for run in runs])
     left: dict[str, list[str]] = {}
-    with _workers_begin_here(), Store(store) as opened:
+    with _workers_begin_here(), Store(store) as opened, _Workers() as several:
         migrate.adopt(opened)
         for (experiment, runs), spec in zip(chosen, executors, strict=True):
             _link(opened, experiment)
@@ -124,10 +135,8 @@ def sweep(
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
             todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
-            with (
-                contextlib.closing(build("executor", spec)) as workers,
-                Progress(experiment.name, len(todo), quiet) as progress,
-            ):
+            workers = several.for_runs(spec, todo)
+            with Progress(experiment.name, len(todo), quiet) as progress:
                 again = functools.partial(_is_stale, opened, experiment, words)
                 shared = Shared(opened, todo, before, Refusing(workers), progress, wait, again)
                 for run, result in shared.as_completed():
@@ -151,6 +160,22 @@ def sweep(
     if left:
         frame.attrs["elsewhere"] = left
     return frame
+
+
+class _Workers(contextlib.ExitStack):
+    """The executor of a sweep. Experiments in a row that have the same settings of it share one."""
+
+    _spec: Any = None
+    _executor: Any = None
+
+    def for_runs(self, spec: Mapping[str, Mapping[str, Any]], runs: Sequence[Run]) -> Any:
+        """An executor, which is shown the runs first where it wants to see them (`prepare`)."""
+        if self._executor is None or spec != self._spec:
+            self.close()
+            self._spec, self._executor = spec, self.enter_context(contextlib.closing(build("executor", spec)))
+        if runs and (prepare := getattr(self._executor, "prepare", None)) is not None:
+            prepare(runs)
+        return self._executor
 
 
 def _link(opened: Store, experiment: Experiment) -> None:
@@ -337,9 +362,12 @@ def distinct(sources: Sequence[Source]) -> list[Experiment]:
     return list(found.values())
 
 
-def _limits(time_limit: float | str | None, memory_limit: int | str | None) -> dict[str, Any]:
+def _limits(
+    time_limit: float | str | None, memory_limit: int | str | None, patience: float | str | None
+) -> dict[str, Any]:
     limits: dict[str, Any] = {}
-    for name, value, parse in (("time_limit", time_limit, parse_time), ("memory_limit", memory_limit, parse_memory)):
+    given: list[tuple[str, Any, Any]] = [("time_limit", time_limit, parse_time), ("patience", patience, parse_time)]
+    for name, value, parse in (*given, ("memory_limit", memory_limit, parse_memory)):
         if value is not None:
             try:
                 limits[name] = parse(value)
@@ -400,7 +428,7 @@ def _executor(
         if setting not in known:
             raise SettingError(
                 f"the executor {name!r} has no {setting} to set, so {OPTIONS[setting]} says nothing to it: "
-                f"leave it out, or use the executor 'local'"
+                f"leave it out, or use the executor {'dask' if setting in ('address', 'patience') else 'local'!r}"
             )
     left_out = [key for key in own if own[key] is not None and key not in known and key not in wanted]
     if left_out:

@@ -18,6 +18,7 @@ __all__ = ["Shared", "named"]
 
 _SHORT, _LONG = 0.1, 1.0  # seconds between two claims: more runs are claimed at a time below, fewer above
 _MOST_AHEAD = 1000  # runs claimed beyond those that are being done
+_MEASURED = 0.5  # seconds for which the width of an executor counts
 _LOOK = (0.05, 1.0)  # seconds between looks at what others do: at first, and at most
 
 
@@ -60,14 +61,14 @@ class Shared:
         self._wait, self._again = wait, again
         self._busy: set[str] = set()
         self._width = self._ahead = 0
-        self._claimed_at = 0.0
+        self._measured_at = self._claimed_at = 0.0
         self.elsewhere: dict[str, Holder] = {}
 
     def as_completed(self) -> Iterator[tuple[Run, Result]]:
         """Each run that was done here, with its result, as they end."""
         if not self._runs:
             return
-        self._width = self._ahead = _width(self._executor)
+        self._ahead = self._width_now()
         pause, told = _LOOK[0], False
         while True:
             self._claim()
@@ -91,7 +92,7 @@ class Shared:
 
     def _claim(self) -> None:
         """Hand over more runs, where the executor will soon have too few: about as many as it does in half a second."""
-        while self._waiting and len(self._busy) < self._width + (self._ahead + 1) // 2:
+        while self._waiting and len(self._busy) < self._width_now() + (self._ahead + 1) // 2:
             elapsed = time.monotonic() - self._claimed_at
             if self._claimed_at and elapsed < _SHORT:
                 self._ahead = min(2 * self._ahead + 1, _MOST_AHEAD)
@@ -107,6 +108,12 @@ class Shared:
             for run_id in claim.mine:
                 self._busy.add(run_id)
                 self._executor.submit(self._runs[run_id])
+
+    def _width_now(self) -> int:
+        """How many runs the executor can do at a time, which may change: workers of a cluster come and go."""
+        if not self._measured_at or time.monotonic() - self._measured_at > _MEASURED:
+            self._width, self._measured_at = _width(self._executor), time.monotonic()
+        return self._width
 
     def _done_by_others(self, changed: Sequence[str]) -> None:
         if not changed:

@@ -45,8 +45,3 @@ def test_same_numbers_and_one_death_costs_one_run(tmp_path, faulty):
     metrics = ["alignment_accuracy", "gold_mass", "context_error"]
     ours = frame[frame["status"] == "ok"].sort_values("run_id")[metrics].to_numpy()
     assert (ours == serial.sort_values("run_id")[metrics].to_numpy()).all()
-
-
-def test_limits_it_cannot_keep_are_refused(tmp_path):
-    with pytest.raises(attnlab.SettingError, match="time_limit"):
-        attnlab.sweep(experiment("dot"), executor="dask", time_limit="5s", store=tmp_path / "d.db", quiet=True)

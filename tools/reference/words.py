@@ -89,6 +89,7 @@ EXIT_STATUS: dict[str, str] = {
     "`attnlab store` found damage or numbers that differ, or `attnlab referee` or `attnlab diff` found something and `--strict` was given",
     "2": "a mistake in usage, in an experiment or in a file: nothing ran",
     "3": "an internal error: a bug in attnlab or in a plugin, with its traceback",
+    "4": "a cluster cannot be reached, or no longer answers; what is done is kept",
     "6": "the store cannot be used, or went away meanwhile",
     "129": "the terminal is gone (SIGHUP); what is done is kept",
     "130": "interrupted with Ctrl-C; what is done is kept",

@@ -122,7 +122,7 @@ class LocalExecutor(Executor):
         self.memory_limit = memory_limit
         self.execute = execute
         self.retries = retries
-        self.options: Mapping[str, Any] | None = None  # of plugins, for workers from a new interpreter
+        self.zygote_of: Callable[[], Zygote] | None = None  # gives the process that workers are forked from (Linux)
         self.heard: Callable[[bytes], None] | None = None  # takes what runs print; not shown otherwise
         self._waiting: deque[Run] = deque()
         self._again: deque[tuple[Run, int]] = deque()  # runs whose worker died of a signal, and which attempt is next
@@ -268,9 +268,11 @@ class LocalExecutor(Executor):
             return None
         from attnlab.sweeps.executors.zygote import Zygote, current
 
-        found = current() if self.execute is None and self.options is None else None
+        if self.zygote_of is not None:
+            return self.zygote_of()
+        found = current() if self.execute is None else None
         if found is None:
-            self._zygotes[:] = [z for z in self._zygotes if z.alive] or [Zygote(self.execute, self.options)]
+            self._zygotes[:] = [z for z in self._zygotes if z.alive] or [Zygote(self.execute)]
             found = self._zygotes[0]
         return found
 

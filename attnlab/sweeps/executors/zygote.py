@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from attnlab.sweeps.executors import kin
@@ -33,6 +33,7 @@ __all__ = ["Forked", "Zygote", "current", "main", "shared"]
 
 _ANSWERS = 300.0  # seconds in which it must answer what takes milliseconds, or seconds in a new interpreter
 _PACKET = 2**16
+_COMPONENTS = 100  # in one packet
 _PR_SET_PDEATHSIG = 1
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from attnlab.sweeps.executors.zygote import main; main(*sys.argv[2:])"
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # as in every run
@@ -117,6 +118,22 @@ class Zygote:
             return self._ask({"reap": pid}).get("code")
         except OSError:
             return -signal.SIGKILL  # it is gone, and what it forked went with it
+
+    def described(self, components: Sequence[str]) -> dict[str, str]:
+        """What it has imported: versions, and the fingerprints of some components (`agreement.described`).
+
+        Raises
+        ------
+        OSError
+            When it cannot say.
+        """
+        found: dict[str, str] = {}
+        for i in range(0, max(1, len(components)), _COMPONENTS):
+            answer = self._ask({"describe": [*components[i : i + _COMPONENTS]]})
+            if "refused" in answer:
+                raise OSError(answer["refused"])
+            found |= answer["described"]
+        return found
 
     def _ask(self, order: dict[str, Any], descriptors: list[int] | None = None) -> dict[str, Any]:
         with self._lock:
@@ -262,6 +279,8 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
                 look_up(Run(order["run"]))
             answer = _forked(control, descriptors, execute, *order["fork"])
             workers.update({answer["pid"]} if "pid" in answer else ())
+        elif "describe" in order:
+            answer = _described(order["describe"])
         else:
             answer = _reaped(order["reap"])
             if answer["code"] is not None:
@@ -306,6 +325,15 @@ def _forked(
     channel.close()
     output.close()
     return {"pid": pid}
+
+
+def _described(components: list[str]) -> dict[str, Any]:
+    from attnlab.sweeps.executors.agreement import described
+
+    try:
+        return {"described": {name: text[:200] for name, text in described(components).items()}}
+    except Exception as error:
+        return {"refused": f"{type(error).__name__}: {error}"[:1000]}
 
 
 def _reaped(pid: int) -> dict[str, Any]:

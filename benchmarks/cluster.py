@@ -1,0 +1,277 @@
+"""What a run costs besides itself on one machine and on a cluster: `python -m benchmarks.cluster [-q] [PART ...]`.
+
+PART is one of these, by default all:
+
+    throughput   empty runs a second, for the executors `local` and `dask` with 1 and 2 workers, from plan to table
+    efficiency   time of 1 worker by twice the time of 2 workers, on real runs, for `local` and `dask`
+    model        processor time, bytes and store of a run at the coordinator, the scheduler and on the wire, and what follows for
+                 10^6 and 10^8 runs
+
+The cluster is a scheduler and workers of dask as processes of this machine. An empty run answers at once: in the worker process of
+`local`, and in the worker of dask itself (a preload script puts it there). Real runs take about a tenth of a second each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import common
+
+EMPTY = """
+from attnlab.sweeps.executors import remote
+from attnlab.sweeps.executors.messages import pack
+from attnlab.sweeps.run import Result
+
+measured = {"test": {"alignment_accuracy": 1.0, "gold_mass": 1.0, "context_error": 0.0}}
+reply = pack(Result("ok", metrics=measured, facts={"fit_seconds": 0.0}, executor="dask", started_at="2026-01-01T00:00:00.000+00:00"))
+remote._done_beside = lambda executor, run: reply
+"""
+PARTS = ("throughput", "efficiency", "model")
+
+
+def empty(n_runs: int) -> dict[str, Any]:
+    """Runs that differ in their seed."""
+    return {
+        "attnlab": 1,
+        "name": "empty",
+        "question": "What does a run cost besides itself?",
+        "task": "lookup",
+        "mechanism": {"similarity": ["dot", "scaled_dot"]},
+        "seeds": n_runs // 2,
+        "limits": {"runs": 10**7},
+    }
+
+
+def real(n_runs: int, steps: int) -> dict[str, Any]:
+    """Small runs that learn."""
+    return {
+        "attnlab": 1,
+        "name": "real",
+        "question": "Do two workers do twice as much?",
+        "task": {"lookup": {"n_keys": 16, "d": 16}},
+        "mechanism": {"similarity": ["scaled_dot", "cosine"]},
+        "model": {"aligner": {"projection": 16, "steps": steps}},
+        "seeds": n_runs // 2,
+    }
+
+
+@contextlib.contextmanager
+def cluster(n_workers: int, preload: str = "") -> Iterator[tuple[str, int]]:
+    """(scheduler file, process of the scheduler) of a scheduler with workers of one thread each."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scheduler.json"
+        (Path(folder) / "preload.py").write_text(preload, encoding="utf-8")
+        said = (Path(folder) / "said").open("wb")
+        run = {
+            "stdout": said,
+            "stderr": said,
+            "cwd": folder,
+            "env": {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        }
+        options = ["--scheduler-file", str(file), "--no-dashboard"]
+        python = [sys.executable, "-m"]
+        processes = [subprocess.Popen([*python, "distributed.cli.dask_scheduler", "--port", "0", *options], **run)]  # type: ignore[call-overload]
+        try:
+            while not (file.exists() and file.read_text().strip().endswith("}")):
+                time.sleep(0.05)
+            worker = [*python, "distributed.cli.dask_worker", *options, "--nthreads", "1", "--no-nanny"]
+            worker += ["--preload", str(Path(folder) / "preload.py")] if preload else []
+            processes += [subprocess.Popen(worker, **run) for _ in range(n_workers)]  # type: ignore[call-overload]
+            _all_there(str(file), n_workers)
+            yield str(file), processes[0].pid
+        finally:
+            for process in reversed(processes):
+                process.kill()
+                process.wait()
+            said.close()
+
+
+def _all_there(file: str, n_workers: int) -> None:
+    from distributed import Client
+
+    with Client(scheduler_file=file, set_as_default=False) as client:
+        client.wait_for_workers(n_workers)
+
+
+def swept(spec: dict[str, Any], executor: Any) -> tuple[float, float, int]:
+    """Seconds of a sweep, processor seconds of this process for it, and the bytes of its store."""
+    import attnlab
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "s.db"
+        wall, own = time.perf_counter(), time.process_time()
+        frame = attnlab.sweep(spec, executor=executor, store=store, quiet=True)
+        wall, own = time.perf_counter() - wall, time.process_time() - own
+        assert (frame["status"] == "ok").all(), frame[["status", "reason"]]
+        return wall, own, sum(f.stat().st_size for f in Path(folder).iterdir())
+
+
+def _nothing(run: Any) -> Any:
+    from attnlab.sweeps.run import Result
+
+    return Result("ok", metrics={"test": {"alignment_accuracy": 1.0}}, facts={"fit_seconds": 0.0})
+
+
+def _local_empty(jobs: int) -> str:
+    """The name of a registered executor that does empty runs as `local` does runs."""
+    import attnlab
+    from attnlab.sweeps.executors.local import LocalExecutor
+
+    class Empty(LocalExecutor):
+        """Empty runs in worker processes."""
+
+        name = f"empty_local_{jobs}"
+
+        def __init__(self) -> None:
+            super().__init__(jobs=jobs, execute=_nothing)
+
+    attnlab.register(Empty)
+    return Empty.name
+
+
+def beside_start(
+    spec: Callable[[int], dict[str, Any]], n_runs: int, executor: Any, repeats: int
+) -> list[tuple[float, float]]:
+    """(seconds, processor seconds of this process) a run, without what a sweep of few runs costs: start, tables, end."""
+    found = []
+    for _ in range(repeats):
+        few, many = swept(spec(n_runs // 10), executor), swept(spec(n_runs), executor)
+        more = n_runs - n_runs // 10
+        found.append(((many[0] - few[0]) / more, (many[1] - few[1]) / more))
+    return found
+
+
+def throughput(quick: bool) -> list[dict[str, Any]]:
+    n_runs, repeats = (1000, 1) if quick else (4000, 5)
+    rows = []
+    for n_workers in (1, 2):
+        ways: dict[str, list[tuple[float, float]]] = {}
+        ways["local"] = beside_start(empty, n_runs, _local_empty(n_workers), repeats)
+        with cluster(n_workers, EMPTY) as (file, _):
+            ways["dask"] = beside_start(empty, n_runs, {"dask": {"address": file}}, repeats)
+        for name, times in ways.items():
+            wall, own = (statistics.median(t[i] for t in times) for i in (0, 1))
+            row = {"executor": name, "workers": n_workers, "runs a second": 1 / wall, "ms a run": wall * 1e3}
+            rows.append({**row, "of it processor time here, ms": own * 1e3})
+            common.say(rows[-1])
+    return rows
+
+
+def efficiency(quick: bool) -> list[dict[str, Any]]:
+    n_runs, steps, repeats = (40, 200, 1) if quick else (120, 400, 5)
+    rows = []
+    with cluster(1) as (one, _), cluster(2) as (two, _):
+        ways = {
+            "local": ({"local": {"jobs": 1}}, {"local": {"jobs": 2}}),
+            "dask": ({"dask": {"address": one}}, {"dask": {"address": two}}),
+        }
+        for name, (single, double) in ways.items():
+            ratios, times = [], []
+            for _ in range(repeats):
+                a, b = (_of_runs(n_runs, steps, executor) for executor in (single, double))
+                ratios.append(a / (2 * b))
+                times.append(b)
+            row = {"executor": name, "runs": n_runs, "seconds with 2": statistics.median(times)}
+            rows.append(
+                {**row, "efficiency of 2": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+            )
+            common.say(rows[-1])
+    return rows
+
+
+def _of_runs(n_runs: int, steps: int, executor: Any) -> float:
+    """Seconds from the first to the last result: without start, tables and end."""
+    from attnlab.registry import build
+    from attnlab.sweeps.experiment.read import read
+    from attnlab.sweeps.plan import plan
+
+    runs = plan(read(real(n_runs, steps)))
+    with contextlib.closing(build("executor", executor)) as workers:
+        if hasattr(workers, "prepare"):
+            workers.prepare(runs)
+        for run in runs[:4]:  # workers have started, and drawn their first examples
+            workers.submit(run)
+        assert all(result.status == "ok" for _, result in workers.as_completed())
+        began = time.perf_counter()
+        for run in runs[4:]:
+            workers.submit(run)
+        assert all(result.status == "ok" for _, result in workers.as_completed())
+        return time.perf_counter() - began
+
+
+def model(quick: bool) -> list[dict[str, Any]]:
+    import psutil
+
+    from attnlab.sweeps.execute import execute
+    from attnlab.sweeps.executors.agreement import behind, described
+    from attnlab.sweeps.executors.messages import pack
+    from attnlab.sweeps.executors.remote import order_of
+    from attnlab.sweeps.experiment.read import read
+    from attnlab.sweeps.plan import plan
+
+    n_runs = 1000 if quick else 4000
+    runs = plan(read(real(20, 50)))
+    results = [execute(run) for run in runs]
+    reply = statistics.mean(len(pack(result)) for result in results)
+    here = described(behind(runs[0]))
+    limits = {"time_limit": None, "memory_limit": None, "retries": 1}
+    several, single = (len(order_of("0" * 32, {}, limits, here, some, 0.25)) / len(some) for some in (runs, runs[:1]))
+    _, _, few = swept(real(20, 50), "serial")
+    _, _, many = swept(real(120, 50), "serial")
+    stored = (many - few) / 100
+    with cluster(1, EMPTY) as (file, pid):
+        swept(empty(100), {"dask": {"address": file}})
+        scheduler = psutil.Process(pid)
+        before = sum(scheduler.cpu_times()[:2])
+        ((_, own),) = beside_start(empty, n_runs, {"dask": {"address": file}}, 1)
+        there = (sum(scheduler.cpu_times()[:2]) - before) / (n_runs + n_runs // 10)
+    row = {
+        "coordinator, ms": own * 1e3,
+        "scheduler, ms": there * 1e3,
+        "order, bytes": several,
+        "order of one, bytes": single,
+    }
+    print(
+        "\nA run:\n\n" + common.markdown([{**row, "result, bytes": reply, "store, bytes": stored}]) + "\n\nThen:\n",
+        flush=True,
+    )
+    rows = []
+    for n in (10**6, 10**8):
+        hours = n * own / 3600
+        row = {"runs": f"10^{len(str(n)) - 1}", "coordinator, h": hours, "store, GB": n * stored / 1e9}
+        row |= {"wire, GB": n * (reply + several) / 1e9}
+        rows.append({**row, **{f"threads kept busy by runs of {s:g} s": s / own for s in (0.1, 1, 60)}})
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; by default all")
+    parser.add_argument("-q", "--quick", action="store_true", help="fewer runs, and less exact")
+    parser.add_argument("-o", "--output", type=Path, help="a JSON file for the rows")
+    given = parser.parse_args(arguments)
+    if unknown := [part for part in given.parts if part not in PARTS]:
+        parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    print(common.machine(), f"; {os.cpu_count()} processors")
+    found = {}
+    for part in given.parts or PARTS:
+        found[part] = globals()[part](given.quick)
+        print(f"\n## {part}\n\n{common.markdown(found[part])}\n", flush=True)
+    if given.output:
+        given.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
