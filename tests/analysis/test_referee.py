@@ -298,6 +298,10 @@ CLEAN = {
             else {}
         ),
     ),
+    "the end of a wide spread is no outlier": (
+        asked(),
+        by_seed([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.41, 0.39], similarity="scaled_dot"),
+    ),
     "two that are alike, and shown to be": (
         asked(mechanism={"similarity": ["scaled_dot", "cosine", "general"]}),
         lambda row: {},
