@@ -128,7 +128,8 @@ _ALL = (
         "R109",
         "an outlier among the seeds",
         "Of four or more seeds of a mechanism, one lies further from the median than five times the spread of the others (the median "
-        "absolute deviation, scaled) and further than 10 % of the range of the metric.",
+        "absolute deviation, scaled) and further than 10 % of the range of the metric (25 % of the median where it has none), and no "
+        "other seed lies within half of that distance from it.",
         "The mean is that of an accident, and its t interval is wrong.",
         "Look at that run (`attnlab run RUN_ID`), report medians or the share that solved the task, and add seeds to learn how often "
         "it happens.",
@@ -137,7 +138,7 @@ _ALL = (
         "R110",
         "two modes among the seeds",
         "The seeds of a mechanism fall into two groups of at least two, and the gap between them is wider than twice the width of "
-        "either, and than 20 % of the range of the metric.",
+        "either, and than 20 % of the range of the metric (50 % of the median where it has none).",
         "A mean between two modes describes no run. What differs between mechanisms is how often they reach the upper one.",
         "Compare the share of seeds that solved the task (`solved`), and add seeds: a share needs more of them than a mean.",
     ),

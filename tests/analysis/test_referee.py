@@ -266,7 +266,17 @@ def bare(experiment):
     return {**experiment, "model": {"aligner": {"steps": 0}}, "tune": {}}
 
 
+def failing(row):
+    """The runs of `uniform` fail on one seed, and so do those of cosine on another."""
+    lost = {"uniform": 2, "cosine": 5}.get(row["similarity"])
+    if row["similarity"] == "uniform":
+        row = {**row, "alignment_accuracy": 0.12 + 0.01 * (row["seed"] % 3), "context_error": 1.1, "n_parameters": 0.0}
+    failed = {"status": "failed", "alignment_accuracy": np.nan, "context_error": np.nan, "n_parameters": np.nan}
+    return {**row, **(failed if row["seed"] == lost else {})}
+
+
 CLEAN = {
+    "some runs failed": (asked(mechanism={"similarity": ["scaled_dot", "cosine", "uniform"]}, claims=None), failing),
     "as it is": (asked(), lambda row: {}),
     "one mechanism solves it at every rate": (asked(), solved_by_cosine),
     "a ladder of tests": (
@@ -297,6 +307,10 @@ CLEAN = {
             if row["similarity"] == "uniform"
             else {}
         ),
+    ),
+    "the end of a wide spread is no outlier": (
+        asked(),
+        by_seed([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.41, 0.39], similarity="scaled_dot"),
     ),
     "two that are alike, and shown to be": (
         asked(mechanism={"similarity": ["scaled_dot", "cosine", "general"]}),

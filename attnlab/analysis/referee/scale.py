@@ -94,8 +94,9 @@ def _below_uniform(case: Case, cell: Cell, metric: str, sign: int) -> Iterator[s
     others = [name for name in cell.values if name not in uniform]
     if uniform:
         arrays = cell.arrays([*uniform, *others])
-        with np.errstate(invalid="ignore"):
-            base = np.nanmean(arrays[: len(uniform)], axis=0)
+        each = np.array(arrays[: len(uniform)])
+        there = np.isfinite(each)
+        base = np.where(there, each, 0.0).sum(axis=0) / np.where(there.any(axis=0), there.sum(axis=0), np.nan)
         values = dict(zip(others, arrays[len(uniform) :], strict=True))
         worse = {n: v for n, v in values.items() if sign * (np.nanmean(v) - np.nanmean(base)) < 0}
         p = {name: paired_p(v, base, case.overlap(cell)) for name, v in worse.items()}

@@ -103,7 +103,10 @@ def _outlier(values: Mapping[int, float], least: float) -> int | None:
     away = np.abs(x - np.median(x))
     spread = SCALE * float(np.median(away))
     far = [i for i in range(len(x)) if away[i] > max(FAR * spread, least)]
-    return seeds[far[0]] if len(far) == 1 else None
+    if len(far) != 1:
+        return None
+    nearest = float(np.abs(np.delete(x, far) - x[far]).min())
+    return seeds[far[0]] if nearest > away[far[0]] / 2 else None  # else it is the end of a wide spread
 
 
 # -- R110 -------------------------------------------------------------------------------------------------------------

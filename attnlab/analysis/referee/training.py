@@ -46,7 +46,9 @@ def _edge_of_tuned(case: Case, column: str) -> Iterator[Finding]:
     if len(candidates) < 2 or not case.metrics or not len(case.learned):
         return
     rows = case.learned
-    rows = rows.assign(competitor_=case.named(rows), task_=case.task_of(rows), choice_=pd.to_numeric(rows[column]))
+    rows = rows.assign(
+        competitor_=case.named(rows), task_=case.task_of(rows), choice_=pd.to_numeric(rows[column], errors="coerce")
+    )
     solved = _solved(case)
     places = []
     for (task, name), group in rows.groupby(["task_", "competitor_"], sort=False):
