@@ -17,6 +17,7 @@ import attnlab
 from attnlab import MechanismComponent, Similarity, Source, check_shapes, detach, hookimpl, namespace
 from attnlab.arrays import as_float, to_numpy
 from attnlab.libraries import is_traced
+from attnlab.mechanisms.binding import weighed
 from attnlab.precision import in_float32, in_range
 
 BLOCK = 64  # tokens whose weights are formed together on the short way of a causal mask
@@ -164,7 +165,7 @@ class Linear(MechanismComponent):
         return {}
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
-        return self._inside().weights({}, Q, K, mask, **context)
+        return weighed(self._inside(), {}, Q, K, mask=mask, **context)
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
         if not _is_short(Q, K, mask, self.causal, context):
@@ -326,7 +327,7 @@ class DeltaMemory(MechanismComponent):
         return dict(self._inside().init(rng, d_query, d_key, d_value))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
-        return self._inside().weights(params, Q, K, _causal_mask(Q, K, mask, context), **context)
+        return weighed(self._inside(), params, Q, K, mask=_causal_mask(Q, K, mask, context), **context)
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
         if not _is_short(Q, K, mask, True, context):
@@ -435,7 +436,7 @@ class Mesa(MechanismComponent):
         return self._inside().attend({}, Q, K, V, mask, **context)
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
-        return self._inside().weights({}, Q, K, mask, **context)
+        return weighed(self._inside(), {}, Q, K, mask=mask, **context)
 
     def operations(self, n_keys: int, d_query: int, d_key: int, d_value: int) -> float:
         return n_keys * (2.0 * d_key**2 + 2.0 * d_key + 2.0 * d_value) + d_key**3
