@@ -32,6 +32,7 @@ from attnlab.sweeps.run import DAMAGED, Result, Run
 from attnlab.sweeps.sharing import Shared, named
 from attnlab.sweeps.store import Store
 from attnlab.sweeps.suites import expanded
+from attnlab.sweeps.warming import warmed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,6 +137,8 @@ def sweep(
             todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted]
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             workers = several.for_runs(spec, todo)
+            if workers.name == "local":
+                warmed(p.run for p in decided if p.action == "run")
             with Progress(experiment.name, len(todo), quiet) as progress:
                 again = functools.partial(_is_stale, opened, experiment, words)
                 shared = Shared(opened, todo, before, Refusing(workers), progress, wait, again)

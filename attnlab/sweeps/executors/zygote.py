@@ -112,6 +112,17 @@ class Zygote:
             raise OSError(*answer["error"])
         return Forked(self, answer["pid"])
 
+    def warm(self, run: Run) -> None:
+        """Compile what a run calls, so that workers that are forked later have it.
+
+        Raises
+        ------
+        OSError
+            When it is gone.
+        """
+        if len(run.canonical) < _PACKET // 2:
+            self._ask({"warm": run.canonical})
+
     def exit_code(self, pid: int) -> int | None:
         """The exit code of a process that it forked, which is then forgotten; None while that lives."""
         try:
@@ -279,6 +290,12 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
                 look_up(Run(order["run"]))
             answer = _forked(control, descriptors, execute, *order["fork"])
             workers.update({answer["pid"]} if "pid" in answer else ())
+        elif "warm" in order:
+            from attnlab.sweeps.warming import warm
+
+            warm(Run(order["warm"]))
+            gc.freeze()
+            answer = {}
         elif "describe" in order:
             answer = _described(order["describe"])
         else:
