@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 import attnlab
 from attnlab.registry import build, entry
@@ -111,9 +112,20 @@ def test_all_quick_experiments_together_stay_quick():
     assert sum(steps) <= MOST_STEPS_TOGETHER
 
 
+def to_try(path):
+    """The experiment; of one that tunes, which trains several models for each run and to the end, with few steps and examples."""
+    spec = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    if "tune" not in spec:
+        return path
+    ((model, settings),) = spec["model"].items()
+    tasks = spec["task"] if isinstance(spec["task"], list) else [spec["task"]]
+    small = [{name: {**chosen, "n_train": 64, "n_test": 8} for name, chosen in task.items()} for task in tasks]
+    return {**spec, "name": path.stem, "task": small, "model": {model: {**settings, "steps": 50}}}
+
+
 @every_experiment
 def test_its_first_run_succeeds(path, tmp_path):
-    frame = attnlab.sweep(path, limit=1, store=tmp_path / "results.db", executor="serial", quiet=True)
+    frame = attnlab.sweep(to_try(path), limit=1, store=tmp_path / "results.db", executor="serial", quiet=True)
     assert list(frame["reason"].unique()) == [""]
     assert list(frame["status"].unique()) == ["ok"]
     assert frame["run_id"].nunique() == 1
