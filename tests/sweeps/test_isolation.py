@@ -1,6 +1,6 @@
 """What a run of others' code does to its process reaches no other run: every mess is followed by two innocent runs.
 
-`python -m pytest -m long tests/sweeps/test_isolation.py` tries them in many orders, with two workers, and all of them on dask.
+`python -m pytest -m long tests/sweeps/test_isolation.py` tries them in many orders, with two workers, and all of them on each executor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if sys.platform != "linux":
 FILE = Path(__file__).parent / "messes.py"
 MESSES = runpy.run_path(str(FILE))["MESSES"]
 MORE = ("leak", "collector", "trace", "exit_hook")  # tried by the long version
-ON_DASK = (
+SOME = (
     "chdir",
     "exp",
     "builtin_import",
@@ -35,7 +35,12 @@ ON_DASK = (
     "close_everything",
     "hits_its_parent",
     "modules",
-)  # and all
+    "fork",
+)
+ALWAYS = {
+    "local": (*SOME, "thread_that_patches", "write_everywhere", "blocked", "environment", "child"),
+    "dask": SOME[:5],
+}
 
 
 def runs_of(similarity):
@@ -112,7 +117,7 @@ def on_dask():
 
 EXECUTORS = {"serial": SerialExecutor, "local": lambda: LocalExecutor(jobs=1), "dask": on_dask}
 CASES = [
-    pytest.param(name, mess, marks=[pytest.mark.long] if name == "dask" and mess not in ON_DASK else [])
+    pytest.param(name, mess, marks=[] if mess in ALWAYS.get(name, MESSES) else [pytest.mark.long])
     for name in EXECUTORS
     for mess in MESSES
     if mess not in MORE

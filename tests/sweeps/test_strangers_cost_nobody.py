@@ -64,6 +64,11 @@ def attnlab_metrics():
 '''
 
 
+def some(*cases, always=()):
+    """Cases of a test: some at every run of the tests, all of them with the marker long."""
+    return [case if i in always else pytest.param(*case, marks=pytest.mark.long) for i, case in enumerate(cases)]
+
+
 @pytest.fixture
 def at(tmp_path):
     """Run attnlab in a folder of its own, through a shell line where `{}` is the command."""
@@ -95,7 +100,7 @@ def rows(at, store="results/attnlab.db"):
 # -- imports ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("body", "said"),
-    [
+    some(
         ("import os; os._exit(0)", "its import ends the process: exit code 0"),
         ("import ctypes; ctypes.string_at(0)", "killed by SIGSEGV"),
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
@@ -108,7 +113,8 @@ def rows(at, store="results/attnlab.db"):
         ("import numpy; numpy.exp = numpy.ones_like", "numpy.exp"),
         ("import os; os.fork()", ""),
         ("from attnlab import hookimpl\nimport os\n@hookimpl\ndef attnlab_masks(): os._exit(0)", "attnlab_masks"),
-    ],
+        always=(0, 4, 11),
+    ),
 )
 def test_an_import_that_ends_or_changes_the_process_is_named_and_costs_nobody(at, body, said):
     (at.folder / "theirs-1.dist-info").mkdir()
@@ -139,7 +145,15 @@ def test_a_thread_of_a_plugin_does_not_delay_the_end(at):
 
 # -- events -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "body", ["raise SystemExit(0)", "raise KeyboardInterrupt", "os.fork()", "os.chdir('/')", "np.exp = np.ones_like"]
+    "body",
+    some(
+        ("raise SystemExit(0)",),
+        ("raise KeyboardInterrupt",),
+        ("os.fork()",),
+        ("os.chdir('/')",),
+        ("np.exp = np.ones_like",),
+        always=(1, 4),
+    ),
 )
 def test_a_hook_of_an_event_ends_no_sweep(at, body):
     hook = f"import os\nimport numpy as np\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    {body}\n"
@@ -153,13 +167,14 @@ def test_a_hook_of_an_event_ends_no_sweep(at, body):
 # -- metrics ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("body", "said"),
-    [
+    some(
         ("raise SystemExit(0)", "metric mine raised SystemExit"),
         ("os._exit(0)", "metric mine ended its process (exit code 0)"),
         ("time.sleep(600)", "metric mine took longer than"),
         ("W.setflags(write=True); W[:] = 0", "metric mine raised ValueError"),
         ("data.gold = None; model.params_ = None; __import__('numpy').mean = None", ""),
-    ],
+        always=(1, 4),
+    ),
 )
 def test_a_metric_of_others_costs_its_own_number(at, body, said):
     alone = at("sweep idea.yaml -q --store alone.db")
@@ -182,10 +197,12 @@ def test_a_metric_of_others_with_the_name_of_the_default_stops_nothing(at):
 
 
 # -- streams ----------------------------------------------------------------------------------------------------------
+LINES = ("{} 2> >(true)", "{} 2>/dev/full", "{} 2>&-", "{} | true; exit ${{PIPESTATUS[0]}}", "{} >&-")
+
+
 @pytest.mark.parametrize(
-    "line", ["{} 2> >(true)", "{} 2>/dev/full", "{} 2>&-", "{} | true; exit ${{PIPESTATUS[0]}}", "{} >&-"]
+    ("line", "fails"), some(*((line, fails) for line in LINES for fails in (False, True)), always=(1, 2, 5, 7))
 )
-@pytest.mark.parametrize("fails", [False, True])
 def test_who_reads_what_is_printed_changes_no_status(at, line, fails):
     plugin = SLOW.replace("BODY", "raise ValueError('no')" if fails else "pass")
     (at.folder / "idea.yaml").write_text(IDEA.replace("cosine", "slow"))
@@ -205,7 +222,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(at):
     assert sorted(p.name for p in at.folder.iterdir() if "out" in p.name or "partial" in p.name) == []
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", some(("ascii",), ("latin-1",), ("utf-8",), always=(1,)))
 def test_an_encoding_that_lacks_letters_costs_no_row(at, encoding):
     name = b"id\xff\xe2\x82\xac.yaml"
     (at.folder / os.fsdecode(name)).write_text(IDEA.replace("go on", "cost \u20ac \u4e2d"))
@@ -223,8 +240,13 @@ def test_no_standard_input_is_a_sentence(at):
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("executor", ["serial", "local"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("executor", "number"),
+    some(
+        *((where, one) for where in ("serial", "local") for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
+        always=(0, 4),
+    ),
+)
 def test_a_signal_ends_a_sweep_with_its_status_and_no_row(at, executor, number):
     marker = at.folder / "began"
     (at.folder / "theirs.py").write_text(SLOW.replace("BODY", f"open({str(marker)!r}, 'w').close(); time.sleep(60)"))
