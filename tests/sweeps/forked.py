@@ -30,8 +30,8 @@ class Forked:
             out = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             for descriptor in (1, 2):
                 os.dup2(out, descriptor)
-            sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)
-            sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)
+            sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False)
+            sys.stderr = sys.__stderr__ = os.fdopen(2, "w", closefd=False)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             warnings.simplefilter("ignore")
             do()
