@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+TALLIES: list[Tally] = []
+
 
 class Tally:
     """How many rounds a promise was tried on an executor, and what went wrong."""
@@ -33,8 +35,8 @@ class Tally:
 
 
 @pytest.fixture
-def tally(pytestconfig: pytest.Config) -> Iterator[Callable[[str, str], Tally]]:
-    """Make a tally, which is printed when the test ends; the test fails if one of its rounds did."""
+def tally() -> Iterator[Callable[[str, str], Tally]]:
+    """Make a tally, which is printed at the end of pytest; the test fails if one of its rounds did."""
     made: list[Tally] = []
 
     def of(promise: str, executor: str) -> Tally:
@@ -42,10 +44,15 @@ def tally(pytestconfig: pytest.Config) -> Iterator[Callable[[str, str], Tally]]:
         return made[-1]
 
     yield of
-    if reporter := pytestconfig.pluginmanager.get_plugin("terminalreporter"):
-        reporter.ensure_newline()
-        for one in made:
-            reporter.write_line(str(one))
+    TALLIES.extend(made)
     failures = [failure for one in made for failure in one.failures]
     if failures:
         pytest.fail(f"{len(failures)} rounds failed; the first:\n{failures[0]}", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print each promise with its rounds and failures."""
+    if TALLIES:
+        terminalreporter.section("promises")
+        for one in TALLIES:
+            terminalreporter.line(str(one))
