@@ -181,19 +181,20 @@ class AlignmentData:
 
         Raises
         ------
-        FileNotFoundError, ValueError
-            When there is no such file, or it lacks or has other arrays than these.
+        FileNotFoundError, ShapeError, TypeError, ValueError
+            With the path, when there is no such file, it lacks or has other arrays than these, or they do not fit.
         """
         if not os.path.exists(path):
             raise FileNotFoundError(
                 f"no such file: {os.fspath(path)} (an .npz with Q, K, V and, if known, gold, target)"
             )
         try:
-            loaded = np.load(path, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not named ones")
-            with loaded as file:
-                arrays = {name: file[name] for name in file.files}
+            with open(path, "rb") as content:
+                loaded = np.load(content, allow_pickle=False)
+                if not isinstance(loaded, np.lib.npyio.NpzFile):
+                    raise ValueError("it holds one array, not named ones")
+                with loaded as file:
+                    arrays = {name: file[name] for name in file.files}
         except Exception as error:
             raise ValueError(
                 f"{os.fspath(path)} is not an .npz of plain arrays: {error}; write one with numpy.savez(path, Q=..., K=..., V=...)"
@@ -203,7 +204,10 @@ class AlignmentData:
         if missing or unknown:
             said = f"lacks {', '.join(missing)}" if missing else f"has unknown arrays {', '.join(unknown)}"
             raise ValueError(f"{os.fspath(path)} {said}; allowed are {', '.join(_ARRAYS)}, of which Q, K, V are needed")
-        return cls(**arrays)
+        try:
+            return cls(**arrays)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{os.fspath(path)}: {error}") from None
 
     # -- being an X ---------------------------------------------------------------------------------------------
     def __len__(self) -> int:

@@ -138,6 +138,18 @@ def test_files_that_a_page_names_are_there(page):
 
 
 @every_page
+def test_tests_that_a_page_names_are_there(page):
+    """A file in backticks, and after it in the same line the names of tests that it has."""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        content = ""
+        for word in re.findall(r"`(tests/[\w/]+\.py|test_\w+)`", line):
+            if word.endswith(".py"):
+                content = (ROOT / word).read_text(encoding="utf-8")
+            else:
+                assert f"def {word}(" in content, word
+
+
+@every_page
 def test_headings_that_a_page_points_at_are_there(page):
     for target, anchor in re.findall(r"\]\(([\w/.-]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
         there = page.parent / target if target else page

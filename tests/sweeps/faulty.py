@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import time
 
 import numpy as np
@@ -97,6 +98,69 @@ class SystemExits(Similarity):
         raise SystemExit(0)
 
 
+class BaseRaises(Similarity):
+    """Raises what is no Exception."""
+
+    name = "base_raises"
+
+    def score(self, Q, K):
+        raise BaseException("beyond exceptions")
+
+
+class KillsItself(Similarity):
+    """Sends SIGKILL to its process."""
+
+    name = "kills_itself"
+
+    def score(self, Q, K):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class GivesAnObject(Similarity):
+    """Scores that no process could send."""
+
+    name = "gives_an_object"
+
+    def score(self, Q, K):
+        return (lambda: Q,)
+
+
+class Prints(Similarity):
+    """Prints a million characters."""
+
+    name = "prints"
+
+    def score(self, Q, K):
+        print("y" * 10**6)
+        raise RuntimeError("z" * 10**6)
+
+
+class Forks(Similarity):
+    """Is two processes afterwards."""
+
+    name = "forks"
+    forked = False
+
+    def score(self, Q, K):
+        if not Forks.forked:
+            Forks.forked = True
+            os.fork()
+        return scaled(Q, K)
+
+
+class ClosesFiles(Similarity):
+    """Closes the way to its parent."""
+
+    name = "closes_files"
+
+    def score(self, Q, K):
+        os.closerange(3, 256)
+        return scaled(Q, K)
+
+
 @hookimpl
 def attnlab_similarities():
-    return [Raises, Exits, Segfaults, Sleeps, Allocates, GivesNan, WrongShape, Refuses, SystemExits]
+    return [
+        *(Raises, Exits, Segfaults, Sleeps, Allocates, GivesNan, WrongShape, Refuses, SystemExits),
+        *(BaseRaises, KillsItself, GivesAnObject, Prints, Forks, ClosesFiles),
+    ]

@@ -369,12 +369,16 @@ def test_links_changed_behind_our_back_are_never_followed(path):
 def sound(tmp_path_factory):
     """A store with a few rows in every table."""
     path = tmp_path_factory.mktemp("sound") / "attnlab.db"
+    fill(path)
+    return path
+
+
+def fill(path):
     with Store(path) as store:
         store.add_experiment("e", "why?", "text " * 50, [run_of(i).run_id for i in range(8)])
         for i in range(8):
             store.append(run_of(i), result_of(i), FINGERPRINTS)
         store.append(run_of(0), result_of(0), FINGERPRINTS)
-    return path
 
 
 PLACE = st.integers(0, 2**20)  # of a byte, counted round and round
@@ -388,6 +392,10 @@ PLACE = st.integers(0, 2**20)  # of a byte, counted round and round
     cut=st.none() | st.tuples(PLACE, st.integers(1, 5000)),
 )
 def test_random_damage_is_a_store_error_or_harmless_and_never_a_wrong_value(tmp_path, sound, flips, cut):
+    is_told_or_harmless(tmp_path, sound, flips, cut)
+
+
+def is_told_or_harmless(tmp_path, sound, flips, cut):
     damaged = bytearray(sound.read_bytes())
     for where, byte in flips:
         damaged[where % len(damaged)] = byte

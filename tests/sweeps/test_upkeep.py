@@ -253,6 +253,16 @@ def test_the_command_line_has_a_status_for_hostile_stores(store, tmp_path, monke
         assert "Traceback" not in said
 
 
+def test_a_damaged_store_whose_names_are_no_text_is_told(store):
+    one = "place = 0 AND run_id = (SELECT min(run_id) FROM measures)"
+    sql(store, f"UPDATE measures SET run_id = CAST(x'91ff' AS TEXT) WHERE {one}", "PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(store.read_bytes())
+    content[36:40] = (5).to_bytes(4, "big")  # free pages that are not there
+    store.write_bytes(content)
+    found = contents_of(store)
+    assert found.findings[0].table == "file"
+
+
 # -- repair -----------------------------------------------------------------------------------------------------------
 def big_store(path, n=60):
     runs = [Run.of({"seed": i}) for i in range(n)]

@@ -160,6 +160,7 @@ def _probe(db: sqlite3.Connection, tables: dict[str, _Table]) -> None:
     """Runs that other tables name, one by one: the way to each may be whole."""
     named = {row[0] for name in ("measures", "artifacts", "history") for row in tables[name].values()}
     named |= {row[2] for row in tables["links"].values()} | {key[0] for key in tables["runs"]}
+    named = {name for name in named if isinstance(name, str) and name.isascii()}  # damaged bytes name no run
     for name in ("runs", "measures", "artifacts", "history"):
         for run_id in named:
             with contextlib.suppress(sqlite3.Error):
