@@ -13,13 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.kernels.aggregators import WeightedSumProduct
-from attnlab.kernels.normalisers import EntmaxRows, SoftmaxRows, SparsemaxRows, compiled
-from attnlab.kernels.products import AdditiveLoops, CosineProduct, DotProduct, GeneralProduct, ScaledDotProduct
+from attnlab.kernels.normalisers import compiled
 from attnlab.mechanisms.bound import BoundMechanism
-from attnlab.parts.aggregators import WeightedSum
-from attnlab.parts.normalisers import Entmax, Softmax, Sparsemax
-from attnlab.parts.similarities import Additive, Cosine, Dot, General, ScaledDot
 from attnlab.plugins import BUILTIN
 
 __all__ = ["STEP", "whole_step"]
@@ -32,16 +27,16 @@ VERBS = {"score", "mask", "normalise", "strike", "aggregate"}
 PAIRS = 2**18  # queries times keys of an example; more go through in blocks
 HIDDEN = 2**20  # numbers (q, k, h) of an example
 SPARED = 1.5  # one map for two is used if it takes at most so many times the operations
-KERNELS = {
-    Dot: DotProduct,
-    ScaledDot: ScaledDotProduct,
-    General: GeneralProduct,
-    Cosine: CosineProduct,
-    Additive: AdditiveLoops,
-    Softmax: SoftmaxRows,
-    Sparsemax: SparsemaxRows,
-    Entmax: EntmaxRows,
-    WeightedSum: WeightedSumProduct,
+KERNELS = {  # by name, so that the code of one part is not behind the runs of another
+    "dot": "dot_product",
+    "scaled_dot": "scaled_dot_product",
+    "general": "general_product",
+    "cosine": "cosine_product",
+    "additive": "additive_loops",
+    "softmax": "softmax_rows",
+    "sparsemax": "sparsemax_rows",
+    "entmax": "entmax_rows",
+    "weighted_sum": "weighted_sum_product",
 }
 
 
@@ -67,7 +62,7 @@ def whole_step(
     if loops is None:
         return None
     batch = _batch(loops, bound, X, aligns)
-    make = {Cosine: _cosine, Additive: _additive}.get(type(bound.parts.similarity), _product)
+    make = {"cosine": _cosine, "additive": _additive}.get(bound.parts.similarity.name, _product)
     size = 1 if aligns else X.target.shape[-1]
     alive = None if X.context.all_alive else X.alive[..., 0].sum(axis=-1)
     factor = [X.Q.dtype.type(0)]
@@ -97,14 +92,14 @@ def _loops(bound: Any, params: Any, X: Any) -> Any:
     if context.shape != (len(X.Q), X.Q.shape[1], X.K.shape[1]) or math.prod(context.shape[1:]) > PAIRS:
         return None
     three = (parts.similarity, parts.normaliser, parts.aggregator)
-    if {step.verb for step in bound.program.steps} - VERBS or any(type(part) not in KERNELS for part in three):
-        return None
-    if type(parts.normaliser) is Entmax and parts.normaliser.alpha != 1.5:
+    if {step.verb for step in bound.program.steps} - VERBS or any(part.name not in KERNELS for part in three):
         return None
     answers = bound.kernels(X.Q.dtype)
     for role, part in zip(("similarity.score", "normaliser.normalise", "aggregator.aggregate"), three, strict=True):
-        if answers.get(role) != f"{BUILTIN}:{KERNELS[type(part)].name}":
+        if answers.get(role) != f"{BUILTIN}:{KERNELS[part.name]}":  # it answers for the part of this name alone
             return None
+    if parts.normaliser.name == "entmax" and getattr(parts.normaliser, "alpha", None) != 1.5:
+        return None
     from attnlab.kernels import compiled_steps
 
     return compiled_steps
@@ -116,7 +111,7 @@ def _batch(loops: Any, bound: Any, X: Any, aligns: bool) -> Any:
     if M is not None:
         M = M.reshape((1,) * (3 - M.ndim) + M.shape)
         alive = np.broadcast_to(X.alive[..., 0], (n, q))
-    which = {Softmax: loops.SOFTMAX, Sparsemax: loops.SPARSEMAX, Entmax: loops.ENTMAX15}[type(normaliser)]
+    which = {"softmax": loops.SOFTMAX, "sparsemax": loops.SPARSEMAX, "entmax": loops.ENTMAX15}[normaliser.name]
     return loops.Batch(
         *(_fixed(a) for a in (X.Q, X.K, X.V, X.target)),
         _fixed(np.ones((1, 1, 1), bool) if M is None else M),
@@ -153,7 +148,7 @@ def _product(
         apart = 2 * q * d * w + 2 * k * e * u + 3 * q * k * u + (0 if W is None else 3 * q * w * u)
         if 2 * q * d * e + 2 * q * k * e > SPARED * apart:
             return None
-        scale = dtype.type(w**-0.5 if type(similarity) is ScaledDot else 1)
+        scale = dtype.type(w**-0.5 if similarity.name == "scaled_dot" else 1)
         Wq, Wk, dWq, dWk = own["Wq"], own["Wk"], slopes["Wq"], slopes["Wk"]
         F, dF, left, dleft = (np.empty(shape, dtype) for shape in ((d, e), (d, e), (d, u), (d, u)))
 

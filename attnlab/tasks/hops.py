@@ -74,6 +74,7 @@ class KHop(DrawnTask):
         2024,
         "arXiv:2402.09268",
     )
+    revision = 1
     counts = (*DrawnTask.counts, "longer")
 
     hops: Count = 2

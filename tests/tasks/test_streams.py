@@ -18,6 +18,7 @@ from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
 from attnlab.tasks.counting import Boolean, LocalCount, NBack
 from attnlab.tasks.drawn import BLOCK, DrawnTask
 from attnlab.tasks.fertility import Fertility, LookupTable
+from attnlab.tasks.hops import KHop
 from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
 from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
 from attnlab.tasks.orders import SelectiveCopy, Sort
@@ -51,6 +52,7 @@ TASKS = [
     (Mqmtar, {"n_pairs": 6, "n_queries": 3, "vocabulary": 6, "ladder": (2,)}),
     (NgramCopy, {"length": 10, "vocabulary": 3, "n_gram": 2, "n_queries": 2, "d": 6, "longer": (14,)}),
     (Induction, {"length": 12, "vocabulary": 5, "distances": (1, 4), "longer": (16,)}),
+    (KHop, {"hops": 2, "length": 12, "longer": (16,)}),
     (VariableTracking, {"n_chains": 2, "depth": 3, "vocabulary": 7, "depths": (1, 2)}),
     (FlipFlop, {"length": 9, "p_ignore": 0.6, "longer": (14,), "ignores": (0.9,), "distances": (1, 5)}),
     (TriggerAverage, {"length": 7, "longer": (9,)}),

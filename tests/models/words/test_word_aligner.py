@@ -444,7 +444,7 @@ def test_output_that_cannot_be_written_is_no_bug(folder, command, gone, unbuffer
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     os.close(writer)
-    full = f"attnlab: writing or reading: {os.strerror(errno.ENOSPC)}\n"
+    full = f"attnlab: standard output: {os.strerror(errno.ENOSPC)}\n"
     assert (done.returncode, done.stderr) == ((0, "") if gone == "reader" else (2, full))
 
 
