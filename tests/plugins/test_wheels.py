@@ -156,7 +156,16 @@ def test_settings_of_a_plugin_are_checked(python):
     assert "did you mean scale?" in message
 
 
-@pytest.mark.parametrize("project", OURS, ids=lambda p: p.name)
+QUICK = (
+    "attnlab-distance",
+    "attnlab-notify",
+    "attnlab-torch",
+    "attnlab-tropical",
+)  # of the others, with the marker long
+OWN = [pytest.param(p, marks=[] if p.name in QUICK else [pytest.mark.long], id=p.name) for p in OURS]
+
+
+@pytest.mark.parametrize("project", OWN)
 def test_its_own_tests_pass_where_it_is_installed(site, tmp_path, project):
     if project.name == "attnlab-torch":
         pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
