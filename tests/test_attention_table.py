@@ -47,9 +47,7 @@ TASKS = {
         "lookup: {n_keys: 3, d: 4, d_value: 2, n_train: 8, n_validation: 4, n_test: 8}",
         "xor_key: {n_ids: 2, n_train: 8, n_validation: 4, n_test: 8}",
     ),
-    "order": (
-        "sort: {length: 3, vocabulary: 4, unseen: 0.0, n_train: 8, n_validation: 4, n_test: 8}",
-    ),
+    "order": ("sort: {length: 3, vocabulary: 4, unseen: 0.0, n_train: 8, n_validation: 4, n_test: 8}",),
 }
 
 
@@ -95,7 +93,10 @@ def test_every_mechanism_of_a_family_is_in_the_experiments():
     for run in runs:
         ((mechanism, parts),) = run.spec["mechanism"].items()
         single = mechanism == "single_head"
-        row = {"mechanism": mechanism, **({k: next(iter(parts[k])) for k in ("similarity", "normaliser")} if single else {})}
+        row = {
+            "mechanism": mechanism,
+            **({k: next(iter(parts[k])) for k in ("similarity", "normaliser")} if single else {}),
+        }
         named.add(scores.label(row))
     members = {name for members in page.FAMILIES.values() for name in members}
     grid = {f"{s} + {n}" for s, n in itertools.product(page.SIMILARITIES, page.NORMALISERS)}
@@ -182,16 +183,31 @@ def by_regression(x):
 def test_the_decomposition_is_that_of_nested_regressions():
     rng = np.random.default_rng(5)
     x = rng.normal(size=(3, 4, 2, 3)) + rng.normal(size=(3, 1, 2, 1)) + 2 * rng.normal(size=(1, 4, 1, 1))
-    found = variance.shares(x)
+    found = variance.shares(x, corrected=False)
     assert found == pytest.approx(by_regression(x))
     assert sum(found.values()) == pytest.approx(1.0)
+
+
+def test_noise_of_the_seeds_is_not_taken_for_an_effect():
+    """Without effects the shares are 0 on average, also where seeds do the same to all mechanisms, or to those of one similarity."""
+    rng = np.random.default_rng(8)
+    plain, corrected = [], []
+    for _ in range(300):
+        x = rng.normal(size=(3, 2, 4, 3)) + 2 * rng.normal(size=(1, 1, 4, 3)) + rng.normal(size=(3, 1, 4, 3))
+        plain.append(variance.shares(x, corrected=False))
+        corrected.append(variance.shares(x))
+        assert sum(corrected[-1].values()) == pytest.approx(1.0)
+    for part in variance.PARTS[:-1]:
+        shown = np.array([found[part] for found in corrected])
+        assert abs(shown.mean()) < 4 * shown.std() / np.sqrt(len(shown)), part
+    assert np.mean([found["similarity x task"] for found in plain]) > 0.03
 
 
 def test_within_tasks_is_the_mean_of_the_tasks_weighted_by_their_spread():
     x = np.random.default_rng(6).normal(size=(3, 3, 4, 2)) * np.array([1.0, 2.0, 0.5, 3.0])[:, None]
     spread = np.array([((x[:, :, j] - x[:, :, j].mean()) ** 2).sum() for j in range(4)])
-    each = [variance.within_tasks(x[:, :, [j]]) for j in range(4)]
-    for part, share in variance.within_tasks(x).items():
+    each = [variance.within_tasks(x[:, :, [j]], corrected=False) for j in range(4)]
+    for part, share in variance.within_tasks(x, corrected=False).items():
         assert share == pytest.approx(sum(w * e[part] for w, e in zip(spread, each, strict=True)) / spread.sum())
 
 

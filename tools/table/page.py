@@ -11,7 +11,6 @@ import pandas as pd
 import attnlab
 from attnlab.analysis.presentation import markdown_rows, markdown_text
 from attnlab.analysis.statistics import t_interval
-from attnlab.errors import AttnlabError
 from tools.table import variance
 from tools.table.scores import ALPHA, BASELINE, FLOOR, LOWEST, SOLVED, Table
 
@@ -28,8 +27,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         f"scaled_dot + {n}" for n in ("sparsemax", "entmax", "topk_softmax")
     ],
     "normalisers with scaled_dot: rows need not sum to one": [
-        f"scaled_dot + {n}"
-        for n in (*_FREE, "relu_over_n", "compact_kernel", "softpick", "cog", "stick_breaking")
+        f"scaled_dot + {n}" for n in (*_FREE, "relu_over_n", "compact_kernel", "softpick", "cog", "stick_breaking")
     ],
     "similarities with softmax: inner products": [
         f"{s} + softmax" for s in ("dot", "scaled_dot", "general", "low_rank", "diag_mahalanobis")
@@ -88,7 +86,9 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
 
 def _summary(table: Table, about: Mapping[str, Any]) -> str:
     m, t, s = table.skill.shape
-    rates = table.frame["model.learning_rate"].value_counts(normalize=True) if "model.learning_rate" in table.frame else {}
+    rates = (
+        table.frame["model.learning_rate"].value_counts(normalize=True) if "model.learning_rate" in table.frame else {}
+    )
     chosen = ", ".join(f"{rate:g} in {share:.0%} of runs" for rate, share in sorted(dict(rates).items()))
     minutes = about["seconds"] / 60
     said = [
@@ -104,9 +104,9 @@ def _summary(table: Table, about: Mapping[str, Any]) -> str:
         "python -m tools.table table.db -o docs/table.md    # this page\n```",
         "**Skill** is the scale of this page: 1 is no error, and 0 is the error of uniform weights on the same examples. The error is that of the "
         "contexts, or for classes the share of wrong ones. "
-        f"A skill below {LOWEST:g} counts as {LOWEST:g} ({table.n_cut} of {m * t * s} runs), and so does a run without a result ({table.n_lost}). "
+        f"A skill below {_number(LOWEST, 0)} counts as {_number(LOWEST, 0)} ({table.n_cut} of {m * t * s} runs), and so does a run without a result ({table.n_lost}). "
         "In most tasks the queries are noisy, so that a skill of 1 is out of reach for all.",
-        f"The baseline is {BASELINE}. A difference is *shown* if a paired t test over seeds finds it at {ALPHA:.0%}, after Holm's "
+        f"The baseline is {BASELINE}. A difference is *shown* if a paired t test over seeds finds it at {100 * ALPHA:.0f} %, after Holm's "
         f"correction for the {m - 1} comparisons within its task. What is not shown may be small, or the seeds too few; it is not shown to be equal.",
     ]
     return "\n\n".join(said)
@@ -160,9 +160,7 @@ def _tasks(table: Table, kind: str) -> str:
     verdicts, mean = table.verdicts(), table.skill.mean(axis=2)
     columns = [["mechanism", *(f"`{table.mechanisms[i]}`" for i in _order(table))]]
     for j in at:
-        cells = [
-            f"{_number(mean[i, j])}{({1: ' **▲**', -1: ' ▼', 0: ''})[int(verdicts[i, j])]}" for i in _order(table)
-        ]
+        cells = [f"{_number(mean[i, j])}{({1: ' **▲**', -1: ' ▼', 0: ''})[int(verdicts[i, j])]}" for i in _order(table)]
         columns.append([markdown_text(table.tasks[j]), *cells])
     return markdown_rows(columns, [False] * len(columns))
 
@@ -187,7 +185,8 @@ def _variance(table: Table, grid: np.ndarray[Any, Any]) -> str:
             f"The grid of {len(SIMILARITIES)} similarities and {len(NORMALISERS)} normalisers is complete on every task: {grid.size} skills. "
             "Their variance falls into parts that add up to one. An interaction is what two parts do together beyond what each "
             f"does alone; *seeds* is all that differs between runs of one task and mechanism. The intervals are bootstraps over the {n} seeds of "
-            "each task (1000 resamples); they say nothing about other tasks. Noise of the seeds makes small interactions look larger.",
+            "each task (1000 resamples); they say nothing about other tasks. What the noise of the seeds lends to an effect is taken from it, so "
+            "that a small share may be below 0.",
             rows(variance.shares(grid), bounds["whole"]),
             "Within a task, the difficulty of tasks left out, and a part's interaction with the task counted with the part:",
             rows(variance.within_tasks(grid), bounds["within"]),
@@ -206,7 +205,13 @@ def _families(table: Table) -> str:
             continue
         mean, low, high, _ = t_interval(means[at].mean(axis=0))
         each = means[at].mean(axis=1)
-        cells = (family, str(len(at)), f"{_number(mean)} {_between(low, high)}", _number(each.min()), _number(each.max()))
+        cells = (
+            family,
+            str(len(at)),
+            f"{_number(mean)} {_between(low, high)}",
+            _number(each.min()),
+            _number(each.max()),
+        )
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
     return f"{markdown_rows(columns, [False, True, True, True, True])}\n\nMeans over all tasks. The intervals are over seeds, for these members."
@@ -228,13 +233,25 @@ def _conclusions(table: Table, grid: np.ndarray[Any, Any]) -> str:
     lines = [
         f"Within a task the {first} explains {within[first]:.0%} of the variance of the grid ({_percents(ends[first])}), the {second} "
         f"{within[second]:.0%} ({_percents(ends[second])}), and both together beyond that {within['similarity x normaliser']:.0%}"
-        + (f". The {first} matters more on these tasks." if apart else ". Which of the two matters more is not shown: the intervals overlap.")
+        + (
+            f". The {first} matters more on these tasks."
+            if apart
+            else ". Which of the two matters more is not shown: the intervals overlap."
+        )
         + (f" It is the other way round on {_listed(other)}." if other else ""),
         f"The best mean has `{table.mechanisms[best]}`: {_number(float(means[best].mean()))}, which is {_number(gain)} {_between(low, high)} more than "
         f"{BASELINE} (n = {n} seeds). It was chosen among {len(order)} after the fact, so the gain is too great on average.",
         _over_tasks(table),
-        (f"Better than {BASELINE} on some task and shown to be worse on none: {_listed(helps)}." if helps else f"No mechanism is shown to be better than {BASELINE} on some task and worse on none."),
-        (f"Not shown to differ from it on any task: {_listed(never)}." if never else f"Each mechanism is shown to differ from {BASELINE} on some task."),
+        (
+            f"Better than {BASELINE} on some task and shown to be worse on none: {_listed(helps)}."
+            if helps
+            else f"No mechanism is shown to be better than {BASELINE} on some task and worse on none."
+        ),
+        (
+            f"Not shown to differ from it on any task: {_listed(never)}."
+            if never
+            else f"Each mechanism is shown to differ from {BASELINE} on some task."
+        ),
     ]
     floor = [table.mechanisms[i] for i in order if means[i].mean() <= 0 and table.mechanisms[i] != FLOOR]
     if floor:
@@ -250,18 +267,19 @@ def _conclusions(table: Table, grid: np.ndarray[Any, Any]) -> str:
 
 def _over_tasks(table: Table) -> str:
     """What the paired test over tasks says, which is about other tasks too."""
-    means = table.skill.mean(axis=2)
     frame = table.frame
-    if "similarity" not in frame or len(table.tasks) < 6:
+    if len(table.tasks) < 6:
         return f"Over tasks nothing is tested: {len(table.tasks)} tasks are too few."
-    kept = frame[["run_id", "test", "task", "status", "seed", "skill"]].assign(status="ok", attention=frame["competitor"])
-    try:
-        judged = attnlab.compare(kept, "skill", "attention", BASELINE, direction="up", unit="task")
-    except AttnlabError as error:  # pragma: no cover
-        return f"Over tasks nothing is tested: {error}"
-    del means
+    kept = frame[["run_id", "test", "task", "status", "seed", "skill"]].assign(
+        status="ok", attention=frame["competitor"]
+    )
+    judged = attnlab.compare(kept, "skill", "attention", BASELINE, direction="up", unit="task")
     found = {
-        word: [f"`{name}`" for name, verdict in zip(judged["attention"], judged["verdict"], strict=True) if str(verdict).startswith(word)]
+        word: [
+            f"`{name}`"
+            for name, verdict in zip(judged["attention"], judged["verdict"], strict=True)
+            if str(verdict).startswith(word)
+        ]
         for word in ("better", "worse")
     }
     said = [f"{word} than {BASELINE}: {', '.join(names)}" for word, names in found.items() if names]
@@ -297,7 +315,7 @@ def _predictions(claims: pd.DataFrame) -> str:
             "verdict": claims["verdict"],
         }
     )
-    columns = [[c, *(markdown_text(str(v)) for v in shown[c])] for c in shown.columns]
+    columns = [[c, *(markdown_text(str(v)) if c == "prediction" else str(v) for v in shown[c])] for c in shown.columns]
     return (
         f"The predictions were written into the files before the first full run ({tally}). Effects are in units of the metric that the "
         f"file names.\n\n{markdown_rows(columns, [False] * len(columns))}"
@@ -313,6 +331,9 @@ def _refereed(findings: pd.DataFrame, table: Table) -> str:
         where = markdown_text(str(one["where"]))
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         lines.append(
-            f"- [{code}](referee/{code}.md) {markdown_text(str(one['finding']))}: {where}{more}. {markdown_text(str(one['seen']))}"
+            f"- [{code}](referee/{code}.md) {markdown_text(str(one['finding']))}: {where}{more}. {markdown_text(str(one['seen']).split('; ')[0])}"
         )
-    return f"`attnlab referee --store table.db` has {len(findings)} findings, here by code with the first of each.\n\n" + "\n".join(lines)
+    return (
+        f"`attnlab referee --store table.db` has {len(findings)} findings, here by code with the first of each.\n\n"
+        + "\n".join(lines)
+    )

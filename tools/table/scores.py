@@ -73,9 +73,7 @@ class Table:
 
     def grid(self, similarities: Sequence[str], normalisers: Sequence[str]) -> Floats:
         """(similarities, normalisers, tasks, seeds) the skills of their compositions."""
-        return np.array(
-            [[self.skill[self.mechanisms.index(f"{s} + {n}")] for n in normalisers] for s in similarities]
-        )
+        return np.array([[self.skill[self.mechanisms.index(f"{s} + {n}")] for n in normalisers] for s in similarities])
 
 
 def paired_p(d: Floats) -> float:
@@ -122,7 +120,9 @@ def gathered(frame: pd.DataFrame) -> Table:
     mechanisms, tasks = list(dict.fromkeys(frame["competitor"])), list(dict.fromkeys(frame["task"]))
     for needed in (BASELINE, FLOOR):
         if needed not in mechanisms:
-            raise SystemExit(f"the store has no runs of {needed}, which all others are compared with; sweep the whole file")
+            raise SystemExit(
+                f"the store has no runs of {needed}, which all others are compared with; sweep the whole file"
+            )
     runs = frame.groupby("seed")["run_id"].nunique()
     seeds = sorted(int(seed) for seed in runs.index[runs == len(mechanisms) * len(tasks)])
     if not seeds:
