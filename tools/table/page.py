@@ -14,6 +14,8 @@ from attnlab.analysis.statistics import t_interval
 from tools.table import variance
 from tools.table.scores import ALPHA, BASELINE, FLOOR, LOWEST, SOLVED, Table
 
+Ends = Mapping[str, tuple[float, float]]
+Bounds = Mapping[str, Ends]
 __all__ = ["FAMILIES", "NORMALISERS", "SIMILARITIES", "page"]
 
 SIMILARITIES = ("scaled_dot", "general", "additive", "cosine", "neg_l2")
@@ -54,15 +56,16 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
         Where the frontier is, as the page links to it.
     """
     grid = table.grid(SIMILARITIES, NORMALISERS)
+    bounds = variance.intervals(grid)
     parts = [
         "# The Attention Table",
         _summary(table, about),
         "## What can be concluded",
-        _conclusions(table, grid),
+        _conclusions(table, grid, bounds["within"]),
         "## All mechanisms",
         _all(table),
         "## Which part explains what",
-        _variance(table, grid),
+        _variance(table, grid, bounds),
         "## Families",
         _families(table),
         "## Quality and cost",
@@ -117,6 +120,10 @@ def _number(x: float, digits: int = 2) -> str:
     return "−" + text[1:] if text.startswith("-") and float(text) else text.removeprefix("-")
 
 
+def _percent(share: float, digits: int = 0) -> str:
+    return f"{_number(100 * share, digits)}%"
+
+
 def _between(low: float, high: float) -> str:
     return f"[{_number(low)}, {_number(high)}]"
 
@@ -165,20 +172,18 @@ def _tasks(table: Table, kind: str) -> str:
     return markdown_rows(columns, [False] * len(columns))
 
 
-def _variance(table: Table, grid: np.ndarray[Any, Any]) -> str:
-    bounds = variance.intervals(grid)
-
+def _variance(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> str:
     def rows(found: Mapping[str, float], ends: Mapping[str, tuple[float, float]]) -> str:
         columns = [
             ["part", *found],
-            ["share of the variance", *(f"{share:.1%}" for share in found.values())],
+            ["share of the variance", *(_percent(share, 1) for share in found.values())],
             ["95 % interval", *(f"{ends[p][0]:.1%} to {ends[p][1]:.1%}" for p in found)],
         ]
         return markdown_rows(columns, [False, True, True])
 
     by_task = [variance.within_tasks(grid[:, :, [j]]) for j in range(len(table.tasks))]
     columns = [["task", *(markdown_text(task) for task in table.tasks)]]
-    columns += [[part, *(f"{found[part]:.0%}" for found in by_task)] for part in variance.WITHIN]
+    columns += [[part, *(_percent(found[part]) for found in by_task)] for part in variance.WITHIN]
     n = len(table.seeds)
     return "\n\n".join(
         [
@@ -217,9 +222,9 @@ def _families(table: Table) -> str:
     return f"{markdown_rows(columns, [False, True, True, True, True])}\n\nMeans over all tasks. The intervals are over seeds, for these members."
 
 
-def _conclusions(table: Table, grid: np.ndarray[Any, Any]) -> str:
+def _conclusions(table: Table, grid: np.ndarray[Any, Any], ends: Ends) -> str:
     """Sentences, each computed from the numbers that it names."""
-    within, ends = variance.within_tasks(grid), variance.intervals(grid)["within"]
+    within = variance.within_tasks(grid)
     verdicts, means, order = table.verdicts(), _means(table), _order(table)
     first, second = sorted(("similarity", "normaliser"), key=lambda part: -within[part])
     apart = ends[first][0] > ends[second][1]
