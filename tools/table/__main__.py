@@ -40,7 +40,8 @@ def write(store: str, output: str, files: Sequence[str], machine: str = "", shor
     for file in files:
         name = Path(file).stem
         rows = frame[(frame["experiment"] == name) & frame["seed"].isin(table.seeds)]
-        claims.append(attnlab.check_claims(rows, file).assign(experiment=name))
+        if len(rows):
+            claims.append(attnlab.check_claims(rows, file).assign(experiment=name))
     findings = attnlab.referee(store)
     seconds = float(table.frame["fit_seconds"].sum())
     picture = Path(output).parent / "pictures" / "table-frontier.svg"

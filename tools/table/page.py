@@ -56,12 +56,12 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
         Where the frontier is, as the page links to it.
     """
     grid = table.grid(SIMILARITIES, NORMALISERS)
-    bounds = variance.intervals(grid)
+    bounds = variance.intervals(grid) if len(table.seeds) > 1 else {}
     parts = [
         "# The Attention Table",
         _summary(table, about),
         "## What can be concluded",
-        _conclusions(table, grid, bounds["within"]),
+        _conclusions(table, grid, bounds.get("within", {})),
         "## All mechanisms",
         _all(table),
         "## Which part explains what",
@@ -95,7 +95,7 @@ def _summary(table: Table, about: Mapping[str, Any]) -> str:
     chosen = ", ".join(f"{rate:g} in {share:.0%} of runs" for rate, share in sorted(dict(rates).items()))
     minutes = about["seconds"] / 60
     said = [
-        f"{m} mechanisms on {t} small tasks with {s} seeds: {m * t * s} runs, each learned at every learning rate of the plan, of which "
+        f"{m} mechanisms on {t} small tasks with {_seeds(s)}: {m * t * s} runs, each learned at every learning rate of the plan, of which "
         f"validation data chose one ({chosen}). The budget is the same for all. Together the chosen fits took {minutes:.0f} minutes. "
         f"{about['machine']}",
     ]
@@ -116,6 +116,8 @@ def _summary(table: Table, about: Mapping[str, Any]) -> str:
 
 
 def _number(x: float, digits: int = 2) -> str:
+    if x != x:
+        return "–"
     text = f"{x:.{digits}f}"
     return "−" + text[1:] if text.startswith("-") and float(text) else text.removeprefix("-")
 
@@ -124,7 +126,13 @@ def _percent(share: float, digits: int = 0) -> str:
     return f"{_number(100 * share, digits)}%"
 
 
+def _seeds(n: int) -> str:
+    return f"{n} seed{'s' * (n != 1)}"
+
+
 def _between(low: float, high: float) -> str:
+    if low != low:
+        return ""
     return f"[{_number(low)}, {_number(high)}]"
 
 
@@ -147,7 +155,7 @@ def _all(table: Table) -> str:
         cells = []
         for i in order:
             mean, low, high, _ = t_interval(_means(table, kind)[i])
-            cells.append(f"{_number(mean)} {_between(low, high)}")
+            cells.append(f"{_number(mean)} {_between(low, high)}".rstrip())
         columns.append([f"skill, {kind or 'all tasks'} [95 %]", *cells])
     columns.append([f"solved ({SOLVED:g})", *(f"{(table.skill[i] >= SOLVED).mean():.0%}" for i in order)])
     for head, sign in (("better", 1), ("worse", -1), ("not shown to differ", 0)):
@@ -177,7 +185,7 @@ def _variance(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> str:
         columns = [
             ["part", *found],
             ["share of the variance", *(_percent(share, 1) for share in found.values())],
-            ["95 % interval", *(f"{ends[p][0]:.1%} to {ends[p][1]:.1%}" for p in found)],
+            ["95 % interval", *(f"{ends[p][0]:.1%} to {ends[p][1]:.1%}" if ends else "–" for p in found)],
         ]
         return markdown_rows(columns, [False, True, True])
 
@@ -189,12 +197,12 @@ def _variance(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> str:
         [
             f"The grid of {len(SIMILARITIES)} similarities and {len(NORMALISERS)} normalisers is complete on every task: {grid.size} skills. "
             "Their variance falls into parts that add up to one. An interaction is what two parts do together beyond what each "
-            f"does alone; *seeds* is all that differs between runs of one task and mechanism. The intervals are bootstraps over the {n} seeds of "
+            f"does alone; *seeds* is all that differs between runs of one task and mechanism. The intervals are bootstraps over the {_seeds(n)} of "
             "each task (1000 resamples); they say nothing about other tasks. What the noise of the seeds lends to an effect is taken from it, so "
             "that a small share may be below 0.",
-            rows(variance.shares(grid), bounds["whole"]),
+            rows(variance.shares(grid), bounds.get("whole", {})),
             "Within a task, the difficulty of tasks left out, and a part's interaction with the task counted with the part:",
-            rows(variance.within_tasks(grid), bounds["within"]),
+            rows(variance.within_tasks(grid), bounds.get("within", {})),
             "Task by task:",
             markdown_rows(columns, [False, *[True] * len(variance.WITHIN)]),
         ]
@@ -213,7 +221,7 @@ def _families(table: Table) -> str:
         cells = (
             family,
             str(len(at)),
-            f"{_number(mean)} {_between(low, high)}",
+            f"{_number(mean)} {_between(low, high)}".rstrip(),
             _number(each.min()),
             _number(each.max()),
         )
@@ -227,7 +235,7 @@ def _conclusions(table: Table, grid: np.ndarray[Any, Any], ends: Ends) -> str:
     within = variance.within_tasks(grid)
     verdicts, means, order = table.verdicts(), _means(table), _order(table)
     first, second = sorted(("similarity", "normaliser"), key=lambda part: -within[part])
-    apart = ends[first][0] > ends[second][1]
+    apart = bool(ends) and ends[first][0] > ends[second][1]
     by_task = [variance.within_tasks(grid[:, :, [j]]) for j in range(len(table.tasks))]
     other = [t for t, f in zip(table.tasks, by_task, strict=True) if f[second] > f[first]]
     d = means - means[table.base]
@@ -236,28 +244,34 @@ def _conclusions(table: Table, grid: np.ndarray[Any, Any], ends: Ends) -> str:
     never = [table.mechanisms[i] for i in order if i != table.base and not verdicts[i].any()]
     helps = [table.mechanisms[i] for i in order if (verdicts[i] > 0).any() and not (verdicts[i] < 0).any()]
     lines = [
-        f"Within a task the {first} explains {within[first]:.0%} of the variance of the grid ({_percents(ends[first])}), the {second} "
-        f"{within[second]:.0%} ({_percents(ends[second])}), and both together beyond that {within['similarity x normaliser']:.0%}"
+        f"Within a task the {first} explains {within[first]:.0%} of the variance of the grid ({_percents(ends, first)}), the {second} "
+        f"{within[second]:.0%} ({_percents(ends, second)}), and both together beyond that {within['similarity x normaliser']:.0%}"
         + (
             f". The {first} matters more on these tasks."
             if apart
-            else ". Which of the two matters more is not shown: the intervals overlap."
+            else ". Which of the two matters more is not shown: "
+            + ("the intervals overlap." if ends else "there is one seed.")
         )
         + (f" It is the other way round on {_listed(other)}." if other else ""),
         f"The best mean has `{table.mechanisms[best]}`: {_number(float(means[best].mean()))}, which is {_number(gain)} {_between(low, high)} more than "
-        f"{BASELINE} (n = {n} seeds). It was chosen among {len(order)} after the fact, so the gain is too great on average.",
+        f"{BASELINE} (n = {_seeds(n)}). It was chosen among {len(order)} after the fact, so the gain is too great on average.",
         _over_tasks(table),
-        (
-            f"Better than {BASELINE} on some task and shown to be worse on none: {_listed(helps)}."
-            if helps
-            else f"No mechanism is shown to be better than {BASELINE} on some task and worse on none."
-        ),
-        (
-            f"Not shown to differ from it on any task: {_listed(never)}."
-            if never
-            else f"Each mechanism is shown to differ from {BASELINE} on some task."
-        ),
     ]
+    if n == 1:
+        lines.append("With one seed no difference on a task can be tested.")
+    else:
+        lines += [
+            (
+                f"Better than {BASELINE} on some task and shown to be worse on none: {_listed(helps)}."
+                if helps
+                else f"No mechanism is shown to be better than {BASELINE} on some task and worse on none."
+            ),
+            (
+                f"Not shown to differ from it on any task: {_listed(never)}."
+                if never
+                else f"Each mechanism is shown to differ from {BASELINE} on some task."
+            ),
+        ]
     floor = [table.mechanisms[i] for i in order if means[i].mean() <= 0 and table.mechanisms[i] != FLOOR]
     if floor:
         lines.append(f"On average no better than uniform weights: {_listed(floor)}.")
@@ -295,8 +309,8 @@ def _over_tasks(table: Table) -> str:
     )
 
 
-def _percents(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.0%} to {ends[1]:.0%}"
+def _percents(ends: Ends, part: str) -> str:
+    return f"{ends[part][0]:.0%} to {ends[part][1]:.0%}" if ends else "one seed, no interval"
 
 
 def _listed(names: Sequence[str]) -> str:

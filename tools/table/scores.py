@@ -98,7 +98,7 @@ def label(row: dict[str, Any]) -> str:
 
 
 def gathered(frame: pd.DataFrame) -> Table:
-    """The skill of every mechanism, on every task, with the seeds that all have.
+    """The skill of every mechanism, on each task that some seed has for all mechanisms, with the seeds that all such tasks have.
 
     The loss is the error of the contexts, or for classes the share of wrong ones. The skill is 1 less the loss over that of uniform
     weights, on the same examples. A skill below -1 counts as -1, so that a run which went astray weighs no more than two that
@@ -123,12 +123,15 @@ def gathered(frame: pd.DataFrame) -> Table:
             raise SystemExit(
                 f"the store has no runs of {needed}, which all others are compared with; sweep the whole file"
             )
-    runs = frame.groupby("seed")["run_id"].nunique()
-    seeds = sorted(int(seed) for seed in runs.index[runs == len(mechanisms) * len(tasks)])
+    runs = frame.groupby(["task", "seed"])["competitor"].nunique().unstack("seed")
+    whole = runs.eq(len(mechanisms))
+    tasks = [task for task in tasks if whole.loc[task].any()]
+    seeds = sorted(int(seed) for seed in whole.columns if tasks and whole.loc[tasks, seed].all())
     if not seeds:
         raise SystemExit(
-            f"no seed has runs of all {len(mechanisms)} mechanisms on all {len(tasks)} tasks; finish the sweep first"
+            f"no seed has runs of all {len(mechanisms)} mechanisms on the same tasks; finish the sweep first"
         )
+    frame = frame[frame["task"].isin(tasks)]
     frame = frame[frame["seed"].isin(seeds)].copy()
     floor = frame[frame["competitor"] == FLOOR].set_index(["task", "seed"])["loss"]
     at_floor = floor.loc[list(zip(frame["task"], frame["seed"], strict=True))].to_numpy()
