@@ -42,7 +42,7 @@ def write(store: str, output: str, files: Sequence[str], machine: str = "", shor
         rows = frame[(frame["experiment"] == name) & frame["seed"].isin(table.seeds)]
         if len(rows):
             claims.append(attnlab.check_claims(rows, file).assign(experiment=name))
-    findings = attnlab.referee(store)
+    findings = attnlab.referee(frame[frame["seed"].isin(table.seeds)])
     seconds = float(table.frame["fit_seconds"].sum())
     picture = Path(output).parent / "pictures" / "table-frontier.svg"
     picture.parent.mkdir(parents=True, exist_ok=True)

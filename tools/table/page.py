@@ -197,9 +197,13 @@ def _variance(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> str:
         [
             f"The grid of {len(SIMILARITIES)} similarities and {len(NORMALISERS)} normalisers is complete on every task: {grid.size} skills. "
             "Their variance falls into parts that add up to one. An interaction is what two parts do together beyond what each "
-            f"does alone; *seeds* is all that differs between runs of one task and mechanism. The intervals are bootstraps over the {_seeds(n)} of "
-            "each task (1000 resamples); they say nothing about other tasks. What the noise of the seeds lends to an effect is taken from it, so "
-            "that a small share may be below 0.",
+            "does alone; *seeds* is all that differs between runs of one task and mechanism. "
+            + (
+                f"The intervals are bootstraps over the {_seeds(n)} of each task (1000 resamples); they say nothing about other tasks. What the "
+                "noise of the seeds lends to an effect is taken from it, so that a small share may be below 0."
+                if n > 1
+                else "With one seed there is no interval, and the noise of the seed is in the other parts."
+            ),
             rows(variance.shares(grid), bounds.get("whole", {})),
             "Within a task, the difficulty of tasks left out, and a part's interaction with the task counted with the part:",
             rows(variance.within_tasks(grid), bounds.get("within", {})),
@@ -277,6 +281,13 @@ def _conclusions(table: Table, grid: np.ndarray[Any, Any], ends: Ends) -> str:
         lines.append(f"On average no better than uniform weights: {_listed(floor)}.")
     hard = [t for t, best_of in zip(table.tasks, table.skill.mean(axis=2).max(axis=0), strict=True) if best_of < 0.5]
     easy = [t for t, row in zip(table.tasks, table.skill.mean(axis=2).T, strict=True) if np.median(row) >= SOLVED]
+    steps = sorted(set(table.frame["model.steps"].dropna())) if "model.steps" in table.frame else []
+    if steps:
+        said = " or ".join(f"{step:g}" for step in steps)
+        lines.append(
+            f"Each mechanism learns for {said} steps only. A low skill says that a mechanism had not learned a task by then, not that it cannot; "
+            "the referee's R103, below, counts those that still improved."
+        )
     if hard:
         lines.append(f"No mechanism reaches a skill of 0.5 on {_listed(hard)}.")
     if easy:
