@@ -1,0 +1,66 @@
+"""`python -m tools.table STORE -o docs/table.md`: write the page and its picture from a store. Nothing is run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+import attnlab
+from attnlab.analysis.frontier import frontier
+from attnlab.analysis.plots.drawing import save
+from attnlab.analysis.plots.frontier import frontier_figure
+from attnlab.sweeps.frame import load_results
+from tools.table.page import page
+from tools.table.scores import Table, gathered
+
+FILES = ("experiments/table/content.yaml", "experiments/table/order.yaml")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the arguments, and write."""
+    parser = argparse.ArgumentParser(prog="python -m tools.table", description=__doc__)
+    parser.add_argument("store")
+    parser.add_argument("-o", "--output", default="docs/table.md", metavar="FILE")
+    parser.add_argument("--file", action="append", default=[], metavar="FILE.yaml", help="an experiment of the table")
+    parser.add_argument("--machine", default="", help="a sentence about where it was run")
+    parser.add_argument("--short", default="", help="a sentence about what falls short of the plan")
+    given = parser.parse_args(arguments)
+    files = given.file or list(FILES)
+    write(given.store, given.output, files, given.machine, given.short)
+
+
+def write(store: str, output: str, files: Sequence[str], machine: str = "", short: str = "") -> Table:
+    """Write the page to `output`, and its picture beside it in `pictures/`."""
+    frame = load_results(store)
+    table = gathered(frame)
+    claims = []
+    for file in files:
+        name = Path(file).stem
+        rows = frame[(frame["experiment"] == name) & frame["seed"].isin(table.seeds)]
+        if len(rows):
+            claims.append(attnlab.check_claims(rows, file).assign(experiment=name))
+    findings = attnlab.referee(frame[frame["seed"].isin(table.seeds)])
+    seconds = float(table.frame["fit_seconds"].sum())
+    picture = Path(output).parent / "pictures" / "table-frontier.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    kept = table.frame[["run_id", "test", "task", "seed", "skill", "operations_per_query"]]
+    kept = kept.assign(status="ok", attention=table.frame["competitor"])
+    rows = frontier(kept, "skill", by="attention", direction="up")
+    picture.unlink(missing_ok=True)
+    save(frontier_figure(rows, "skill", "operations_per_query"), picture)
+    text = page(
+        table,
+        {"seconds": seconds, "machine": machine, "short": short},
+        pd.concat(claims, ignore_index=True),
+        findings,
+        f"pictures/{picture.name}",
+    )
+    Path(output).write_text(text, encoding="utf-8")
+    return table
+
+
+if __name__ == "__main__":
+    main()
