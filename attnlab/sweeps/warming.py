@@ -5,20 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-import warnings
 from collections.abc import Iterable
 
-import numpy as np
-
-from attnlab.data import AlignmentData
 from attnlab.kernels.normalisers import compiled
-from attnlab.sweeps.execute import candidates, model_of
 from attnlab.sweeps.executors.strangers import is_apart
 from attnlab.sweeps.run import Run
 
-__all__ = ["kinds", "warm", "warmed"]
+__all__ = ["kinds", "warmed"]
 
-N, QUERIES, KEYS, D = 4, 2, 3, 16  # of the examples on which a kernel is tried
 LONG = 3.0  # seconds after which it is said
 
 
@@ -30,28 +24,6 @@ def kinds(runs: Iterable[Run]) -> list[Run]:
         if set(model) == {"aligner"} and not is_apart(run):
             found.setdefault(repr((mechanism, bool(model["aligner"].get("projection")))), run)
     return list(found.values())
-
-
-def warm(run: Run) -> None:
-    """Take two steps on a handful of numbers, so that what a run like this one calls is compiled, or read from disk.
-
-    Whatever goes wrong here is said by the run itself.
-    """
-    if compiled() is None:
-        return
-    rng = np.random.default_rng(0)
-    Q, K, V = (rng.standard_normal((N, n, D)) for n in (QUERIES, KEYS, KEYS))
-    gold = np.eye(KEYS)[np.zeros((N, QUERIES), int)]
-    with contextlib.suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = model_of(run, next(candidates(run.spec.get("tune", {}))))
-        if model.library != "numpy":
-            return
-        model.set_params(steps=2, batch_size=2, early_stopping=False)
-        data = AlignmentData(Q, K, V, gold=gold, target=gold @ V)
-        model.fit(data)
-        model.align(data)
-        model.predict(data)
 
 
 def warmed(runs: Iterable[Run]) -> None:

@@ -10,9 +10,10 @@ pytest.importorskip("numba")
 
 from attnlab.kernels import compiled, compiled_rows, compiled_steps
 from attnlab.sweeps.execute import execute
+from attnlab.sweeps.executors.compiling import warm
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
-from attnlab.sweeps.warming import kinds, warm
+from attnlab.sweeps.warming import kinds
 
 MODULES = (compiled, compiled_rows, compiled_steps)
 

@@ -21,6 +21,7 @@ import pytest
 from attnlab.errors import SettingError
 from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.serial import SerialExecutor
+from attnlab.sweeps.executors.worker import frame
 from attnlab.sweeps.run import Result, Run
 
 MIB = 2**20
@@ -389,6 +390,19 @@ def test_no_worker_outlives_a_coordinator_that_was_killed(tmp_path):
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         raise
+
+
+def test_a_run_that_answers_several_times_has_one_result():
+    def answers(run):
+        if run.seed == 0:
+            for descriptor in range(3, 64):
+                with contextlib.suppress(OSError):
+                    socket.socket(fileno=os.dup(descriptor)).sendall(3 * frame(b"\1 mine"))
+        return Result("ok")
+
+    with LocalExecutor(jobs=1, execute=answers) as executor:
+        results = once_each([run_of(0), run_of(1), run_of(2)], executor)
+    assert [result.status for result in results.values()] == ["failed", "ok", "ok"]
 
 
 def test_a_run_has_no_pipe_and_no_socket_of_the_process_that_made_the_executor(tmp_path):

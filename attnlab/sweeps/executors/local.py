@@ -291,7 +291,8 @@ class LocalExecutor(Executor):
         for worker in dict.fromkeys(source_of[source] for source in ready):
             code = worker.exit_code()  # asked before listening, so that its last answer is heard
             for message in worker.listen():
-                self._hear(worker, message)
+                if worker in self._workers:  # what else a worker says, whose answer ended it, is no answer
+                    self._hear(worker, message)
             if code is not None and worker in self._workers:
                 self._bury(worker, code)
         self._stop([(worker, result) for worker in self._busy() if (result := self._exceeded(worker)) is not None])

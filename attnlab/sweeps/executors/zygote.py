@@ -291,7 +291,7 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
             answer = _forked(control, descriptors, execute, *order["fork"])
             workers.update({answer["pid"]} if "pid" in answer else ())
         elif "warm" in order:
-            from attnlab.sweeps.warming import warm
+            from attnlab.sweeps.executors.compiling import warm
 
             warm(Run(order["warm"]))
             gc.freeze()
