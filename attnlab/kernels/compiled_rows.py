@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnlab.kernels.compiled import entmax15_threshold, exp, f32, loops, search, sparsemax_threshold, top_of
+from attnlab.kernels.compiled import entmax15_threshold, loops, search, sparsemax_threshold, top_of
+from attnlab.kernels.compiled_functions import exp, least
 
 __all__ = ["adam", "entmax15", "entmax15_back", "softmax", "softmax_back", "sparsemax", "sparsemax_back"]
 
 
 @loops
 def softmax(S, sharp):
-    """S (n, k) becomes softmax(sharp S), float32; how many rows hold NaN or +infinity."""
-    n, k = S.shape
+    """S (n, k) becomes softmax(sharp S); how many rows hold NaN or +infinity."""
+    (n, k), zero, one, half = S.shape, S.dtype.type(0), S.dtype.type(1), S.dtype.type(0.5)
     for i in range(n):
         s = S[i]
         top = top_of(s)
@@ -26,13 +27,13 @@ def softmax(S, sharp):
     for j in range(n * k):
         z = flat[j]
         e = exp(z)
-        flat[j] = f32(0) if z <= f32(-87) else e  # NaN stays
+        flat[j] = zero if z <= least(z) else e  # NaN stays
     for i in range(n):
-        s, total = S[i], f32(0)
+        s, total = S[i], zero
         for j in range(k):
             total += s[j]
-        bad += not (total >= f32(0.5))  # the largest score has exp(0) = 1
-        share = f32(1) / total
+        bad += not (total >= half)  # the largest score has exp(0) = 1
+        share = one / total
         for j in range(k):
             s[j] *= share
     return bad

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.kernels.compiled import f32, loops, small, tanh, unit_rows
+from attnlab.kernels.compiled import loops, small, unit_rows
+from attnlab.kernels.compiled_functions import tanh
 from attnlab.kernels.compiled_rows import (
     entmax15,
     entmax15_back,
@@ -287,25 +288,26 @@ def hidden(P, R, H):
 @loops
 def hidden_back(G, H, dP, dR, dv):
     """From the gradient G (q, k) of the scores to those of P and R, both up to the factor v; that of v is added to dv."""
+    zero, one = H.dtype.type(0), H.dtype.type(1)
     for j in range(dR.shape[0]):
         for c in range(dR.shape[1]):
-            dR[j, c] = f32(0)
+            dR[j, c] = zero
     for i in range(H.shape[0]):
         p = dP[i]
         for c in range(p.shape[0]):
-            p[c] = f32(0)
+            p[c] = zero
         for j in range(H.shape[1]):
             g, r, t = G[i, j], dR[j], H[i, j]
             for c in range(p.shape[0]):
                 dv[c] += g * t[c]
-                u = g * (f32(1) - t[c] * t[c])
+                u = g * (one - t[c] * t[c])
                 p[c] += u
                 r[c] += u
 
 
 @loops
 def additive_step(rows, batch, factor, A, B, b, v, dA, dB, db, dv):
-    """Scores v . tanh(Q A + K B + b), float32, and the gradients of A (d, h), B (e, h), b and v (h,)."""
+    """Scores v . tanh(Q A + K B + b), and the gradients of A (d, h), B (e, h), b and v (h,)."""
     Q, K = batch.Q, batch.K
     q, k, d, e, h = Q.shape[1], K.shape[1], Q.shape[2], K.shape[2], A.shape[1]
     some = min(rows.shape[0], max(1, TOGETHER // (4 * q)))  # fewer, because H is large

@@ -87,7 +87,9 @@ def _loops(bound: Any, params: Any, X: Any) -> Any:
     context, parts, arrays = X.context, bound.parts, (X.Q, X.K, X.V, X.target)
     if bound.stateful or context.later is not None or context.content is not None or 0 in context.shape:
         return None
-    if any(type(a) is not np.ndarray or a.ndim != 3 or a.dtype != np.float32 for a in arrays):
+    if any(type(a) is not np.ndarray or a.ndim != 3 or a.dtype != X.Q.dtype for a in arrays):
+        return None
+    if X.Q.dtype not in (np.float32, np.float64):
         return None
     if context.shape != (len(X.Q), X.Q.shape[1], X.K.shape[1]) or math.prod(context.shape[1:]) > PAIRS:
         return None

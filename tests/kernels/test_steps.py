@@ -58,9 +58,10 @@ def compare(mechanism, X, projection=None, objective="values", rows=(3, 0, 0, 11
     true = Flat(flat.tree).gathered(tree)
     for _ in range(2):  # what a call leaves behind changes nothing
         flat.gradient[:] = np.nan
-        assert step(rows) == pytest.approx(expected, rel=1e-4)
+        close = 1e-4 if X.Q.dtype == np.float32 else 1e-12
+        assert step(rows) == pytest.approx(expected, rel=close)
         size = max(1e-3, float(np.abs(true).max()))
-        np.testing.assert_allclose(flat.gradient / size, true / size, atol=1e-4)
+        np.testing.assert_allclose(flat.gradient / size, true / size, atol=close)
 
 
 @compiled
@@ -73,6 +74,43 @@ def test_loss_and_gradients_are_those_of_the_parts(similarity, normaliser):
             continue  # nothing to learn
         compare(Mechanism(similarity, normaliser), examples(masked), projection)
     compare(Mechanism(similarity, normaliser, mask="causal"), examples(True), 4, "alignment")
+
+
+@compiled
+@pytest.mark.parametrize("normaliser", NORMALISERS, ids=str)
+@pytest.mark.parametrize("similarity", ["scaled_dot", "general", "cosine", "additive"])
+def test_float64_has_its_own_exactness(similarity, normaliser):
+    for masked, objective in ((False, "values"), (True, "values"), (True, "alignment")):
+        X = examples(masked, dtype="float64", k=19)
+        compare(Mechanism(similarity, normaliser), X, 6, objective)
+
+
+@compiled
+def test_functions_of_one_number_in_float64():
+    """Relative errors against 80 bits: 4e-16 and 1e-15."""
+    from attnlab.kernels import compiled_functions as f
+
+    @numba_loop
+    def both(x, e, t):
+        for i in range(x.shape[0]):
+            e[i], t[i] = f.exp(x[i]), f.tanh(x[i])
+
+    rng = np.random.default_rng(0)
+    x = -np.concatenate([700 * rng.random(20000), 10 ** rng.uniform(-20, 2.8, 20000)])
+    (e, t), wide = np.empty((2, x.size)), x.astype(np.longdouble)
+    both(x, e, t)
+    assert float(np.abs(e / np.exp(wide) - 1).max()) < 4e-16
+    assert float(np.abs(t / np.tanh(wide) - 1).max()) < 1e-15
+    odd = np.array([np.nan, -np.inf, np.inf])
+    both(odd, e[:3], t[:3])
+    assert np.isnan(t[0])
+    assert t[1:3].tolist() == [-1, 1]
+
+
+def numba_loop(function):
+    import numba
+
+    return numba.njit(function, fastmath={"contract", "reassoc", "nsz", "arcp"}, error_model="numpy")
 
 
 @compiled
@@ -133,7 +171,7 @@ def test_what_the_step_leaves_to_the_parts(monkeypatch):
     assert step_of(Mechanism("dot", {"entmax": {"alpha": 1.3}}), X, 8) is None
     assert step_of(Mechanism("dot", position="t5_bias"), X, 8) is None
     assert step_of(Mechanism("neg_l2"), X, 8) is None
-    assert step_of(Mechanism("dot"), examples(dtype="float64"), 8) is None
+    assert step_of(Mechanism("dot"), examples(dtype="longdouble"), 8) is None
     assert step_of(Mechanism("dot", modifier="softcap"), X, 8) is None
     assert (
         step_of(Mechanism("dot"), examples(d=200, e=200), 2) is None
