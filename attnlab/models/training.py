@@ -15,7 +15,7 @@ import numpy as np
 from attnlab.errors import Diverged, SettingError
 from attnlab.kernels.normalisers import compiled
 from attnlab.progress import at
-from attnlab.threads import blas
+from attnlab.threads import blas, one_thread
 
 __all__ = [
     "Adam",
@@ -199,7 +199,7 @@ def on_one_thread(fit: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fit)
     def alone(self: Any, *args: Any, **named: Any) -> Any:
-        with blas().limit(limits=1):
+        with one_thread(blas()):
             keep_memory()
             return fit(self, *args, **named)
 

@@ -37,8 +37,9 @@ from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.identity import by_content
 from attnlab.sweeps.measuring import Tested, measure_others, read_only, sealed, unshared
 from attnlab.sweeps.run import Result, Run
+from attnlab.threads import one_thread
 
-__all__ = ["candidates", "data_rng", "execute", "look_up", "measure", "model_of", "splits_of"]
+__all__ = ["candidates", "data_rng", "execute", "look_up", "measure", "model_of", "splits_of", "threads"]
 
 EXAMPLES_KEPT = 4  # examples of each test condition whose weights are kept
 NOTES_KEPT = 10  # sentences: what warned, which metric has no number
@@ -63,7 +64,7 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
     began = time.perf_counter()
     outcome: dict[str, Any]
     try:
-        with _threads().limit(limits=1), silent():
+        with one_thread(threads()), silent():
             outcome = {"status": "ok", **_carry_out(run, began)}
             check(run.spec.get("inputs", {}))  # what was read in between is what was planned
     except MemoryError:
@@ -92,7 +93,7 @@ def look_up(run: Run) -> None:
         fingerprints(run)
     fingerprints_of_metrics({e.shown for found in entries("metric").values() for e in found})
     environment()
-    _threads()
+    threads()
 
 
 def _behind(run: Run, measured: set[str]) -> dict[str, str]:
@@ -119,7 +120,8 @@ def _reason(error: Exception) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _threads() -> ThreadpoolController:
+def threads() -> ThreadpoolController:
+    """The libraries in this process that have threads of their own."""
     return ThreadpoolController()
 
 

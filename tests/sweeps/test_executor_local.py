@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import ctypes
+import dataclasses
 import math
 import os
 import re
@@ -19,9 +20,12 @@ import numpy as np
 import pytest
 
 from attnlab.errors import SettingError
+from attnlab.sweeps.execute import execute
 from attnlab.sweeps.executors.local import LocalExecutor
 from attnlab.sweeps.executors.serial import SerialExecutor
 from attnlab.sweeps.executors.worker import frame
+from attnlab.sweeps.experiment.read import read
+from attnlab.sweeps.plan import plan
 from attnlab.sweeps.run import Result, Run
 
 MIB = 2**20
@@ -355,7 +359,10 @@ def test_an_interrupt_while_waiting_comes_through_and_what_was_running_is_not_lo
 
 COORDINATOR = """
     import os, sys, time
-    from attnlab.sweeps.executors.local import LocalExecutor
+    from attnlab.sweeps.execute import execute
+from attnlab.sweeps.experiment.read import read
+from attnlab.sweeps.plan import plan
+from attnlab.sweeps.executors.local import LocalExecutor
     from attnlab.sweeps.run import Result, Run
 
     def busy(run):
@@ -403,6 +410,28 @@ def test_a_run_that_answers_several_times_has_one_result():
     with LocalExecutor(jobs=1, execute=answers) as executor:
         results = once_each([run_of(0), run_of(1), run_of(2)], executor)
     assert [result.status for result in results.values()] == ["failed", "ok", "ok"]
+
+
+def test_a_forked_run_starts_no_threads_of_blas():
+    """OpenBLAS would start them anew in each process, which takes longer than a short run."""
+    experiment = {
+        "attnlab": 1,
+        "question": "How many threads has a run?",
+        "task": {"lookup": {"n_keys": 4, "d": 4, "n_train": 16, "n_validation": 4, "n_test": 4}},
+        "model": {"aligner": {"projection": 4, "steps": 3}},
+        "seeds": 1,
+    }
+    (run,) = plan(read(experiment))
+
+    def counted(run):
+        result = execute(run)
+        return dataclasses.replace(result, facts={"threads": len(os.listdir("/proc/self/task"))})
+
+    np.ones((300, 300)) @ np.ones((300, 300))  # here it has them
+    with LocalExecutor(jobs=1, execute=counted) as executor:
+        executor.submit(run)
+        ((_, result),) = executor.as_completed()
+    assert (result.status, result.facts["threads"]) == ("ok", 1), result.reason
 
 
 def test_a_run_has_no_pipe_and_no_socket_of_the_process_that_made_the_executor(tmp_path):

@@ -102,6 +102,8 @@ class Worker:
         self.kill()
         process, self._process = self._process, None
         if process is not None and process.pid is not None:
+            if self._pidfd is not None:
+                wait([self._pidfd], _PATIENCE)
             process.join(_PATIENCE)
         for end in (self._channel, self._output):
             if end is not None:

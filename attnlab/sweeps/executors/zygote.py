@@ -28,6 +28,7 @@ from attnlab.sweeps.executors import kin
 from attnlab.sweeps.executors.attempt import Execute, or_standard
 from attnlab.sweeps.executors.worker import ends, serve
 from attnlab.sweeps.run import Run
+from attnlab.threads import one_thread
 
 __all__ = ["Forked", "Zygote", "current", "main", "shared"]
 
@@ -75,8 +76,14 @@ class Zygote:
 
     def _fork(self, theirs: socket.socket, execute: Execute | None) -> int:
         execute = or_standard(execute)  # imported here, so that workers find it loaded
+        from attnlab.sweeps.execute import threads
+
         coordinator = os.getpid()
-        with _no_signals(), warnings.catch_warnings():  # Python 3.12 warns where this process has threads
+        with (
+            one_thread(threads()),
+            _no_signals(),
+            warnings.catch_warnings(),
+        ):  # Python 3.12 warns where there are threads
             warnings.filterwarnings("ignore", ".*use of fork\\(\\) may lead to deadlocks", DeprecationWarning)
             pid = os.fork()
             if pid == 0:
@@ -240,10 +247,12 @@ def main(control: str, coordinator: str, options: str) -> None:
     """The life of a zygote in a new interpreter."""
     from attnlab.plugins import configure
     from attnlab.registry import KINDS, entries
+    from attnlab.sweeps.execute import threads
 
     configure(**json.loads(options))
     for kind in KINDS:
         entries(kind)
+    threads().limit(limits=1)
     _never_returning(_life, socket.socket(fileno=int(control)), None, int(coordinator), or_standard(None))
 
 
