@@ -7,6 +7,7 @@ import types
 
 import numpy as np
 import pytest
+from commands import attnlab_command
 
 import attnlab
 import attnlab.interfaces
@@ -43,17 +44,13 @@ def test_the_kernel_of_the_template_gives_what_it_replaces():
 
 @pytest.mark.parametrize("kind", ["similarity", "normaliser", "task", "kernel"])
 def test_a_new_plugin_passes_its_own_test(tmp_path, kind):
-    made = subprocess.run(
-        [sys.executable, "-m", "attnlab", "new", kind, "my_own"], cwd=tmp_path, capture_output=True, text=True
-    )
+    made = attnlab_command("new", kind, "my_own", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     folder = tmp_path / "attnlab-my-own"
     tested = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=folder, capture_output=True, text=True)
     assert tested.returncode == 0, tested.stdout
     assert " passed" in tested.stdout
-    again = subprocess.run(
-        [sys.executable, "-m", "attnlab", "new", kind, "my_own"], cwd=tmp_path, capture_output=True, text=True
-    )
+    again = attnlab_command("new", kind, "my_own", cwd=tmp_path)
     assert again.returncode == 2
     assert "nothing is overwritten" in again.stderr
 
@@ -62,7 +59,7 @@ def test_a_new_plugin_passes_its_own_test(tmp_path, kind):
     ("args", "said"), [(["similarty", "x"], "did you mean similarity"), (["similarity", "My-Own"], "small letters")]
 )
 def test_what_new_refuses(tmp_path, args, said):
-    made = subprocess.run([sys.executable, "-m", "attnlab", "new", *args], cwd=tmp_path, capture_output=True, text=True)
+    made = attnlab_command("new", *args, cwd=tmp_path)
     assert made.returncode == 2
     assert said in made.stderr
     assert list(tmp_path.iterdir()) == []

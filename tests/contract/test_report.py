@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from commands import attnlab_command
 
 import attnlab
 from attnlab.errors import AmbiguousName, AttnlabError, ComponentError, UnknownName
@@ -290,9 +291,7 @@ def test_a_class_that_needs_settings_is_not_checked_and_that_is_said(tmp_path):
     assert said in str(check_component(Needy))
     assert check_component(Needy(2.0))
     (tmp_path / "mine.py").write_text("import attnlab\n\n\n" + inspect.getsource(Needy))
-    done = subprocess.run(
-        [sys.executable, "-m", "attnlab", "check", "mine.py"], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = attnlab_command("check", "mine.py", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.startswith(f"similarity needy: only its class was checked: {said}")
 
@@ -474,9 +473,7 @@ OTHER_MASK = (
 
 
 def checked(*args, cwd):
-    done = subprocess.run(
-        [sys.executable, "-m", "attnlab", *args], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    done = attnlab_command(*args, cwd=cwd)
     assert "Traceback" not in done.stderr
     return done
 
@@ -590,8 +587,7 @@ def test_an_installed_distribution_without_an_entry_point(tmp_path):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
 
     def check(target):
-        command = [sys.executable, "-m", "attnlab", "check", target]
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+        return attnlab_command("check", target, cwd=tmp_path, env=env)
 
     for target in ("attnlab-none", "attnlab_none", "Attnlab.None"):
         done = check(target)

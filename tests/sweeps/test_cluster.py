@@ -22,8 +22,7 @@ from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
 
 pytest.importorskip("distributed")
-sys.path.insert(0, str(Path(__file__).parent))
-from processes import PATIENCE, Processes, Sweep, until
+from sweeps.processes import PATIENCE, Processes, Sweep, until
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import attnlab_command
 
 import attnlab
 from attnlab.sweeps.store import Store
@@ -37,11 +38,6 @@ metrics: [%s]
 def write(path, similarities="dot, cosine", seeds=2, metrics="alignment_accuracy", extra=""):
     path.write_text(TINY % (similarities, seeds, metrics) + extra, encoding="utf-8")
     return str(path)
-
-
-def attnlab_command(*args, cwd, timeout=120):
-    command = [sys.executable, "-m", "attnlab", *map(str, args)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
 def done_by(process):
@@ -603,8 +599,7 @@ def test_what_was_left_out_or_broken_is_said(tmp_path):
         assert said in process.stderr
         assert "Traceback" not in process.stderr
     env = {**os.environ, "ATTNLAB_PLUGINS": "raisez"}
-    command = [sys.executable, "-m", "attnlab", "plan", "one.yaml"]
-    process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    process = attnlab_command("plan", "one.yaml", cwd=tmp_path, env=env)
     assert "ATTNLAB_PLUGINS names raisez, which is not installed" in process.stderr
 
 
@@ -616,8 +611,7 @@ def test_a_part_whose_plugin_was_left_out_is_shown_to_be(tmp_path):
         assert process.returncode == 2
         assert "no such plugin" in process.stderr
         env = {**os.environ, "ATTNLAB_PLUGINS": "raisez"}
-        asked = [sys.executable, "-m", "attnlab", command, "raises"]
-        process = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True)
+        process = attnlab_command(command, "raises", cwd=tmp_path, env=env)
         assert process.returncode == 2
         assert "ATTNLAB_PLUGINS names raisez, which is not installed" in process.stderr
 

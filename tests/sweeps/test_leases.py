@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import attnlab_command
 
 import attnlab
 from attnlab.sweeps.leases import Leases, this_machine
@@ -196,9 +197,7 @@ def test_a_sweep_waits_for_others_or_says_that_it_did_not(store):
 
 
 def command(*args, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "attnlab", *args], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    return attnlab_command(*args, cwd=cwd)
 
 
 def test_the_command_line_says_what_is_at_work_elsewhere(tmp_path):

@@ -4,7 +4,6 @@ import collections
 import io
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import attnlab_command
 
 import attnlab
 from attnlab.errors import StoreError
@@ -250,9 +250,8 @@ def test_a_terminal_obeys_nothing_that_a_run_says(tmp_path, capsys):
         run = Run.of(spec)
         store.add_experiment("e", f"why {WILD}?", "{}", [run.run_id])
         store.append(run, Result("failed", reason=WILD, traceback=f"a\n{WILD}\tb"), {})
-    command = [sys.executable, "-m", "attnlab"]
     for words in (["errors", "--traceback"], ["results"]):
-        shown = subprocess.run([*command, *words, "--store", str(tmp_path / "s.db")], capture_output=True, text=True)
+        shown = attnlab_command(*words, "--store", "s.db", cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
         assert not set(shown.stdout + shown.stderr) & set("\x1b\x07\x9b\u202e\r\x00")
         assert "\\x1b[2J" in shown.stdout

@@ -7,11 +7,10 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import attnlab_command
 
 import attnlab
 from attnlab.cli import main
@@ -36,14 +35,7 @@ EXPERIMENT = {
 
 
 def command(*args, cwd, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "attnlab", *map(str, args)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **options,
-    )
+    return attnlab_command(*args, cwd=cwd, **options)
 
 
 def status_of(*args):

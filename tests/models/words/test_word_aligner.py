@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import attnlab_command
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -417,8 +418,7 @@ def test_align_refuses_with_status_2_and_writes_nothing(align, args, words):
 
 
 def test_align_reads_standard_input_once(folder):
-    command = [sys.executable, "-m", "attnlab", "align", "-"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=folder, capture_output=True, text=True)
+    done = attnlab_command("align", "-", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert "standard input is empty, or was read before: it can be one file only" in done.stderr
 
