@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 
 import pytest
@@ -13,6 +14,10 @@ from hypothesis import HealthCheck, settings
 os.environ["ATTNLAB_PLUGINS"] = ""
 for name in ("ATTNLAB_NOTIFY", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
     os.environ.pop(name, None)  # what a shell may say of its terminal, which is not that of the tests
+
+# Who is started in the background by a shell ignores Ctrl-C, and so would all processes that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples at every run, and no clock: a machine under load proves nothing about a law.
 settings.register_profile(

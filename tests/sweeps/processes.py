@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE = 600.0  # seconds for anything: only a failure takes so long
+PATIENCE = 200.0  # seconds for anything: only a failure takes so long
 SETTINGS = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
 
 
