@@ -25,7 +25,7 @@ from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time,
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
 from attnlab.sweeps.place import checked_path
-from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, decide, parse_rerun, plan
+from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, by_examples, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.refusals import Refusing, with_refusals
 from attnlab.sweeps.run import DAMAGED, Result, Run
@@ -134,7 +134,9 @@ def sweep(
             before = opened.leases.row_marks(_ids(runs))
             decided = _limited(_decided(opened, experiment, runs, words), limit)
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
-            todo = [_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted]
+            todo = by_examples(
+                _with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted
+            )
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             workers = several.for_runs(spec, todo)
             if workers.name == "local":

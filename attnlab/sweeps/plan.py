@@ -16,7 +16,7 @@ from attnlab.sweeps.fingerprint import METRIC, changes, unmeasured
 from attnlab.sweeps.identity import identity
 from attnlab.sweeps.run import Run
 
-__all__ = ["DEFAULT_RERUN", "DEFAULT_WORDS", "RERUN", "Planned", "decide", "parse_rerun", "plan"]
+__all__ = ["DEFAULT_RERUN", "DEFAULT_WORDS", "RERUN", "Planned", "by_examples", "decide", "parse_rerun", "plan"]
 
 DEFAULT_WORDS = "missing,failed,stale,stale-own"
 DEFAULT_RERUN = frozenset(DEFAULT_WORDS.split(","))
@@ -135,3 +135,11 @@ def _decide(
         earlier = "done by an earlier attnlab, whose fingerprints covered less of its code"
         reasons.append(f"stale-own: {earlier if changed.of_earlier_form else behind}")
     return planned("; ".join(reasons) or ("done" if status == "ok" else f"done: {status}"), *words)
+
+
+def by_examples(runs: Iterable[Run]) -> list[Run]:
+    """The runs with those next to each other that have the same examples, so that these are drawn once; else in their order."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.examples, []).append(run)
+    return [run for same in found.values() for run in same]

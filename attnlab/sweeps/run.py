@@ -101,6 +101,12 @@ class Run:
         """The seed of the model: that of the data, unless it was set apart."""
         return int(self.spec.get("model_seed", self.seed))
 
+    @functools.cached_property
+    def examples(self) -> str:
+        """What says which examples it has: equal for runs whose task, settings of it, input files and seed are the same."""
+        spec = self.spec
+        return _canonical([spec.get("task"), spec.get("inputs"), spec.get("seed")])
+
     def label(self) -> str:
         """A short line for people: task, mechanism and seed."""
         spec = self.spec

@@ -493,6 +493,7 @@ def test_it_prints(report, opened):
 
 
 # -- many rows --------------------------------------------------------------------------------------------------------
+@pytest.mark.long
 def test_ten_thousand_rows_stay_usable(many_rows, opened):
     page = opened(many_rows)
     assert page.count("runs") == "1–25 of 10000"

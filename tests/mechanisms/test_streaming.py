@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from rounds import quick, spread
 
 import attnlab
 from attnlab import Mask, Mechanism, Similarity
@@ -55,7 +56,7 @@ def started(mechanism, dtype=np.float64):
     }
 
 
-@pytest.mark.parametrize(("similarity", "normaliser"), PAIRS)
+@pytest.mark.parametrize(("similarity", "normaliser"), quick(PAIRS, spread(SIMILARITIES, NORMALISERS)))
 def test_blocks_give_the_numbers_of_the_whole(similarity, normaliser, small):
     for dtype, rtol in ((np.float64, 1e-9), (np.float32, 2e-4)):
         Q, K, V, given = drawn(dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import autograd
 import numpy as np
 import pytest
+from rounds import quick, spread
 
 import attnlab
 from attnlab import Mechanism, Unsupported, attend, attention_weights
@@ -79,7 +80,7 @@ def same(found, expected, rtol, atol, what):
 
 
 @pytest.mark.filterwarnings("ignore:Output seems independent")
-@pytest.mark.parametrize(("similarity", "normaliser"), PAIRS)
+@pytest.mark.parametrize(("similarity", "normaliser"), quick(PAIRS, spread(SIMILARITIES, NORMALISERS)))
 def test_values_and_gradients_are_numpys(similarity, normaliser, device):
     remembers = Mechanism(similarity, normaliser).is_stateful  # goes query by query, which takes long
     for position in attnlab.names("position"):

@@ -156,12 +156,7 @@ def test_settings_of_a_plugin_are_checked(python):
     assert "did you mean scale?" in message
 
 
-QUICK = (
-    "attnlab-distance",
-    "attnlab-notify",
-    "attnlab-torch",
-    "attnlab-tropical",
-)  # of the others, with the marker long
+QUICK = ("attnlab-distance",)  # of the others, with the marker long
 OWN = [pytest.param(p, marks=[] if p.name in QUICK else [pytest.mark.long], id=p.name) for p in OURS]
 
 

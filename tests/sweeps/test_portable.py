@@ -232,7 +232,7 @@ def test_nothing_is_missing_here():
     assert [p.reason for p in plugins().records if p.name == "attnlab"] == [""]
 
 
-@pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
+@pytest.mark.parametrize("vfs", ["unix-dotfile", pytest.param("unix-none", marks=pytest.mark.long)])
 def test_a_store_needs_no_shared_memory(vfs, tmp_path):
     """SQLite's other ways to lock a file have no shared memory, and so no write-ahead log."""
     if sys.platform != "linux":

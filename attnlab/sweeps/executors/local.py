@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalExecutor"]
 
+_AHEAD = 64  # runs that wait, of which a worker gets one that suits it
 _LOOK = 0.1  # seconds between looks at the memory of workers
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
 
@@ -206,9 +208,15 @@ class LocalExecutor(Executor):
             if self._is_refused(self._waiting[0]):
                 self._waiting.popleft()
                 continue
-            worker = self._free_worker(self._is_apart(self._waiting[0]))
+            apart = self._is_apart(self._waiting[0])
+            worker = self._free_worker(apart)
             if worker is None:
                 return
+            if self.execute is None and not apart:
+                self._prefer(worker)
+                if self._is_refused(self._waiting[0]):
+                    self._waiting.popleft()
+                    continue
             if worker.give(self._waiting[0]):
                 self._waiting.popleft()
             else:
@@ -220,6 +228,16 @@ class LocalExecutor(Executor):
                 self._retire(worker)
             if self._new_worker().give(*self._again[0]):
                 self._again.popleft()
+
+    def _prefer(self, worker: Worker) -> None:
+        """Put first a run whose examples a worker has drawn before, or one whose examples no other worker has."""
+        others = {w.examples for w in self._busy()}
+        ahead = [run for run in itertools.islice(self._waiting, _AHEAD) if not self._is_apart(run)]
+        same = (run for run in ahead if run.examples == worker.examples)
+        first = next(same, next((run for run in ahead if run.examples not in others), None))
+        if first is not None and first is not self._waiting[0]:
+            self._waiting.remove(first)
+            self._waiting.appendleft(first)
 
     def _is_refused(self, run: Run) -> bool:
         """Whether a run is not tried, because of what others with its components did."""

@@ -43,6 +43,8 @@ class Worker:
         What it is doing; None when idle.
     used : bool
         Whether it was ever given a run.
+    examples : str
+        Which examples its last run had (`Run.examples`).
     attempt : int
         1, or 2 when the run had lost an earlier worker to a kill from outside.
     started_at : str
@@ -59,6 +61,7 @@ class Worker:
         self.began: float | None = None
         self.ready = False
         self.used = False
+        self.examples = ""
         self._process: Any = None
         self._channel: socket.socket | None = None
         self._output: socket.socket | None = None
@@ -211,6 +214,7 @@ class Worker:
         self._hear_output()
         self._printed.clear()
         self.run, self.attempt, self.started_at, self.used = run, attempt, now(), True
+        self.examples = run.examples
         self._start_clock()
         try:
             self._channel.settimeout(_PATIENCE)
