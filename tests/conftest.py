@@ -30,6 +30,13 @@ settings.register_profile(
 settings.load_profile("attnlab")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long rounds may take as long as they do."""
+    for item in items:
+        if item.get_closest_marker("long") is not None:
+            item.add_marker(pytest.mark.timeout(0))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print each reason for which tests were skipped, once, with their number."""
     reasons: Counter[str] = Counter()

@@ -359,10 +359,7 @@ def test_an_interrupt_while_waiting_comes_through_and_what_was_running_is_not_lo
 
 COORDINATOR = """
     import os, sys, time
-    from attnlab.sweeps.execute import execute
-from attnlab.sweeps.experiment.read import read
-from attnlab.sweeps.plan import plan
-from attnlab.sweeps.executors.local import LocalExecutor
+    from attnlab.sweeps.executors.local import LocalExecutor
     from attnlab.sweeps.run import Result, Run
 
     def busy(run):
