@@ -185,11 +185,9 @@ class MonotonicityViolations(Metric):
     def measure(self, data: AlignmentData, W: Any) -> float:
         p, weighs = _shares(weights_of(data, W))
         centre, rows = (p * np.arange(data.n_keys)).sum(axis=-1), weighs & data.alive
-        steps = back = 0
-        for c, there in zip(centre, rows, strict=True):
-            moves = np.diff(c[there])
-            steps += moves.size
-            back += int((moves < -1e-9).sum())
+        i, j = rows.nonzero()  # (example, query) of those that are there, in order
+        moves = np.diff(centre[i, j])[i[1:] == i[:-1]]
+        steps, back = moves.size, int((moves < -1e-9).sum())
         return back / steps if steps else float("nan")
 
 
@@ -232,6 +230,8 @@ class HeadRedundancy(Metric):
     def measure(self, data: AlignmentData, model: Any) -> float:
         align = getattr(model, "align", None)
         if align is None or "heads" not in inspect.signature(align).parameters:
+            return float("nan")
+        if len(data) > 1 and np.shape(align(data[:1], heads=True))[1] < 2:  # one head is like no other
             return float("nan")
         W = np.asarray(align(data, heads=True))  # (n, h, q, k)
         p, weighs = _shares(np.where(data.allowed[:, None], W, 0))
