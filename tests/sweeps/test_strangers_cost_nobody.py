@@ -222,7 +222,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(at):
     assert sorted(p.name for p in at.folder.iterdir() if "out" in p.name or "partial" in p.name) == []
 
 
-@pytest.mark.parametrize("encoding", some(("ascii",), ("latin-1",), ("utf-8",), always=(1,)))
+@pytest.mark.parametrize(("encoding",), some(("ascii",), ("latin-1",), ("utf-8",), always=(1,)))
 def test_an_encoding_that_lacks_letters_costs_no_row(at, encoding):
     name = b"id\xff\xe2\x82\xac.yaml"
     (at.folder / os.fsdecode(name)).write_text(IDEA.replace("go on", "cost \u20ac \u4e2d"))
