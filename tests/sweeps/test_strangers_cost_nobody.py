@@ -145,7 +145,7 @@ def test_a_thread_of_a_plugin_does_not_delay_the_end(at):
 
 # -- events -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "body",
+    ("body",),
     some(
         ("raise SystemExit(0)",),
         ("raise KeyboardInterrupt",),
