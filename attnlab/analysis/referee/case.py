@@ -161,12 +161,11 @@ class Case:
     @functools.cached_property
     def uniform(self) -> NDArray[np.bool_]:
         """Which rows of the table attend to all keys alike."""
-        kinds = [c for c in ("similarity", "normaliser", "mechanism") if c in self.table]
-        return (
-            np.array([(self.table[c] == "uniform").to_numpy(bool) for c in kinds])
-            .reshape(-1, len(self.table))
-            .any(axis=0)
-        )
+        found = np.zeros(len(self.table), dtype=bool)
+        for kind in ("similarity", "normaliser", "mechanism"):
+            if kind in self.table:
+                found |= (self.table[kind] == "uniform").to_numpy(dtype=bool, na_value=False)
+        return found
 
     # -- groups -------------------------------------------------------------------------------------------------------
     def named(self, rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.Series:

@@ -5,7 +5,7 @@ The examples of a task are drawn again, as a run would draw them. Those of a tas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def leaks(case: Case) -> Iterator[Finding]:
         )
 
 
-def _drawn_again(case: Case, row: dict[str, Any]) -> Splits | None:
+def _drawn_again(case: Case, row: Mapping[Any, Any]) -> Splits | None:
     """The examples of a run; None where they cannot repeat, the task is not installed here, or a file that it reads is gone."""
     try:
         if (run := case.runs.get(str(row["run_id"]))) is not None:
@@ -108,7 +108,8 @@ def _each(data: AlignmentData) -> list[bytes]:
         heads = [repr(array.shape[1:]).encode() for array in arrays]
         each = ([head + one.tobytes() for one in array] for head, array in zip(heads, arrays, strict=True))
         return [b"|".join(example) for example in zip(*each, strict=True)]
-    queries, keys, found = data.mask.any(axis=2), data.mask.any(axis=1), []
+    mask, found = np.asarray(data.mask), []
+    queries, keys = np.asarray(mask.any(axis=2)), np.asarray(mask.any(axis=1))
     for Q, K, V, asked, there in zip(*arrays, queries, keys, strict=True):
         found.append(b"|".join(repr(a.shape).encode() + a.tobytes() for a in (Q[asked], K[there], V[there])))
     return found
