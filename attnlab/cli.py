@@ -316,16 +316,18 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
     from attnlab.analysis.index import results_of
 
     ((_, whole),) = results_of([experiment], store)  # claims and the referee are about the whole experiment
+    judged = None
     if experiment.claims:
-        from attnlab.analysis.claims import check_claims
+        from attnlab.analysis.claims import judge, told
 
+        judged = judge(whole, experiment)
         if outside := sorted({*whole["run_id"]} - {*frame["run_id"]}):
             click.echo(
                 f"\nthe claims are judged by all {whole['run_id'].nunique()} runs that the store has; {len(outside)} of them lie "
                 f"outside --only {only}"
             )
-        print_claims(check_claims(whole, experiment))
-    print_short(experiment, whole, store)
+        print_claims(told(judged, whole, experiment))
+    print_short(experiment, whole, store, judged)
 
 
 @cli.command()

@@ -42,7 +42,7 @@ from attnlab.sweeps.predictions import Registered, Written, written
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "Judgement", "check_claims", "judge", "table_of", "versions_of"]
+__all__ = ["COLUMNS", "Judgement", "check_claims", "judge", "table_of", "told", "versions_of"]
 
 NAN = float("nan")
 COLUMNS = ["say", "form", "metric", "verdict", "effect", "low", "high", "n"]
@@ -115,7 +115,12 @@ def check_claims(
     """
     if not isinstance(experiment, Experiment):
         experiment = read(experiment)
-    return table_of(judge(frame, experiment), *written(experiment.claims, versions_of(frame, experiment.name)))
+    return told(judge(frame, experiment), frame, experiment)
+
+
+def told(judgements: Sequence[Judgement], frame: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """The table of `check_claims` from judgements, with when each claim was written."""
+    return table_of(judgements, *written(experiment.claims, versions_of(frame, experiment.name)))
 
 
 def versions_of(frame: pd.DataFrame, name: str) -> list[Registered]:

@@ -184,16 +184,25 @@ def settings_of_task(point: Mapping[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1024)
 def _chance(name: str, settings: str, condition: str) -> float:
     try:
-        cls: Any = entry("task", Own(name)).cls
-        known = settings_of(cls)
-        given = {key: value for key, value in json.loads(settings).items() if key in known}
         if condition == "test":
-            return float(build("task", {Own(name): given}).chance)
-        few = {size: 1 for size in ("n_train", "n_validation") if size in (cls.counts or ())}
-        data = build("task", {Own(name): {**given, **few}}).make(np.random.default_rng(0)).tests[condition]
-        return _guessed(data)
+            return float(build("task", {Own(name): _given(name, settings)}).chance)
+        return _guessed_in(name, settings)[condition]
     except Exception:  # a task may be gone, or read a file that is
         return math.nan
+
+
+def _given(name: str, settings: str) -> dict[str, Any]:
+    known = settings_of(entry("task", Own(name)).cls)
+    return {key: value for key, value in json.loads(settings).items() if key in known}
+
+
+@functools.lru_cache(maxsize=256)
+def _guessed_in(name: str, settings: str) -> Mapping[str, float]:
+    """What guessing gets in every test condition of a task; the examples of all are drawn at once."""
+    cls: Any = entry("task", Own(name)).cls
+    few = {size: 1 for size in ("n_train", "n_validation") if size in (cls.counts or ())}
+    splits = build("task", {Own(name): {**_given(name, settings), **few}}).make(np.random.default_rng(0))
+    return {condition: _guessed(data) for condition, data in splits.tests.items()}
 
 
 def _guessed(data: Any) -> float:

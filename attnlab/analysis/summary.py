@@ -70,6 +70,8 @@ def _differs_within_part(frame: pd.DataFrame, column: str) -> bool:
     part = column.rpartition(".")[0]
     if part not in frame.columns:
         return differs(frame[column].dropna())
+    if not differs(frame[column]):  # then no part of it does, and most settings end here
+        return False
     return any(differs(group) for _, group in frame.groupby(part, dropna=False)[column])
 
 

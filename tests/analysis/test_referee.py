@@ -11,13 +11,17 @@ import pytest
 from click.testing import CliRunner
 
 import attnlab
+from attnlab.analysis.referee import leaking
 from attnlab.analysis.referee.judging import CHECKS, reported
 from attnlab.cli import cli
 from attnlab.findings import CODES
+from attnlab.registry import build, entries
 from attnlab.results import FIRST
 from attnlab.sweeps.columns import columns
+from attnlab.sweeps.execute import data_rng
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.plan import plan
+from attnlab.tasks.drawn import DrawnTask
 
 RATES = [0.01, 0.03, 0.1]
 
@@ -348,6 +352,21 @@ def test_loss_curves_say_more_than_one_flag_a_run():
         })())  # fmt: skip
         assert [f.code for f in report.findings] == found
     assert "the loss fell by" in report.findings[0].seen
+
+
+def test_examples_that_are_not_drawn_again_do_not_repeat():
+    """R111 draws no examples of tasks whose vectors are all noise. Drawn all the same, none of them is in training."""
+    fresh = set()
+    for name, (found, *_) in entries("task").items():
+        spec = {name: {}}
+        if issubclass(found.cls, DrawnTask) and leaking._never_repeats(spec, 0):
+            splits = build("task", spec).make(data_rng(spec, 0))
+            seen = {content for part in (splits.train, splits.validation) for content in leaking._each(part)}
+            assert len(seen) == len(splits.train) + len(splits.validation), name
+            assert not any(content in seen for data in splits.tests.values() for content in leaking._each(data)), name
+            fresh.add(name)
+    assert {"lookup", "norm_hubs", "max_retrieval"} <= fresh
+    assert not {"copy", "sort", "mqar", "toy_translation"} & fresh
 
 
 # -- allowed ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,9 +40,17 @@ class Cell:
     """One task with its settings and one test condition: of each competitor the value of a metric by seed."""
 
     task: str
-    rows: Any  # rows of the table
+    kind: str  # the task without its settings
     condition: str
     values: Mapping[str, Values]
+    table: pd.DataFrame
+    at: Sequence[int]  # its rows in the table
+    competitors: Sequence[str]  # of each of its rows
+
+    @functools.cached_property
+    def rows(self) -> pd.DataFrame:
+        """Its rows of the table, with `competitor_`."""
+        return self.table.loc[list(self.at)].assign(competitor_=list(self.competitors))
 
     @property
     def place(self) -> str:
@@ -69,6 +78,8 @@ class Case:
         Loss curves, as far as they are known.
     settled : collection of str
         Codes that other results in the store have settled.
+    judged : sequence of Judgement or None
+        The claims with their decisions, where they are judged already.
     """
 
     name: str
@@ -76,16 +87,26 @@ class Case:
     experiment: Experiment | None = None
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     settled: Sequence[str] = ()
+    judged: Sequence[Judgement] | None = None
 
     def __post_init__(self) -> None:
         self._overlaps: dict[str, float] = {}
+        self._cells: dict[tuple[str, tuple[str, ...] | None], list[Cell]] = {}
+        self._known: dict[tuple[str, ...], list[str]] = {}
         self.whole.attrs["tuned"] = list(self.experiment.chosen if self.experiment else self.tuned)
 
     # -- columns ------------------------------------------------------------------------------------------------------
     @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """All rows, numbered, and without `attrs`, which pandas copies in depth with every step."""
+        table = self.whole.reset_index(drop=True)
+        table.attrs = {}
+        return table
+
+    @functools.cached_property
     def ok(self) -> pd.DataFrame:
         """The rows of runs that succeeded."""
-        return self.whole[self.whole["status"] == "ok"]
+        return self.table[self.table["status"] == "ok"]
 
     @functools.cached_property
     def metrics(self) -> list[str]:
@@ -96,9 +117,15 @@ class Case:
         return known or sorted(measured, key=lambda m: m != DEFAULT_METRIC)[:1]
 
     @functools.cached_property
+    def _varied(self) -> list[str]:
+        table = self.table.copy(deep=False)
+        table.attrs["tuned"] = self.whole.attrs["tuned"]
+        return varied(table)
+
+    @functools.cached_property
     def axes(self) -> list[str]:
         """The columns that tell competitors apart: of the mechanism and the model, without what was tuned."""
-        return [c for c in varied(self.whole) if c not in ("test", "task") and not c.startswith("task.")]
+        return [c for c in self._varied if c not in ("test", "task") and not c.startswith("task.")]
 
     @property
     def tuned(self) -> Mapping[str, Sequence[Any]]:
@@ -120,7 +147,7 @@ class Case:
 
     @functools.cached_property
     def task_axes(self) -> list[str]:
-        return [c for c in varied(self.whole) if c.startswith("task.")]
+        return [c for c in self._varied if c.startswith("task.")]
 
     @functools.cached_property
     def learned(self) -> pd.DataFrame:
@@ -131,35 +158,69 @@ class Case:
                 rows = rows[~(rows[column] == 0)]
         return rows[~(rows["n_parameters"] == 0)] if "n_parameters" in rows else rows
 
+    @functools.cached_property
+    def uniform(self) -> NDArray[np.bool_]:
+        """Which rows of the table attend to all keys alike."""
+        found = np.zeros(len(self.table), dtype=bool)
+        for kind in ("similarity", "normaliser", "mechanism"):
+            if kind in self.table:
+                found |= (self.table[kind] == "uniform").to_numpy(dtype=bool, na_value=False)
+        return found
+
     # -- groups -------------------------------------------------------------------------------------------------------
     def named(self, rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.Series:
-        """The competitor of each row, in words."""
+        """The competitor of each row of the table, in words."""
         axes = self.axes if axes is None else axes
-        return pd.Series(_words(rows, axes) if axes else [text_of(rows)] * len(rows), index=rows.index)
+        return pd.Series(self._words(rows.index, axes) if axes else [text_of(rows)] * len(rows), index=rows.index)
 
     def task_of(self, rows: pd.DataFrame) -> pd.Series:
-        """The task of each row, in words."""
-        return pd.Series(_words(rows, ["task", *self.task_axes]), index=rows.index)
+        """The task of each row of the table, in words."""
+        return pd.Series(self._words(rows.index, ["task", *self.task_axes]), index=rows.index)
 
-    def cells(self, metric: str, axes: Sequence[str] | None = None) -> Iterator[Cell]:
+    def _words(self, index: Iterable[int], columns: Sequence[str]) -> list[str]:
+        key = tuple(columns)
+        if key not in self._known:
+            self._known[key] = _words(self.table, columns)
+        return [self._known[key][i] for i in index]
+
+    def cells(self, metric: str, axes: Sequence[str] | None = None) -> list[Cell]:
         """Each task and test condition, with the values of each competitor."""
+        key = (metric, None if axes is None else tuple(axes))
+        if key not in self._cells:
+            self._cells[key] = list(self._made(metric, axes))
+        return self._cells[key]
+
+    def _made(self, metric: str, axes: Sequence[str] | None) -> Iterator[Cell]:
         rows = one_row_a_run(self.ok, metric) if is_per_run(metric) else self.ok
         if metric not in rows or not len(rows):
             return
-        rows = rows.assign(
-            competitor_=self.named(rows, axes),
-            task_=self.task_of(rows),
-            value_=pd.to_numeric(rows[metric], errors="coerce"),
-            seed_=rows["seed"] if "seed" in rows else range(len(rows)),
+        kinds = map(str, rows["task"]) if "task" in rows else itertools.repeat("")
+        each = zip(
+            self.task_of(rows),
+            kinds,
+            rows["test"],
+            self.named(rows, axes),
+            rows["seed"] if "seed" in rows else range(len(rows)),
+            pd.to_numeric(rows[metric], errors="coerce").astype(float),
+            strict=False,
         )
-        for (task, condition), group in rows.groupby(["task_", "test"], sort=False):
-            means = group.groupby(["competitor_", "seed_"], sort=False)["value_"].mean().dropna()
-            values: dict[str, dict[int, float]] = {}
-            for key, value in means.items():
-                name, seed = key if isinstance(key, tuple) else (key, 0)
-                values.setdefault(str(name), {})[int(seed)] = float(value)
-            if values:
-                yield Cell(str(task), group, str(condition), values)
+        places: dict[tuple[str, str], list[int]] = {}
+        values: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = {}
+        names: dict[int, str] = {}
+        of_kind: dict[int, str] = {}
+        for i, (task, kind, test, name, seed, value) in zip(rows.index, each, strict=True):
+            names[i], of_kind[i] = name, kind
+            if test != test or test is None:
+                continue
+            place = (task, str(test))
+            places.setdefault(place, []).append(i)
+            by_name = values.setdefault(place, {})
+            if seed == seed and seed is not None and not math.isnan(value):
+                by_name.setdefault(name, {}).setdefault(int(seed), []).append(value)
+        for (task, condition), at in places.items():
+            means = {n: {s: sum(x) / len(x) for s, x in found.items()} for n, found in values[task, condition].items()}
+            if means:
+                yield Cell(task, of_kind[at[0]] or task, condition, means, self.table, at, [names[i] for i in at])
 
     # -- of metrics ---------------------------------------------------------------------------------------------------
     def bounds(self, metric: str) -> tuple[float, float]:
@@ -175,8 +236,7 @@ class Case:
 
     def solved(self, cell: Cell, metric: str, name: str) -> bool:
         """Whether a competitor's mean counts as solving the task."""
-        task = str(cell.rows["task"].iloc[0]) if "task" in cell.rows else ""
-        threshold = solved_at(metric, task)
+        threshold = solved_at(metric, cell.kind)
         mean = float(np.mean(list(cell.values[name].values())))
         return threshold is not None and bool(solves([mean], metric, threshold)[0] == 1)
 
@@ -187,7 +247,7 @@ class Case:
     def overlap(self, cell: Cell) -> float:
         """`Task.overlap` of the task of a cell."""
         if cell.task not in self._overlaps:
-            self._overlaps[cell.task] = overlap_of(cell.rows.iloc[:1])
+            self._overlaps[cell.task] = overlap_of(self.table.loc[list(cell.at[:1]), self.task_columns])
         return self._overlaps[cell.task]
 
     @functools.cached_property
@@ -197,8 +257,10 @@ class Case:
 
     # -- claims -------------------------------------------------------------------------------------------------------
     @functools.cached_property
-    def judgements(self) -> list[Judgement]:
+    def judgements(self) -> Sequence[Judgement]:
         """The claims with their decisions; none where they are not known."""
+        if self.judged is not None:
+            return self.judged
         return judge(self.whole, self.experiment) if self.experiment is not None and self.experiment.claims else []
 
     @functools.cached_property

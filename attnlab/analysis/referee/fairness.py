@@ -32,11 +32,10 @@ def sizes(case: Case) -> Iterator[Finding]:
     mechanisms = [c for c in case.axes if not c.startswith("model")]
     if not mechanisms or not len(rows) or "n_parameters" not in rows:
         return
-    uniform = (rows[[c for c in ("similarity", "normaliser", "mechanism") if c in rows]] == "uniform").any(axis=1)
     models = [c for c in case.axes if c.startswith("model")]
-    rows = rows[~uniform].assign(
-        competitor_=lambda r: case.named(r, mechanisms),
-        place_=lambda r: case.named(r, ["task", *case.task_axes, *models]),
+    rows = rows.loc[~case.uniform[rows.index], [c for c in ("n_parameters", *UNEQUAL) if c in rows]]
+    rows = rows.loc[:, ~rows.columns.duplicated()].assign(
+        competitor_=case.named(rows, mechanisms), place_=case.named(rows, ["task", *case.task_axes, *models])
     )
     budget = case.experiment.budget if case.experiment else None
     for column, most in UNEQUAL.items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnlab.analysis.presentation import FindingTable
-from attnlab.analysis.referee import claimed, fairness, scale, spread, training
+from attnlab.analysis.referee import claimed, fairness, leaking, scale, spread, training
 from attnlab.analysis.referee.case import Case
 from attnlab.analysis.summary import check_table
 from attnlab.errors import AttnlabError, SettingError
@@ -21,6 +21,8 @@ from attnlab.sweeps.suites import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from attnlab.analysis.claims import Judgement
 
 __all__ = ["COLUMNS", "Report", "referee", "reported", "table_of"]
 
@@ -36,7 +38,7 @@ CHECKS: Mapping[str, Callable[[Case], Iterator[Finding]]] = {
     "R108": spread.too_few,
     "R109": spread.outliers,
     "R110": spread.modes,
-    "R111": training.leaks,
+    "R111": leaking.leaks,
     "R112": fairness.baseline,
     "R113": claimed.at_bounds,
     "R114": claimed.cannot_fail,
@@ -145,12 +147,17 @@ def _read(experiments: Any) -> list[Experiment]:
     return [one if isinstance(one, Experiment) else read(one) for one in each]
 
 
-def reported(name: str, rows: pd.DataFrame, experiment: Experiment | None, stored: Any = None) -> Report:
-    """What the referee says of the rows of one experiment."""
+def reported(
+    name: str,
+    rows: pd.DataFrame,
+    experiment: Experiment | None,
+    stored: Any = None,
+    judged: Sequence[Judgement] | None = None,
+) -> Report:
+    """What the referee says of the rows of one experiment, whose claims may be `judged` already."""
     needed = [c for c in ("run_id", "test", "status") if c not in rows]
-    case = Case(
-        name, rows, experiment, {} if stored is None else stored.curves(rows), stored.settled(name) if stored else ()
-    )
+    curves = {} if stored is None else stored.curves(rows)
+    case = Case(name, rows, experiment, curves, stored.settled(name) if stored else (), judged)
     findings: list[Finding] = []
     notes = (
         [] if experiment is not None or stored is None else [f"claims: {stored.why(name)}"] if stored.why(name) else []

@@ -30,8 +30,7 @@ def saturation(case: Case) -> Iterator[Finding]:
         found: dict[str, list[tuple[str, str]]] = {}
         for cell in case.cells(metric):
             if len(cell.values) > 1:
-                name = str(cell.rows["task"].iloc[0]) if "task" in cell.rows else cell.task
-                found.setdefault(name, []).append((cell.place, _stuck(case, cell, metric)))
+                found.setdefault(cell.kind, []).append((cell.place, _stuck(case, cell, metric)))
         for task, each in found.items():
             stuck = [f"{place}: {why}" for place, why in each if why]
             if 2 * len(stuck) >= len(each):
@@ -82,15 +81,14 @@ def worse_than_uniform(case: Case) -> Iterator[Finding]:
             )
 
 
-def _uniform(cell: Cell) -> list[str]:
+def _uniform(case: Case, cell: Cell) -> list[str]:
     """The competitors of a cell that attend to all keys alike."""
-    kinds = [c for c in ("similarity", "normaliser", "mechanism") if c in cell.rows]
-    is_uniform = (cell.rows[kinds] == "uniform").any(axis=1) if kinds else cell.rows["test"] != cell.rows["test"]
-    return [name for name in cell.rows.loc[is_uniform, "competitor_"].unique() if name in cell.values]
+    found = (name for i, name in zip(cell.at, cell.competitors, strict=True) if case.uniform[i])
+    return [name for name in dict.fromkeys(found) if name in cell.values]
 
 
 def _below_uniform(case: Case, cell: Cell, metric: str, sign: int) -> Iterator[str]:
-    uniform = _uniform(cell)
+    uniform = _uniform(case, cell)
     others = [name for name in cell.values if name not in uniform]
     if uniform:
         arrays = cell.arrays([*uniform, *others])

@@ -27,22 +27,30 @@ class Stored:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = path
-        self._linked: dict[str, Linked] = {}
+        self._linked: dict[str, Linked] | None = {} if path is None else None
         self._read: dict[str, tuple[Experiment | None, str]] = {}
-        if path is not None:
-            with Store(path, create=False) as opened:
-                self._linked = {one.key: one for one in opened.experiments()}
 
     @classmethod
     def of(cls, path: Any) -> Stored:
         """The store that a table came from, if it is still there."""
         return cls(path) if path is not None and os.path.exists(path) else cls()
 
+    def _experiments(self, opened: Store | None = None) -> Mapping[str, Linked]:
+        """The experiments by name. A store is checked whenever it is opened, which takes time, so it is once where it can be."""
+        if self._linked is None:
+            assert self.path is not None
+            if opened is None:
+                with Store(self.path, create=False) as opened:
+                    return self._experiments(opened)
+            self._linked = {one.key: one for one in opened.experiments()}
+        return self._linked
+
     def experiment(self, name: str) -> Experiment | None:
         """The experiment as it was swept; None if the store has none of that name, or its text cannot be read here."""
         if name not in self._read:
             try:
-                found = read_stored(self._linked[name]) if name in self._linked else None
+                there = self._experiments()
+                found = read_stored(there[name]) if name in there else None
                 self._read[name] = found, ""
             except ExperimentError as error:
                 self._read[name] = None, f"its text in the store cannot be read here: {error}"
@@ -62,6 +70,7 @@ class Stored:
         ids = [str(run_id) for run_id in rows.loc[rows["status"] == "ok", "run_id"].unique()][:MOST_CURVES]
         found = {}
         with Store(self.path, create=False) as opened:
+            self._experiments(opened)
             for run_id, content in opened.artifacts(ids).items():
                 try:
                     curve = arrays_in(content, lambda name: name == "loss_curve").get("loss_curve")
@@ -73,9 +82,9 @@ class Stored:
 
     def settled(self, name: str) -> list[str]:
         """R103, if the store has the experiment with more steps, and no verdict changes."""
-        more = [key for key in self._linked if re.fullmatch(rf"{re.escape(name)}-longer-\d+", key)]
-        one = self.experiment(name)
-        if not more or one is None or not one.claims:
+        more = [key for key in self._experiments() if re.fullmatch(rf"{re.escape(name)}-longer-\d+", key)]
+        one = self.experiment(name) if more else None
+        if one is None or not one.claims:
             return []
         from attnlab.analysis.index import results_of
         from attnlab.analysis.longer import verdicts_with_more_steps

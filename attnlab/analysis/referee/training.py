@@ -1,4 +1,4 @@
-"""Findings on how mechanisms were trained: rates, tuning, steps, and what they were trained on."""
+"""Findings on how mechanisms were trained: rates, tuning, steps."""
 
 from __future__ import annotations
 
@@ -9,22 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attnlab.analysis.measures import settings_of_task
 from attnlab.analysis.referee.case import Case, is_rate
 from attnlab.analysis.standing import ALPHA, paired_p
 from attnlab.analysis.statistics import t_interval
-from attnlab.data import AlignmentData, Splits
-from attnlab.errors import AttnlabError
 from attnlab.findings import Finding, listed
 from attnlab.models.stopping import FEWEST, STILL
-from attnlab.registry import Own, build
-from attnlab.sweeps.execute import data_rng, splits_of
 from attnlab.tables import setting_text
 
-__all__ = ["edges", "leaks", "tuning", "unfinished"]
-
-LEAKED = 0.005  # of the test examples
-MOST_TASKS = 24  # whose data are drawn again
+__all__ = ["edges", "tuning", "unfinished"]
 
 
 # -- R101 -------------------------------------------------------------------------------------------------------------
@@ -46,8 +38,12 @@ def _edge_of_tuned(case: Case, column: str) -> Iterator[Finding]:
     if len(candidates) < 2 or not case.metrics or not len(case.learned):
         return
     rows = case.learned
-    rows = rows.assign(
-        competitor_=case.named(rows), task_=case.task_of(rows), choice_=pd.to_numeric(rows[column], errors="coerce")
+    rows = pd.DataFrame(
+        {
+            "competitor_": case.named(rows),
+            "task_": case.task_of(rows),
+            "choice_": pd.to_numeric(rows[column], errors="coerce"),
+        }
     )
     solved = _solved(case)
     places = []
@@ -125,7 +121,7 @@ def tuning(case: Case) -> Iterator[Finding]:
     mechanisms = [c for c in case.axes if c not in rates]
     if not mechanisms or not len(rows):
         return
-    rows = rows.assign(competitor_=case.named(rows, mechanisms))
+    rows = rows[[*rates, *(["n_tuned"] if "n_tuned" in rows else [])]].assign(competitor_=case.named(rows, mechanisms))
     names = list(rows["competitor_"].unique())
     if len(names) < 2:
         return
@@ -156,6 +152,7 @@ def unfinished(case: Case) -> Iterator[Finding]:
     rows = case.learned
     if "R103" in case.settled or not len(rows) or "converged" not in rows or not case.metrics:
         return
+    rows = rows[[c for c in ("run_id", "converged", "model.steps") if c in rows]]
     rows = rows.assign(competitor_=case.named(rows), task_=case.task_of(rows))
     solved = _solved(case)
     places, steps = [], set()
@@ -189,56 +186,3 @@ def _fall(curve: Any) -> float | None:
         return None
     last, before = float(np.mean(curve[-size:])), float(np.mean(curve[-2 * size : -size]))
     return (before - last) / abs(before) if before and math.isfinite(before - last) else None
-
-
-# -- R111 -------------------------------------------------------------------------------------------------------------
-def leaks(case: Case) -> Iterator[Finding]:
-    """Test examples in the training data."""
-    rows = case.learned
-    if "task" not in rows or "seed" not in rows:
-        return
-    places = []
-    points = rows.drop_duplicates(case.task_columns).head(MOST_TASKS)
-    for (_, row), task in zip(points.iterrows(), case.task_of(points), strict=True):
-        splits = _drawn_again(case, row)
-        if splits is None:
-            continue
-        seen = set(_each(splits.train)) | (set(_each(splits.validation)) if row.get("n_tuned", 1) > 1 else set())
-        for condition, data in splits.tests.items():
-            each = _each(data)
-            known = sum(content in seen for content in each)
-            if known and known >= LEAKED * len(each):
-                place = task if condition == "test" else f"{task}, {condition}"
-                places.append(f"{place}: {known} of {len(each)} ({100 * known / len(each):.0f} %)")
-    if places:
-        yield Finding(
-            "R111",
-            listed([place.split(":")[0] for place in places]),
-            f"test examples that are training examples too, of the first seed: {listed(places)}",
-            "a task with more possible examples (longer, more symbols, other settings of the test)",
-        )
-
-
-def _drawn_again(case: Case, row: Any) -> Splits | None:
-    """The examples of a run; None where its task is not installed here, or a file that it reads is gone."""
-    try:
-        if (run := case.runs.get(str(row["run_id"]))) is not None:
-            return splits_of(run)
-        spec = {str(row["task"]): settings_of_task(row[case.task_columns].to_dict())}
-        (pair,) = spec.items()
-        splits = build("task", {Own(pair[0]): pair[1]}).make(data_rng(spec, int(row["seed"])))
-        return splits if isinstance(splits, Splits) else None
-    except (AttnlabError, OSError, TypeError, ValueError, KeyError):
-        return None
-
-
-def _each(data: AlignmentData) -> list[bytes]:
-    """All that is shown of each example: its queries, keys and values, without padding."""
-    found = []
-    for i in range(len(data)):
-        Q, K, V = (np.asarray(array)[i] for array in (data.Q, data.K, data.V))
-        if data.mask is not None:
-            queries, keys = data.mask[i].any(axis=1), data.mask[i].any(axis=0)
-            Q, K, V = Q[queries], K[keys], V[keys]
-        found.append(b"|".join(repr(a.shape).encode() + np.ascontiguousarray(a).tobytes() for a in (Q, K, V)))
-    return found
