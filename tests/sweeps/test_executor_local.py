@@ -243,7 +243,7 @@ def test_workers_killed_from_outside_while_two_hundred_runs_go():
 
         def kill():
             nonlocal shots
-            while not stop.wait(float(rng.uniform(0.01, 0.06))):
+            while shots < 12 and not stop.wait(float(rng.uniform(0.01, 0.06))):
                 for worker in executor._workers[:1]:
                     if worker._process is not None and worker._process.pid:
                         try:
@@ -262,7 +262,7 @@ def test_workers_killed_from_outside_while_two_hundred_runs_go():
     assert shots > 3
     assert {r.status for r in results.values()} <= {"ok", "crashed"}
     assert all(r.attempts == 2 for r in results.values() if r.status == "crashed")
-    assert sum(r.status == "ok" for r in results.values()) > 150
+    assert sum(r.status == "crashed" for r in results.values()) <= shots // 2
 
 
 def test_workers_stay_for_many_runs_and_are_no_more_than_there_are_runs():
