@@ -69,7 +69,7 @@ def attnlab_metrics():
 
 def some(*cases, always=()):
     """Cases of a test: some at every run of the tests, all of them with the marker long."""
-    return [case if i in always else pytest.param(*case, marks=pytest.mark.long) for i, case in enumerate(cases)]
+    return [pytest.param(*case, marks=[] if i in always else [pytest.mark.long]) for i, case in enumerate(cases)]
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_thread_of_a_plugin_does_not_delay_the_end(at):
 
 # -- events -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("body",),
+    "body",
     some(
         ("raise SystemExit(0)",),
         ("raise KeyboardInterrupt",),
@@ -233,7 +233,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(at):
     assert sorted(p.name for p in at.folder.iterdir() if "out" in p.name or "partial" in p.name) == []
 
 
-@pytest.mark.parametrize(("encoding",), some(("ascii",), ("latin-1",), ("utf-8",), always=(1,)))
+@pytest.mark.parametrize("encoding", some(("ascii",), ("latin-1",), ("utf-8",), always=(1,)))
 def test_an_encoding_that_lacks_letters_costs_no_row(at, encoding):
     name = b"id\xff\xe2\x82\xac.yaml"
     (at.folder / os.fsdecode(name)).write_text(IDEA.replace("go on", "cost \u20ac \u4e2d"))
