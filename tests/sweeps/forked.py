@@ -17,6 +17,7 @@ class Forked:
 
     def __init__(self, folder, do):
         self.said = Path(folder) / "said.txt"
+        self.said.touch()
         self.returncode = None
         self.pid = os.fork()
         if self.pid == 0:

@@ -34,7 +34,7 @@ def experiment(similarities, seeds=2):
 
 def test_same_numbers_and_one_death_costs_one_run(tmp_path, faulty):
     asked = experiment(["dot", "exits", "raises", "cosine"])
-    frame = attnlab.sweep(asked, executor="dask", jobs=2, store=tmp_path / "d.db", quiet=True)
+    frame = attnlab.sweep(asked, executor="dask", jobs=1, store=tmp_path / "d.db", quiet=True)
     assert frame.groupby("similarity")["status"].unique().map(list).to_dict() == {
         "dot": ["ok"],
         "cosine": ["ok"],

@@ -6,7 +6,7 @@ import ctypes
 import dataclasses
 import math
 import os
-import re
+import select
 import signal
 import socket
 import subprocess
@@ -79,7 +79,9 @@ def sleeps(run):
 def holds_the_gil(run):
     """One C call that neither returns nor looks at signals, on a worker that ignores the polite ones."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    re.match("(a+)+b", "a" * 64)
+    mutex, lock = ctypes.create_string_buffer(64), ctypes.PyDLL(None).pthread_mutex_lock
+    lock(mutex)
+    lock(mutex)
 
 
 def swells(run):
@@ -91,7 +93,7 @@ def asks_for_too_much(run):
 
 
 def prints(run):
-    for _ in range(100):
+    for _ in range(20):
         print("y" * 10**6)
     return Result("ok")
 
@@ -241,7 +243,7 @@ def test_workers_killed_from_outside_while_two_hundred_runs_go():
 
         def kill():
             nonlocal shots
-            while not stop.wait(float(rng.uniform(0.01, 0.06))):
+            while shots < 12 and not stop.wait(float(rng.uniform(0.01, 0.06))):
                 for worker in executor._workers[:1]:
                     if worker._process is not None and worker._process.pid:
                         try:
@@ -260,7 +262,7 @@ def test_workers_killed_from_outside_while_two_hundred_runs_go():
     assert shots > 3
     assert {r.status for r in results.values()} <= {"ok", "crashed"}
     assert all(r.attempts == 2 for r in results.values() if r.status == "crashed")
-    assert sum(r.status == "ok" for r in results.values()) > 150
+    assert sum(r.status == "crashed" for r in results.values()) <= shots // 2
 
 
 def test_workers_stay_for_many_runs_and_are_no_more_than_there_are_runs():
@@ -368,8 +370,7 @@ COORDINATOR = """
         os.write(report, f"{os.getpid()}\\n".encode())
         if run.seed == 0:
             return Result("ok")
-        while True:
-            pass
+        time.sleep(600)
 
     executor = LocalExecutor(jobs=3, execute=busy)
     for seed in range(4):
@@ -381,19 +382,25 @@ COORDINATOR = """
 
 def test_no_worker_outlives_a_coordinator_that_was_killed(tmp_path):
     os.mkfifo(fifo := tmp_path / "reports")
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(COORDINATOR), str(fifo)])
-    reader = subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE)
-    assert reader.stdout is not None
-    pids = {int(reader.stdout.readline()) for _ in range(4)}
-    assert len(pids) == 3
-    process.kill()
-    process.wait()
-    try:
-        assert reader.communicate(timeout=30)[0] == b""  # ends when nobody has the pipe any more: all are gone
-    except subprocess.TimeoutExpired:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        raise
+    with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as reports:
+        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(COORDINATOR), str(fifo)])
+        said = b""
+        while said.count(b"\n") < 4:
+            assert process.poll() is None, "it has ended by itself"
+            if select.select([reports], [], [], 0.1)[0]:
+                said += reports.read(1000) or b""
+        pids = {int(pid) for pid in said.split()}
+        assert len(pids) == 3
+        process.kill()
+        process.wait()
+        try:  # the pipe ends when nobody has it any more: all are gone
+            assert select.select([reports], [], [], 30)[0]
+            assert reports.read(1000) == b""
+        except BaseException:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            raise
 
 
 def test_a_run_that_answers_several_times_has_one_result():

@@ -4,18 +4,19 @@ import collections
 import json
 import os
 import random
+import select
 import signal
 import sqlite3
-import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import pytest
 from commands import attnlab_command
+from sweeps.forked import PATIENCE, Forked, until
 
 import attnlab
+from attnlab.sweeps.executors.serial import SerialExecutor
 from attnlab.sweeps.leases import Leases, this_machine
 from attnlab.sweeps.pipeline import plan_with_reasons
 from attnlab.sweeps.run import Result, Run
@@ -30,40 +31,6 @@ EXPERIMENT = {
     "model": {"aligner": {"projection": 4, "steps": 2}},
 }
 
-# A coordinator whose runs write down that they were done, and by whom: store, number of seeds,
-# seconds a run (-1: until a file is there), options.
-COORDINATOR = """
-    import json, os, sys, time
-    import attnlab
-    from attnlab.sweeps.executors.serial import SerialExecutor
-    from attnlab.sweeps.run import Result
-
-    store, n_seeds, seconds, options = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), json.loads(sys.argv[4])
-    log = os.open(store + ".log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def noted(run):
-        os.write(log, f"{run.run_id} {os.getpid()}\\n".encode())
-        while seconds < 0 and not os.path.exists(store + ".go"):
-            time.sleep(0.02)
-        time.sleep(max(0.0, seconds))
-        return Result("ok", metrics={"test": {"alignment_accuracy": run.seed / 1000}}, facts={"fit_seconds": 0.0})
-
-    class Noting(SerialExecutor):
-        "Does nothing but to write down what is done."
-        name = "noting"
-
-        def __init__(self):
-            super().__init__(execute=noted)
-
-    attnlab.register(Noting)
-    experiment = json.loads(sys.argv[5]) | {"seeds": n_seeds}
-    print("ready", flush=True)
-    sys.stdin.readline()
-    frame = attnlab.sweep(experiment, store=store, executor="noting", **options)
-    print(len(frame), *frame.attrs.get("elsewhere", {}).get("shared", []), flush=True)
-"""
-
-
 STARTED = []
 
 
@@ -72,32 +39,66 @@ def none_is_left():
     """A test that fails leaves no process behind."""
     yield
     for process in STARTED:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.send_signal(signal.SIGKILL)
+        process.ended()
     STARTED.clear()
 
 
-def coordinator(store, n_seeds, seconds, **options):
-    command = [sys.executable, "-c", textwrap.dedent(COORDINATOR), str(store), str(n_seeds), str(seconds)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([*command, json.dumps(options), json.dumps(EXPERIMENT)], **pipes)
-    STARTED.append(process)
-    return process
+@pytest.fixture(scope="module", autouse=True)
+def warm(tmp_path_factory):
+    """What a first sweep imports and finds out is there before coordinators are forked."""
+    attnlab.sweep(EXPERIMENT, executor="serial", store=tmp_path_factory.mktemp("warm") / "s.db", quiet=True)
+
+
+class Coordinator(Forked):
+    """A process that sweeps once it is told to. Its runs write down that they were done, and by whom.
+
+    A run takes so many seconds; with -1, until a file is there.
+    """
+
+    def __init__(self, store, n_seeds, seconds, **options):
+        self.folder = Path(f"{store}.{len(STARTED)}")
+        self.folder.mkdir()
+        waits, self.begin = os.pipe()
+        super().__init__(self.folder, lambda: self._sweep(waits, Path(store), n_seeds, seconds, options))
+        os.close(waits)
+        STARTED.append(self)
+
+    def _sweep(self, waits, store, n_seeds, seconds, options):
+        log = os.open(f"{store}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+        def noted(run):
+            os.write(log, f"{run.run_id} {os.getpid()}\n".encode())
+            while seconds < 0 and not os.path.exists(f"{store}.go"):
+                time.sleep(0.02)
+            time.sleep(max(0.0, seconds))
+            return Result("ok", metrics={"test": {"alignment_accuracy": run.seed / 1000}}, facts={"fit_seconds": 0.0})
+
+        class Noting(SerialExecutor):
+            """Does nothing but to write down what is done."""
+
+            name = "noting"
+
+            def __init__(self):
+                super().__init__(execute=noted)
+
+        attnlab.register(Noting)
+        assert select.select([waits], [], [], PATIENCE)[0]
+        frame = attnlab.sweep(EXPERIMENT | {"seeds": n_seeds}, store=store, executor="noting", **options)
+        elsewhere = frame.attrs.get("elsewhere", {}).get("shared", [])
+        (self.folder / "found.json").write_text(json.dumps([len(frame), *elsewhere]))
 
 
 def start(*processes):
     for process in processes:
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
+        os.write(process.begin, b"x")
+        os.close(process.begin)
 
 
 def ended(process):
-    out, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    return out.split(), said
+    """How many rows its table had, the runs that were elsewhere, and what it said."""
+    assert process.ended() == 0, process.said.read_text()
+    return json.loads((process.folder / "found.json").read_text()), process.said.read_text()
 
 
 def executions(store):
@@ -120,11 +121,11 @@ def store(tmp_path):
 
 
 def test_two_sweeps_of_the_same_runs_share_them(store):
-    two = [coordinator(store, 20, 0.02) for _ in range(2)]
+    two = [Coordinator(store, 20, 0.02) for _ in range(2)]
     start(*two)
     for process in two:
         (rows,), _ = ended(process)
-        assert rows == "40", "each has all results at its end"
+        assert rows == 40, "each has all results at its end"
     begun = executions(store)
     assert {len(pids) for pids in begun.values()} == {1}
     assert len(begun) == 40
@@ -139,7 +140,7 @@ def kill_rounds(tmp_path, n_rounds, n_seeds, seconds):
     n_twice = n_killed = 0
     for n in range(n_rounds):
         store = tmp_path / f"{n}.db"
-        six = [coordinator(store, n_seeds, seconds, quiet=True) for _ in range(6)]
+        six = [Coordinator(store, n_seeds, seconds, quiet=True) for _ in range(6)]
         start(*six)
         killed = chance.sample(six, 3)
         for process in killed:
@@ -149,9 +150,9 @@ def kill_rounds(tmp_path, n_rounds, n_seeds, seconds):
         for process in six:
             if process not in killed:
                 (rows,), _ = ended(process)
-                assert rows == str(2 * n_seeds)
+                assert rows == 2 * n_seeds
             else:
-                process.communicate()
+                process.ended()
         begun = executions(store)
         assert begun.keys() == stored(store).keys()
         dead = {process.pid for process in killed}
@@ -171,7 +172,7 @@ def test_twenty_rounds_of_six_sweeps_of_which_three_are_killed(tmp_path):
 
 
 def test_a_sweep_waits_for_others_or_says_that_it_did_not(store):
-    first = coordinator(store, 2, -1)
+    first = Coordinator(store, 2, -1)
     start(first)
     while not Path(f"{store}.log").exists() or not executions(store):
         time.sleep(0.05)
@@ -179,19 +180,19 @@ def test_a_sweep_waits_for_others_or_says_that_it_did_not(store):
     at_work = [p for p in planned if p.action == "elsewhere"]
     assert at_work
     assert all(f"at work elsewhere (process {first.pid} on " in p.reason for p in at_work)
-    hasty = coordinator(store, 2, 0.0, wait=False)
+    hasty = Coordinator(store, 2, 0.0, wait=False)
     start(hasty)
     (rows, *elsewhere), said = ended(hasty)
     assert elsewhere
-    assert int(rows) + len(elsewhere) <= 4
+    assert rows + len(elsewhere) <= 4
     assert "at work elsewhere" in said
     assert "not waited for" in said
-    patient = coordinator(store, 2, 0.0)
+    patient = Coordinator(store, 2, 0.0)
     start(patient)
-    assert "waiting for" in patient.stderr.readline()
+    until(lambda: "waiting for" in patient.said.read_text(), "a word of what it waits for")
     Path(f"{store}.go").touch()
     (rows,), _ = ended(patient)
-    assert rows == "4"
+    assert rows == 4
     ended(first)
     assert {len(pids) for pids in executions(store).values()} == {1}
 
@@ -202,7 +203,7 @@ def command(*args, cwd):
 
 def test_the_command_line_says_what_is_at_work_elsewhere(tmp_path):
     (tmp_path / "shared.yaml").write_text(json.dumps(EXPERIMENT | {"seeds": 2}))  # YAML contains JSON
-    first = coordinator(tmp_path / "s.db", 2, -1)
+    first = Coordinator(tmp_path / "s.db", 2, -1)
     start(first)
     while not Path(tmp_path / "s.db.log").exists() or not executions(tmp_path / "s.db"):
         time.sleep(0.05)
@@ -211,8 +212,8 @@ def test_the_command_line_says_what_is_at_work_elsewhere(tmp_path):
     swept = command("sweep", "shared.yaml", "--store", "s.db", "--no-wait", "--executor", "serial", cwd=tmp_path)
     assert swept.returncode == 1, swept.stderr
     assert "runs are at work elsewhere" in swept.stdout
-    first.kill()
-    first.communicate()
+    first.send_signal(signal.SIGKILL)
+    first.ended()
     again = command("sweep", "shared.yaml", "--store", "s.db", "--no-wait", "--executor", "serial", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 

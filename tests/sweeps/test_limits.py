@@ -268,7 +268,10 @@ def packed(**arrays):
 
 def bomb():
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file, file.open("loss_curve.npy", "w") as member:
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
+        file.open("loss_curve.npy", "w") as member,
+    ):
         np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False, "shape": (2**25,)})
         for _ in range(256):
             member.write(bytes(MIB))
