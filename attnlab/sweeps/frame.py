@@ -69,6 +69,13 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return [*order, *(n for n in LAST if n in names)]
 
 
+class _Carried(dict[str, Any]):
+    """What a table carries along, which nobody changes: pandas copies `attrs` to the bottom at every step of a computation."""
+
+    def __deepcopy__(self, memo: Any) -> _Carried:
+        return self
+
+
 def frame_of(
     records: Iterable[tuple[str, Run, Result]],
     tidy: bool = False,
@@ -119,14 +126,16 @@ def frame_of(
         names.pop("off_budget")  # and this one only where there is a budget
     columns_ = {name: [row.get(name, np.nan) for row in rows] for name in _ordered(names)}
     frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
-    frame.attrs = {"tuned": list(tuned), "metrics": {name: list(shown) for name, shown in (metrics or {}).items()}}
-    frame.attrs |= {"candidates": candidates} if candidates else {}
+    shown = _Carried({name: list(columns) for name, columns in (metrics or {}).items()})
+    frame.attrs = {"tuned": list(tuned), "metrics": shown}
+    frame.attrs |= {"candidates": _Carried(candidates)} if candidates else {}
     if budgets:
         frame.attrs["widths"] = {name: list(columns) for name, (_, _, columns) in budgets.items()}
         if {*(frame["experiment"].unique() if rows else ())} <= set(budgets):
             frame.attrs["tuned"] += dict.fromkeys(c for columns in frame.attrs["widths"].values() for c in columns)
     frame.attrs |= {"store": os.path.abspath(store)} if store is not None else {}
-    frame.attrs |= {"registered": {name: list(one) for name, one in registered.items()}} if registered else {}
+    if registered:
+        frame.attrs["registered"] = _Carried({name: list(one) for name, one in registered.items()})
     if not tidy:
         return frame
     measured = metric_columns(frame)
