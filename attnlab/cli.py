@@ -54,7 +54,7 @@ __all__ = ["main"]
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; exits with the status listed above."""
     prepare()
-    leave(_status(args))
+    leave(_status(args), at_once=args is None)
 
 
 def _status(args: Sequence[str] | None) -> int:

@@ -217,10 +217,9 @@ def test_importing_is_cheap():
 @pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["--version"]], ids=" ".join)
 def test_help_is_cheap(arguments):
     code = f"""
-import runpy
-sys.argv = ["attnlab", *{arguments!r}]
+from attnlab.cli import main
 try:
-    runpy.run_module("attnlab", run_name="__main__")
+    main({arguments!r})
 except SystemExit as stop:
     assert not stop.code, stop.code"""
     assert loaded_after(code).isdisjoint(("pandas", "sklearn", "numba", "autograd"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
@@ -84,12 +85,19 @@ def _is_real(stream: Any, original: Any, descriptor: int) -> bool:
         return False
 
 
-def leave(status: int) -> NoReturn:
-    """End the process with a status, and leave behind threads of plugins that would keep it."""
+def leave(status: int, at_once: bool = False) -> NoReturn:
+    """End the process with a status, and leave behind threads of plugins that would keep it.
+
+    `at_once`, what is registered for the end is done, and nothing is taken apart before: with pandas and SciPy that takes as long as
+    many a command.
+    """
+    kept = any(not t.daemon and t is not threading.current_thread() and t.is_alive() for t in threading.enumerate())
+    if at_once and not kept:
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-    if any(not t.daemon and t is not threading.current_thread() and t.is_alive() for t in threading.enumerate()):
+    if at_once or kept:
         os._exit(status)
     sys.exit(status)

@@ -22,6 +22,7 @@ from typing import Any
 
 import attnlab
 from attnlab.sources import Source, folder_of, source_of
+from attnlab.sweeps.outlines import Outline, Outlines
 
 __all__ = [
     "Module",
@@ -35,6 +36,7 @@ __all__ = [
     "written",
 ]
 
+Raw = tuple[str | None, str | None]  # what is imported: a module and a name; or None and a name of the module itself
 Node = tuple[str, str | None]  # a module of attnlab, and one name in it; None is the whole module
 
 ROOT = Path(attnlab.__file__).parent
@@ -57,6 +59,7 @@ NO_NUMBERS = (
     "mechanisms.html",
 )
 _BY_NAME = ("attnlab.sweeps.execute",)  # counts by name, as a module of components does
+_LOOSE = "."  # in an outline: the statements that belong to every name
 _CODE = (".py", ".so", ".pyd")
 
 
@@ -158,12 +161,41 @@ def module_of(name: str, file: Path) -> Module | None:
     return kept[1]
 
 
-def _own(name: str) -> Module:
+_OUTLINES = Outlines(Path(__file__))
+_outlines: dict[str, tuple[Source, Outline]] = {}
+
+
+def _own(name: str) -> Outline:
+    """What a module of attnlab's own defines and reaches."""
     file = _own_file(name)
-    found = None if file is None else module_of(name, file)
-    if found is None:
+    try:
+        source = source_of(file, name) if file is not None else None
+    except OSError:
+        source = None
+    if source is None:
         raise LookupError(f"attnlab's own module {name} has no source that can be read")
-    return found
+    kept = _outlines.get(name)
+    if kept is None or kept[0] is not source:
+        read = functools.partial(_outline, name, source)
+        kept = _outlines[name] = source, _OUTLINES.get(name, source.content, source.edited, read)
+    return kept[1]
+
+
+def _outline(name: str, source: Source) -> Outline:
+    try:
+        module = Module(name, source)
+    except (SyntaxError, ValueError):
+        raise LookupError(f"attnlab's own module {name} has no source that can be read") from None
+    names = {"": (module.digest, _raw(module, None))}
+    if module.by_name:
+        names |= {n: (module.digest_of(n), _raw(module, n)) for n in [*module.definitions, _LOOSE]}
+    return Outline(module.by_name, names)
+
+
+def _raw(module: Module, name: str | None) -> list[Raw]:
+    if name is not None and name in module.imports:
+        return [module.imports[name]]
+    return list(dict.fromkeys(_raw_targets(module, module.statements(name), names=name is not None)))
 
 
 def _counts(module: str) -> bool:
@@ -182,7 +214,7 @@ def _target(module: str, name: str | None) -> Node | None:
         return None if where is None else _target(where, name)
     if not _counts(module) or _own_file(module) is None:
         return None
-    return (module, name) if name in _own(module).definitions and _own(module).by_name else (module, None)
+    return (module, name) if name and _own(module).by_name and name in _own(module).names else (module, None)
 
 
 def names_where() -> dict[str, str]:
@@ -190,30 +222,32 @@ def names_where() -> dict[str, str]:
     return attnlab._WHERE
 
 
-def own_targets(module: Module, statements: Iterable[ast.AST], names: bool = False) -> Iterator[Node]:
-    """What these statements of a module reach in attnlab: by import and, with `names`, by the names that they use."""
+def own_targets(module: Module, statements: Iterable[ast.AST]) -> Iterator[Node]:
+    """What these statements of a module reach in attnlab by import."""
+    yield from (t for target in _raw_targets(module, statements, names=False) if (t := _target(*target)) is not None)
+
+
+def _raw_targets(module: Module, statements: Iterable[ast.AST], names: bool) -> Iterator[Any]:
+    """What statements import, as (module, name), and with `names` what of their own module they use, as (None, name)."""
     for statement in statements:
         for node in ast.walk(statement):
-            reached: list[tuple[str, str | None]] = []
             if isinstance(node, (ast.Import, ast.ImportFrom)):
-                reached = [target for _, target in _imported(node, module.name)]
+                yield from (target for _, target in _imported(node, module.name))
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if module.imports.get(node.value.id) == ("attnlab", None):  # import attnlab; attnlab.attend(...)
-                    reached = [("attnlab", node.attr)]
+                    yield "attnlab", node.attr
             elif names and isinstance(node, ast.Name):
                 if node.id in module.imports:
-                    reached = [module.imports[node.id]]
+                    yield module.imports[node.id]
                 elif node.id in module.definitions:
-                    yield module.name, node.id
-            yield from (t for target in reached if (t := _target(*target)) is not None)
+                    yield None, node.id
 
 
-@functools.cache
-def _reached(module: Module, name: str | None) -> tuple[Node, ...]:
-    if name is not None and name in module.imports:
-        target = _target(*module.imports[name])
-        return () if target is None else (target,)
-    return tuple(dict.fromkeys(own_targets(module, module.statements(name), names=name is not None)))
+def _reached(module: str, raw: Iterable[Raw]) -> Iterator[Node]:
+    for where, name in raw:
+        target = (module, name) if where is None else _target(where, name)
+        if target is not None:
+            yield target
 
 
 def own_closure(roots: Iterable[Node], without: Collection[Node] = ()) -> dict[Node, str]:
@@ -223,10 +257,11 @@ def own_closure(roots: Iterable[Node], without: Collection[Node] = ()) -> dict[N
     while waiting:
         node = waiting.pop()
         if node not in found and node not in without:
-            module = _own(node[0])
-            name = node[1] if module.by_name else None
-            found[node] = module.digest_of(name)
-            waiting += _reached(module, name)
+            outline = _own(node[0])
+            name = (node[1] or "") if outline.by_name else ""
+            found[node], raw = outline.names[name if name in outline.names else _LOOSE]
+            waiting += _reached(node[0], raw)
+    _OUTLINES.keep()
     return found
 
 

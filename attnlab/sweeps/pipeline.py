@@ -134,9 +134,8 @@ def sweep(
             before = opened.leases.row_marks(_ids(runs))
             decided = _limited(_decided(opened, experiment, runs, words), limit)
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
-            todo = by_examples(
-                _with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in decided if p.action in wanted
-            )
+            runs_now = (p for p in decided if p.action in wanted)
+            todo = by_examples(_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in runs_now)
             _report("attnlab_sweep_started", experiment=experiment, runs=todo)
             workers = several.for_runs(spec, todo)
             if workers.name == "local":
