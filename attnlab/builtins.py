@@ -181,7 +181,16 @@ def attnlab_metrics() -> list[type]:
     from attnlab.metrics import shape as s
 
     return [
-        *(a.AlignmentAccuracy, a.Aer, a.AerPrecision, a.AerRecall, a.GoldMass, a.KlToGold, a.NullMass),
+        *(
+            a.AlignmentAccuracy,
+            a.ShiftedAlignmentAccuracy,
+            a.Aer,
+            a.AerPrecision,
+            a.AerRecall,
+            a.GoldMass,
+            a.KlToGold,
+            a.NullMass,
+        ),
         *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
         *(s.SinkMass, s.WeightGini, s.DiagonalDistance, s.MonotonicityViolations, s.HeadRedundancy),
         *(y.InductionScore, y.FirstTokenMass),

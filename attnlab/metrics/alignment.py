@@ -14,7 +14,16 @@ from attnlab.data import AlignmentData
 from attnlab.interfaces import Metric, Source
 from attnlab.metrics.links import asked, gold_of, heaviest, links, mean_over, null, weights_of
 
-__all__ = ["Aer", "AerPrecision", "AerRecall", "AlignmentAccuracy", "GoldMass", "KlToGold", "NullMass"]
+__all__ = [
+    "Aer",
+    "AerPrecision",
+    "AerRecall",
+    "AlignmentAccuracy",
+    "GoldMass",
+    "KlToGold",
+    "NullMass",
+    "ShiftedAlignmentAccuracy",
+]
 
 HERE = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
 OCH_NEY = Source(
@@ -60,6 +69,48 @@ class AlignmentAccuracy(Metric):
         rows = asked(data)
         top = heaviest(weights_of(data, W), data.allowed)
         hits = (top & (gold_of(data) > 0)).sum(axis=-1)
+        return mean_over(hits / np.maximum(top.sum(axis=-1), 1), rows)
+
+
+class ShiftedAlignmentAccuracy(Metric):
+    """Share of queries whose next query's heaviest key is gold for them.
+
+    With H the heaviest allowed keys of query i + 1 and G = {j : gold_ij > 0}, |H & G| / |H|, averaged over the queries i that are
+    alive and have a gold link, and whose next query is alive. NaN where there is none. Range 0 to 1, dimensionless; up is better.
+
+    Notes
+    -----
+    It is for decoders, whose step i + 1 has heard the token that step i said. `alignment_accuracy` reads the weights of step i.
+    The last token has no next step here; the papers look at that of the end of the sentence.
+
+    References
+    ----------
+    Chen et al. (2020), section 3.1, `Shift-Att`.
+
+    Examples
+    --------
+    >>> data = AlignmentData([[[1.0]] * 2], [[[1.0], [2.0]]], [[[1.0], [2.0]]], gold=[[[1, 0], [0, 1]]])
+    >>> ShiftedAlignmentAccuracy().measure(data, [[[0.3, 0.7], [0.9, 0.1]]])
+    1.0
+    """
+
+    name = "shifted_alignment_accuracy"
+    source = Source(
+        "Accurate Word Alignment Induction from Neural Machine Translation",
+        "Y. Chen, Y. Liu, G. Chen, X. Jiang, Q. Liu",
+        2020,
+        "EMNLP",
+    )
+    direction = "up"
+    bounds = (0.0, 1.0)
+
+    def applies(self, data: AlignmentData) -> bool:
+        return data.gold is not None and bool((asked(data)[:, :-1] & data.alive[:, 1:]).any())
+
+    def measure(self, data: AlignmentData, W: Any) -> float:
+        rows = asked(data)[:, :-1] & data.alive[:, 1:]
+        top = heaviest(weights_of(data, W), data.allowed)[:, 1:]
+        hits = (top & (gold_of(data) > 0)[:, :-1]).sum(axis=-1)
         return mean_over(hits / np.maximum(top.sum(axis=-1), 1), rows)
 
 

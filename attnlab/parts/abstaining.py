@@ -119,17 +119,19 @@ class Softpick(Normaliser):
 class ReluOverN(Normaliser):
     """Positive scores, or their squares, over the number of keys; each key by itself.
 
-    w_j = max(s_j, 0)^power / n, where n is the number of allowed keys. The weights need not sum to one. Cost: 3 operations a
-    score.
+    w_j = max(s_j, 0)^power / n^exponent, where n is the number of allowed keys. The weights need not sum to one. Cost: 3
+    operations a score.
 
     Parameters
     ----------
     power : int > 0
         1 is ReLU attention; 2 is the squared ReLU.
+    exponent : float >= 0
+        Of n: 1 divides by the number of keys, 0 by nothing.
 
     Notes
     -----
-    Wortsman et al. found n to the power of about -1 to come near softmax; without the division the sum grows with the number of
+    Wortsman et al. found an exponent of about 1 to come near softmax; without the division the sum grows with the number of
     keys. Primer and the gated attention unit use the square. The latter divides by n, or by n d.
 
     References
@@ -153,14 +155,15 @@ class ReluOverN(Normaliser):
     sparse = True
     shift_invariant = False
 
-    def __init__(self, power: Annotated[int, Ge(1)] = 1) -> None:
+    def __init__(self, power: Annotated[int, Ge(1)] = 1, exponent: Annotated[float, Ge(0)] = 1.0) -> None:
         self.power = power
+        self.exponent = exponent
 
     @in_float32
     def normalise(self, S: Any, n_allowed: Any) -> Any:
         xp = namespace(S)
         positive = xp.where(detach(S) <= 0, xp.zeros_like(detach(S)), S)
-        return positive**self.power / xp.astype(n_allowed, S.dtype)
+        return positive**self.power / xp.astype(n_allowed, S.dtype) ** self.exponent
 
     def begin(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return None

@@ -19,6 +19,7 @@ from attnlab.metrics.alignment import (
     GoldMass,
     KlToGold,
     NullMass,
+    ShiftedAlignmentAccuracy,
 )
 from attnlab.metrics.distribution import MaxWeight, SupportSize, WeightEntropy
 from attnlab.metrics.links import links
@@ -31,6 +32,7 @@ OF_WEIGHTS = [
     GoldMass(),
     KlToGold(),
     NullMass(),
+    ShiftedAlignmentAccuracy(),
     MaxWeight(),
     SupportSize(),
     WeightEntropy(),
@@ -156,6 +158,17 @@ def test_ties_score_their_share():
         assert AlignmentAccuracy().measure(data, [[weights]]) == share, weights
     assert AlignmentAccuracy().measure(data, np.float32([[[0.3, 0.3 + 1e-7, 0.2, 0.2]]])) == 0.5
     assert AlignmentAccuracy().measure(data, [[[0.3, 0.3 + 1e-7, 0.2, 0.2]]]) == 1.0
+
+
+def test_the_shifted_accuracy_reads_the_weights_of_the_next_query():
+    gold = [[[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]]
+    W = np.array([[[0.9, 0.1, 0.0], [0.6, 0.2, 0.2], [0.2, 0.4, 0.4], [0.5, 0.2, 0.3]]])
+    # query 1: all of the second's weight is right; query 2: a tie of the third's; query 3: the fourth is elsewhere
+    assert ShiftedAlignmentAccuracy().measure(data_of(gold), W) == pytest.approx((1 + 0.5 + 0) / 3)
+    mask = np.ones((1, 4, 3), dtype=bool)
+    mask[0, 3] = False  # padding: query 3 has no next one
+    assert ShiftedAlignmentAccuracy().measure(data_of(gold, mask=mask), W) == pytest.approx((1 + 0.5) / 2)
+    assert not ShiftedAlignmentAccuracy().applies(data_of([[[1, 0]]]))
 
 
 def test_entropy_is_normalised_by_the_keys_that_may_be_attended_to():

@@ -44,7 +44,7 @@ FORMULAS: dict[str, dict[str, str]] = {
         r" q_{ij} &= (1 - p_{i,\,j-1}) \, q_{i,\,j-1} + w_{i-1,\,j} \\ w_{ij} &= p_{ij} \, q_{ij} \end{align*}",
         "sink_softmax": r"w_j = \frac{\exp(s_j)}{\exp(b) + \sum_i \exp(s_i)}",
         "softpick": r"w_j = \frac{\max(\exp(s_j) - 1, 0)}{\sum_i \lvert \exp(s_i) - 1 \rvert + \varepsilon}",
-        "relu_over_n": r"w_j = \frac{\max(s_j, 0)^{\text{power}}}{n}",
+        "relu_over_n": r"w_j = \frac{\max(s_j, 0)^{\text{power}}}{n^{\text{exponent}}}",
         "stick_breaking": r"w_j = \sigma(s_j) \prod_{l > j} \left(1 - \sigma(s_l)\right), \qquad \sigma = \operatorname{sigmoid}",
         "cog": r"w_j = \operatorname{sign}(s_j) \frac{\exp(\lvert s_j \rvert)}{\sum_i \exp(\lvert s_i \rvert)}",
         "identity": r"w_j = s_j",
@@ -185,6 +185,7 @@ FORMULAS: dict[str, dict[str, str]] = {
     },
     "metric": {
         "alignment_accuracy": r"\frac{\lvert H \cap G \rvert}{\lvert H \rvert}",
+        "shifted_alignment_accuracy": r"\frac{\lvert H_{i + 1} \cap G_i \rvert}{\lvert H_{i + 1} \rvert}",
         "aer": r"\text{AER} = 1 - \frac{\lvert A \cap S \rvert + \lvert A \cap P \rvert}{\lvert A \rvert + \lvert S \rvert}",
         "aer_precision": r"\frac{\lvert A \cap P \rvert}{\lvert A \rvert}",
         "aer_recall": r"\frac{\lvert A \cap S \rvert}{\lvert S \rvert}",
