@@ -340,6 +340,28 @@ def test_nothing_is_found_in_clean_results(name):
     assert codes(experiment, change) == []
 
 
+@pytest.mark.parametrize("error", [float("inf"), float("nan")])
+@pytest.mark.parametrize("seeds", [range(8), range(1)])
+def test_a_baseline_that_has_no_finite_value_in_some_seeds_or_in_none_is_read(error, seeds):
+    asking = asked(mechanism={"similarity": ["scaled_dot", "cosine", "uniform"]}, claims=None)
+    gone = {"context_error": error, "alignment_accuracy": 0.125, "n_parameters": 0.0}
+    table = results(
+        asking,
+        lambda row: (
+            {
+                "alignment_accuracy": 0.125,
+                "context_error": 1.0,
+                "n_parameters": 0.0,
+                **(gone if row["seed"] in seeds else {}),
+            }
+            if row["similarity"] == "uniform"
+            else {}
+        ),
+    )
+    found = reported("sound", table, read(asking)).findings  # a warning is an error here
+    assert "R105" not in {finding.code for finding in found}
+
+
 def test_loss_curves_say_more_than_one_flag_a_run():
     """A noisy curve that is flat over the seeds is no finding, whatever half of the runs say; one that falls is."""
     frame = results(asked(), lambda row: {"converged": row["seed"] % 2 == 0})

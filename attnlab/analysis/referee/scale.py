@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -95,14 +96,19 @@ def _below_uniform(case: Case, cell: Cell, metric: str, sign: int) -> Iterator[s
         each = np.array(arrays[: len(uniform)])
         there = np.isfinite(each)
         base = np.where(there, each, 0.0).sum(axis=0) / np.where(there.any(axis=0), there.sum(axis=0), np.nan)
-        values = dict(zip(others, arrays[len(uniform) :], strict=True))
-        worse = {n: v for n, v in values.items() if sign * (np.nanmean(v) - np.nanmean(base)) < 0}
-        p = {name: paired_p(v, base, case.overlap(cell)) for name, v in worse.items()}
+        shared: dict[
+            str, tuple[Any, Any]
+        ] = {}  # its values and those of uniform weights, in the seeds in which both are finite
+        for name, v in zip(others, arrays[len(uniform) :], strict=True):
+            both = np.isfinite(v) & np.isfinite(base)
+            shared[name] = v[both], base[both]
+        worse = [n for n, (v, b) in shared.items() if len(v) and sign * float(np.mean(v) - np.mean(b)) < 0]
+        p = {name: paired_p(*shared[name], case.overlap(cell)) for name in worse}
         tested = [name for name in p if p[name] == p[name]]
         for name, adjusted in zip(tested, holm([p[name] for name in tested]) if tested else [], strict=True):
             if adjusted <= ALPHA:
-                means = f"{shown(float(np.nanmean(values[name])))}, uniform {shown(float(np.nanmean(base)))}"
-                yield f"{name} on {cell.place}: {means}"
+                v, b = shared[name]
+                yield f"{name} on {cell.place}: {shown(float(np.mean(v)))}, uniform {shown(float(np.mean(b)))}"
         return
     chance = chance_of(cell.rows, cell.condition) if metric == GUESSED else math.nan
     for name in others if chance == chance else ():
