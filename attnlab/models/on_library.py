@@ -13,7 +13,7 @@ from attnlab.models.on_torch import OnTorch
 
 __all__ = ["OnLibrary", "library_for", "library_of", "working"]
 
-OTHERS = {"torch": OnTorch, "jax": OnJax}
+OTHERS: dict[str, Any] = {"torch": OnTorch, "jax": OnJax}
 
 
 class OnLibrary(Protocol):
