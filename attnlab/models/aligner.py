@@ -34,7 +34,7 @@ from attnlab.models.batches import (
 )
 from attnlab.models.fenchel_young import own_loss, refusal_of_losses, scored
 from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
-from attnlab.models.on_torch import library_of
+from attnlab.models.on_library import library_of, working
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
     cast,
@@ -86,8 +86,8 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     loss : "squared" or "fenchel_young"
         The squared error, or the loss of Fenchel and Young that belongs to softmax, sparsemax or entmax: of the scores and gold keys
         for ``objective="alignment"``, else of contexts as scores of class targets. Its gradient is weights less gold.
-    library, device : "numpy" or "torch"; "cpu", "cuda", "cuda:1", ..
-        What `fit` computes with, and where; NumPy computes on the cpu. Both see the same examples and give NumPy arrays.
+    library, device : "numpy", "torch" or "jax"; "cpu", "cuda", "cuda:1", ..
+        What `fit` computes with, and where; NumPy computes on the cpu. All see the same examples and give NumPy arrays.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         tol: Tolerance = 1e-5,
         random_state: Any = None,
         loss: Literal["squared", "fenchel_young"] = "squared",
-        library: Literal["numpy", "torch"] = "numpy",
+        library: Literal["numpy", "torch", "jax"] = "numpy",
         device: str = "cpu",
     ) -> None:
         self.mechanism = mechanism
@@ -221,10 +221,11 @@ class AttentionAligner(Attending, Model, BaseEstimator):
     def _learn(self, X: AlignmentData, start: Any, validation: Any, streams: list[Any], stopping: Stopping) -> None:
         bound, own = self.mechanism_.bind(), own_loss(self)
         learned = scored(self.mechanism_) if own and self.objective == "alignment" else bound
-        torch = library_of(self, X.Q.dtype)
-        self.kernels_ = bound.kernels(X.Q.dtype if torch is None else torch.dtype, self.library)
+        other = library_of(self, X.Q.dtype)
+        self.kernels_ = bound.kernels(X.Q.dtype if other is None else other.dtype, self.library)
         self.backend_ = answered(self.kernels_)
-        examples = self._examples(bound, start, X, torch, rng=streams[2], training=True)
+        with working(other):
+            examples = self._examples(bound, start, X, other, rng=streams[2], training=True)
         looked_at = [] if validation is None else [self._examples(bound, start, part) for part in chunks(validation)]
 
         def gradient(params: Any, batch: Any) -> Any:
@@ -256,12 +257,12 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             self.validation_curve_ = watch.curve if watch else []
             return
         batches, rate = minibatches(len(X), min(self.batch_size, len(X)), streams[1]), self.learning_rate
-        if torch is not None:
+        if other is not None:
 
             def loss(params: Any, batch: Any) -> Any:
-                return self._loss(bound, params, examples.on_torch(torch.tensor(batch)))
+                return self._loss(bound, params, examples.at(batch))
 
-            fitted = torch.minimise_adam(loss, start, batches, stopping.most, rate, watch)
+            fitted = other.minimise_adam(loss, start, batches, stopping.most, rate, watch, rng=streams[2])
         elif self.optimizer == "adam":
             fitted = minimise_adam(gradient, start, batches, stopping.most, rate, watch, by_hand=True, whole=whole)
         else:
@@ -309,9 +310,9 @@ class AttentionAligner(Attending, Model, BaseEstimator):
         xp = namespace(X.V)
         return xp.softmax(xp.matmul(X.V, params["readout"]["R"]), axis=-1)
 
-    def _examples(self, bound: Any, params: Any, X: AlignmentData, torch: Any = None, **given: Any) -> Examples:
+    def _examples(self, bound: Any, params: Any, X: AlignmentData, other: Any = None, **given: Any) -> Examples:
         """Examples in the form that training uses, with all that does not change from step to step."""
-        there = np.asarray if torch is None else torch.tensor
+        there = np.asarray if other is None else other.tensor
         Q, K = X.Q, X.K
         if own := params["projection"]:  # only the shapes of the projected arrays matter here
             Q, K = (np.broadcast_to(A[..., :1], (*A.shape[:-1], own["Wq"].shape[1])) for A in (Q, K))
@@ -322,7 +323,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 
     def _loss(self, bound: Any, params: Any, X: Examples) -> Any:
         Q, K = self._placed(params, X)
-        n = max(1.0, float(X.alive.sum()))
+        n = max(1.0, float(X.alive.sum())) if isinstance(X.alive, np.ndarray) else _at_least_one(X.alive)
         if own := own_loss(self):
             learned = scored(self.mechanism_) if self.objective == "alignment" else bound
             return loss_and_gradient(learned, params, X, self.objective == "alignment", own, False)[0]
@@ -422,3 +423,7 @@ class AttentionAligner(Attending, Model, BaseEstimator):
 # --------------------------------------------------------------------------------------------------------------------
 def _sum(x: Any, axis: Any = None) -> Any:
     return namespace(x).sum(x, axis=axis)
+
+
+def _at_least_one(alive: Any) -> Any:
+    return namespace(alive).clip(_sum(alive), min=1.0)

@@ -48,8 +48,8 @@ class Examples:
         Q, K, V, target = self.Q.take(rows, 0), self.K.take(rows, 0), self.V.take(rows, 0), self.target.take(rows, 0)
         return Examples(Q, K, V, target, alive, context.pick(rows, n))
 
-    def on_torch(self, rows: Any) -> Examples:
-        """Some of the examples, whose arrays are PyTorch's, by a tensor of indices."""
+    def at(self, rows: Any) -> Examples:
+        """Some of the examples, whose arrays are another library's, by an array of indices of that library."""
         Q, K, V, target, alive = (array[rows] for array in (self.Q, self.K, self.V, self.target, self.alive))
         return Examples(Q, K, V, target, alive, self.context.pick(rows, len(self.Q)))
 

@@ -26,6 +26,7 @@ ENVIRONMENT = (
     "python",
     *LIBRARIES,
     "torch",
+    "jax",
     "system",
     "processor",
 )  # all other versions are of plugins

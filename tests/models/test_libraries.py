@@ -1,4 +1,4 @@
-"""`library`: the same definition on NumPy and on PyTorch, which see the same examples and learn the same arrays."""
+"""`library`: the same definition on NumPy, PyTorch and JAX, which see the same examples and learn the same arrays."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import attnlab
 from attnlab import AttentionAligner, AttentionStack, SettingError
 from attnlab.models.training import leaves
 
-LIBRARIES = ("numpy", "torch")
+OTHERS = {"torch": "PyTorch", "jax": "JAX"}
+every_other = pytest.mark.parametrize("other", OTHERS)
 
 
-def need_torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed", exc_type=ImportError)
+def need(library):
+    return pytest.importorskip(library, reason=f"{OTHERS[library]} is not installed", exc_type=ImportError)
 
 
 def apart(one, other):
@@ -26,7 +27,7 @@ def apart(one, other):
     )
 
 
-def stacks(mechanism, steps, dtype, **settings):
+def stacks(mechanism, steps, dtype, libraries, **settings):
     rng = np.random.default_rng(0)
     ids = [rng.integers(6, size=size) for size in rng.integers(4, 12, size=40)]
     given = {
@@ -38,10 +39,11 @@ def stacks(mechanism, steps, dtype, **settings):
         "random_state": 0,
         "dtype": dtype,
     }
-    made = [AttentionStack(mechanism, library=library, **given, **settings).fit(ids) for library in LIBRARIES]
+    made = [AttentionStack(mechanism, library=library, **given, **settings).fit(ids) for library in libraries]
     return ids, *made
 
 
+@every_other
 @pytest.mark.parametrize(
     ("mechanism", "settings"),
     [
@@ -51,9 +53,9 @@ def stacks(mechanism, steps, dtype, **settings):
     ],
     ids=["plain", "sparse", "differential"],
 )
-def test_a_stack_learns_the_same_in_float64(mechanism, settings):
-    need_torch()
-    ids, one, other = stacks(mechanism, 20, "float64", **settings)
+def test_a_stack_learns_the_same_in_float64(mechanism, settings, other):
+    need(other)
+    ids, one, other = stacks(mechanism, 20, "float64", ("numpy", other), **settings)
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
     assert apart(one, other) < 1e-8
     np.testing.assert_allclose(one.predict(ids), other.predict(ids), atol=1e-8)
@@ -61,14 +63,16 @@ def test_a_stack_learns_the_same_in_float64(mechanism, settings):
     assert all(type(a) is np.ndarray for _, a in leaves(other.params_))
 
 
+@every_other
 @pytest.mark.long
-def test_a_stack_learns_the_same_in_float32_after_200_steps():
-    need_torch()
-    ids, one, other = stacks(None, 200, "float32")
+def test_a_stack_learns_the_same_in_float32_after_200_steps(other):
+    need(other)
+    ids, one, other = stacks(None, 200, "float32", ("numpy", other))
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, atol=0.02)
     assert one.score(ids) == pytest.approx(other.score(ids), abs=0.05)
 
 
+@every_other
 @pytest.mark.parametrize(
     ("task", "settings"),
     [
@@ -78,14 +82,14 @@ def test_a_stack_learns_the_same_in_float32_after_200_steps():
         ("copy", {"mix": "predictions", "projection": 4}),
     ],
 )
-def test_an_aligner_learns_the_same(task, settings):
-    need_torch()
+def test_an_aligner_learns_the_same(task, settings, other):
+    need(other)
     data = attnlab.get("task", task, n_train=40, n_validation=4).make(np.random.default_rng(0))
     one, other = (
         AttentionAligner(**settings, steps=20, validate_every=10, library=library, random_state=0).fit(
             data.train, validation=data.validation
         )
-        for library in LIBRARIES
+        for library in ("numpy", other)
     )
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
     assert apart(one, other) < 1e-8
@@ -93,12 +97,40 @@ def test_an_aligner_learns_the_same(task, settings):
     assert [row["step"] for row in one.validation_curve_] == [row["step"] for row in other.validation_curve_]
 
 
-def test_a_fit_on_torch_that_diverges_says_when():
-    need_torch()
+def test_what_draws_at_random_in_training_draws_the_same_on_jax():
+    """A compiled step would draw once for all steps."""
+    need("jax")
+    data = attnlab.get("task", "lookup", n_train=40).make(np.random.default_rng(0)).train
+    given = {"projection": 3, "mechanism": {"normaliser": "gumbel"}, "steps": 6, "random_state": 0}
+    one, other = (AttentionAligner(**given, library=library).fit(data) for library in ("numpy", "jax"))
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+
+
+@every_other
+def test_a_fit_that_diverges_says_when(other):
+    need(other)
     with pytest.raises(attnlab.Diverged, match="step"):
-        AttentionStack(library="torch", hidden_dim=8, learning_rate=1e30, warm_up=0, clip_norm=None, steps=9).fit(
+        AttentionStack(library=other, hidden_dim=8, learning_rate=1e30, warm_up=0, clip_norm=None, steps=9).fit(
             [[0, 1, 2, 3]] * 4
         )
+
+
+def test_bfloat16_learns_like_float32_and_keeps_float32():
+    need("torch")
+    ids, one, other = (None, None, None)
+    for dtype in ("float32", "bfloat16"):
+        ids, fitted = stacks({"normaliser": "sparsemax", "position": "rope"}, 60, dtype, ("torch",))
+        one, other = other, fitted
+    assert {a.dtype for _, a in leaves(other.params_)} == {np.dtype("float32")}
+    assert other.predict(ids).dtype == np.float32
+    assert 0 < np.abs(np.subtract(one.loss_curve_, other.loss_curve_)).max() < 0.1
+    assert one.score(ids) == pytest.approx(other.score(ids), abs=0.1)
+
+
+@pytest.mark.parametrize("library", ["numpy", "jax"])
+def test_bfloat16_is_pytorchs(library):
+    with pytest.raises(SettingError, match=f"dtype='bfloat16' needs library='torch'; got library='{library}'"):
+        AttentionStack(dtype="bfloat16", library=library, steps=1).fit([[0, 1]])
 
 
 @pytest.mark.parametrize(
@@ -115,16 +147,18 @@ def test_a_fit_on_torch_that_diverges_says_when():
     ids=["stack", "aligner"],
 )
 class TestWhatIsMissing:
-    def test_without_pytorch_it_says_how_to_install_it(self, fit, data, monkeypatch):
-        monkeypatch.setitem(sys.modules, "torch", None)
-        with pytest.raises(SettingError, match=r"pip install 'attnlab\[torch\]'"):
-            fit(library="torch")
+    @every_other
+    def test_without_the_library_it_says_how_to_install_it(self, fit, data, other, monkeypatch):
+        monkeypatch.setitem(sys.modules, other, None)
+        with pytest.raises(SettingError, match=rf"needs {OTHERS[other]}.*pip install 'attnlab\[{other}\]'"):
+            fit(library=other)
 
     def test_numpy_has_no_other_device(self, fit, data):
-        with pytest.raises(SettingError, match="device='cuda' needs library='torch'"):
+        with pytest.raises(SettingError, match="device='cuda' needs library='torch' or 'jax'"):
             fit(device="cuda")
 
-    def test_a_device_that_is_not_there_is_named_with_those_that_are(self, fit, data):
-        need_torch()
+    @every_other
+    def test_a_device_that_is_not_there_is_named_with_those_that_are(self, fit, data, other):
+        need(other)
         with pytest.raises(SettingError, match=r"device='cuda:99' cannot be used.*has cpu"):
-            fit(library="torch", device="cuda:99")
+            fit(library=other, device="cuda:99")

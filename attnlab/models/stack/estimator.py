@@ -17,7 +17,7 @@ from attnlab.mechanisms.heads import with_features
 from attnlab.metrics.layers import first_token_masses, induction_scores
 from attnlab.models.batches import held_out
 from attnlab.models.mechanism_setting import Attending, answered
-from attnlab.models.on_torch import library_for
+from attnlab.models.on_library import library_for
 from attnlab.models.stack.gradient import loss_and_gradient
 from attnlab.models.stack.network import Network
 from attnlab.models.stack.sequences import Reader, agreement, counted, in_parts, labels_of, sequences_of
@@ -72,11 +72,12 @@ class AttentionStack(Attending, Model, BaseEstimator):
     steps, early_stopping, validation_fraction, validate_every, n_iter_no_change, tol
         When `fit` ends; `attnlab.models.stopping.Stopping` explains these settings for all models. Without `steps`, `fit`
         ends when validation no longer improves. `tol` is in nats a place.
-    dtype : "float32" or "float64"
-    library : "numpy" or "torch"
-        What computes: NumPy with a gradient by hand, or PyTorch with its own. Data are drawn by NumPy in either case.
+    dtype : "float32", "float64" or "bfloat16"
+        With bfloat16, which needs PyTorch, a step of learning multiplies in bfloat16; what is learned is float32, as are predictions.
+    library : "numpy", "torch" or "jax"
+        What computes: NumPy with a gradient by hand, or PyTorch or JAX with its own. Data are drawn by NumPy in any case.
     device : str
-        Where PyTorch computes: "cpu", "cuda", "cuda:1", ..; NumPy computes on the "cpu".
+        Where PyTorch or JAX computes: "cpu", "cuda", "cuda:1", ..; NumPy computes on the "cpu".
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -152,8 +153,8 @@ class AttentionStack(Attending, Model, BaseEstimator):
         validate_every: Every = 50,
         n_iter_no_change: Patience = 10,
         tol: Tolerance = 1e-4,
-        dtype: Literal["float32", "float64"] = "float32",
-        library: Literal["numpy", "torch"] = "numpy",
+        dtype: Literal["float32", "float64", "bfloat16"] = "float32",
+        library: Literal["numpy", "torch", "jax"] = "numpy",
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:
@@ -223,15 +224,20 @@ class AttentionStack(Attending, Model, BaseEstimator):
 
         self._bind()
         start = self._network.init(streams[0], self.n_tokens_, self.n_classes_, self.hidden_dim)
-        self.params_ = cast(start, self.dtype)
+        self.params_ = cast(start, self._kept_as)
         self.n_parameters_ = count(self.params_)
         self.operations_per_query_ = self._network.operations(X.n_queries, self.n_classes_, self.hidden_dim)
         with np.errstate(all="ignore"), warnings.catch_warnings():  # each step checks that its numbers are finite
             warnings.filterwarnings("ignore", "Output seems independent of input")
-            self._learn(X, validation, streams, stopping)
+            with self._reader.working():
+                self._learn(X, validation, streams, stopping)
             self.head_ = self._best_head(X if validation is None else validation)
         self.head_chosen_on_ = "" if self.head_ is None else "training" if validation is None else "validation"
         return self
+
+    @property
+    def _kept_as(self) -> str:
+        return "float32" if self.dtype == "bfloat16" else self.dtype
 
     def _mechanisms(self, by_layer: list[Any] | None) -> list[Any]:
         if self.hidden_dim % self.heads:
@@ -249,8 +255,8 @@ class AttentionStack(Attending, Model, BaseEstimator):
         bound = [made[id(one)] for one in self.mechanisms_]
         self._network = Network(bound, self.mechanisms_, self.heads, self.norm, self.mlp, self.short_conv, self.tied)
         library = library_for(self.library, self.device, self.dtype)
-        self._reader = Reader(bound, self.heads, self.hidden_dim, self.n_tokens_, self.causal, self.dtype, library)
-        dtype = self.dtype if library is None else library.dtype
+        self._reader = Reader(bound, self.heads, self.hidden_dim, self.n_tokens_, self.causal, self._kept_as, library)
+        dtype = self._kept_as if library is None else library.dtype
         several = self.by_layer is not None
         self.kernels_ = {
             f"{i}.{verb}" if several else verb: kernel
@@ -264,7 +270,7 @@ class AttentionStack(Attending, Model, BaseEstimator):
     ) -> None:
         network, reader = self._network, self._reader
         places = reader.read(X, rng=streams[2], training=True)
-        labels = labels_of(X)
+        labels = reader.labels(X)
 
         def gradient(params: Any, rows: Any) -> Any:
             return loss_and_gradient(network, params, reader.pick(places, rows, labels))
@@ -284,7 +290,7 @@ class AttentionStack(Attending, Model, BaseEstimator):
         if reader.library is None:
             fitted = minimise_adam(gradient, *given, by_hand=True, warm_up=self.warm_up)
         else:
-            fitted = reader.library.minimise_adam(loss, *given, warm_up=self.warm_up)
+            fitted = reader.library.minimise_adam(loss, *given, warm_up=self.warm_up, rng=streams[2])
         self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 

@@ -30,10 +30,10 @@ class Places:
         Tokens; 0 where there is none that the network knows.
     known : array (n, L, 1), 1 where the token is known and 0 elsewhere; None where all are known
     contexts : list of a Context for each layer
-    where : int array (m,)
-        The places that count, numbered through all examples: example * L + place.
+    where : int array (m,), or None
+        The places that count, numbered through all examples: example * L + place. None is all places.
     labels : int array (m,)
-        Their classes.
+        Their classes. Where `where` is None, a place with -1 does not count.
     """
 
     ids: Any
@@ -146,10 +146,19 @@ class Network:
     def loss(self, params: Any, places: Places) -> Any:
         """The mean of -log p(label) over the places that count, in nats."""
         x = self.states(params, places)
-        xp = namespace(x)
-        scores = self.logits(params, xp.reshape(x, (-1, x.shape[-1]))[places.where])
-        chosen = scores[xp.arange(len(places.labels)), places.labels]
-        return xp.sum(xp.logsumexp(scores, axis=-1) - chosen) / max(1, len(places.labels))
+        xp, labels = namespace(x), places.labels
+        x = xp.reshape(x, (-1, x.shape[-1]))
+        scores = self.logits(params, x if places.where is None else x[places.where])
+        if scores.dtype.itemsize < 4:
+            scores = xp.astype(scores, xp.float32)
+        if places.where is None:
+            counts = labels >= 0
+            labels = xp.where(counts, labels, xp.zeros_like(labels))
+        away = xp.logsumexp(scores, axis=-1) - scores[xp.arange(len(labels)), labels]
+        if places.where is not None:
+            return xp.sum(away) / max(1, len(labels))
+        counts = xp.astype(counts, away.dtype)
+        return xp.sum(away * counts) / xp.clip(xp.sum(counts), min=1.0)
 
     def weights(self, params: Any, places: Places) -> list[Any]:
         """The weights of all heads, (n, h, L, L), by layer."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from attnlab.data import PADDING, AlignmentData
 from attnlab.errors import SettingError, Unsupported
-from attnlab.models.on_torch import OnTorch
+from attnlab.models.on_library import OnLibrary, working
 from attnlab.models.stack.network import Places
 
 __all__ = ["Reader", "agreement", "counted", "in_parts", "labels_of", "sequences_of"]
@@ -86,7 +86,7 @@ class Reader:
         Tokens that the network knows; the others are read as zeros.
     causal : bool
     dtype : str
-    library : OnTorch, or None for NumPy
+    library : OnLibrary, or None for NumPy
     """
 
     bound: Sequence[Any]
@@ -95,7 +95,7 @@ class Reader:
     n_tokens: int
     causal: bool
     dtype: str
-    library: OnTorch | None = None
+    library: OnLibrary | None = None
 
     def _array(self, array: Any) -> Any:
         return array if self.library is None else self.library.tensor(array)
@@ -103,6 +103,10 @@ class Reader:
     def numpy(self, array: Any) -> Any:
         """What the network computed, as a NumPy array."""
         return array if self.library is None else self.library.numpy(array)
+
+    def working(self) -> Any:
+        """A context in which the library works as the network needs it."""
+        return working(self.library)
 
     @contextlib.contextmanager
     def computing(self, params: Any) -> Iterator[Any]:
@@ -126,7 +130,7 @@ class Reader:
         shape = (n, self.heads, length, self.d // self.heads)
         heads = np.broadcast_to(np.zeros((), dtype=self.dtype), shape)  # only its shape matters here
         if self.library is not None:
-            heads = self.library.tensor(np.zeros(())).expand(shape)
+            heads = self.library.blank(shape)
         lengths = np.broadcast_to(X.lengths[:, None, None], (n, self.heads, 2))
         made: dict[int, Any] = {}
         for bound in self.bound:
@@ -142,7 +146,16 @@ class Reader:
         ids = self._array(np.where(known, ids, 0))
         return Places(ids, known_or_none, contexts, self._array(where), self._array(labels))
 
-    def pick(self, places: Places, rows: Array, counts: Array) -> Places:
+    def labels(self, X: AlignmentData) -> Any:
+        """`labels_of` in the form that `pick` reads."""
+        labels = labels_of(X)
+        return self._array(labels) if self._fixed else labels
+
+    @property
+    def _fixed(self) -> bool:
+        return self.library is not None and self.library.needs_fixed_shapes
+
+    def pick(self, places: Places, rows: Any, counts: Any) -> Places:
         """Some of the sequences, in this order; `counts` (n, L) are the labels, -1 where a place does not count."""
         n = len(places.ids)
         made: dict[int, Any] = {}
@@ -150,6 +163,14 @@ class Reader:
             if id(context) not in made:
                 made[id(context)] = context.pick(rows, n)
         labels = counts[rows].reshape(-1)
+        if self._fixed:  # however many places count, all are read
+            return Places(
+                places.ids[rows],
+                None if places.known is None else places.known[rows],
+                [made[id(context)] for context in places.contexts],
+                None,
+                labels,
+            )
         where = np.flatnonzero(labels >= 0)
         rows = self._array(rows)
         return Places(
