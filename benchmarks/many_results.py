@@ -86,9 +86,8 @@ def main() -> None:
             fill(folder, n_runs)
         for what, arguments in MEASURED.items():
             began = time.perf_counter()
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
             with (folder / "printed").open("wb") as printed:
-                process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=printed, env=environment)
+                process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=printed)
                 _, status, used = os.wait4(process.pid, 0)
             assert status == 0, f"{what}: {status}"
             said(what, time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
