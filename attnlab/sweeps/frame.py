@@ -110,28 +110,37 @@ def frame_of(
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
+    found: dict[str, list[Any]] = {}  # by column, in the order in which they first occur
+    n_rows = 0
     tuned: dict[str, Any] = {}
     candidates: dict[str, list[Any]] = {}
     known: dict[str, dict[str, Any]] = {}
     for experiment, run, result in records:
         budget = (budgets or {}).get(experiment)
-        rows.extend(_rows(experiment, run, result, known, budget))
+        for row in _rows(experiment, run, result, known, budget):
+            for name, value in row.items():
+                column = found.get(name)
+                if column is None:
+                    column = found[name] = []
+                if len(column) < n_rows:
+                    column.extend([np.nan] * (n_rows - len(column)))
+                column.append(value)
+            n_rows += 1
         if result.facts.get("tuned"):
             tuned |= result.facts["tuned"]
             candidates |= run.spec.get("tune", {})
-    names = dict.fromkeys(name for row in rows for name in row) if rows else dict.fromkeys([*FIRST, *AXES, *LAST])
-    if not rows:
-        names.pop("model_seed")  # a column only where it was set apart
-        names.pop("off_budget")  # and this one only where there is a budget
-    columns_ = {name: [row.get(name, np.nan) for row in rows] for name in _ordered(names)}
+    if not n_rows:  # a column model_seed only where it was set apart, and off_budget only where there is a budget
+        found = {name: [] for name in [*FIRST, *AXES, *LAST] if name not in ("model_seed", "off_budget")}
+    for column in found.values():
+        column.extend([np.nan] * (n_rows - len(column)))
+    columns_ = {name: found[name] for name in _ordered(found)}
     frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
     shown = _Carried({name: list(columns) for name, columns in (metrics or {}).items()})
     frame.attrs = {"tuned": list(tuned), "metrics": shown}
     frame.attrs |= {"candidates": _Carried(candidates)} if candidates else {}
     if budgets:
         frame.attrs["widths"] = {name: list(columns) for name, (_, _, columns) in budgets.items()}
-        if {*(frame["experiment"].unique() if rows else ())} <= set(budgets):
+        if {*(frame["experiment"].unique() if n_rows else ())} <= set(budgets):
             frame.attrs["tuned"] += dict.fromkeys(c for columns in frame.attrs["widths"].values() for c in columns)
     frame.attrs |= {"store": os.path.abspath(store)} if store is not None else {}
     if registered:

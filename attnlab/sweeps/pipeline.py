@@ -20,12 +20,12 @@ from attnlab.sweeps import execute as _execute
 from attnlab.sweeps import migrate
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.environment import versions_of
-from attnlab.sweeps.executors.strangers import SEED, metrics_of_others
+from attnlab.sweeps.executors.strangers import SEED, hooks_of_others, metrics_of_others
 from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
 from attnlab.sweeps.place import checked_path
-from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, by_examples, decide, parse_rerun, plan
+from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, but_for_the_seed, by_examples, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.refusals import Refusing, with_refusals
 from attnlab.sweeps.run import DAMAGED, Result, Run
@@ -159,10 +159,10 @@ def sweep(
                     f"({named(shared.elsewhere.values())}) and were not waited for",
                     file=sys.stderr,
                 )
-            _report("attnlab_sweep_finished", experiment=experiment, frame=_frame(opened, [(experiment, runs)]))
+            table = _frame(opened, [(experiment, runs)]) if hooks_of_others() else None
+            _report("attnlab_sweep_finished", experiment=experiment, frame=table)
         frame = _frame(opened, chosen)
-    if left:
-        frame.attrs["elsewhere"] = left
+    frame.attrs |= {"elsewhere": left} if left else {}
     return frame
 
 
@@ -201,8 +201,8 @@ def _link(opened: Store, experiment: Experiment) -> None:
 
 def _is_stale(opened: Store, experiment: Experiment, words: Collection[str], run: Run) -> bool:
     """Whether what another sweep has just stored was made with other code than that of this process."""
-    stale = set(words) & {"stale", "stale-own"}
-    return any(p.action != "keep" for p in _decided(opened, experiment, [run], stale or {"none"}))
+    (planned,) = _decided(opened, experiment, [run], {*words} & {"stale", "stale-own"} or {"none"})
+    return planned.action != "keep"
 
 
 def plan_with_reasons(
@@ -242,7 +242,7 @@ def _with_provenance(run: Run, result: Result) -> Result:
 def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
     shown = fingerprints_of_metrics(shown_by(experiment))
     known = migrate.known(opened, _ids(runs))
-    decided = decide(runs, known, lambda run: {**fingerprints(run), **shown}, words)
+    decided = decide(runs, known, but_for_the_seed(lambda run: {**fingerprints(run), **shown}), words)
     holders = opened.leases.at_work([p.run.run_id for p in decided if p.action == "run"])
     return with_refusals(
         dataclasses.replace(p, action="elsewhere", reason=f"{p.reason}; at work elsewhere ({holders[p.run.run_id]})")

@@ -10,13 +10,24 @@ from typing import Any
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.budget import matched
 from attnlab.sweeps.columns import seed_columns
+from attnlab.sweeps.executors.strangers import SEED
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.read import Experiment
-from attnlab.sweeps.fingerprint import METRIC, changes, unmeasured
+from attnlab.sweeps.fingerprint import METRIC, Changes, changes, unmeasured
 from attnlab.sweeps.identity import identity
 from attnlab.sweeps.run import Run
 
-__all__ = ["DEFAULT_RERUN", "DEFAULT_WORDS", "RERUN", "Planned", "by_examples", "decide", "parse_rerun", "plan"]
+__all__ = [
+    "DEFAULT_RERUN",
+    "DEFAULT_WORDS",
+    "RERUN",
+    "Planned",
+    "but_for_the_seed",
+    "by_examples",
+    "decide",
+    "parse_rerun",
+    "plan",
+]
 
 DEFAULT_WORDS = "missing,failed,stale,stale-own"
 DEFAULT_RERUN = frozenset(DEFAULT_WORDS.split(","))
@@ -93,13 +104,44 @@ def decide(
         Of `missing`, `failed`, `stale` (the code of a plugin, a plugin file or a notebook changed), `stale-own` (attnlab's own
         code changed), `all`, `none`. `ok`, `skipped` and `invalid` are results and count as done.
     """
-    return tuple(_decide(run, known.get(run.run_id), fingerprints, rerun) for run in runs)
+    compared = _Compared(fingerprints)
+    return tuple(_decide(run, known.get(run.run_id), compared, rerun) for run in runs)
+
+
+def but_for_the_seed(fingerprints: Callable[[Run], Mapping[str, str]]) -> Callable[[Run], Mapping[str, str]]:
+    """The same function, asked once for all runs that differ in their seed alone; for one moment, in which no code changes."""
+    found: dict[str, Mapping[str, str]] = {}
+
+    def behind(run: Run) -> Mapping[str, str]:
+        rest = SEED.sub("", run.canonical)
+        if rest not in found:
+            found[rest] = fingerprints(run)
+        return found[rest]
+
+    return behind
+
+
+class _Compared:
+    """Compares the fingerprints that a run had with those of the code now; most runs have the same ones as others."""
+
+    def __init__(self, fingerprints: Callable[[Run], Mapping[str, str]]) -> None:
+        self._fingerprints = fingerprints
+        self._known: dict[tuple[int, int], tuple[Any, ...]] = {}  # with the mappings themselves, whose ids the keys are
+
+    def __call__(self, run: Run, before: Mapping[str, str]) -> tuple[list[str], Changes]:
+        """The metrics of others that were not measured, and what changed."""
+        now = self._fingerprints(run)
+        key = id(before), id(now)
+        if key not in self._known:
+            self._known[key] = before, now, unmeasured(before, now), changes(before, now)
+        _, _, new, changed = self._known[key]
+        return new, changed
 
 
 def _decide(
     run: Run,
     known: tuple[Any, ...] | None,
-    fingerprints: Callable[[Run], Mapping[str, str]],
+    compared: _Compared,
     rerun: Collection[str],
 ) -> Planned:
     status, before, seconds = (None, {}, 0.0) if known is None else (*known, 0.0)[:3]
@@ -120,11 +162,10 @@ def _decide(
     if status in _FAILED:
         words.append("failed")
         reasons.append(f"failed: {status}" if status != "failed" else "failed")
-    now = fingerprints(run)
-    if new := unmeasured(before, now):
+    new, changed = compared(run, before)
+    if new:
         words.append("missing")
         reasons.append(f"missing: metric {', '.join(new)} was not measured")
-    changed = changes(before, now)
     if changed.theirs:
         words.append("stale")
         reasons.append(f"stale: {', '.join(changed.theirs)} changed")

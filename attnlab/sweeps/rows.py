@@ -6,12 +6,15 @@ A store may come from anywhere. What its rows say is checked before it is used: 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from attnlab.sweeps.executors.messages import to_json
@@ -127,13 +130,13 @@ def revived(
     made_with = _words("versions", versions)
     run = Run(with_file_names(canonical, made_with), run_id)
     return run, Result(
-        status, reason, traceback, _metrics(measures), _facts(facts), made_with, artifacts, attempts, executor, started_at,
+        status, reason, traceback, _metrics(measures), _facts(facts), dict(made_with), artifacts, attempts, executor, started_at,
         seconds,
     )  # fmt: skip
 
 
-def fingerprints_in(row: Sequence[Any]) -> dict[str, str]:
-    """The fingerprints of a row; Unfit as for `revived`."""
+def fingerprints_in(row: Sequence[Any]) -> Mapping[str, str]:
+    """The fingerprints of a row, the same object for the same text; Unfit as for `revived`."""
     return _words("fingerprints", row[7])
 
 
@@ -147,12 +150,14 @@ def _mapping(name: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _words(name: str, text: str) -> dict[str, str]:
+@functools.lru_cache(maxsize=1024)
+def _words(name: str, text: str) -> Mapping[str, str]:
+    """A mapping of texts; many rows say the same, and share one that nobody can write to."""
     found = _mapping(name, text)
     for key, value in found.items():
         if not isinstance(value, str):
             raise Unfit(f"{name}: {key!r} is no text but {type(value).__name__}")
-    return found
+    return MappingProxyType(found)
 
 
 def _check_spec(spec: Mapping[str, Any]) -> None:
@@ -198,5 +203,5 @@ def _metrics(measures: Iterable[Any]) -> dict[str, dict[str, float]]:
             raise Unfit("a measure has no name of text")
         if value is not None and not isinstance(value, float):
             raise Unfit(f"{metric} is no number but {type(value).__name__}")
-        metrics.setdefault(test, {})[metric] = math.nan if value is None else value
+        metrics.setdefault(test, {})[sys.intern(metric)] = math.nan if value is None else value  # one text for all rows
     return metrics

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -346,11 +347,12 @@ class Store:
             where, values = f"WHERE run_id IN ({marks(len(run_ids))})", tuple(run_ids)  # type: ignore[assignment]
         measured = self._db.execute(f"SELECT * FROM measures {where} ORDER BY run_id, place", values)
         measures = {
-            run_id: [row[2:] for row in group] for run_id, group in itertools.groupby(measured, key=lambda row: row[0])
+            run_id: [row[2:] for row in group]
+            for run_id, group in itertools.groupby(measured, key=operator.itemgetter(0))
         }
         for row in self._db.execute(f"SELECT * FROM runs {where} ORDER BY run_id", values):
             if wanted is None or row[0] in wanted:
-                measure = measures.get(row[0], [])
+                measure = measures.pop(row[0], [])
                 yield row[:-1], measure, digest(row[:-1], measure) == row[-1]
 
     def _found(self, run_ids: Sequence[str] | None) -> dict[str, tuple[Run, Result]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
 import os
-import signal
 import sys
 import time
 import weakref
@@ -32,7 +32,6 @@ __all__ = ["LocalExecutor"]
 
 _AHEAD = 64  # runs that wait, of which a worker gets one that suits it
 _LOOK = 0.1  # seconds between looks at the memory of workers
-_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
 
 # Starting and stopping workers needs these modules, and names in modules; some platforms lack some of them.
 _NEEDED = {
@@ -126,13 +125,15 @@ class LocalExecutor(Executor):
         self.retries = retries
         self.zygote_of: Callable[[], Zygote] | None = None  # gives the process that workers are forked from (Linux)
         self.heard: Callable[[bytes], None] | None = None  # takes what runs print; not shown otherwise
+        self.coming: Run | None = None  # will perhaps be submitted next
         self._waiting: deque[Run] = deque()
         self._again: deque[tuple[Run, int]] = deque()  # runs whose worker died of a signal, and which attempt is next
         self._quarantine = Quarantine()
         self._finished: deque[tuple[Run, Result]] = deque()
         self._workers: list[Worker] = []
+        self._leaving: list[Worker] = []  # killed, and not yet seen to be gone
         self._zygotes: list[Zygote] = []  # its own: at most one that lives
-        self._end_workers = weakref.finalize(self, _end_all, self._workers, self._zygotes, os.getpid())
+        self._end_workers = weakref.finalize(self, _end_all, (self._workers, self._leaving, self._zygotes), os.getpid())
 
     @classmethod
     def unavailable(cls) -> str:
@@ -171,6 +172,7 @@ class LocalExecutor(Executor):
             while self._finished:
                 yield self._finished.popleft()
             if not (self._waiting or self._again or self._busy()):
+                self._see_off(0 if self.coming is None else self.width())
                 return
             self._dispatch()
             if not self._finished:
@@ -211,7 +213,7 @@ class LocalExecutor(Executor):
             apart = self._is_apart(self._waiting[0])
             worker = self._free_worker(apart)
             if worker is None:
-                return
+                break
             if self.execute is None and not apart:
                 self._prefer(worker)
                 if self._is_refused(self._waiting[0]):
@@ -221,6 +223,7 @@ class LocalExecutor(Executor):
                 self._waiting.popleft()
             else:
                 self._retire(worker)
+        self._have_one_ready()
         while self._again and self._is_refused(self._again[0][0]):
             self._again.popleft()
         if self._again and not self._busy():
@@ -266,6 +269,14 @@ class LocalExecutor(Executor):
                 raise
             return None
 
+    def _have_one_ready(self) -> None:
+        """Start the process of a run that has one to itself while others are at work, so that it need not wait for that."""
+        coming = self._waiting[0] if self._waiting else self.coming
+        if coming is None or not self._busy() or not self._is_apart(coming) or not all(w.used for w in self._workers):
+            return
+        with contextlib.suppress(OSError):  # none is to be had, or the run will say so
+            self._new_worker()
+
     def _new_worker(self) -> Worker:
         from attnlab.sweeps.executors.supervisor import Worker
 
@@ -273,8 +284,9 @@ class LocalExecutor(Executor):
         worker = Worker(self.heard)
         self._workers.append(worker)  # before it starts: whatever interrupts, `close` finds it
         try:
-            coming = self._waiting[0] if self._waiting and self.execute is None else None
-            worker.start(execute, self.memory_limit, self.time_limit, self._zygote(), coming)
+            coming = (self._waiting[0] if self._waiting else self.coming) if self.execute is None else None
+            apart = coming is not None and self._is_apart(coming)
+            worker.start(execute, self.memory_limit, self.time_limit, self._zygote(), coming, apart)
         except BaseException:  # an interruption, too: nobody uses one that has half started
             self._retire(worker)
             raise
@@ -298,6 +310,20 @@ class LocalExecutor(Executor):
         worker.end()
         worker.run = None
         self._workers.remove(worker)
+
+    def _dismiss(self, worker: Worker) -> None:
+        """Kill a worker, and what it started, without waiting until the system has taken its memory back."""
+        self._leaving.append(worker)  # before it is killed: whatever interrupts, `close` finds it
+        self._workers.remove(worker)
+        worker.kill()
+        self._see_off(self.width())
+
+    def _see_off(self, most: int) -> None:
+        """Forget those that are gone, and wait until at most so many of those that were killed are left."""
+        for worker in list(self._leaving):
+            if len(self._leaving) > most or worker.is_over():
+                worker.end()
+                self._leaving.remove(worker)
 
     # -- taking in ----------------------------------------------------------------------------------------------------
     def _attend(self) -> None:
@@ -333,7 +359,9 @@ class LocalExecutor(Executor):
             self._quarantine.lived(worker.run)
         apart = worker.run is not None and self._is_apart(worker.run)
         self._finish(worker, result)
-        if message[0] or apart:
+        if apart:
+            self._dismiss(worker)
+        elif message[0]:
             self._retire(worker)
 
     def _exceeded(self, worker: Worker) -> Result | None:
@@ -370,7 +398,9 @@ class LocalExecutor(Executor):
         if run is not None and code < 0 and attempt <= self.retries:
             self._again.append((run, attempt + 1))
         elif run is not None:
-            self._finish(worker, Result("crashed", reason=_epitaph(code, attempt), traceback=worker.last_words()))
+            from attnlab.sweeps.executors.supervisor import epitaph
+
+            self._finish(worker, Result("crashed", reason=epitaph(code, attempt), traceback=worker.last_words()))
         self._retire(worker)
 
     def _finish(self, worker: Worker, result: Result) -> None:
@@ -384,33 +414,13 @@ class LocalExecutor(Executor):
         self._finished.append((run, dataclasses.replace(result, **known)))
 
 
-def _end_all(workers: list[Worker], zygotes: list[Zygote], owner: int) -> None:
+def _end_all(kinds: Sequence[list[Any]], owner: int) -> None:
+    """End workers, and then the zygotes that they were forked from."""
     if os.getpid() == owner:  # not in a fork
-        while workers:
-            workers[-1].end()
-            workers.pop()
-        while zygotes:
-            zygotes[-1].end()
-            zygotes.pop()
-
-
-def _epitaph(code: int, attempt: int) -> str:
-    if code >= 0:
-        return f"its process exited with code {code}"
-    name = _signal(code)
-    often = "" if attempt == 1 else f", {attempt} times"
-    if name in _FROM_OUTSIDE:
-        perhaps = ": perhaps the machine ran out of memory" if name == "SIGKILL" else ""
-        return f"its process was killed by {name} from outside{often}{perhaps}"
-    return f"its process was killed by {name}{often}"
-
-
-def _signal(code: int) -> str:
-    """The name of the signal that an exit code is about; empty for an exit."""
-    try:
-        return signal.Signals(-code).name if code < 0 else ""
-    except ValueError:
-        return f"signal {-code}"
+        for living in kinds:
+            while living:
+                living[-1].end()
+                living.pop()
 
 
 def _lacking(needed: Mapping[str, Sequence[str]]) -> list[str]:

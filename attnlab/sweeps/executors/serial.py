@@ -84,6 +84,7 @@ class SerialExecutor(Executor):
 
             self._apart = LocalExecutor(jobs=1)
             self._apart.heard = _shown
+        self._apart.coming = self._waiting[0] if self._waiting else None
         self._apart.submit(run)
         ((_, result),) = self._apart.as_completed()
         return dataclasses.replace(result, executor=self.name)

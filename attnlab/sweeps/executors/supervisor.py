@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import struct
@@ -23,7 +24,7 @@ from attnlab.sweeps.run import Run
 if TYPE_CHECKING:
     from attnlab.sweeps.executors.zygote import Zygote
 
-__all__ = ["TO_ANSWER", "Worker"]
+__all__ = ["TO_ANSWER", "Worker", "epitaph"]
 
 _LENGTH = struct.Struct("!Q")
 _NONSENSE = b"\1 not a result"  # an answer that ends its worker
@@ -32,6 +33,7 @@ _KEPT_OUTPUT = 16_000  # bytes: the end of what a run printed, and room for a st
 _BELOW_THE_RUN = os.path.join("executors", "attempt.py")  # where a stack, innermost first, leaves the run
 TO_ANSWER = 0.8  # seconds in which a worker must answer with its stack
 _PATIENCE = 5.0  # seconds for things that usually take milliseconds: taking a message, dying of SIGKILL
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
 
 
 class Worker:
@@ -80,8 +82,12 @@ class Worker:
         time_limit: float | None,
         zygote: Zygote | None,
         run: Run | None = None,
+        apart: bool = False,
     ) -> None:
-        """Start the process: forked from a zygote, so that classes registered in a notebook are there; else spawned."""
+        """Start the process: forked from a zygote, so that classes registered in a notebook are there; else spawned.
+
+        `run` is what it will perhaps do, and `apart` whether it will do nothing else.
+        """
         self._limited = memory_limit is not None
         self._channel, theirs = socket.socketpair()
         self._output, their_output = socket.socketpair()
@@ -90,7 +96,9 @@ class Worker:
         ends.update(end.fileno() for end in (self._channel, self._output))
         try:
             if zygote is not None:
-                self._process = zygote.fork(theirs.fileno(), their_output.fileno(), memory_limit, time_limit, run)
+                self._process = zygote.fork(
+                    theirs.fileno(), their_output.fileno(), memory_limit, time_limit, run, apart
+                )
             else:
                 self._process = _spawned(theirs, their_output, execute, memory_limit, time_limit)
         finally:
@@ -119,7 +127,7 @@ class Worker:
     def kill(self) -> None:
         """Kill the process and all that it started, without waiting for its end."""
         if self._process is not None and self._process.pid is not None:
-            if self._process.exitcode is None and kin.below(self._process.pid):
+            if not self.is_over() and kin.below(self._process.pid):
                 kin.end_descendants(self._process.pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in the group
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -131,9 +139,19 @@ class Worker:
         death = self._process.sentinel if self._pidfd is None else self._pidfd
         return [s for s in (self._channel, self._output, death) if s is not None]
 
+    def is_over(self) -> bool:
+        """Whether the process has ended. Where the system tells by a pidfd, its parent is not asked."""
+        if self._process is None:
+            return True
+        if self._pidfd is None:
+            return self._process.exitcode is not None
+        death = select.poll()
+        death.register(self._pidfd, select.POLLIN)
+        return bool(death.poll(0))
+
     def exit_code(self) -> int | None:
         """None while it lives; minus the signal that killed it."""
-        code: int | None = self._process.exitcode
+        code: int | None = self._process.exitcode if self.is_over() else None
         return code
 
     def listen(self) -> list[bytes]:
@@ -248,6 +266,21 @@ class Worker:
         n = len(others)  # which share these pages, too
         before = self._resident - self._shared + self._shared * (n + 1) / (n + self._sharers)
         return round(sum(kin.proportional(one) for one in (pid, *others)) - before)
+
+
+def epitaph(code: int, attempt: int) -> str:
+    """Of what a process died, by its exit code, at the n-th attempt at a run."""
+    if code >= 0:
+        return f"its process exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    often = "" if attempt == 1 else f", {attempt} times"
+    if name in _FROM_OUTSIDE:
+        perhaps = ": perhaps the machine ran out of memory" if name == "SIGKILL" else ""
+        return f"its process was killed by {name} from outside{often}{perhaps}"
+    return f"its process was killed by {name}{often}"
 
 
 def _spawned(

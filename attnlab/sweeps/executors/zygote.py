@@ -1,4 +1,4 @@
-"""The clean process from which workers are forked. It carries out no run, touches no accelerator, and has one thread.
+"""The clean process from which workers are forked. It carries out no run of a sweep, touches no accelerator, and has one thread.
 
 It is started once plugins are loaded, and before a hook or a run of somebody else is called. So whatever runs and hooks
 change in their processes, the next worker begins as the first did. Messages are JSON in packets, one answer to each.
@@ -101,11 +101,18 @@ class Zygote:
         return self._popen.pid
 
     def fork(
-        self, channel: int, output: int, memory_limit: int | None, time_limit: float | None, run: Run | None = None
+        self,
+        channel: int,
+        output: int,
+        memory_limit: int | None,
+        time_limit: float | None,
+        run: Run | None = None,
+        apart: bool = False,
     ) -> Forked:
         """A new worker, which answers on the socket `channel` and prints to the socket `output`.
 
-        `run` is what it will do, where that is known: what all runs like it look up is then found out once.
+        `run` is what it will do, where that is known: what all runs like it look up is then found out once. `apart` says that
+        it will do that alone, and so there will be many: the zygote makes it cheap to fork first.
 
         Raises
         ------
@@ -113,7 +120,7 @@ class Zygote:
             When it cannot be had.
         """
         canonical = run.canonical if run is not None and len(run.canonical) < _PACKET // 2 else None
-        order = {"fork": [memory_limit, time_limit], "run": canonical}
+        order = {"fork": [memory_limit, time_limit], "run": canonical, "apart": apart}
         answer = self._ask(order, [channel, output])
         if "error" in answer:
             raise OSError(*answer["error"])
@@ -288,6 +295,7 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
     gc.freeze()  # what is here stays here, and no child has to look through it
     from attnlab.sweeps.execute import look_up
 
+    is_prepared = False
     while True:
         heard, descriptors, _, _ = socket.recv_fds(control, _PACKET, 2)
         if not heard:
@@ -297,6 +305,11 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
             if order["run"] is not None and order["run"] not in known:
                 known.add(order["run"])
                 look_up(Run(order["run"]))
+            if order["apart"] and not is_prepared:
+                from attnlab.sweeps.executors.rehearsal import prepare
+
+                prepare()
+                is_prepared = True
             answer = _forked(control, descriptors, execute, *order["fork"])
             workers.update({answer["pid"]} if "pid" in answer else ())
         elif "warm" in order:
