@@ -76,7 +76,8 @@ class ShiftedAlignmentAccuracy(Metric):
     """Share of queries whose next query's heaviest key is gold for them.
 
     With H the heaviest allowed keys of query i + 1 and G = {j : gold_ij > 0}, |H & G| / |H|, averaged over the queries i that are
-    alive and have a gold link, and whose next query is alive. NaN where there is none. Range 0 to 1, dimensionless; up is better.
+    alive and have a gold link, and whose next query is alive. NaN where there is none. Range 0 to 1, dimensionless; no direction, since
+    weights that are right at their own step are not late.
 
     Notes
     -----
@@ -101,7 +102,7 @@ class ShiftedAlignmentAccuracy(Metric):
         2020,
         "EMNLP",
     )
-    direction = "up"
+    direction = None
     bounds = (0.0, 1.0)
 
     def applies(self, data: AlignmentData) -> bool:
