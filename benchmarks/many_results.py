@@ -82,8 +82,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(sys.argv[2] if len(sys.argv) > 2 else made).resolve()
         folder.mkdir(exist_ok=True)
-        if not (folder / "s.db").exists():
+        if sys.argv[3:] == ["fill"]:
             fill(folder, n_runs)
+            return
+        if not (folder / "s.db").exists():  # in a process of its own, whose memory those below do not inherit
+            subprocess.run([sys.executable, __file__, str(n_runs), str(folder), "fill"], check=True)
         for what, arguments in MEASURED.items():
             began = time.perf_counter()
             with (folder / "printed").open("wb") as printed:
