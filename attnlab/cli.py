@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from attnlab import __version__
+from attnlab.commands.ahead import Ahead
 from attnlab.commands.align import align
 from attnlab.commands.authoring import cite, new
 from attnlab.commands.claims import claims, index, print_claims
@@ -220,24 +221,27 @@ def sweep(
     everything = [*experiments, *(more for _, more in pairs)]
     if dry_run:
         return _print_plan(everything, store, rerun, only, limit, "table")
+    ahead = Ahead(store, executor)
     try:
-        frame = run_sweep(
-            *everything,
-            jobs=jobs,
-            executor=executor,
-            address=address,
-            patience=patience,
-            store=store,
-            rerun=rerun,
-            time_limit=time_limit,
-            memory_limit=memory_limit,
-            retries=retries,
-            only=only,
-            limit=limit,
-            fail_fast=fail_fast,
-            quiet=quiet,
-            wait=not no_wait,
-        )
+        with ahead:
+            frame = run_sweep(
+                *everything,
+                jobs=jobs,
+                executor=executor,
+                address=address,
+                patience=patience,
+                store=store,
+                rerun=rerun,
+                time_limit=time_limit,
+                memory_limit=memory_limit,
+                retries=retries,
+                only=only,
+                limit=limit,
+                fail_fast=fail_fast,
+                quiet=quiet,
+                wait=not no_wait,
+                finished=ahead.finished,
+            )
     except Stopped as stopped:
         from attnlab.tables import visible
 
@@ -251,7 +255,7 @@ def sweep(
         _how_to_resume()
         return _status_of(stop)
     for experiment in experiments:
-        _print_experiment(experiment, frame[frame["experiment"] == experiment.name], store, only)
+        _print_experiment(experiment, frame[frame["experiment"] == experiment.name], store, only, ahead)
     if pairs and times:
         print_changes(pairs, store, times)
     bad = frame[frame["status"] != "ok"].drop_duplicates("run_id")
@@ -286,8 +290,7 @@ def _how_to_resume() -> None:
     )
 
 
-def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None) -> None:
-    from attnlab.analysis.summary import summarise
+def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None, ahead: Ahead) -> None:
     from attnlab.tables import visible
 
     source = f"  [{experiment.source}]" if experiment.source else ""
@@ -297,9 +300,8 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
     if not len(frame):
         click.echo("no runs yet")
         return
-    frame.attrs["tuned"] = experiment.chosen
-    shown = [*experiment.metrics, *(["off_budget"] if experiment.budget else [])]
-    print_summary(summarise(frame, shown, standing=True), experiment.metrics[0])
+    made = ahead.of(experiment, frame)
+    print_summary(made.summary, experiment.metrics[0])
     ok = frame[frame["status"] == "ok"]
     noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
     noted = noted[noted.index != ""]
@@ -313,21 +315,14 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None)
         print(
             f"{experiment.name}: note of {n_runs} of {frame['run_id'].nunique()} runs: {visible(note)}", file=sys.stderr
         )
-    from attnlab.analysis.index import results_of
-
-    ((_, whole),) = results_of([experiment], store)  # claims and the referee are about the whole experiment
-    judged = None
     if experiment.claims:
-        from attnlab.analysis.claims import judge, told
-
-        judged = judge(whole, experiment)
-        if outside := sorted({*whole["run_id"]} - {*frame["run_id"]}):
+        if outside := sorted({*made.whole["run_id"]} - {*frame["run_id"]}):
             click.echo(
-                f"\nthe claims are judged by all {whole['run_id'].nunique()} runs that the store has; {len(outside)} of them lie "
+                f"\nthe claims are judged by all {made.whole['run_id'].nunique()} runs that the store has; {len(outside)} of them lie "
                 f"outside --only {only}"
             )
-        print_claims(told(judged, whole, experiment))
-    print_short(experiment, whole, store, judged)
+        print_claims(made.claims)
+    print_short(experiment, made.report, store)
 
 
 @cli.command()

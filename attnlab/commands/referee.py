@@ -15,7 +15,6 @@ from attnlab.commands.options import STORE, experiment_option, format_option, pl
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnlab.analysis.claims import Judgement
     from attnlab.analysis.referee.judging import Report
     from attnlab.sweeps.experiment.read import Experiment
 
@@ -117,13 +116,10 @@ def _print_report(experiment: Experiment, report: Report) -> None:
         block(f"allowed, {why or 'without a reason'}: {finding.title} ({finding.where})", f"{finding.code}  ")
 
 
-def print_short(experiment: Experiment, frame: Any, store: str, judged: Sequence[Judgement] | None = None) -> None:
-    """The findings on an experiment, whose claims may be `judged` already, in a line or two under its table."""
-    from attnlab.analysis.referee.judging import reported
-    from attnlab.analysis.referee.stored import Stored
+def print_short(experiment: Experiment, report: Any, store: str) -> None:
+    """The findings of a report on an experiment, in a line or two under its table."""
     from attnlab.tables import visible
 
-    report = reported(experiment.name, frame, experiment, Stored.of(store), judged)
     titles = dict.fromkeys((finding.code, finding.title) for finding in report.findings)
     if not titles:
         return

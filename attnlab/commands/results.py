@@ -251,12 +251,13 @@ def _write_summaries(
 def _print_referee(store: str, name: str) -> None:
     """What the referee says of an experiment in a store, in a line; nothing where its text cannot be read here."""
     from attnlab.analysis.index import results_of
+    from attnlab.analysis.referee.judging import reported
     from attnlab.analysis.referee.stored import Stored
     from attnlab.commands.referee import print_short
 
     if (experiment := Stored(store).experiment(name)) is not None:
         ((_, frame),) = results_of([experiment], store)
-        print_short(experiment, frame, store)
+        print_short(experiment, reported(experiment.name, frame, experiment, Stored.of(store)), store)
 
 
 def print_summary(table: pd.DataFrame, first: str) -> None:

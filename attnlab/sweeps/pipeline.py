@@ -8,20 +8,19 @@ import functools
 import itertools
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnlab.errors import SettingError
-from attnlab.interfaces import settings_of
 from attnlab.plugins import plugins
-from attnlab.registry import Own, build, entry
-from attnlab.settings import checked
+from attnlab.registry import build
 from attnlab.sweeps import execute as _execute
 from attnlab.sweeps import migrate
+from attnlab.sweeps.asked import executor_of, limits, usable
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.executors.strangers import SEED, hooks_of_others, metrics_of_others
-from attnlab.sweeps.experiment.read import Experiment, parse_memory, parse_time, read, text_of
+from attnlab.sweeps.experiment.read import Experiment, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
 from attnlab.sweeps.place import checked_path
@@ -40,10 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Stopped", "distinct", "plan_with_reasons", "sweep"]
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Experiment
-OPTIONS = {
-    **{"jobs": "--jobs", "address": "--address", "patience": "--patience", "retries": "--retries"},
-    **{"time_limit": "--time", "memory_limit": "--memory"},
-}
 
 
 class Stopped(Exception):
@@ -66,6 +61,7 @@ def sweep(
     retries: int | None = None,
     address: str | None = None,
     patience: float | str | None = None,
+    finished: Callable[[Experiment], None] | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of some experiments, and return the results table of all their runs.
 
@@ -104,6 +100,8 @@ def sweep(
         The scheduler of a cluster, for an executor that has one: "tcp://10.0.0.1:8786", or a scheduler file (.json).
     patience : seconds or "60s" or None
         How long that scheduler may give no answer before the sweep ends (`ClusterLost`); None is 60 seconds.
+    finished : callable, Experiment -> None, or None
+        Called with each experiment whose runs are all stored, while those of the next one wait.
 
     Returns
     -------
@@ -119,9 +117,9 @@ def sweep(
     """
     experiments = distinct(sources)
     words = parse_rerun(rerun)
-    asked = {"jobs": jobs, "address": address, "retries": retries, **_limits(time_limit, memory_limit, patience)}
-    executor = _usable(executor, asked)
-    executors = [_executor(executor, asked, experiment) for experiment in experiments]
+    asked = {"jobs": jobs, "address": address, "retries": retries, **limits(time_limit, memory_limit, patience)}
+    executor = usable(executor, asked)
+    executors = [executor_of(executor, asked, experiment) for experiment in experiments]
     chosen = _chosen(experiments, only)
     _check_limit(limit)
     asked_metrics = _metrics_of_others(chosen)
@@ -161,6 +159,8 @@ def sweep(
                 )
             table = _frame(opened, [(experiment, runs)]) if hooks_of_others() else None
             _report("attnlab_sweep_finished", experiment=experiment, frame=table)
+            if finished is not None and not shared.elsewhere:
+                finished(experiment)
         frame = _frame(opened, chosen)
     frame.attrs |= {"elsewhere": left} if left else {}
     return frame
@@ -364,85 +364,6 @@ def distinct(sources: Sequence[Source]) -> list[Experiment]:
             where = " and ".join(str(e.path or "a mapping") for e in (same, experiment))
             raise SettingError(f"two experiments are called {experiment.name!r} ({where}): give one of them a `name:`")
     return list(found.values())
-
-
-def _limits(
-    time_limit: float | str | None, memory_limit: int | str | None, patience: float | str | None
-) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    given: list[tuple[str, Any, Any]] = [("time_limit", time_limit, parse_time), ("patience", patience, parse_time)]
-    for name, value, parse in (*given, ("memory_limit", memory_limit, parse_memory)):
-        if value is not None:
-            try:
-                limits[name] = parse(value)
-            except ValueError as error:
-                raise SettingError(f"{name} {error}") from None
-    return limits
-
-
-def _usable(
-    executor: str | Mapping[str, Mapping[str, Any]] | None, asked: Mapping[str, Any]
-) -> str | Mapping[str, Mapping[str, Any]]:
-    """The executor that was asked for; by default "local", or "serial" where workers cannot be started.
-
-    Raises
-    ------
-    SettingError
-        When the one that was asked for cannot be used here, or an option needs worker processes and there are none.
-    """
-    chosen = Own("local") if executor is None else executor
-    if not isinstance(chosen, (str, Mapping)) or (isinstance(chosen, Mapping) and len(chosen) != 1):
-        raise SettingError(f"executor must be a name, or {{name: {{setting: value}}}} with one name; got {executor!r}")
-    name = chosen if isinstance(chosen, str) else next(iter(chosen))
-    lacks = entry("executor", name).cls.unavailable()  # type: ignore[attr-defined]
-    if not lacks:
-        return chosen
-    if executor is not None:
-        raise SettingError(
-            f"the executor {name!r} cannot be used here: {lacks}. "
-            f"--executor serial (in Python executor='serial') does the runs in this process"
-        )
-    if options := [OPTIONS[setting] for setting, value in asked.items() if value is not None]:
-        raise SettingError(
-            f"{', '.join(options)} cannot be kept here: {lacks}. Leave {'it' if len(options) == 1 else 'them'} out; the "
-            f"runs are then done one after another in this process (the executor 'serial')"
-        )
-    print(f"attnlab: runs are done one after another in this process (the executor 'serial'): {lacks}", file=sys.stderr)
-    return Own("serial")
-
-
-def _executor(
-    executor: str | Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any], experiment: Experiment
-) -> dict[str, dict[str, Any]]:
-    """The executor of one experiment, `{name: {setting: value}}`, with the jobs and limits that are asked for.
-
-    The experiment's own limits that it does not keep are left out, which is said.
-
-    Raises
-    ------
-    SettingError
-        When a limit that the user asks for is none that this executor keeps, or a setting is mistaken.
-    """
-    name, given = (executor, None) if isinstance(executor, str) else next(iter(executor.items()))
-    cls = entry("executor", name).cls
-    known = settings_of(cls)
-    own = {"time_limit": experiment.limits.time, "memory_limit": experiment.limits.memory}
-    wanted = {setting: value for setting, value in asked.items() if value is not None}
-    for setting in wanted:
-        if setting not in known:
-            raise SettingError(
-                f"the executor {name!r} has no {setting} to set, so {OPTIONS[setting]} says nothing to it: "
-                f"leave it out, or use the executor {'dask' if setting in ('address', 'patience') else 'local'!r}"
-            )
-    left_out = [key for key in own if own[key] is not None and key not in known and key not in wanted]
-    if left_out:
-        print(
-            f"attnlab: {experiment.name}: the executor {name!r} does not keep limits: {', '.join(left_out)} of the file "
-            f"{'is' if len(left_out) == 1 else 'are'} left out",
-            file=sys.stderr,
-        )
-    kept = {key: value for key, value in own.items() if value is not None and key in known}
-    return {name: checked("executor", cls, {**(given or {}), **kept, **wanted})}
 
 
 def _report(event: str, **facts: Any) -> None:
