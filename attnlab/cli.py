@@ -355,6 +355,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
     from attnlab.sweeps.pipeline import plan_with_reasons
     from attnlab.tables import differs, print_frame, print_table
 
+    known: dict[str, dict[str, Any]] = {}  # columns of runs that differ in their seed alone
     rows, totals, own = [], {"run": 0, "skip": 0, "keep": 0, "later": 0, "elsewhere": 0}, []
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
         for planned in decided:
@@ -362,7 +363,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
             if planned.stale_own:
                 own.append(planned)
             row = {"experiment": experiment.name, "run_id": planned.run.run_id, "action": planned.action}
-            rows.append({**row, "reason": planned.reason, **columns(planned.run)})
+            rows.append({**row, "reason": planned.reason, **columns(planned.run, known)})
     frame = pd.DataFrame(rows)
     if form != "table":
         print_frame(frame, form)

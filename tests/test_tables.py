@@ -1,6 +1,7 @@
 """Tables for people: captions on one line, and only the columns that tell rows apart."""
 
 import os
+import random
 import re
 import string
 import struct
@@ -12,9 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from attnlab.errors import SettingError
-from attnlab.tables import _fitting, print_frame, print_table
+from attnlab.tables import _fitting, _plain, print_frame, print_table
 
 
 def test_a_caption_is_one_line_after_the_table(capsys):
@@ -145,3 +149,26 @@ def test_output_that_cannot_be_is_refused_before_anything_is_written(tmp_path, m
             print_frame(frame, "csv", "closed/x.csv")
     with pytest.raises(SettingError, match="such as --format csv"):
         print_frame(frame, "table", "x.txt")
+
+
+def test_a_table_for_a_pipe_has_the_lines_that_rich_makes_of_it():
+    """They are written without it, because it takes half a minute for a hundred thousand rows."""
+    chance = random.Random(0)
+    letters = ["a", "漢", "é", " ", "x_y", "-1", "👍", "e\u0301", "", ".", "b c"]
+    for _ in range(50):
+        n_rows, n_columns = chance.randrange(5), chance.randrange(1, 5)
+        words = [
+            ["".join(chance.choices(letters, k=chance.randrange(5))) for _ in range(n_rows)] for _ in range(n_columns)
+        ]
+        cells = dict(zip(("h", "ein 漢", "three", "4"), words, strict=False))
+        numbers = {name: not any(cell.endswith(" ") for cell in column) for name, column in cells.items()}
+        table = Table(box=None, pad_edge=False)
+        for name in cells:
+            table.add_column(Text(name), justify="right" if numbers[name] else "left")
+        for row in zip(*words, strict=True):
+            table.add_row(*map(Text, row))
+        console = Console(highlight=False, width=10_000)
+        with console.capture() as captured:
+            console.print(table)
+        assert _plain(cells, numbers, 10_000) == [line.rstrip() for line in captured.get().split("\n")[:-1]]
+    assert _plain({"a": ["two\nlines"]}, {"a": False}, 80) is _plain({"a": ["long"]}, {"a": False}, 3) is None

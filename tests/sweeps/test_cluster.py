@@ -31,6 +31,13 @@ pytestmark = [
 PLUGIN = Path(__file__).parent / "gated.py"
 
 
+@pytest.fixture(autouse=True)
+def patience(request, monkeypatch):
+    """Long rounds have no limit of time, and wait longer where a machine is busy."""
+    if request.node.get_closest_marker("long") is not None:
+        monkeypatch.setattr("sweeps.processes.PATIENCE", 3000.0)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the plugin, which this process has loaded."""
