@@ -49,7 +49,8 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
     ----------
     table : Table
     about : mapping
-        `seconds` that the runs took together, the `machine`, and what is `short` of the plan, or "".
+        `seconds` that the runs took together, the `machine`, what is `short` of the plan, or "", and `longer`, a section on
+        longer runs that is taken over as it is, or "".
     claims, findings : DataFrame
         As `attnlab.check_claims` of each experiment and `attnlab.referee` give them.
     picture : str
@@ -79,6 +80,7 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
     for kind in dict.fromkeys(table.kinds):
         parts += [f"### By {kind}", _tasks(table, kind)]
     parts += [
+        *(["## Checked by longer runs", about["longer"]] if about["longer"] else []),
         "## What was predicted",
         _predictions(claims),
         "## What the referee says",
