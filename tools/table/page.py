@@ -163,7 +163,9 @@ def _all(table: Table) -> str:
     for head, sign in (("better", 1), ("worse", -1), ("not shown to differ", 0)):
         cells = ["–" if i == table.base else str(int((verdicts[i] == sign).sum())) for i in order]
         columns.append([head, *cells])
-    columns.append(["operations", *(f"{table.cost[i].mean():,.0f}" for i in order)])
+    columns.append(
+        ["operations", *("–" if np.isnan(table.cost[i]).any() else f"{table.cost[i].mean():,.0f}" for i in order)]
+    )
     rows = markdown_rows(columns, [False, *[True] * (len(columns) - 1)])
     return (
         "The intervals are Student's t over seeds, for these tasks. *Solved* is the share of runs with a skill of at least "
