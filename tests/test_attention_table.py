@@ -230,12 +230,16 @@ def test_the_page_and_its_picture_come_from_a_store(swept, tmp_path, monkeypatch
     store = tmp_path / "table.db"
     shutil.copy(folder / "table.db", store)
     chosen = [word for file in files for word in ("--file", str(file))]
-    main([str(store), "-o", str(tmp_path / "table.md"), *chosen, "--short", "It is small."])
+    longer = tmp_path / "longer.md"
+    longer.write_text("It still holds with more steps.\n", encoding="utf-8")
+    main([str(store), "-o", str(tmp_path / "table.md"), *chosen, "--short", "It is small.", "--longer", str(longer)])
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert (tmp_path / "pictures" / "table-frontier.svg").exists()
     assert "27 mechanisms on 3 small tasks with 2 seeds: 162 runs" in text
     assert "It is small." in text
+    assert text.index("## Checked by longer runs\n\nIt still holds with more steps.\n\n## What was predicted") > 0
     assert "uniform weights solve nothing" in text
+    assert "(1 supported)" in text or "(2 supported)" in text  # by the two seeds there are
     widths = {len(row) for row in (line.split(" | ") for line in text.splitlines() if line.startswith("| mechanism"))}
     assert widths == {9, 3, 2}  # all mechanisms, by content, by order
     assert str(tmp_path) not in text

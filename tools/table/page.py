@@ -49,7 +49,8 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
     ----------
     table : Table
     about : mapping
-        `seconds` that the runs took together, the `machine`, and what is `short` of the plan, or "".
+        `seconds` that the runs took together, the `machine`, what is `short` of the plan, or "", and `longer`, a section on
+        longer runs that is taken over as it is, or "".
     claims, findings : DataFrame
         As `attnlab.check_claims` of each experiment and `attnlab.referee` give them.
     picture : str
@@ -79,6 +80,7 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
     for kind in dict.fromkeys(table.kinds):
         parts += [f"### By {kind}", _tasks(table, kind)]
     parts += [
+        *(["## Checked by longer runs", about["longer"]] if about["longer"] else []),
         "## What was predicted",
         _predictions(claims),
         "## What the referee says",
@@ -161,7 +163,9 @@ def _all(table: Table) -> str:
     for head, sign in (("better", 1), ("worse", -1), ("not shown to differ", 0)):
         cells = ["–" if i == table.base else str(int((verdicts[i] == sign).sum())) for i in order]
         columns.append([head, *cells])
-    columns.append(["operations", *(f"{table.cost[i].mean():,.0f}" for i in order)])
+    columns.append(
+        ["operations", *("–" if np.isnan(table.cost[i]).any() else f"{table.cost[i].mean():,.0f}" for i in order)]
+    )
     rows = markdown_rows(columns, [False, *[True] * (len(columns) - 1)])
     return (
         "The intervals are Student's t over seeds, for these tasks. *Solved* is the share of runs with a skill of at least "
