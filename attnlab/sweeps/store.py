@@ -83,8 +83,9 @@ class Store:
     >>> run = Run.of({"seed": 0})
     >>> with tempfile.TemporaryDirectory() as folder, Store(f"{folder}/attnlab.db") as store:
     ...     _ = store.append(run, Result("ok", metrics={"test": {"accuracy": 0.75}}), {"similarity": "f00d"})
-    ...     store.known([run.run_id])
-    {'bd0488843468e63c': Known(status='ok', fingerprints={'similarity': 'f00d'}, seconds=0.0)}
+    ...     known = store.known([run.run_id])["bd0488843468e63c"]
+    ...     known.status, dict(known.fingerprints)
+    ('ok', {'similarity': 'f00d'})
     """
 
     def __init__(self, path: str | os.PathLike[str], create: bool = True, timeout: float = 30.0) -> None:
