@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write(store: str, output: str, files: Sequence[str], machine: str = "", short: str = "", longer: str = "") -> Table:
     """Write the page to `output`, and its picture beside it in `pictures/`. `longer` is a section that was written by hand."""
     frame = load_results(store)
+    for column in [c for c in frame if c.startswith("model.") and frame[c].nunique() == 1]:
+        frame[column] = frame[column].dropna().iloc[0]  # a setting that runs of an older attnlab did not have yet
     table = gathered(frame)
     claims = []
     for file in files:
