@@ -239,8 +239,11 @@ def t_interval(values: ArrayLike, level: float = 0.95, overlap: float = 0.0) -> 
     n = len(x)
     if n < 2:
         return (float(x[0]) if n else math.nan), math.nan, math.nan, n
-    centre = float(x.mean())
-    half = float(t_quantile(n, level) * x.std(ddof=1) / np.sqrt(n) * np.sqrt(1 + n * overlap))
+    centre = float(mean(x))
+    scaled, power = rescaled(x)  # squares of large numbers overflow
+    with np.errstate(over="ignore"):
+        spread = t_quantile(n, level) * scaled.std(ddof=1) / np.sqrt(n) * np.sqrt(1 + n * overlap)
+        half = float(np.ldexp(spread, power))
     return centre, centre - half, centre + half, n
 
 

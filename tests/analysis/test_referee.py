@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import attnlab
 from attnlab.analysis.referee import leaking
@@ -389,6 +392,48 @@ def test_examples_that_are_not_drawn_again_do_not_repeat():
             fresh.add(name)
     assert {"lookup", "norm_hubs", "max_retrieval"} <= fresh
     assert not {"copy", "sort", "mqar", "toy_translation"} & fresh
+
+
+STRANGE = [math.nan, math.inf, -math.inf, 0.0, 1.0, 1e300, -1e300, 1e-320]
+numbers = st.one_of(st.floats(0, 1), st.sampled_from(STRANGE))
+CHOICES = {
+    "run_id": st.sampled_from("abcdef"),
+    "test": st.sampled_from(["test", "n=64"]),
+    "status": st.sampled_from(["ok", "ok", "ok", "failed", "invalid"]),
+    "seed": st.sampled_from([0, 1, 2, 3, None]),
+    "task": st.sampled_from(["lookup", "sort", "gone_task", None]),
+    "task.n_keys": st.sampled_from([4, 8, None]),
+    "similarity": st.sampled_from(["scaled_dot", "uniform", "gone", None]),
+    "normaliser": st.sampled_from(["softmax", "sparsemax"]),
+    "model.learning_rate": st.sampled_from([0.01, 0.1, None, "auto"]),
+    "model.steps": st.sampled_from([0, 100, None]),
+    "converged": st.sampled_from([True, False, None]),
+    "alignment_accuracy": numbers,
+    "context_error": numbers,
+    "n_parameters": numbers,
+    "their_metric": numbers,
+}
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.lists(st.fixed_dictionaries(CHOICES), min_size=1, max_size=12),
+    st.sets(st.sampled_from(sorted(set(CHOICES) - {"run_id", "test", "status"})), max_size=5),
+    st.sampled_from([[], ["model.learning_rate"]]),
+    st.sampled_from([["alignment_accuracy", "context_error"], ["their_metric"], ["context_error"], []]),
+)
+def test_the_referee_neither_fails_nor_warns(rows, absent, tuned, metrics):
+    """Of whatever results: no check fails, which would be a note."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows).drop(columns=list(absent))
+    frame.attrs = {
+        "metrics": {"": metrics},
+        "tuned": tuned,
+        "candidates": {"model.learning_rate": RATES} if tuned else {},
+    }
+    assert attnlab.referee(frame).attrs["notes"] == []
 
 
 # -- allowed ----------------------------------------------------------------------------------------------------------

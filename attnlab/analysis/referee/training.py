@@ -86,7 +86,7 @@ def _edge_of_axis(case: Case, column: str) -> Iterator[Finding]:
         rows = cell.rows.drop_duplicates("competitor_")
         rates: dict[str, dict[float, str]] = {}
         for name, rate, own in zip(case.named(rows, others), rows[column], rows["competitor_"], strict=True):
-            if own in cell.values and rate == rate:
+            if own in cell.values and isinstance(rate, (int, float)) and rate == rate:
                 rates.setdefault(name, {})[float(rate)] = own
         for name, by_rate in rates.items():
             means = {rate: np.mean(list(cell.values[own].values())) for rate, own in by_rate.items()}
