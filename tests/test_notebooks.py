@@ -15,7 +15,11 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 LARGEST = 200_000  # bytes, pictures included
 
-FEW = {r'"steps": \d+': '"steps": 2', r'"seeds": \d+': '"seeds": 2'}  # the others learn in earnest with the marker long
+FEW = {
+    r'"steps": \d+': '"steps": 2',
+    r'"seeds": \d+': '"seeds": 2',
+    r'"n_train": \d+': '"n_train": 16',
+}  # the others learn in earnest with the marker long
 
 # What Jupyter does with a cell, without a server: run it, and show what its last line is worth. The packages are imported once, and
 # each notebook has a process that is forked from that one.
