@@ -78,7 +78,7 @@ def by_rows(kernel: Any, part: Any, S: Array, odd: Array, **given: Any) -> tuple
 # exponentials
 # --------------------------------------------------------------------------------------------------------------------
 class SoftmaxRows(Kernel):
-    """Softmax row by row in float32, with numba; else NumPy's exponential, of moderate scores without taking off the largest.
+    """Softmax row by row in float32, with numba; else NumPy's exponential, of moderate scores as they are.
 
     References
     ----------
