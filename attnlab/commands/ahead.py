@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -14,11 +15,10 @@ _SWITCH = 0.0005  # seconds after which the thread lets the sweep give out its n
 
 
 class Made(NamedTuple):
-    """What is said of an experiment: its results, their summary, its claims as judged and as a table, and the referee's report."""
+    """What is said of an experiment: its results, their summary, the table of its claims, and the referee's report."""
 
     whole: Any
     summary: Any
-    judged: Any
     claims: Any
     report: Any
 
@@ -41,7 +41,7 @@ def made(experiment: Any, store: str, frame: Any = None) -> Made:
     frame = whole.copy() if frame is None else frame
     frame.attrs["tuned"] = experiment.chosen
     shown = [*experiment.metrics, *(["off_budget"] if experiment.budget else [])]
-    return Made(whole, summarise(frame, shown, standing=True), judged, claims, report)
+    return Made(whole, summarise(frame, shown, standing=True), claims, report)
 
 
 class Ahead:
@@ -79,10 +79,7 @@ class Ahead:
 
     def finished(self, experiment: Any) -> None:
         """The runs of an experiment are stored."""
-        from attnlab.sweeps.executors.strangers import is_apart
-        from attnlab.sweeps.plan import plan
-
-        if not self._works or any(is_apart(run) for run in plan(experiment)):
+        if not self._works:
             return
         if self._thread is None:
             sys.setswitchinterval(_SWITCH)
@@ -99,10 +96,16 @@ class Ahead:
 
     def _work(self) -> None:
         while (experiment := self._waiting.get()) is not None:
-            try:
-                self._made[experiment.name] = made(experiment, self._store)
-            except Exception:  # it is raised again where it is printed
-                continue
+            with contextlib.suppress(Exception):  # it is raised again where it is printed
+                if not _of_others(experiment):
+                    self._made[experiment.name] = made(experiment, self._store)
+
+
+def _of_others(experiment: Any) -> bool:
+    from attnlab.sweeps.executors.strangers import is_apart
+    from attnlab.sweeps.plan import plan
+
+    return any(is_apart(run) for run in plan(experiment))
 
 
 def _has_workers() -> bool:

@@ -88,8 +88,8 @@ def _is_real(stream: Any, original: Any, descriptor: int) -> bool:
 def leave(status: int, at_once: bool = False) -> NoReturn:
     """End the process with a status, and leave behind threads of plugins that would keep it.
 
-    `at_once`, what is registered for the end is done, and nothing is taken apart before: with pandas and SciPy that takes as long as
-    many a command.
+    With `at_once`, Python does what is registered for the end, and does not take its modules apart: with pandas and SciPy loaded
+    that takes as long as many a command.
     """
     kept = any(not t.daemon and t is not threading.current_thread() and t.is_alive() for t in threading.enumerate())
     if at_once and not kept:

@@ -27,7 +27,7 @@ _SMALL = {
 def prepare() -> None:
     """Do once what each run of a forked process would do for the first time, and lay memory in large pages.
 
-    Without, such a run takes 7 ms of processor time longer, mostly to make pydantic's checks and to read signatures, and its fork
+    Without it such a run takes 7 ms of processor time longer, mostly to make pydantic's checks and to read signatures, and its fork
     and end as much again, since the system looks at each small page of the parent. No code of others is called.
     """
     rehearse()
