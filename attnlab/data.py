@@ -280,6 +280,8 @@ class AlignmentData:
     @property
     def alive(self) -> Array:
         """bool (n, q): queries that may attend to something; the others are padding."""
+        if self.mask is None and self.n_keys:
+            return np.ones((len(self), self.n_queries), dtype=bool)
         return np.asarray(self.allowed.any(axis=-1))
 
     @property

@@ -52,7 +52,7 @@ def weights_of(data: AlignmentData, W: Any) -> Array:
     """
     W = np.asarray(W)
     check_shapes(Q=("n q d", data.Q), K=("n k e", data.K), W=("n q k", W))
-    return np.where(data.allowed, W, 0.0)
+    return W if data.mask is None and W.dtype.kind == "f" else np.where(data.allowed, W, 0.0)
 
 
 def mean_over(values: Array, rows: Array) -> float:

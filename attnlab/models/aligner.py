@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
-from attnlab.errors import NothingToLearn, SettingError, ShapeError
+from attnlab.errors import AttnlabError, NothingToLearn, SettingError, ShapeError
 from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
 from attnlab.kernels.steps import STEP, whole_step
@@ -217,6 +217,17 @@ class AttentionAligner(Attending, Model, BaseEstimator):
             warnings.filterwarnings("ignore", "Output seems independent of input")  # uniform: gradients of zero
             self._learn(X, start, validation, streams, stopping)
         return self
+
+    @property
+    def learns(self) -> bool:
+        """Whether `fit` may learn anything: whether it takes steps, and there is something that they can change."""
+        if Stopping.of(self).most == 0:
+            return False
+        try:
+            learned = self._attending_with(self.mechanism).init(np.random.default_rng(0), 4, 4, 4)
+        except (AttnlabError, ValueError):  # of other numbers of features: `fit` will say
+            return True
+        return self.projection is not None or self.mix == "predictions" or bool(count(learned))
 
     def _learn(self, X: AlignmentData, start: Any, validation: Any, streams: list[Any], stopping: Stopping) -> None:
         bound, own = self.mechanism_.bind(), own_loss(self)

@@ -37,6 +37,7 @@ from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.identity import by_content
 from attnlab.sweeps.measuring import Tested, measure_others, read_only, sealed, unshared
 from attnlab.sweeps.run import Result, Run
+from attnlab.tasks.drawn import DrawnTask
 from attnlab.threads import one_thread
 
 __all__ = ["candidates", "data_rng", "execute", "look_up", "measure", "model_of", "splits_of", "threads"]
@@ -151,8 +152,14 @@ def _is_default(value: Any, default: Any) -> bool:
     return bool((list(default) if isinstance(default, tuple) else default) == value)
 
 
-def splits_of(run: Run) -> Splits:
+def splits_of(run: Run, learned_from: bool = True) -> Splits:
     """The examples of a run.
+
+    Parameters
+    ----------
+    run : Run
+    learned_from : bool
+        Whether a model learns from the training examples. Otherwise a task of attnlab's own draws one of them, for its shape.
 
     Raises
     ------
@@ -163,12 +170,15 @@ def splits_of(run: Run) -> Splits:
     ((name, _),) = run.spec["task"].items()
     if entry("task", Own(name)).distribution != BUILTIN:
         return _drawn(run)
-    return DRAWN.get((json.dumps([run.spec["task"], run.spec.get("inputs", {})], sort_keys=True), run.seed), run)
+    told = json.dumps([run.spec["task"], run.spec.get("inputs", {})], sort_keys=True)
+    return DRAWN.get((told, run.seed, learned_from), run, learned_from)
 
 
-def _drawn(run: Run) -> Splits:
+def _drawn(run: Run, learned_from: bool = True) -> Splits:
     task = build("task", buildable("task", run.spec["task"]))
-    splits = task.make(data_rng(by_content(run), run.seed))
+    to_measure = not learned_from and getattr(type(task), "make", None) is DrawnTask.make
+    make = task.make_to_measure if to_measure else task.make
+    splits = make(data_rng(by_content(run), run.seed))
     if not isinstance(splits, Splits):
         raise TypeError(f"{type(task).__name__}.make must return Splits; got {type(splits).__name__}")
     if empty := [condition for condition, data in splits.tests.items() if not len(data)]:
@@ -187,10 +197,10 @@ class _Drawn:
         self.most = most  # bytes
         self.kept: dict[Any, tuple[Splits, int]] = {}
 
-    def get(self, key: Any, run: Run) -> Splits:
+    def get(self, key: Any, run: Run, learned_from: bool = True) -> Splits:
         found = self.kept.pop(key, None)
         if found is None:
-            splits = _each(_drawn(run), sealed)
+            splits = _each(_drawn(run, learned_from), sealed)
             found = (
                 splits,
                 sum(
@@ -216,7 +226,7 @@ def _each(splits: Splits, change: Callable[[AlignmentData], AlignmentData]) -> S
 
 
 def _carry_out(run: Run, began: float) -> dict[str, Any]:
-    splits = splits_of(run)
+    splits = splits_of(run, learned_from=bool(run.spec.get("tune")) or _learns(run))
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -301,6 +311,11 @@ def model_of(run: Run, chosen: Mapping[str, Any]) -> Any:
     cls = entry("model", Own(name)).cls
     settings = built(cls, buildable_settings("model", name, settings))
     return cls(**settings, mechanism=mechanism, random_state=run.model_seed)
+
+
+def _learns(run: Run) -> bool:
+    """Whether the run's model may learn anything; a model that does not say so may."""
+    return bool(getattr(model_of(run, {}), "learns", True))
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:

@@ -108,6 +108,16 @@ class DrawnTask(Task):
         ValueError, ShapeError
             When `draw` gives too few or too many examples, or blocks of different shapes.
         """
+        return self._made(rng, learned_from=True)
+
+    def make_to_measure(self, rng: Rng) -> Splits:
+        """As `make`, with one example to learn from, of the right shape: for a model that learns nothing.
+
+        Validation and test examples are those of `make`, bit for bit. The one example of `train` is not among those of `make`.
+        """
+        return self._made(rng, learned_from=False)
+
+    def _made(self, rng: Rng, learned_from: bool) -> Splits:
         further = {name: dict(given) for name, given in self.conditions().items()}
         root = rng.bytes(16)
         shared = dict(self.shared(_stream(root, "shared")))
@@ -119,16 +129,18 @@ class DrawnTask(Task):
             return self._joined(split, blocks)
 
         return Splits(
-            part("train", self.n_train, "train", {}),
+            part("train", self.n_train, "train", {})
+            if learned_from
+            else self._block(_stream(root, "train", 0), "train", 0, shared, n=1),
             part("validation", self.n_validation, "validation", {}),
             {name: part(name, self.n_test, f"test:{name}", given) for name, given in {"test": {}, **further}.items()},
         )
 
-    def _block(self, rng: Rng, split: str, block: int, given: Mapping[str, Any]) -> AlignmentData:
-        drawn = call(self, "draw", **{"rng": rng, "n": BLOCK, "split": split, "block": block, **given})
-        if not isinstance(drawn, AlignmentData) or len(drawn) != BLOCK:
+    def _block(self, rng: Rng, split: str, block: int, given: Mapping[str, Any], n: int = BLOCK) -> AlignmentData:
+        drawn = call(self, "draw", **{"rng": rng, "n": n, "split": split, "block": block, **given})
+        if not isinstance(drawn, AlignmentData) or len(drawn) != n:
             what = f"{len(drawn)} examples" if isinstance(drawn, AlignmentData) else type(drawn).__name__
-            raise ValueError(f"{type(self).__name__}.draw must give AlignmentData of n = {BLOCK} examples; got {what}")
+            raise ValueError(f"{type(self).__name__}.draw must give AlignmentData of n = {n} examples; got {what}")
         return drawn
 
     def _joined(self, split: str, blocks: list[AlignmentData]) -> AlignmentData:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import attnlab.sweeps.execute as module
+from attnlab.models.aligner import AttentionAligner
 from attnlab.sweeps.run import Run
 from attnlab.tasks.recall import Lookup
 
@@ -75,3 +76,29 @@ def test_words_are_each_runs_own():
     before = repr(data.tokens[0])
     data.tokens[0] = None
     assert repr(module.splits_of(run_of(task)).train.tokens[0]) == before
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "model", "drawn"),
+    [
+        ({}, {"steps": 5}, 1),
+        ({}, {"steps": 0, "projection": 3}, 1),
+        ({"similarity": {"additive": {}}}, {"steps": 0}, 1),
+        ({}, {"steps": 5, "projection": 3}, 32),
+        ({"similarity": {"general": {}}}, {"steps": 5}, 32),
+        ({"normaliser": {"entmax": {"alpha": "learned"}}}, {"steps": 5}, 32),
+    ],
+)
+def test_what_no_model_learns_from_is_not_drawn(mechanism, model, drawn, monkeypatch):
+    sizes = []
+    fit = AttentionAligner.fit
+    monkeypatch.setattr(AttentionAligner, "fit", lambda self, X, **given: sizes.append(len(X)) or fit(self, X, **given))
+    run = Run.of({"task": TASK, "mechanism": {"single_head": mechanism}, "model": {"aligner": model}, "seed": 3})
+    result = module.execute(run, raise_errors=True)
+    assert sizes == [drawn]
+    monkeypatch.setattr(module, "_learns", lambda run: True)
+    whole = module.execute(run, raise_errors=True)
+    assert sizes == [drawn, 32]
+    same = {name: value for name, value in result.metrics["test"].items() if "second" not in name}
+    np.testing.assert_equal(same, {name: whole.metrics["test"][name] for name in same})
+    assert (result.facts["n_parameters"], result.facts["notes"]) == (whole.facts["n_parameters"], whole.facts["notes"])

@@ -134,6 +134,27 @@ def test_a_condition_is_the_same_whichever_others_are_listed(cls, chosen):
             assert_begins_with(data, whole[name])
 
 
+@every_task
+def test_who_learns_nothing_gets_one_example_of_the_shape_and_the_same_tests(cls, chosen):
+    assert cls.make is DrawnTask.make
+    task = cls(**chosen, n_train=5, n_validation=4, n_test=3)
+    whole, less = task.make(np.random.default_rng(1)), task.make_to_measure(np.random.default_rng(1))
+    assert len(less.train) == 1
+    for name in (*ARRAYS, "ids"):
+        one, other = getattr(whole.train, name), getattr(less.train, name)
+        assert (one is None, one is None or (one.shape[1:], one.dtype)) == (
+            other is None,
+            other is None or (other.shape[1:], other.dtype),
+        ), name
+    assert list(whole.tests) == list(less.tests)
+    for data, same in [
+        (whole.validation, less.validation),
+        *zip(whole.tests.values(), less.tests.values(), strict=True),
+    ]:
+        assert len(data) == len(same)
+        assert_begins_with(data, same)
+
+
 @dataclass(eq=False, repr=False)
 class Told(DrawnTask):
     """A task that says what it was asked for; its conditions are called like the splits, to see whether they are kept apart."""
