@@ -12,7 +12,7 @@ import numpy as np
 
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Metric, Source
-from attnlab.metrics.links import asked, gold_of, heaviest, links, mean_over, null, weights_of
+from attnlab.metrics.links import asked, gold_of, heaviest_of, linked, links, mean_over, null, once, weights_of
 
 __all__ = [
     "Aer",
@@ -67,8 +67,8 @@ class AlignmentAccuracy(Metric):
 
     def measure(self, data: AlignmentData, W: Any) -> float:
         rows = asked(data)
-        top = heaviest(weights_of(data, W), data.allowed)
-        hits = (top & (gold_of(data) > 0)).sum(axis=-1)
+        top = heaviest_of(data, W)
+        hits = (top & linked(data)).sum(axis=-1)
         return mean_over(hits / np.maximum(top.sum(axis=-1), 1), rows)
 
 
@@ -110,16 +110,17 @@ class ShiftedAlignmentAccuracy(Metric):
 
     def measure(self, data: AlignmentData, W: Any) -> float:
         rows = asked(data)[:, :-1] & data.alive[:, 1:]
-        top = heaviest(weights_of(data, W), data.allowed)[:, 1:]
-        hits = (top & (gold_of(data) > 0)[:, :-1]).sum(axis=-1)
+        top = heaviest_of(data, W)[:, 1:]
+        hits = (top & linked(data)[:, :-1]).sum(axis=-1)
         return mean_over(hits / np.maximum(top.sum(axis=-1), 1), rows)
 
 
+@once
 def _counts(data: AlignmentData, W: Any) -> tuple[int, int, int, int]:
     """|A|, |S|, |A & S| and |A & P| over all queries that are alive."""
     alive = data.alive[:, :, None]
     A = links(weights_of(data, W), data.allowed)
-    S = (gold_of(data) > 0) & alive
+    S = linked(data) & alive
     P = S if data.possible is None else S | ((data.possible > 0) & alive)
     return int(A.sum()), int(S.sum()), int((A & S).sum()), int((A & P).sum())
 
@@ -257,7 +258,7 @@ class GoldMass(Metric):
 
     def measure(self, data: AlignmentData, W: Any) -> float:
         rows = asked(data)
-        return mean_over((weights_of(data, W) * (gold_of(data) > 0)).sum(axis=-1), rows)
+        return mean_over((weights_of(data, W) * linked(data)).sum(axis=-1), rows)
 
 
 class KlToGold(Metric):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -9,9 +13,57 @@ import numpy as np
 from attnlab.data import AlignmentData
 from attnlab.shapes import check_shapes
 
-__all__ = ["asked", "gold_of", "heaviest", "links", "mean_over", "null", "weights_of"]
+__all__ = [
+    "asked",
+    "gold_of",
+    "heaviest",
+    "heaviest_of",
+    "linked",
+    "links",
+    "mean_over",
+    "null",
+    "once",
+    "shares",
+    "shares_of",
+    "sharing",
+    "weights_of",
+]
 
 Array = np.ndarray[Any, Any]
+_KEPT: ContextVar[dict[Any, Any] | None] = ContextVar("kept", default=None)
+
+
+@contextlib.contextmanager
+def sharing() -> Iterator[None]:
+    """Compute only once, inside, what several metrics ask of the same examples and weights.
+
+    For metrics that are all given the same objects, which nobody changes.
+    """
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
+def once(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of examples and weights that is computed once for the same objects inside `sharing`."""
+
+    @functools.wraps(compute)
+    def shared(*of: Any) -> Any:
+        kept = _KEPT.get()
+        if kept is None:
+            return compute(*of)
+        key = (compute, *map(id, of))
+        if key not in kept:
+            found = compute(*of)
+            for array in found if isinstance(found, tuple) else (found,):
+                if isinstance(array, np.ndarray):
+                    array.setflags(write=False)
+            kept[key] = (of, found)  # `of` is held, so that its id stays its own
+        return kept[key][1]
+
+    return shared
 
 
 def gold_of(data: AlignmentData) -> Array:
@@ -27,6 +79,13 @@ def gold_of(data: AlignmentData) -> Array:
     return data.gold
 
 
+@once
+def linked(data: AlignmentData) -> Array:
+    """bool (n, q, k): the gold links."""
+    return np.asarray(gold_of(data) > 0)
+
+
+@once
 def asked(data: AlignmentData) -> Array:
     """bool (n, q): queries that are alive (no padding) and have a gold link.
 
@@ -34,7 +93,7 @@ def asked(data: AlignmentData) -> Array:
     >>> asked(data).tolist()
     [[True, False]]
     """
-    return data.alive & (gold_of(data) > 0).any(axis=-1)
+    return data.alive & linked(data).any(axis=-1)
 
 
 def null(data: AlignmentData) -> Array:
@@ -42,6 +101,7 @@ def null(data: AlignmentData) -> Array:
     return data.alive & ~asked(data)
 
 
+@once
 def weights_of(data: AlignmentData, W: Any) -> Array:
     """The weights as a NumPy array (n, q, k), 0 where the data's mask forbids.
 
@@ -53,6 +113,25 @@ def weights_of(data: AlignmentData, W: Any) -> Array:
     W = np.asarray(W)
     check_shapes(Q=("n q d", data.Q), K=("n k e", data.K), W=("n q k", W))
     return W if data.mask is None and W.dtype.kind == "f" else np.where(data.allowed, W, 0.0)
+
+
+@once
+def shares_of(data: AlignmentData, W: Any) -> tuple[Array, Array]:
+    """Weights as shares (n, q, k), p = max(w, 0) / sum max(w, 0), and bool (n, q): where there is a positive weight."""
+    return shares(weights_of(data, W))
+
+
+def shares(W: Any) -> tuple[Array, Array]:
+    """Weights (..., k) as shares, and bool (...): where there is a positive weight; the others have shares of 0."""
+    w = np.maximum(np.asarray(W, dtype=np.float64), 0)
+    total = w.sum(axis=-1, keepdims=True)
+    return w / np.where(total > 0, total, 1), total[..., 0] > 0
+
+
+@once
+def heaviest_of(data: AlignmentData, W: Any) -> Array:
+    """bool (n, q, k): `heaviest` of weights among the keys that the data allow."""
+    return heaviest(weights_of(data, W), data.allowed)
 
 
 def mean_over(values: Array, rows: Array) -> float:

@@ -13,18 +13,11 @@ import numpy as np
 
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Metric, Source
-from attnlab.metrics.links import mean_over, weights_of
+from attnlab.metrics.links import mean_over, shares, shares_of
 
 __all__ = ["DiagonalDistance", "HeadRedundancy", "MonotonicityViolations", "SinkMass", "WeightGini"]
 
 HERE = Source("attnlab: a pluggable attention lab", "The attnlab developers", 2026, "defined here")
-
-
-def _shares(W: Any) -> tuple[Any, Any]:
-    """The weights as shares p = max(w, 0) / sum max(w, 0), and bool (..., q): where there is a positive weight."""
-    w = np.maximum(np.asarray(W, dtype=np.float64), 0)
-    total = w.sum(axis=-1, keepdims=True)
-    return w / np.where(total > 0, total, 1), total[..., 0] > 0
 
 
 class SinkMass(Metric):
@@ -59,7 +52,7 @@ class SinkMass(Metric):
     bounds = (0.0, 1.0)
 
     def measure(self, data: AlignmentData, W: Any) -> float:
-        p, weighs = _shares(weights_of(data, W))
+        p, weighs = shares_of(data, W)
         first = data.allowed.any(axis=1).argmax(axis=-1)[:, None, None]  # (n, 1, 1)
         here, sees = (np.take_along_axis(a, first, axis=-1)[..., 0] for a in (p, data.allowed))
         return mean_over(here, sees & weighs & (data.allowed.sum(axis=-1) > 1))
@@ -95,7 +88,7 @@ class WeightGini(Metric):
     bounds = (0.0, 1.0)
 
     def measure(self, data: AlignmentData, W: Any) -> float:
-        p, weighs = _shares(weights_of(data, W))
+        p, weighs = shares_of(data, W)
         m = data.allowed.sum(axis=-1)
         rows = weighs & (m > 1)
         least_first = np.sort(np.where(data.allowed, p, -1.0), axis=-1)[rows]  # forbidden keys come first
@@ -136,7 +129,7 @@ class DiagonalDistance(Metric):
     bounds = (0.0, 1.0)
 
     def measure(self, data: AlignmentData, W: Any) -> float:
-        p, weighs = _shares(weights_of(data, W))
+        p, weighs = shares_of(data, W)
         i, j = _along(data.alive), _along(data.allowed.any(axis=1))
         away = np.abs(i[:, :, None] - j[:, None, :])
         return mean_over((p * away).sum(axis=-1), weighs & data.alive)
@@ -183,7 +176,7 @@ class MonotonicityViolations(Metric):
     bounds = (0.0, 1.0)
 
     def measure(self, data: AlignmentData, W: Any) -> float:
-        p, weighs = _shares(weights_of(data, W))
+        p, weighs = shares_of(data, W)
         centre, rows = (p * np.arange(data.n_keys)).sum(axis=-1), weighs & data.alive
         i, j = rows.nonzero()  # (example, query) of those that are there, in order
         moves = np.diff(centre[i, j])[i[1:] == i[:-1]]
@@ -234,7 +227,7 @@ class HeadRedundancy(Metric):
         if len(data) > 1 and np.shape(align(data[:1], heads=True))[1] < 2:  # one head is like no other
             return float("nan")
         W = np.asarray(align(data, heads=True))  # (n, h, q, k)
-        p, weighs = _shares(np.where(data.allowed[:, None], W, 0))
+        p, weighs = shares(np.where(data.allowed[:, None], W, 0))
         total, number = 0.0, 0
         for g in range(p.shape[1]):
             for h in range(g):

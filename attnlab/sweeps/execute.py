@@ -27,6 +27,7 @@ from attnlab.data import AlignmentData, Splits
 from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
+from attnlab.metrics.links import sharing
 from attnlab.plugins import BUILTIN
 from attnlab.progress import silent
 from attnlab.registry import Own, build, built, entries, entry
@@ -335,6 +336,13 @@ def measure(data: AlignmentData, W: Any, Y: Any, model: Any, fit_seconds: float)
 
     A metric that raises is NaN. All see the same read-only arrays.
     """
+    with sharing():
+        return _measured(data, W, Y, model, fit_seconds)
+
+
+def _measured(
+    data: AlignmentData, W: Any, Y: Any, model: Any, fit_seconds: float
+) -> tuple[dict[str, float], list[str]]:
     W, Y = read_only(np.array(W)), read_only(np.array(Y))
     available = {"data": _guarded(data), "W": W, "Y": Y, "model": model, "fit_seconds": fit_seconds}
     values: dict[str, float] = {}
