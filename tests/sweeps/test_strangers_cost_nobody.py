@@ -156,6 +156,13 @@ def test_a_thread_of_a_plugin_does_not_delay_the_end(at):
     assert time.monotonic() - began < 80
 
 
+def test_what_a_plugin_registers_for_the_end_is_done(at):
+    """A command ends without taking Python's modules apart; what asks to be called at the end is called."""
+    done = at("list mask", plugin="import atexit\natexit.register(print, 'one last word')\n")
+    assert done.returncode == 0
+    assert "one last word" in done.stdout + done.stderr
+
+
 # -- events -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "body",
