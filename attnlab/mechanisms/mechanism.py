@@ -261,6 +261,19 @@ class Mechanism(MechanismComponent):
         W = bound.in_steps(params, Q, K, context, state)[0] if bound.stateful else bound.weights(params, Q, K, context)
         return back(_summed(bound, params, W, V, Q, K, context))
 
+    def attend_and_weigh(
+        self, params: Params | None, Q: Any, K: Any, V: Any, mask: Any = None, *, lengths: Any = None
+    ) -> tuple[Any, Any]:
+        """What `attend` and `weights` give, (Y, W), with the weights computed once."""
+        params, (Q, K, V), back = in_range(params, as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V"))
+        bound = self._bound()
+        context = bound.context(Q, K, V, mask, lengths=lengths)
+        params = completed(bound.owners, params, Q, K, V)
+        bound = bound.for_arrays(params, Q, K, V)
+        Q, K, context = _legible(Q, K, context)
+        W = bound.in_steps(params, Q, K, context, None)[0] if bound.stateful else bound.weights(params, Q, K, context)
+        return back(_summed(bound, params, W, V, Q, K, context)), back(W)
+
     def step(  # type: ignore[override]
         self,
         params: Params | None,

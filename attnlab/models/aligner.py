@@ -20,7 +20,7 @@ from attnlab.interfaces import Model, Source
 from attnlab.kernels.layers import dense
 from attnlab.kernels.steps import STEP, whole_step
 from attnlab.mechanisms.binding import attended, weighed
-from attnlab.models.aligner_data import learnable, needed
+from attnlab.models.aligner_data import learnable, needed, predicted_and_aligned
 from attnlab.models.aligner_gradient import LEAST, loss_and_gradient
 from attnlab.models.batches import (
     Examples,
@@ -391,6 +391,12 @@ class AttentionAligner(Attending, Model, BaseEstimator):
                     )
                 )
         return np.concatenate(rows)
+
+    def predict_and_align(self, X: Any) -> tuple[Any, Any]:
+        """What `predict` and `align` give, the contexts and the weights, with the weights computed once where that can be."""
+        check_is_fitted(self, "params_")
+        own = all(getattr(type(self), verb) is getattr(AttentionAligner, verb) for verb in ("predict", "align"))
+        return predicted_and_aligned(self, self._fitting(X)) if own else (self.predict(X), self.align(X))
 
     def posterior(self, X: Any) -> Any:
         """With ``mix="predictions"``: the alignment given the class, w_ij p(y_i | v_j) over its sum, (n, q, k)."""

@@ -8,9 +8,10 @@ import numpy as np
 
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError, ShapeError, Unsupported
-from attnlab.models.batches import readable
+from attnlab.mechanisms.mechanism import Mechanism
+from attnlab.models.batches import chunks, readable, true_lengths
 
-__all__ = ["learnable", "needed"]
+__all__ = ["learnable", "needed", "predicted_and_aligned"]
 
 
 def learnable(model: Any, X: AlignmentData, verb: str) -> AlignmentData:
@@ -53,3 +54,24 @@ def needed(model: Any, X: AlignmentData, verb: str) -> AlignmentData:
     if not len(X):
         raise ValueError(f"{verb} needs at least one example; got 0")
     return X
+
+
+def predicted_and_aligned(model: Any, X: AlignmentData) -> tuple[Any, Any]:
+    """The contexts (n, q, v) and the weights (n, q, k) of a fitted aligner, from one pass where the mechanism has one."""
+    if type(model.mechanism_) is not Mechanism:
+        return model.predict(X), model.align(X)
+    contexts, weights = [], []
+    with np.errstate(all="ignore"):
+        for part in chunks(X):
+            Q, K = model._placed(model.params_, part)
+            Y, W = model.mechanism_.attend_and_weigh(
+                model.params_["mechanism"],
+                Q,
+                K,
+                model._values(model.params_, part),
+                mask=part.mask,
+                lengths=true_lengths(part),
+            )
+            contexts.append(Y)
+            weights.append(np.broadcast_to(W, part.allowed.shape))
+    return np.concatenate(contexts), np.concatenate(weights)

@@ -239,7 +239,7 @@ def _carry_out(run: Run, began: float) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         tested: dict[str, Tested] = {}
         for condition, data in splits.tests.items():
-            W, Y = np.asarray(model.align(data)), np.asarray(model.predict(data))
+            W, Y = _used(model, data)
             _check(condition, data, W, Y)
             measured[condition], failures = measure(data, W, Y, model, facts["fit_seconds"])
             notes += failures
@@ -312,6 +312,14 @@ def model_of(run: Run, chosen: Mapping[str, Any]) -> Any:
     cls = entry("model", Own(name)).cls
     settings = built(cls, buildable_settings("model", name, settings))
     return cls(**settings, mechanism=mechanism, random_state=run.model_seed)
+
+
+def _used(model: Any, data: AlignmentData) -> tuple[Any, Any]:
+    """The weights and the contexts."""
+    if both := getattr(model, "predict_and_align", None):
+        Y, W = both(data)
+        return np.asarray(W), np.asarray(Y)
+    return np.asarray(model.align(data)), np.asarray(model.predict(data))
 
 
 def _learns(run: Run) -> bool:

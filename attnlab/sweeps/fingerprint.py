@@ -46,7 +46,7 @@ METRIC = "metric "  # how the role of a metric's fingerprint begins
 EXECUTION = "execution"  # the role of the code that executes a run
 _OWN = "-"  # what attnlab's own parts have where others have the hash of their distribution
 _EXECUTE = "attnlab.sweeps.execute"
-_CARRIES_OUT = ("splits_of", "_fit_best", "_check", "measure")
+_CARRIES_OUT = ("splits_of", "_learns", "_fit_best", "_used", "_check", "measure")
 _INTERFACES: Node = ("attnlab.interfaces", None)
 _BINDING: Node = ("attnlab.mechanisms.binding", None)  # what mechanisms made of mechanisms run through
 

@@ -411,3 +411,42 @@ def test_data_are_refused(lookup):
         model.predict(AlignmentData(train.Q, train.K[..., 1:], train.V))
     with pytest.raises(SettingError, match='score with objective="values" needs'):
         model.score(AlignmentData(train.Q, train.K, train.V))
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        {},
+        {"similarity": "general", "normaliser": "sparsemax", "aggregator": "gated"},
+        {"similarity": "additive", "normaliser": {"entmax": {"alpha": "learned"}}, "mask": "causal"},
+        {"similarity": "cosine", "normaliser": "sigmoid", "aggregator": "laser"},
+        {"similarity": "uniform", "position": "rope"},
+        {"similarity": "coverage", "position": "sinusoidal"},
+        {"multi_head": {"heads": 2}},
+    ],
+)
+@pytest.mark.parametrize("mix", ["values", "predictions"])
+def test_predict_and_align_is_predict_and_align(mechanism, mix, monkeypatch):
+    if mix == "predictions" and ("aggregator" in mechanism or "multi_head" in mechanism):
+        return  # their contexts are no probabilities
+    splits = task("copy", length=5, min_length=2, d=4, n_train=16, n_test=9, seed=4)
+    for dtype in (np.float64, np.float32):
+        data, tests = splits.train.astype(dtype), splits.tests["test"].astype(dtype)
+        model = AttentionAligner(mechanism, steps=3, projection=4, mix=mix, random_state=1).fit(data)
+        monkeypatch.setattr("attnlab.models.batches.CHUNK", 2 * 5 * 5)  # several chunks
+        Y, W = model.predict_and_align(tests)
+        within = {"rtol": 1e-12, "atol": 1e-12} if dtype == np.float64 else {"rtol": 1e-5, "atol": 1e-6}
+        np.testing.assert_allclose(Y, model.predict(tests), **within)
+        np.testing.assert_allclose(W, model.align(tests), **within)
+        assert (Y.dtype, W.dtype) == (model.predict(tests).dtype, model.align(tests).dtype)
+
+
+def test_predict_and_align_of_a_subclass_are_its_own(lookup):
+    class Even(AttentionAligner):
+        def align(self, X, heads=False):
+            return np.full(X.allowed.shape, 0.125)
+
+    model = Even(Mechanism("dot"), steps=1, projection=4).fit(lookup.train)
+    Y, W = model.predict_and_align(lookup.tests["test"])
+    assert (W == 0.125).all()
+    np.testing.assert_array_equal(Y, model.predict(lookup.tests["test"]))
