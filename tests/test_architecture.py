@@ -233,6 +233,16 @@ def test_attending_needs_neither_pandas_nor_sklearn():
     assert loaded_after(code).isdisjoint(unwanted)
 
 
+def test_a_process_that_does_runs_needs_neither_pandas_nor_sklearn():
+    """What it has loaded is copied, page by page, for each process that is forked from it."""
+    code = """
+from attnlab.registry import KINDS, entries
+from attnlab.sweeps.executors.rehearsal import rehearse
+[entries(kind) for kind in KINDS]
+rehearse()"""
+    assert loaded_after(code).isdisjoint(("pandas", "sklearn"))
+
+
 # -- public names ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", attnlab.__all__)
 def test_every_public_name_resolves(name):
