@@ -1,16 +1,17 @@
-"""What scikit-learn asks of an estimator, and what it gives one, without importing scikit-learn.
+"""The base of models: scikit-learn's BaseEstimator, or in attnlab's own processes one that does the same without scikit-learn.
 
-Importing it takes longer than everything else that a run needs, and makes a process three times as large: each worker, and each
-process that is forked for a run of others' code, would have that. It is imported when it is asked for.
+To import scikit-learn takes longer than everything else that a run needs, and makes a process three times as large: each worker,
+and each process that is forked for a run of others' code, would have that. So commands and workers do without, until it is asked for.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnlab.component import settings_of
 from attnlab.errors import SettingError, did_you_mean
+from attnlab.process import is_own
 
 __all__ = ["Estimator", "check_is_fitted"]
 
@@ -26,7 +27,7 @@ _OF_SCIKIT_LEARN = (
 )
 
 
-class Estimator:
+class Light:
     """An estimator by scikit-learn's conventions: `clone`, pickling, `GridSearchCV` and pipelines take it."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -73,6 +74,12 @@ class Estimator:
                 found = inspect.getattr_static(BaseEstimator, name)
                 return found.__get__(self) if hasattr(found, "__get__") else found
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+if TYPE_CHECKING or not is_own():
+    from sklearn.base import BaseEstimator as Estimator
+else:
+    Estimator = Light
 
 
 def check_is_fitted(estimator: Any, attribute: str) -> None:

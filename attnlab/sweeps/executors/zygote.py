@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from attnlab.process import claim
 from attnlab.sweeps.executors import kin
 from attnlab.sweeps.executors.attempt import Execute, or_standard
 from attnlab.sweeps.executors.strangers import SEED
@@ -251,6 +252,7 @@ def shared() -> Iterator[None]:
 # -- its inside -------------------------------------------------------------------------------------------------------
 def main(control: str, coordinator: str, options: str) -> None:
     """The life of a zygote in a new interpreter."""
+    claim()
     from attnlab.plugins import configure
     from attnlab.registry import KINDS, entries
     from attnlab.sweeps.execute import threads
