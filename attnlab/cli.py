@@ -48,12 +48,15 @@ from attnlab.commands.results import print_summary, results
 from attnlab.commands.store import store
 from attnlab.commands.streams import Stream, leave, prepare
 from attnlab.guard import ASKING, Terminated, on_signal
+from attnlab.process import claim
 
 __all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; exits with the status listed above."""
+    if args is None:
+        claim()
     prepare()
     leave(_status(args), at_once=args is None)
 

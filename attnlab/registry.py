@@ -283,6 +283,8 @@ def build(kind: str, spec: Any) -> Any:
     _check_kind(kind)
     if isinstance(spec, str):
         return get(kind, spec)
+    if isinstance(spec, INTERFACES[kind]):
+        return spec
     if isinstance(spec, Mapping):
         if kind == "mechanism" and (not spec or any(key in PARTS for key in spec)):
             return get(kind, COMPOSED, **spec)
@@ -292,8 +294,6 @@ def build(kind: str, spec: Any) -> Any:
         if settings is not None and not isinstance(settings, Mapping):
             raise SettingError(f"the settings of {kind} {name!r} must be a mapping; got {settings!r}")
         return get(kind, name, **{str(k): v for k, v in (settings or {}).items()})
-    if isinstance(spec, INTERFACES[kind]):
-        return spec
     if isinstance(spec, type) and issubclass(spec, INTERFACES[kind]):
         raise SettingError(f"{spec.__name__} is a class: give an object, {spec.__name__}(), or its name {spec.name!r}")  # type: ignore[attr-defined]
     raise SettingError(

@@ -9,7 +9,7 @@ import collections.abc
 import functools
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,13 @@ def checked(kind: str, cls: type, settings: Mapping[str, Any]) -> dict[str, Any]
         if setting not in result and parameter.default is inspect.Parameter.empty:
             raise _error(setting, f"{kind} {name!r} needs the setting {setting!r} ({describe(cls, setting)})")
     return result
+
+
+def prepared(cls: type, settings: Iterable[str]) -> None:
+    """Make what checks some settings, for processes that are forked later."""
+    for setting in settings:
+        if setting in settings_of(cls):
+            _adapter(cls, setting)
 
 
 def checked_one(kind: str, cls: type, setting: str, value: Any) -> Any:

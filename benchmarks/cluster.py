@@ -3,7 +3,9 @@
 PART is one of these, by default all:
 
     throughput   empty runs a second, for the executors `local` and `dask` with 1 and 2 workers, from plan to table
-    efficiency   time of 1 worker by twice the time of 2 workers, on real runs, for `local` and `dask`
+    efficiency   time of 1 worker by twice the time of 2 workers, on real runs, for `local` and `dask`. "busy" is the part of the time
+                 in which 2 workers are within a run; "slower" is how much longer a run takes beside another one, for which the
+                 machine is answerable; "around" is what a whole sweep takes before its first run and after its last
     model        processor time, bytes and store of a run at the coordinator, the scheduler and on the wire, and what follows for
                  10^6 and 10^8 runs
 
@@ -38,6 +40,7 @@ reply = pack(Result("ok", metrics=measured, facts={"fit_seconds": 0.0}, executor
 remote._done_beside = lambda executor, run: reply
 """
 PARTS = ("throughput", "efficiency", "model")
+FIRST = 4  # runs of which the time is not counted
 
 
 def empty(n_runs: int) -> dict[str, Any]:
@@ -177,21 +180,22 @@ def efficiency(quick: bool) -> list[dict[str, Any]]:
             "dask": ({"dask": {"address": one}}, {"dask": {"address": two}}),
         }
         for name, (single, double) in ways.items():
-            ratios, times = [], []
+            found = []
             for _ in range(repeats):
-                a, b = (_of_runs(n_runs, steps, executor) for executor in (single, double))
-                ratios.append(a / (2 * b))
-                times.append(b)
-            row = {"executor": name, "runs": n_runs, "seconds with 2": statistics.median(times)}
-            rows.append(
-                {**row, "efficiency of 2": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
-            )
+                (a, within_a), (b, within_b) = (_of_runs(n_runs, steps, executor) for executor in (single, double))
+                whole, _, _ = swept(real(n_runs, steps), double)
+                around = whole - b * n_runs / (n_runs - FIRST)
+                found.append((a / (2 * b), within_b / (2 * b), within_b / within_a, b, around))
+            ratio, busy, slower, seconds, around = (statistics.median(column) for column in zip(*found, strict=True))
+            row = {"executor": name, "runs": n_runs - FIRST, "seconds with 2": seconds, "efficiency of 2": ratio}
+            row |= {"least": min(found)[0], "most": max(found)[0], "busy": busy, "slower": slower, "around, s": around}
+            rows.append(row)
             common.say(rows[-1])
     return rows
 
 
-def _of_runs(n_runs: int, steps: int, executor: Any) -> float:
-    """Seconds from the first to the last result: without start, tables and end."""
+def _of_runs(n_runs: int, steps: int, executor: Any) -> tuple[float, float]:
+    """Seconds from the first to the last result, without start, tables and end; of all workers together within runs."""
     from attnlab.registry import build
     from attnlab.sweeps.experiment.read import read
     from attnlab.sweeps.plan import plan
@@ -200,14 +204,16 @@ def _of_runs(n_runs: int, steps: int, executor: Any) -> float:
     with contextlib.closing(build("executor", executor)) as workers:
         if hasattr(workers, "prepare"):
             workers.prepare(runs)
-        for run in runs[:4]:  # workers have started, and drawn their first examples
+        for run in runs[:FIRST]:  # workers have started, and drawn their first examples
             workers.submit(run)
         assert all(result.status == "ok" for _, result in workers.as_completed())
         began = time.perf_counter()
-        for run in runs[4:]:
+        for run in runs[FIRST:]:
             workers.submit(run)
-        assert all(result.status == "ok" for _, result in workers.as_completed())
-        return time.perf_counter() - began
+        results = [result for _, result in workers.as_completed()]
+        took = time.perf_counter() - began
+        assert all(result.status == "ok" for result in results)
+        return took, sum(result.seconds for result in results)
 
 
 def model(quick: bool) -> list[dict[str, Any]]:

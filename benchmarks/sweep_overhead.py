@@ -2,12 +2,13 @@
 
     python benchmarks/sweep_overhead.py [RUNS]
 
-Prints the medians of several repeats, in milliseconds a run, for the serial and the local executor; the peer is the bare
-loop over the same runs.
+Prints the medians of several repeats, in milliseconds a run, for the serial and the local executor: time, and processor time of
+all its processes, which does not wait for the disk.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
@@ -30,7 +31,7 @@ def nothing(run: Run) -> Result:
     return Result("ok", metrics={"test": {"alignment_accuracy": 1.0}}, facts={"fit_seconds": 0.0})
 
 
-def once(n_runs: int, executor: object) -> float:
+def once(n_runs: int, executor: object) -> tuple[float, float]:
     experiment = {
         "attnlab": 1,
         "question": "What does a run cost that does nothing?",
@@ -39,7 +40,7 @@ def once(n_runs: int, executor: object) -> float:
         "seeds": n_runs // 2,
     }
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), _processor_time()
         read_experiment = read(experiment)
         runs = plan(read_experiment)
         with Store(Path(folder) / "s.db") as store, executor as workers:  # type: ignore[attr-defined]
@@ -50,7 +51,13 @@ def once(n_runs: int, executor: object) -> float:
                 store.append(run, result, fingerprints(run))
             frame = frame_of(("overhead", run, result) for run, result in store.results([r.run_id for r in runs]))
         assert len(frame) == len(runs)
-        return (time.perf_counter() - began) / len(runs) * 1e3
+        took = time.perf_counter() - began
+        return took / len(runs) * 1e3, (_processor_time() - before) / len(runs) * 1e3
+
+
+def _processor_time() -> float:
+    """Seconds, of this process and of those that it waited for."""
+    return sum(os.times()[:4])
 
 
 def main() -> None:
@@ -59,9 +66,10 @@ def main() -> None:
         ("serial", lambda: SerialExecutor(execute=nothing)),
         ("local, 2 workers", lambda: LocalExecutor(jobs=2, execute=nothing)),
     ):
-        times = [once(n_runs, make()) for _ in range(5)]
+        times, own = zip(*(once(n_runs, make()) for _ in range(5)), strict=True)
         print(
-            f"{name:18} {statistics.median(times):6.2f} ms a run (median of 5, {n_runs} runs; {min(times):.2f}..{max(times):.2f})"
+            f"{name:18} {statistics.median(times):6.2f} ms a run, of it processor time {statistics.median(own):.2f} "
+            f"(medians of 5, {n_runs} runs; {min(times):.2f}..{max(times):.2f})"
         )
 
 

@@ -1,6 +1,6 @@
 """`attnlab ...` as a process of its own, for tests that run many of them.
 
-To start an interpreter and to import pandas and scikit-learn takes longer than most commands. So each test process keeps one
+To start an interpreter and to import pandas and SciPy takes longer than most commands. So each test process keeps one
 that has imported them, and forks a command from it: with its own streams, folder, arguments and end, as a shell starts it.
 Before the fork no plugin is loaded and no command is called. A command that is given other variables of the interpreter has
 one of its own; so has every command where processes cannot be forked.
@@ -104,7 +104,6 @@ def _serve(control: socket.socket) -> None:
 if __name__ == "__main__":
     import pandas  # noqa: F401
     import scipy.stats  # noqa: F401
-    import sklearn.base  # noqa: F401
 
     import attnlab.cli
     import attnlab.sweeps.pipeline

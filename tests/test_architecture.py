@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Low to high: a module imports from lower lines only, and within its own name. The longest name that fits a module counts.
 # (CONTRIBUTING.md draws the same.)
 LAYERS = [
-    ["errors", "findings", "sources", "progress", "threads", "guard", "writing"],
+    ["errors", "findings", "sources", "progress", "process", "threads", "guard", "writing"],
     ["shapes", "gradients", "libraries", "boxes", "trial"],
     ["arrays"],
     ["precision"],
@@ -231,6 +231,18 @@ def test_attending_needs_neither_pandas_nor_sklearn():
     if importlib.util.find_spec("numba") is None:  # where it is installed, it compiles the kernels
         unwanted.add("numba")
     assert loaded_after(code).isdisjoint(unwanted)
+
+
+def test_a_process_that_does_runs_needs_neither_pandas_nor_sklearn():
+    """What it has loaded is copied, page by page, for each process that is forked from it."""
+    code = """
+from attnlab.process import claim
+claim()
+from attnlab.registry import KINDS, entries
+from attnlab.sweeps.executors.rehearsal import rehearse
+[entries(kind) for kind in KINDS]
+rehearse()"""
+    assert loaded_after(code).isdisjoint(("pandas", "sklearn"))
 
 
 # -- public names ------------------------------------------------------------------------------------------------------

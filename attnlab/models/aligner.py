@@ -10,8 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Gt
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from attnlab.arrays import namespace
 from attnlab.data import AlignmentData
@@ -32,6 +30,7 @@ from attnlab.models.batches import (
     true_lengths,
     vectors,
 )
+from attnlab.models.estimating import Estimator, check_is_fitted
 from attnlab.models.fenchel_young import own_loss, refusal_of_losses, scored
 from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
 from attnlab.models.on_library import library_of, working
@@ -51,7 +50,7 @@ from attnlab.settings import checked
 __all__ = ["AttentionAligner"]
 
 
-class AttentionAligner(Attending, Model, BaseEstimator):
+class AttentionAligner(Attending, Model, Estimator):
     """One attention mechanism, learned from targets (the alignment stays latent) or from gold alignments.
 
     `fit` minimises the squared error of the contexts, the mean of (Y - target)^2 over queries and features. With

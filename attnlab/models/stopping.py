@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
-from sklearn.exceptions import ConvergenceWarning
 
 from attnlab.models.training import Fitted, Tree, Watch
 
@@ -112,6 +111,8 @@ class Stopping:
         if fitted.settled or not still_improves(curve, self.tol):
             return True
         if self.steps is None:
+            from sklearn.exceptions import ConvergenceWarning
+
             warnings.warn(
                 f"after {fitted.n_iter} steps, the most without `steps`, the loss still falls (to {curve[-1]:.3g}): give "
                 f"more, such as steps={2 * fitted.n_iter}, or a higher learning_rate",

@@ -61,8 +61,13 @@ def _library_of(run: Run) -> dict[str, str]:
     found = {}
     for name in named:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+            found[name] = _version(name)
     return found
+
+
+@functools.cache
+def _version(library: str) -> str:
+    return importlib.metadata.version(library)
 
 
 def _known(kind: str, name: str) -> Entry | None:

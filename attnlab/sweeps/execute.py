@@ -31,7 +31,8 @@ from attnlab.metrics.links import sharing
 from attnlab.plugins import BUILTIN
 from attnlab.progress import silent
 from attnlab.registry import Own, build, built, entries, entry
-from attnlab.sweeps.columns import buildable, buildable_settings, with_chosen
+from attnlab.settings import prepared
+from attnlab.sweeps.columns import ROLES, buildable, buildable_settings, components_of, with_chosen
 from attnlab.sweeps.environment import environment, versions_of
 from attnlab.sweeps.experiment.inputs import check
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
@@ -92,7 +93,12 @@ def look_up(run: Run) -> None:
     The fingerprints are those of the code as it was imported by now.
     """
     with contextlib.suppress(UnknownName, AmbiguousName):  # the run will say so
+        versions_of(run)
         fingerprints(run)
+        for role in ROLES:
+            for _, kind, name, settings in components_of(role, run.spec[role]):
+                if (e := entry(kind, name)).distribution == BUILTIN:
+                    prepared(e.cls, settings)
     fingerprints_of_metrics({e.shown for found in entries("metric").values() for e in found})
     environment()
     threads()

@@ -10,8 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError
@@ -20,6 +18,7 @@ from attnlab.kernels.decoder import FastPreviousState
 from attnlab.kernels.decoder_chain import ChainedPreviousState
 from attnlab.kernels.gru import FastGru
 from attnlab.models.batches import top_gold
+from attnlab.models.estimating import Estimator, check_is_fitted
 from attnlab.models.mechanism_setting import Attending, answered, refusal_of_decoder, refuse_positions
 from attnlab.models.seq2seq.decoders import CurrentState, FixedContext, PreviousState
 from attnlab.models.seq2seq.decoding import beam_search, greedy
@@ -36,7 +35,7 @@ from attnlab.settings import checked
 __all__ = ["AttentionSeq2Seq"]
 
 
-class AttentionSeq2Seq(Attending, Model, BaseEstimator):
+class AttentionSeq2Seq(Attending, Model, Estimator):
     """An encoder-decoder for sequences, with one attention mechanism, learned from pairs of sentences.
 
     The encoder gives h_1..h_m. The decoder computes a state s_t for each output token, from the token before and a context

@@ -7,8 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
@@ -16,6 +14,7 @@ from attnlab.interfaces import MechanismComponent, Model, Source
 from attnlab.mechanisms.heads import with_features
 from attnlab.metrics.layers import first_token_masses, induction_scores
 from attnlab.models.batches import held_out
+from attnlab.models.estimating import Estimator, check_is_fitted
 from attnlab.models.mechanism_setting import Attending, answered
 from attnlab.models.on_library import library_for
 from attnlab.models.stack.gradient import loss_and_gradient
@@ -30,7 +29,7 @@ from attnlab.settings import checked
 __all__ = ["AttentionStack"]
 
 
-class AttentionStack(Attending, Model, BaseEstimator):
+class AttentionStack(Attending, Model, Estimator):
     """A stack of self-attention layers over sequences of tokens, each several heads of one mechanism.
 
     With x_j the embedding of the token at place j, each layer adds what its heads find, and what an MLP makes of it:

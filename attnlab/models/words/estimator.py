@@ -7,13 +7,12 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from attnlab.bitext import Link, Pair, Symmetrise, symmetrised, tokenise
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError, ShapeError, Unsupported
 from attnlab.interfaces import Model, Source
+from attnlab.models.estimating import Estimator, check_is_fitted
 from attnlab.models.mechanism_setting import Attending
 from attnlab.models.training import count, on_one_thread, seed_sequence
 from attnlab.models.words.lexicon import BACKWARD, FORWARD, Cells, Direction, Prior
@@ -27,7 +26,7 @@ __all__ = ["WordAligner"]
 Array = np.ndarray[Any, Any]
 
 
-class WordAligner(Attending, Model, BaseEstimator):
+class WordAligner(Attending, Model, Estimator):
     """Aligns words by exact latent alignment: it mixes predictions, not values.
 
     The probability of target word y_i is p(y_i | x) = sum_j a_ij p(y_i | x_j) + a_i0 p(y_i | null). A mechanism gives the prior

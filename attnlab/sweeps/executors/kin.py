@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import mmap
 import os
 import signal
@@ -11,17 +12,42 @@ import sys
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-__all__ = ["adopt_orphans", "below", "end_descendants", "end_strays", "proportional", "resident", "shared"]
+__all__ = [
+    "adopt_orphans",
+    "below",
+    "die_with_parent",
+    "end_descendants",
+    "end_strays",
+    "proportional",
+    "resident",
+    "shared",
+]
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _ROUNDS = 20  # a process may start others while it is being ended
 
 
 def adopt_orphans() -> None:
     """From now on, processes below this one whose parent ends become children of this one: none leaves it by a double fork."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """From now on, this process is killed when the thread that started it ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(what: int, value: int) -> None:
+    _libc().prctl(what, value, 0, 0, 0)
+
+
+@functools.cache
+def _libc() -> Any:
+    """Found once, also for the processes that are forked from this one."""
+    return ctypes.CDLL(None)
 
 
 def _table() -> dict[int, list[int]]:

@@ -23,15 +23,14 @@ from typing import Any
 
 from attnlab.plugins import configure
 from attnlab.sweeps.executors.attempt import Execute, attempt
-from attnlab.sweeps.executors.kin import adopt_orphans, below, end_descendants
+from attnlab.sweeps.executors.kin import adopt_orphans, below, die_with_parent, end_descendants
 from attnlab.sweeps.run import Run
 
-__all__ = ["ends", "frame", "serve"]
+__all__ = ["ends", "frame", "keep_freed_memory", "serve"]
 
 ends: set[int] = set()  # the coordinator's ends of sockets, which no other process may hold
 
 _LENGTH = struct.Struct("!Q")
-_PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
@@ -60,9 +59,9 @@ def serve(
     for descriptor in inherited:
         os.close(descriptor)
     _redirect(output)
-    _keep_freed_memory()
     adopt_orphans()
-    if options is not None:
+    if options is not None:  # a new interpreter
+        keep_freed_memory()
         configure(**options)
     gc.enable()
     with contextlib.suppress(OSError):  # the coordinator is gone, and with it the reason to go on
@@ -111,7 +110,7 @@ def _leave_home(coordinator: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         if os.getppid() != coordinator:  # it died before the line above
             os._exit(os.EX_OK)
 
@@ -133,7 +132,7 @@ def _redirect(output: socket.socket) -> None:
     faulthandler.register(signal.SIGUSR1, 2, all_threads=False)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Large temporaries are reused and not given back to the system each time.
 
     Measured on an additive similarity in NumPy, (64, 32, 64, 32) in float64: 36 ms a step instead of 52.

@@ -8,7 +8,6 @@ This file is loaded where processes can be forked (Linux), and nowhere else.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import gc
 import json
@@ -24,9 +23,11 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from attnlab.process import claim
 from attnlab.sweeps.executors import kin
 from attnlab.sweeps.executors.attempt import Execute, or_standard
-from attnlab.sweeps.executors.worker import ends, serve
+from attnlab.sweeps.executors.strangers import SEED
+from attnlab.sweeps.executors.worker import ends, keep_freed_memory, serve
 from attnlab.sweeps.run import Run
 from attnlab.threads import one_thread
 
@@ -35,7 +36,6 @@ __all__ = ["Forked", "Zygote", "current", "main", "shared"]
 _ANSWERS = 300.0  # seconds in which it must answer what takes milliseconds, or seconds in a new interpreter
 _PACKET = 2**16
 _COMPONENTS = 100  # in one packet
-_PR_SET_PDEATHSIG = 1
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from attnlab.sweeps.executors.zygote import main; main(*sys.argv[2:])"
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # as in every run
 
@@ -252,6 +252,7 @@ def shared() -> Iterator[None]:
 # -- its inside -------------------------------------------------------------------------------------------------------
 def main(control: str, coordinator: str, options: str) -> None:
     """The life of a zygote in a new interpreter."""
+    claim()
     from attnlab.plugins import configure
     from attnlab.registry import KINDS, entries
     from attnlab.sweeps.execute import threads
@@ -279,7 +280,7 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    kin.die_with_parent()
     if os.getppid() != coordinator:  # it died before the line above
         os._exit(os.EX_OK)
     if other is not None:
@@ -292,6 +293,7 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
     known: set[str] = set()
     workers: set[int] = set()
     kin.adopt_orphans()  # what a worker started, and left behind by dying
+    keep_freed_memory()  # as all that it forks do
     gc.freeze()  # what is here stays here, and no child has to look through it
     from attnlab.sweeps.execute import look_up
 
@@ -302,8 +304,8 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
             os._exit(os.EX_OK)
         order = json.loads(heard)
         if "fork" in order:
-            if order["run"] is not None and order["run"] not in known:
-                known.add(order["run"])
+            if order["run"] is not None and (like := SEED.sub("", order["run"])) not in known:
+                known.add(like)
                 look_up(Run(order["run"]))
             if order["apart"] and not is_prepared:
                 from attnlab.sweeps.executors.rehearsal import prepare
