@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["ASKING", "Called", "Terminated", "called", "interruptions", "on_signal"]
+__all__ = ["ASKING", "Called", "Terminated", "called", "changing", "interruptions", "on_signal", "wait_for_children"]
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -41,6 +41,13 @@ def on_signal(number: int, frame: Any) -> None:
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
 
+def wait_for_children() -> None:
+    """Have the system keep the ends of children until they are asked for, also where who started this process ignored them."""
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 class Called(NamedTuple):
     """What became of a call: its value, what it raised, and what of this process it had changed."""
 
@@ -50,13 +57,19 @@ class Called(NamedTuple):
 
 
 def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
-    """Call what others wrote.
+    """Call what others wrote. What would end this process, or put another program in its place, raises SystemExit there.
 
     Raises
     ------
     KeyboardInterrupt, Terminated
         When a signal arrived meanwhile that asks this process to end. What the function itself raised is no such signal.
     """
+    with _staying():
+        return changing(function, *args, **kwargs)
+
+
+def changing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
+    """The same for a process that may end."""
     value, raised, owner = None, None, os.getpid()
     with interruptions():
         before = _Process()
@@ -68,6 +81,32 @@ def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
             os._exit(1)
         changes = before.put_back()
     return Called(value, raised, changes)
+
+
+_ENDING = ("_exit", "execv", "execve")  # the rest of `os.exec*` calls these
+
+
+@contextlib.contextmanager
+def _staying() -> Iterator[None]:
+    """Within, functions of `os` that end this process at once raise SystemExit. In a fork, and later, they do what they did."""
+    owner, is_within, real = os.getpid(), [True], {name: getattr(os, name) for name in _ENDING if hasattr(os, name)}
+
+    def guarded(name: str) -> Callable[..., Any]:
+        def end(*args: Any, **kwargs: Any) -> Any:
+            if is_within and os.getpid() == owner:
+                raise SystemExit(f"os.{name}{args!r:.200}")
+            return real[name](*args, **kwargs)
+
+        return end
+
+    for name in real:
+        setattr(os, name, guarded(name))
+    try:
+        yield
+    finally:
+        is_within.clear()
+        for name, function in real.items():
+            setattr(os, name, function)
 
 
 @contextlib.contextmanager
@@ -107,6 +146,8 @@ class _Process:
     def __init__(self) -> None:
         self.folder = _opened_folder()
         self.streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+        self.lists = {name: (found := getattr(sys, name), [*found]) for name in ("path", "meta_path", "path_hooks")}
+        self.modules = dict(sys.modules)
         self.copies = {descriptor: _copy(descriptor) for descriptor in (0, 1, 2)}
         self.handlers = {number: signal.getsignal(number) for number in _signals()}
         self.timer = signal.getitimer(signal.ITIMER_REAL) if hasattr(signal, "getitimer") else None
@@ -120,12 +161,13 @@ class _Process:
 
     def put_back(self) -> list[str]:
         """Put everything back; what had been changed, in words."""
-        changes = [
+        changes = [  # functions first, on which the rest relies
+            *self._functions(),
+            *self._imports(),
             *self._folder(),
             *self._streams(),
             *self._signals(),
             *self._limits(),
-            *self._functions(),
         ]
         warnings.filters[:] = self.filters  # type: ignore[index]
         getattr(warnings, "_filters_mutated", lambda: None)()
@@ -133,6 +175,21 @@ class _Process:
             _numpy().seterr(**self.errors)
         os.umask(self.mask)
         return changes
+
+    def _imports(self) -> list[str]:
+        """Modules, and where they are found; more may be added."""
+        changes = []
+        for name, (found, items) in self.lists.items():
+            now = getattr(sys, name, None)
+            if now is not found or any(item not in found for item in items):
+                changes.append(f"sys.{name}")
+                setattr(sys, name, found)
+                found[:] = [*items, *(item for item in found if item not in items)]
+        gone = {name: module for name, module in self.modules.items() if name not in sys.modules}
+        sys.modules.update(gone)
+        return changes + [
+            f"sys.modules[{name!r}]" for name in gone if name in _RELIED_ON or name.startswith("attnlab.")
+        ]
 
     def _folder(self) -> list[str]:
         if self.folder is None:
@@ -166,6 +223,11 @@ class _Process:
                 os.dup2(copy, descriptor)
             os.close(copy)
         for name, stream in self.streams.items():
+            for method in [
+                n for n, f in [*getattr(stream, "__dict__", {}).items()] if callable(f) and hasattr(type(stream), n)
+            ]:
+                changes.append(f"sys.{name}.{method}")
+                delattr(stream, method)
             if name != "stdin" and getattr(stream, "closed", False):
                 changes.append(f"sys.{name}, which it closed,")
                 descriptor = 1 if name == "stdout" else 2
