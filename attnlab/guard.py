@@ -8,6 +8,7 @@ interruption of the user comes through: a signal that arrived, whether or not th
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
 import os
 import signal
 import sys
@@ -158,9 +159,13 @@ class _Process:
         self.filters = list(warnings.filters)
         self.errors = _numpy().geterr() if _numpy() else None
         self.functions = _functions()
+        self.watch = _Watch(self.functions)
+        sys.meta_path.insert(0, self.watch)
 
     def put_back(self) -> list[str]:
         """Put everything back; what had been changed, in words."""
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self.watch)
         changes = [  # functions first, on which the rest relies
             *self._functions(),
             *self._imports(),
@@ -180,7 +185,7 @@ class _Process:
         """Modules, and where they are found; more may be added."""
         changes = []
         for name, (found, items) in self.lists.items():
-            now = getattr(sys, name, None)
+            now: Any = getattr(sys, name, None)
             if now is not found or any(item not in found for item in items):
                 changes.append(f"sys.{name}")
                 setattr(sys, name, found)
@@ -270,11 +275,11 @@ class _Process:
 
     def _functions(self) -> list[str]:
         changes = []
-        for owner, names in self.functions:
+        for owner, shown, names in self.functions:
             now = vars(owner)
             for name, value in names.items():
                 if now.get(name) is not value and (callable(value) or isinstance(value, _METHODS)):
-                    changes.append(f"{getattr(owner, '__module__', '') or ''}.{owner.__name__}.{name}".lstrip("."))
+                    changes.append(f"{shown}.{name}")
                     setattr(owner, name, value)
         return changes
 
@@ -316,17 +321,69 @@ def _numpy() -> Any:
 
 
 _METHODS = (staticmethod, classmethod, property)
-_RELIED_ON = ("builtins", "os", "math", "json", "numpy", "numpy.linalg", "numpy.random")
+_RELIED_ON = {  # by numbers, names of runs and stores
+    *(
+        "builtins",
+        "copy",
+        "functools",
+        "hashlib",
+        "importlib",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "os",
+        "random",
+    ),
+    *("re", "sqlite3", "struct", "time", "zlib", "numpy", "numpy.linalg", "numpy.random", "scipy.special"),
+    *("autograd", "autograd.numpy"),
+}
 
 
-def _functions() -> list[tuple[Any, dict[str, Any]]]:
+_Owner = tuple[Any, str, dict[str, Any]]  # a module or class, what it is called, and what it has
+
+
+def _is_relied_on(name: str) -> bool:
+    return name in _RELIED_ON or name.startswith("attnlab.")
+
+
+def _functions() -> list[_Owner]:
     """The functions and classes of modules that everybody relies on, and the methods of attnlab's classes."""
-    found: list[tuple[Any, dict[str, Any]]] = []
+    found: list[_Owner] = []
     for name, module in list(sys.modules.items()):
-        if not (name in _RELIED_ON or name.startswith("attnlab.")) or not isinstance(module, ModuleType):
-            continue
-        found.append((module, {key: value for key, value in vars(module).items() if callable(value)}))
-        if name.startswith("attnlab."):
-            classes = [c for c in found[-1][1].values() if isinstance(c, type) and c.__module__ == name]
-            found += [(cls, dict(vars(cls))) for cls in classes]
+        if _is_relied_on(name) and isinstance(module, ModuleType):
+            found += _functions_of(module, name)
     return found
+
+
+def _functions_of(module: ModuleType, name: str) -> list[_Owner]:
+    own = {key: value for key, value in vars(module).items() if callable(value)}
+    classes = (
+        [c for c in own.values() if isinstance(c, type) and c.__module__ == name] if name.startswith("attnlab.") else []
+    )
+    return [(module, name, own), *((cls, f"{name}.{cls.__name__}", dict(vars(cls))) for cls in classes)]
+
+
+class _Watch(importlib.abc.MetaPathFinder):
+    """Sees modules that everybody relies on as they are when they have just been imported, and nobody has changed them."""
+
+    def __init__(self, seen: list[_Owner]) -> None:
+        self.seen = seen
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if not _is_relied_on(name):
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target)) is not None), None)
+        loader: Any = getattr(spec, "loader", None)
+        if not isinstance(loader, type) and hasattr(loader, "exec_module"):
+            real = loader.exec_module
+
+            def and_look(module: ModuleType) -> None:
+                real(module)
+                self.seen += _functions_of(module, name)
+
+            with contextlib.suppress(AttributeError):  # a loader that takes no attribute
+                loader.exec_module = and_look
+        return spec

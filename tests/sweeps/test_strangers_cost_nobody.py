@@ -127,7 +127,14 @@ def rows(at, store="results/attnlab.db"):
         ("import numpy; numpy.exp = numpy.ones_like", "numpy.exp"),
         ("import os; os.fork()", ""),
         ("from attnlab import hookimpl\nimport os\n@hookimpl\ndef attnlab_masks(): os._exit(0)", "attnlab_masks"),
-        always=(0, 4, 11),
+        ("import hashlib; hashlib.sha256 = hashlib.md5", "hashlib.sha256"),
+        ("import numpy; numpy.random.default_rng = None", "numpy.random.default_rng"),
+        ("import attnlab.sweeps.measuring as m; m.read_only = None", "attnlab.sweeps.measuring.read_only"),
+        ("import attnlab.tasks.recall as m; vars(m).clear()", "attnlab.tasks.recall"),
+        ("import sys; sys.path.clear()", "sys.path"),
+        ("import sys; del sys.modules['os']", "sys.modules"),
+        ("import sys; sys.stdout.write = len", "sys.stdout.write"),
+        always=(0, 4, 11, 12, 14),
     ),
 )
 def test_an_import_that_ends_or_changes_the_process_is_named_and_costs_nobody(at, body, said):
