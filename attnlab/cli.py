@@ -47,7 +47,7 @@ from attnlab.commands.report import report
 from attnlab.commands.results import print_summary, results
 from attnlab.commands.store import store
 from attnlab.commands.streams import Stream, leave, prepare
-from attnlab.guard import ASKING, Terminated, on_signal
+from attnlab.guard import ASKING, Terminated, on_signal, wait_for_children
 from attnlab.process import claim
 
 __all__ = ["main"]
@@ -64,6 +64,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def _status(args: Sequence[str] | None) -> int:
     from attnlab.errors import AttnlabError, ExperimentError, StoreError
 
+    wait_for_children()
     for number in ASKING:
         with contextlib.suppress(ValueError):  # not in the main thread: who started it ends it
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it

@@ -8,6 +8,7 @@ interruption of the user comes through: a signal that arrived, whether or not th
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["ASKING", "Called", "Terminated", "called", "interruptions", "on_signal"]
+__all__ = ["ASKING", "Called", "Terminated", "called", "changing", "interruptions", "on_signal", "wait_for_children"]
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -41,6 +42,13 @@ def on_signal(number: int, frame: Any) -> None:
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
 
+def wait_for_children() -> None:
+    """Have the system keep the ends of children until they are asked for, also where who started this process ignored them."""
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 class Called(NamedTuple):
     """What became of a call: its value, what it raised, and what of this process it had changed."""
 
@@ -50,13 +58,19 @@ class Called(NamedTuple):
 
 
 def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
-    """Call what others wrote.
+    """Call what others wrote. What would end this process, or put another program in its place, raises SystemExit there.
 
     Raises
     ------
     KeyboardInterrupt, Terminated
         When a signal arrived meanwhile that asks this process to end. What the function itself raised is no such signal.
     """
+    with _staying():
+        return changing(function, *args, **kwargs)
+
+
+def changing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
+    """The same for a process that may end."""
     value, raised, owner = None, None, os.getpid()
     with interruptions():
         before = _Process()
@@ -68,6 +82,32 @@ def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
             os._exit(1)
         changes = before.put_back()
     return Called(value, raised, changes)
+
+
+_ENDING = ("_exit", "execv", "execve")  # the rest of `os.exec*` calls these
+
+
+@contextlib.contextmanager
+def _staying() -> Iterator[None]:
+    """Within, functions of `os` that end this process at once raise SystemExit. In a fork, and later, they do what they did."""
+    owner, is_within, real = os.getpid(), [True], {name: getattr(os, name) for name in _ENDING if hasattr(os, name)}
+
+    def guarded(name: str) -> Callable[..., Any]:
+        def end(*args: Any, **kwargs: Any) -> Any:
+            if is_within and os.getpid() == owner:
+                raise SystemExit(f"os.{name}{args!r:.200}")
+            return real[name](*args, **kwargs)
+
+        return end
+
+    for name in real:
+        setattr(os, name, guarded(name))
+    try:
+        yield
+    finally:
+        is_within.clear()
+        for name, function in real.items():
+            setattr(os, name, function)
 
 
 @contextlib.contextmanager
@@ -107,6 +147,8 @@ class _Process:
     def __init__(self) -> None:
         self.folder = _opened_folder()
         self.streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+        self.lists = {name: (found := getattr(sys, name), [*found]) for name in ("path", "meta_path", "path_hooks")}
+        self.modules = dict(sys.modules)
         self.copies = {descriptor: _copy(descriptor) for descriptor in (0, 1, 2)}
         self.handlers = {number: signal.getsignal(number) for number in _signals()}
         self.timer = signal.getitimer(signal.ITIMER_REAL) if hasattr(signal, "getitimer") else None
@@ -117,15 +159,20 @@ class _Process:
         self.filters = list(warnings.filters)
         self.errors = _numpy().geterr() if _numpy() else None
         self.functions = _functions()
+        self.watch = _Watch(self.functions)
+        sys.meta_path.insert(0, self.watch)
 
     def put_back(self) -> list[str]:
         """Put everything back; what had been changed, in words."""
-        changes = [
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self.watch)
+        changes = [  # functions first, on which the rest relies
+            *self._functions(),
+            *self._imports(),
             *self._folder(),
             *self._streams(),
             *self._signals(),
             *self._limits(),
-            *self._functions(),
         ]
         warnings.filters[:] = self.filters  # type: ignore[index]
         getattr(warnings, "_filters_mutated", lambda: None)()
@@ -133,6 +180,21 @@ class _Process:
             _numpy().seterr(**self.errors)
         os.umask(self.mask)
         return changes
+
+    def _imports(self) -> list[str]:
+        """Modules, and where they are found; more may be added."""
+        changes = []
+        for name, (found, items) in self.lists.items():
+            now: Any = getattr(sys, name, None)
+            if now is not found or any(item not in found for item in items):
+                changes.append(f"sys.{name}")
+                setattr(sys, name, found)
+                found[:] = [*items, *(item for item in found if item not in items)]
+        gone = {name: module for name, module in self.modules.items() if name not in sys.modules}
+        sys.modules.update(gone)
+        return changes + [
+            f"sys.modules[{name!r}]" for name in gone if name in _RELIED_ON or name.startswith("attnlab.")
+        ]
 
     def _folder(self) -> list[str]:
         if self.folder is None:
@@ -166,6 +228,11 @@ class _Process:
                 os.dup2(copy, descriptor)
             os.close(copy)
         for name, stream in self.streams.items():
+            for method in [
+                n for n, f in [*getattr(stream, "__dict__", {}).items()] if callable(f) and hasattr(type(stream), n)
+            ]:
+                changes.append(f"sys.{name}.{method}")
+                delattr(stream, method)
             if name != "stdin" and getattr(stream, "closed", False):
                 changes.append(f"sys.{name}, which it closed,")
                 descriptor = 1 if name == "stdout" else 2
@@ -208,11 +275,11 @@ class _Process:
 
     def _functions(self) -> list[str]:
         changes = []
-        for owner, names in self.functions:
+        for owner, shown, names in self.functions:
             now = vars(owner)
             for name, value in names.items():
                 if now.get(name) is not value and (callable(value) or isinstance(value, _METHODS)):
-                    changes.append(f"{getattr(owner, '__module__', '') or ''}.{owner.__name__}.{name}".lstrip("."))
+                    changes.append(f"{shown}.{name}")
                     setattr(owner, name, value)
         return changes
 
@@ -254,17 +321,69 @@ def _numpy() -> Any:
 
 
 _METHODS = (staticmethod, classmethod, property)
-_RELIED_ON = ("builtins", "os", "math", "json", "numpy", "numpy.linalg", "numpy.random")
+_RELIED_ON = {  # by numbers, names of runs and stores
+    *(
+        "builtins",
+        "copy",
+        "functools",
+        "hashlib",
+        "importlib",
+        "io",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "os",
+        "random",
+    ),
+    *("re", "sqlite3", "struct", "time", "zlib", "numpy", "numpy.linalg", "numpy.random", "scipy.special"),
+    *("autograd", "autograd.numpy"),
+}
 
 
-def _functions() -> list[tuple[Any, dict[str, Any]]]:
+_Owner = tuple[Any, str, dict[str, Any]]  # a module or class, what it is called, and what it has
+
+
+def _is_relied_on(name: str) -> bool:
+    return name in _RELIED_ON or name.startswith("attnlab.")
+
+
+def _functions() -> list[_Owner]:
     """The functions and classes of modules that everybody relies on, and the methods of attnlab's classes."""
-    found: list[tuple[Any, dict[str, Any]]] = []
+    found: list[_Owner] = []
     for name, module in list(sys.modules.items()):
-        if not (name in _RELIED_ON or name.startswith("attnlab.")) or not isinstance(module, ModuleType):
-            continue
-        found.append((module, {key: value for key, value in vars(module).items() if callable(value)}))
-        if name.startswith("attnlab."):
-            classes = [c for c in found[-1][1].values() if isinstance(c, type) and c.__module__ == name]
-            found += [(cls, dict(vars(cls))) for cls in classes]
+        if _is_relied_on(name) and isinstance(module, ModuleType):
+            found += _functions_of(module, name)
     return found
+
+
+def _functions_of(module: ModuleType, name: str) -> list[_Owner]:
+    own = {key: value for key, value in vars(module).items() if callable(value)}
+    classes = (
+        [c for c in own.values() if isinstance(c, type) and c.__module__ == name] if name.startswith("attnlab.") else []
+    )
+    return [(module, name, own), *((cls, f"{name}.{cls.__name__}", dict(vars(cls))) for cls in classes)]
+
+
+class _Watch(importlib.abc.MetaPathFinder):
+    """Sees modules that everybody relies on as they are when they have just been imported, and nobody has changed them."""
+
+    def __init__(self, seen: list[_Owner]) -> None:
+        self.seen = seen
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if not _is_relied_on(name):
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target)) is not None), None)
+        loader: Any = getattr(spec, "loader", None)
+        if not isinstance(loader, type) and hasattr(loader, "exec_module"):
+            real = loader.exec_module
+
+            def and_look(module: ModuleType) -> None:
+                real(module)
+                self.seen += _functions_of(module, name)
+
+            with contextlib.suppress(AttributeError):  # a loader that takes no attribute
+                loader.exec_module = and_look
+        return spec

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attnlab.guard import called
+from attnlab.guard import changing, wait_for_children
 
 __all__ = ["Candidate", "Verdict", "changed", "messages_to_stderr", "tried"]
 
@@ -49,6 +49,7 @@ def tried(candidates: Sequence[Candidate]) -> list[Verdict]:
     one_thread = threading.active_count() == 1 and threading.current_thread() is threading.main_thread()
     if not candidates or sys.platform != "linux" or not one_thread:
         return verdicts
+    wait_for_children()
     first = 0
     while first < len(candidates):
         ended = _in_a_child(candidates, verdicts, first)
@@ -134,7 +135,7 @@ def _try_each(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], firs
 
     for i in range(first, len(candidates)):
         say("begins", i)
-        loaded = called(candidates[i].load)
+        loaded = changing(candidates[i].load)
         if loaded.changes:
             say("changed", i, "", loaded.changes)
         if loaded.changes or loaded.error is not None:
@@ -142,7 +143,7 @@ def _try_each(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], firs
         for name, hook in candidates[i].hooks(loaded.value):
             if name not in verdicts[i].hooks:
                 say("begins", i, name)
-                given = called(lambda hook=hook: list(hook()))
+                given = changing(lambda hook=hook: list(hook()))
                 if given.changes:
                     say("changed", i, name, given.changes)
     say("end")

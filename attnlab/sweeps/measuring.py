@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.data import AlignmentData
-from attnlab.guard import called
+from attnlab.guard import called, wait_for_children
 from attnlab.injection import call
 from attnlab.registry import Entry, entries
 
@@ -117,6 +117,7 @@ def _measured(e: Entry, tested: Mapping[str, Tested], model: Any, fit_seconds: f
 
 def _in_a_fork(work: Callable[[], Outcome], limit: float) -> Outcome | str:
     """What `work` gives in a process that is forked for it, or in words why it gives nothing."""
+    wait_for_children()  # a part of the run may have ignored them
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -365,14 +365,17 @@ def test_the_link_to_a_worker_is_cut_and_restored(folder, link, for_long):
     from distributed import Client
 
     into, connect = link
-    environment = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "3s", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
+    # dask takes no timeout of TCP below 11 s
+    environment = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
     processes = Processes(folder, "--host", "10.213.7.1", **environment)
     try:
-        processes.start_worker(before=into, **environment)
+        worker = processes.start_worker(before=into, **environment)
         hold(folder)
         experiment(folder, "noted", seeds=3)
         started = command(folder, "--address", processes.address, "--retries", "5")
-        ((pid, *_),) = until(lambda: begun(folder), "a run")
+        until(lambda: begun(folder) or worker.poll() is not None, "a run")
+        assert worker.poll() is None, processes.said(worker)
+        ((pid, *_),) = begun(folder)
         connect(False)
         if for_long:  # until the scheduler gives the worker up
             with Client(processes.address, set_as_default=False) as client:

@@ -127,7 +127,14 @@ def rows(at, store="results/attnlab.db"):
         ("import numpy; numpy.exp = numpy.ones_like", "numpy.exp"),
         ("import os; os.fork()", ""),
         ("from attnlab import hookimpl\nimport os\n@hookimpl\ndef attnlab_masks(): os._exit(0)", "attnlab_masks"),
-        always=(0, 4, 11),
+        ("import hashlib; hashlib.sha256 = hashlib.md5", "hashlib.sha256"),
+        ("import numpy; numpy.random.default_rng = None", "numpy.random.default_rng"),
+        ("import attnlab.sweeps.measuring as m; m.read_only = None", "attnlab.sweeps.measuring.read_only"),
+        ("import attnlab.tasks.recall as m; vars(m).clear()", "attnlab.tasks.recall"),
+        ("import sys; sys.path.clear()", "sys.path"),
+        ("import sys; del sys.modules['os']", "sys.modules"),
+        ("import sys; sys.stdout.write = len", "sys.stdout.write"),
+        always=(0, 4, 11, 12, 14),
     ),
 )
 def test_an_import_that_ends_or_changes_the_process_is_named_and_costs_nobody(at, body, said):
@@ -172,13 +179,20 @@ def test_what_a_plugin_registers_for_the_end_is_done(at):
         ("os.fork()",),
         ("os.chdir('/')",),
         ("np.exp = np.ones_like",),
-        always=(1, 4),
+        ("os._exit(0)",),
+        ("os.execv('/bin/true', ['true'])",),
+        ("sys.stdout.write = len",),
+        ("sys.path.clear(), sys.meta_path.clear()",),
+        ("sys.modules.clear()",),
+        ("builtins.__import__ = None",),
+        always=(1, 4, 5, 9),
     ),
 )
 def test_a_hook_of_an_event_ends_no_sweep(at, alone, body):
-    hook = f"import os\nimport numpy as np\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    {body}\n"
+    hook = f"import builtins, os, sys\nimport numpy as np\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    {body}\n"
     done = at("sweep idea.yaml -q --executor serial", plugin=hook)
     assert done.returncode == 0, done.stderr
+    assert "alignment_accuracy" in done.stdout
     columns = ["run_id", "alignment_accuracy", "gold_mass"]
     assert rows(at)[columns].values.tolist() == alone[columns].values.tolist()
 
@@ -284,6 +298,17 @@ def test_a_signal_ends_a_sweep_with_its_status_and_no_row(at, executor, number):
     assert process.returncode == 128 + number
     assert b"Resume with" in said
     assert len(rows(at)) == 0
+
+
+@pytest.mark.long
+def test_who_started_it_may_ignore_the_ends_of_children(at):
+    plugin = SLOW.replace("BODY", "os._exit(3)").replace("import time", "import os")
+    (at.folder / "idea.yaml").write_text(IDEA.replace("cosine", "slow"))
+    done = at("sweep idea.yaml -q", "trap '' CHLD; exec {}", plugin)
+    assert done.returncode == 1, done.stderr
+    found = rows(at)
+    assert found.groupby("similarity")["status"].unique().map(list).to_dict() == {"dot": ["ok"], "slow": ["crashed"]}
+    assert (found["reason"].dropna() == "its process exited with code 3").sum() == 2
 
 
 def test_a_signal_during_an_import_is_not_swallowed(at):

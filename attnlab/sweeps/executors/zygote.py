@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from attnlab.guard import wait_for_children
 from attnlab.process import claim
 from attnlab.sweeps.executors import kin
 from attnlab.sweeps.executors.attempt import Execute, or_standard
@@ -276,6 +277,7 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
     """Fork what is asked for until the coordinator closes its end, or dies."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    wait_for_children()
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     with contextlib.suppress(OSError):
