@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.experiment.claims import Claim
 from attnlab.sweeps.experiment.read import Experiment
-from attnlab.sweeps.rows import as_text, digest, marks, now
+from attnlab.sweeps.rows import as_text, marks, now
 from attnlab.sweeps.run import Run
 
 __all__ = ["BEFORE", "Predictions", "Registered", "Written", "content_of", "origin_of", "written"]

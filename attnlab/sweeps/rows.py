@@ -1,4 +1,4 @@
-"""Rows of the store: Result <-> values for SQLite, with checksums, and a strict reader.
+"""Rows of the store: Result <-> values for SQLite, and a strict reader.
 
 A store may come from anywhere. What its rows say is checked before it is used: a row is what attnlab could have written, or it is
 `Unfit`, with the column and the reason.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import math
+import operator
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +19,17 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from attnlab.plugins import FILE
 from attnlab.sweeps.executors.messages import to_json
 from attnlab.sweeps.run import STATUSES, Result, Run, with_file_names
 
-__all__ = ["Unfit", "as_row", "as_text", "digest", "fingerprints_in", "marks", "now", "revived"]
+__all__ = ["Unfit", "as_row", "as_text", "fingerprints_in", "marks", "now", "revived"]
 
 _COLUMNS = (
     "run_id", "canonical", "status", "reason", "traceback", "facts", "versions", "fingerprints", "attempts",
     "executor", "started_at", "seconds", "artifacts_sha256",
 )  # fmt: skip
+_KINDS = tuple({"attempts": int, "seconds": float, "artifacts_sha256": bytes}.get(name, str) for name in _COLUMNS)
 _NUMBERS = ("fit_seconds", "n_parameters", "operations_per_query", "n_tuned")
 _LARGEST = 2**63
 _LONGEST = 2**16  # bytes of a reason, a traceback, or all notes of a run
@@ -76,11 +80,6 @@ def _with_cut_notes(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**facts, "notes": kept}
 
 
-def digest(row: Sequence[Any], rest: Sequence[Any] = ()) -> bytes:
-    """A checksum of what a row says: of its values with their types, written in ASCII."""
-    return hashlib.sha256(ascii((tuple(row), list(rest))).encode()).digest()
-
-
 def as_row(run: Run, result: Result, fingerprints: Mapping[str, str]) -> tuple[tuple[Any, ...], list[Any]]:
     """The row of a result without its checksum, and its measures as (test, metric, value)."""
     if result.status not in STATUSES:
@@ -113,10 +112,10 @@ def revived(
     Unfit
         When attnlab cannot have written it.
     """
-    for name, value in zip(_COLUMNS, row, strict=True):
-        kind = {"attempts": int, "seconds": float, "artifacts_sha256": bytes}.get(name, str)
-        if not isinstance(value, kind):
-            raise Unfit(f"{name} is no {kind.__name__} but {type(value).__name__}")
+    if tuple(map(type, row)) != _KINDS:
+        for name, value, kind in zip(_COLUMNS, row, _KINDS, strict=True):
+            if not isinstance(value, kind):
+                raise Unfit(f"{name} is no {kind.__name__} but {type(value).__name__}")
     run_id, canonical, status, reason, traceback, facts, versions, _, attempts, executor, started_at, seconds, _ = row
     if status not in STATUSES:
         raise Unfit(f"the status {status!r} is none of {', '.join(STATUSES)}")
@@ -128,7 +127,7 @@ def revived(
         if checked is not None and after:
             checked.add((before, after))
     made_with = _words("versions", versions)
-    run = Run(with_file_names(canonical, made_with), run_id)
+    run = Run(canonical if FILE not in made_with.values() else with_file_names(canonical, made_with), run_id)
     return run, Result(
         status, reason, traceback, _metrics(measures), _facts(facts), dict(made_with), artifacts, attempts, executor, started_at,
         seconds,
@@ -197,11 +196,28 @@ def _facts(text: str) -> dict[str, Any]:
 
 
 def _metrics(measures: Iterable[Any]) -> dict[str, dict[str, float]]:
-    metrics: dict[str, dict[str, float]] = {}
-    for test, metric, value in measures:
-        if not (isinstance(test, str) and isinstance(metric, str)):
-            raise Unfit("a measure has no name of text")
-        if value is not None and not isinstance(value, float):
-            raise Unfit(f"{metric} is no number but {type(value).__name__}")
-        metrics.setdefault(test, {})[sys.intern(metric)] = math.nan if value is None else value  # one text for all rows
-    return metrics
+    if not (measures := list(measures)):
+        return {}
+    tests, metrics, values = zip(*measures, strict=True)
+    found: dict[str, dict[str, float]] = {}
+    for test, names, first, end in _measured(tests, metrics):
+        some = values[first:end]
+        for metric, value in () if set(map(type, some)) <= {float} else zip(names, some, strict=True):
+            if value is not None and not isinstance(value, float):
+                raise Unfit(f"{metric} is no number but {type(value).__name__}")
+        some = tuple(math.nan if value is None else value for value in some) if None in some else some
+        found.setdefault(test, {}).update(zip(names, some, strict=True))
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _measured(tests: tuple[Any, ...], metrics: tuple[Any, ...]) -> tuple[tuple[str, tuple[str, ...], int, int], ...]:
+    """Each test condition with its metrics, and the places of these; one text for all rows that have the same names."""
+    if not all(isinstance(name, str) for name in (*tests, *metrics)):
+        raise Unfit("a measure has no name of text")
+    found, first = [], 0
+    for test, names in itertools.groupby(zip(tests, metrics, strict=True), key=operator.itemgetter(0)):
+        each = tuple(sys.intern(metric) for _, metric in names)
+        found.append((sys.intern(test), each, first, first + len(each)))
+        first += len(each)
+    return tuple(found)

@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
+from attnlab.sweeps.checksums import digest, digest_of_run, runs_with_measures
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.leases import Leases
 from attnlab.sweeps.predictions import Predictions
-from attnlab.sweeps.rows import Unfit, as_row, as_text, digest, fingerprints_in, marks, now, revived
+from attnlab.sweeps.rows import Unfit, as_row, as_text, fingerprints_in, marks, now, revived
 from attnlab.sweeps.run import DAMAGED, Result, Run
 
 __all__ = ["Attempt", "Known", "Linked", "Store"]
@@ -346,15 +346,9 @@ class Store:
         wanted = None if run_ids is None else set(run_ids)
         if run_ids is not None and len(run_ids) <= _SEVERAL:
             where, values = f"WHERE run_id IN ({marks(len(run_ids))})", tuple(run_ids)  # type: ignore[assignment]
-        measured = self._db.execute(f"SELECT * FROM measures {where} ORDER BY run_id, place", values)
-        measures = {
-            run_id: [row[2:] for row in group]
-            for run_id, group in itertools.groupby(measured, key=operator.itemgetter(0))
-        }
-        for row in self._db.execute(f"SELECT * FROM runs {where} ORDER BY run_id", values):
+        for row, measures in runs_with_measures(self._db.execute, where, values):
             if wanted is None or row[0] in wanted:
-                measure = measures.pop(row[0], [])
-                yield row[:-1], measure, digest(row[:-1], measure) == row[-1]
+                yield row[:-1], measures, digest_of_run(row[:-1], measures) == row[-1]
 
     def _found(self, run_ids: Sequence[str] | None) -> dict[str, tuple[Run, Result]]:
         return {

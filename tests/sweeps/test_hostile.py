@@ -19,7 +19,7 @@ import pytest
 
 import attnlab
 from attnlab.cli import main
-from attnlab.sweeps.rows import digest
+from attnlab.sweeps.checksums import digest
 
 SHORT = {"experiments": 40, "stores": 12, "bitext": 40, "arrays": 40}
 LONG = {"experiments": 2000, "stores": 500, "bitext": 2000, "arrays": 2000}

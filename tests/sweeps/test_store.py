@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
+from attnlab.sweeps.checksums import digest, digest_of_run
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.run import STATUSES, Result, Run
 from attnlab.sweeps.store import Known, Store
@@ -53,6 +54,17 @@ def same(a: Result, b: Result, artifacts: bool = True) -> bool:
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "results" / "attnlab.db"
+
+
+# -- checksums --------------------------------------------------------------------------------------------------------
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_the_fast_checksum_of_a_run_is_that_of_its_text(data):
+    value = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=8))
+    row = tuple(data.draw(st.lists(value, min_size=13, max_size=13)))
+    names = st.one_of(st.text(max_size=4), st.sampled_from(["100%", "%a", "'", b"m"]))
+    measures = data.draw(st.lists(st.tuples(names, names, value), max_size=4))
+    assert digest_of_run(row, measures) == digest(row, measures)
 
 
 # -- round trip -------------------------------------------------------------------------------------------------------

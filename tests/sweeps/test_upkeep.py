@@ -15,9 +15,9 @@ from commands import attnlab_command
 import attnlab
 from attnlab.cli import main
 from attnlab.errors import StoreError, UnknownName
+from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.pipeline import plan_with_reasons
 from attnlab.sweeps.place import file_system, journal_mode
-from attnlab.sweeps.rows import digest
 from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
 from attnlab.sweeps.upkeep.contents import contents_of

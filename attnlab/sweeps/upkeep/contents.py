@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attnlab.errors import StoreError
+from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.place import checked_path
-from attnlab.sweeps.rows import Unfit, digest, fingerprints_in, revived
+from attnlab.sweeps.rows import Unfit, fingerprints_in, revived
 from attnlab.sweeps.upkeep.pages import records
 
 __all__ = ["Contents", "Finding", "Kept", "contents_of", "linked_runs"]

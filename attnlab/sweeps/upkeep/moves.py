@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import SettingError, StoreError, UnknownName
+from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.place import checked_path
-from attnlab.sweeps.rows import digest, marks, now, revived
+from attnlab.sweeps.rows import marks, now, revived
 from attnlab.sweeps.upkeep.contents import Contents, Finding, Kept, contents_of, linked_runs
 
 __all__ = ["Conflict", "Merged", "collect_garbage", "export", "merge", "repair", "unnamed", "vacuum"]
