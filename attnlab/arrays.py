@@ -22,7 +22,7 @@ import numpy as np
 from autograd.tracer import Box, getval, isbox
 
 from attnlab import boxes, gradients
-from attnlab.libraries import detached, library_of, on_the_host, other_namespace
+from attnlab.libraries import detached, library_of, on_the_host, other_namespace, widest
 from attnlab.shapes import as_array
 
 __all__ = ["as_float", "detach", "namespace", "to_numpy"]
@@ -299,7 +299,7 @@ def to_numpy(x: Any) -> np.ndarray[Any, Any]:
 
 
 def as_float(x: Any, name: str) -> Any:
-    """`x` as an array of floats: lists and integers become float64; float32 stays, other libraries' arrays stay.
+    """`x` as an array of floats: lists and integers become float64; float32 stays, other libraries' arrays stay in their library.
 
     A pandas DataFrame or Series becomes the NumPy array of its values.
 
@@ -319,10 +319,21 @@ def as_float(x: Any, name: str) -> Any:
     if not isinstance(x, (np.ndarray, np.generic, list, tuple, bool, int, float)):
         if not hasattr(x, "shape"):
             raise TypeError(f"{name} must be an array, or lists of real numbers; got {type(x).__name__}")
-        return x
+        return _real(x, name)
     array = as_array(x, name)
     if array.dtype.kind in "biu":
         return array.astype(np.float64)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":  # which NumPy knows by a package of its own
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
     return array
+
+
+def _real(x: Any, name: str) -> Any:
+    """An array of another library as floats."""
+    dtype = str(getattr(x, "dtype", "float"))
+    if "float" in dtype:
+        return x
+    if "complex" in dtype:
+        raise TypeError(f"{name} must hold real numbers; got dtype {dtype}")
+    xp = namespace(x)
+    return xp.astype(x, widest(xp, x)) if library_of(x) in ("torch", "jax") else x

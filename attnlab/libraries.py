@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OtherNamespace", "detached", "is_traced", "library_of", "on_the_host", "other_namespace"]
+__all__ = ["OtherNamespace", "detached", "is_traced", "library_of", "on_the_host", "other_namespace", "widest"]
 
 _CREATE = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
@@ -42,6 +42,16 @@ def is_traced(x: Any) -> bool:
     from jax.core import Tracer
 
     return isinstance(x, Tracer)
+
+
+def widest(xp: Any, x: Any) -> Any:
+    """The widest dtype of floats where `x` lies: float32 in JAX without 64 bits and on Apple's GPUs, else float64."""
+    library = library_of(x)
+    if library == "jax":
+        from jax.dtypes import canonicalize_dtype
+
+        return canonicalize_dtype(np.float64)
+    return xp.float32 if library == "torch" and x.device.type == "mps" else xp.float64
 
 
 def on_the_host(x: Any) -> np.ndarray[Any, Any]:

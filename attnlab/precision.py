@@ -1,4 +1,4 @@
-"""Precision: float16 and bfloat16 are computed in float32 and cast at the end; float32 that may overflow in float64.
+"""Precision: float16 and bfloat16 are computed in float32 and cast at the end; what may overflow in the next wider float.
 
 `in_float32` is for a verb of a part, `in_range` for a whole mechanism: there scores are never formed in less than float32,
 so that a temperature, or a normaliser, still finds them finite.
@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from attnlab.arrays import detach, namespace
-from attnlab.libraries import library_of
+from attnlab.errors import Unsupported
+from attnlab.libraries import library_of, widest
 
 __all__ = ["exact", "in_float32", "in_range", "is_low", "widened"]
 
-LARGE = 1e18  # products of two float32 numbers up to this, and sums of many such products, are finite
+# Products of two numbers up to this, and sums of many such products, are finite
+LARGE = {"float32": 1e18, "float64": 1e150}
+# The next wider float of NumPy; where a platform has none, float64 is the widest
+WIDER = {"float32": np.dtype(np.float64), "float64": np.dtype(np.longdouble)}
 
 
 def is_low(x: Any) -> bool:
@@ -57,31 +61,70 @@ def in_float32(verb: Callable[..., Any]) -> Callable[..., Any]:
 def in_range(params: Any, *arrays: Any) -> tuple[Any, tuple[Any, ...], Callable[[Any], Any]]:
     """(params, arrays, back): learned arrays and nouns in a dtype in which scores stay finite, and the way back.
 
-    That is float32 for less, and on NumPy float64 for float32 whose queries or keys are so large that products of them are not
-    finite. `back` casts a result to the dtype of the arrays, where they have one.
+    That is float32 for less. Where queries or keys are so large that products of them are not finite, it is float64 for float32
+    and on NumPy `longdouble` for float64. `back` casts a result to the dtype of the arrays, where they have one, and refuses what
+    is then not finite though the arrays are. Arrays on an accelerator, and those of JAX, are not looked at.
 
     Parameters
     ----------
     params : nested dicts of arrays, or None
     *arrays : queries, keys and perhaps values
     """
-    low, large = any(map(is_low, arrays)), False
+    low = any(map(is_low, arrays))
     wide = tuple(map(widened, arrays)) if low else arrays
-    large = any(_is_large(x) for x in wide[:2])
+    large = [dtype for x in wide[:2] if (dtype := _large(x))]
     if not low and not large:
         return params, arrays, _same
-    if large:
-        wide = tuple(namespace(x).astype(x, np.float64) for x in wide)
     kinds = {str(x.dtype): x.dtype for x in arrays}
     dtype = next(iter(kinds.values())) if len(kinds) == 1 else None
-    return widened(params), wide, _same if dtype is None else functools.partial(_cast, dtype=dtype)
+    if not large:
+        return widened(params), wide, _same if dtype is None else functools.partial(_cast, dtype=dtype)
+    if library_of(detach(wide[0])) == "torch":
+        wide = tuple(namespace(x).astype(x, namespace(x).float64) for x in wide)
+    else:
+        wider = max((WIDER[name] for name in large), key=lambda one: one.itemsize)
+        wide = tuple(namespace(x).astype(x, np.promote_types(x.dtype, wider)) for x in wide)
+        if dtype is None:
+            dtype = np.result_type(*(x.dtype for x in arrays))
+    legible = all(bool(namespace(x).all(namespace(x).isfinite(detach(x)))) for x in wide)
+    return widened(params), wide, functools.partial(_finite, dtype=dtype, legible=legible)
 
 
-def _is_large(x: Any) -> bool:
+def _large(x: Any) -> str:
+    """The name of the dtype if products of numbers as large as these may overflow in it; else nothing."""
     plain = detach(x)
-    if not isinstance(plain, np.ndarray) or plain.dtype != np.float32 or not plain.size:
-        return False
-    return bool(LARGE < max(plain.max(), -plain.min()) < np.inf)
+    name = str(plain.dtype)
+    if isinstance(plain, np.ndarray):
+        if name not in LARGE or not plain.size or (name == "float64" and _is_small(plain)):
+            return ""
+        return name if LARGE[name] < max(plain.max(), -plain.min()) < np.inf else ""
+    if library_of(plain) != "torch" or plain.device.type != "cpu" or not plain.numel():
+        return ""
+    name = name.removeprefix("torch.")
+    return name if name in LARGE and LARGE[name] < float(plain.abs().max()) < np.inf else ""
+
+
+def _is_small(x: Any) -> bool:
+    """Whether the sum of all squares is so small that no product can be large: one pass over the memory."""
+    flat = x.reshape(-1) if x.flags.c_contiguous else x.T.reshape(-1) if x.flags.f_contiguous else None
+    return flat is not None and bool(np.vdot(flat, flat) < 1e300)
+
+
+def _finite(x: Any, dtype: Any, legible: bool) -> Any:
+    """A result in its dtype, unless the arrays are finite and it is not.
+
+    Raises
+    ------
+    Unsupported
+    """
+    x = x if dtype is None else _cast(x, dtype)
+    xp, plain = namespace(x), detach(x)
+    if legible and not bool(xp.all(xp.isfinite(plain))):
+        raise Unsupported(
+            f"queries and keys as large as these have scores beyond the range of {plain.dtype}, and a result that is not finite: "
+            "scale queries and keys down, or choose parts whose weights stay finite, such as 'cosine' and 'softmax'"
+        )
+    return x
 
 
 def _same(x: Any) -> Any:
@@ -99,10 +142,4 @@ def exact(xp: Any, index: Any) -> Any:
     float64 holds integers to 2^53; JAX without 64 bits, and PyTorch on Apple's GPUs, have float32.
     """
     plain = xp.asarray(index)
-    library = library_of(plain)
-    if library == "jax":
-        from jax.dtypes import canonicalize_dtype
-
-        return xp.astype(plain, canonicalize_dtype(np.float64))
-    single = library == "torch" and plain.device.type == "mps"
-    return xp.astype(plain, xp.float32 if single else xp.float64)
+    return xp.astype(plain, widest(xp, plain))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from fractions import Fraction
 
 import autograd
 import numpy as np
@@ -264,6 +265,55 @@ def test_scores_beyond_the_dtype_have_the_weights_of_float64(similarity, Q, K, d
     gradient = autograd.grad(lambda Q: namespace(Q).sum(mechanism.weights(narrow, Q, K)[..., 0]))(Q)
     assert np.isfinite(gradient).all()
     assert gradient.dtype == dtype
+
+
+def exact_scores(similarity, Q, K):
+    """Scores as fractions, up to a factor that is the same for a row."""
+    Q, K = ([[Fraction(float(x)) for x in row] for row in X] for X in (Q, K))
+    if similarity == "neg_l2":
+        return [[-sum((a - b) ** 2 for a, b in zip(q, k, strict=True)) for k in K] for q in Q]
+    return [[sum(a * b for a, b in zip(q, k, strict=True)) for k in K] for q in Q]
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(float).max, reason="this platform has no wider float")
+@pytest.mark.parametrize("scale", [1e155, 1e300])
+@pytest.mark.parametrize(
+    "normaliser", ["softmax", "sparsemax", "entmax", "topk_softmax", "hardmax", "logn_softmax", "stieltjes"]
+)
+@pytest.mark.parametrize("similarity", ["dot", "scaled_dot", "neg_l2", "general", "diag_mahalanobis"])
+def test_products_beyond_float64_have_the_weights_of_exact_numbers(similarity, normaliser, scale):
+    """Every score, or none, would be infinite: all keys would share the weight, or get NaN."""
+    rng = np.random.default_rng(3)
+    Q, K = scale * rng.normal(size=(3, 4)), scale * rng.normal(size=(5, 4))
+    V, M = rng.normal(size=(5, 2)), np.array([[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], dtype=bool)
+    mechanism = attnlab.Mechanism(similarity, normaliser)
+    params = mechanism.init(np.random.default_rng(0), 4, 4, 2)
+    if similarity == "general":
+        params["similarity"]["W"] = np.eye(4)
+    S = exact_scores("neg_l2" if similarity in ("neg_l2", "diag_mahalanobis") else "dot", Q, K)
+    right = np.zeros((3, 5))
+    for row, of_row, allowed in zip(right, S, M, strict=True):
+        if allowed.any():
+            row[max(np.flatnonzero(allowed), key=lambda j: of_row[j])] = 1
+    found = mechanism.weights(params, Q, K, M)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, right, atol=1e-12)
+    np.testing.assert_allclose(mechanism.attend(params, Q, K, V, M), right @ V, atol=1e-12)
+    both = np.asfortranarray(np.stack([Q, Q]))[::-1]
+    np.testing.assert_allclose(mechanism.weights(params, both, K, M), [right, right], atol=1e-12)
+
+
+def test_one_large_number_among_small_ones_is_seen():
+    Q, K = np.array([[1e-200, 1.0]]), np.array([[0.0, 1.0], [1e300, 2.0], [-1e300, 0.0]])
+    np.testing.assert_allclose(attention_weights(Q, K, "dot"), [[0, 1, 0]], atol=1e-12)
+
+
+@pytest.mark.parametrize(("normaliser", "what"), [("identity", "weights"), ({"relu_over_n": {"power": 2}}, "contexts")])
+def test_a_result_beyond_float64_is_refused(normaliser, what):
+    Q = np.array([[1e200, 1e200]])
+    with pytest.raises(attnlab.Unsupported, match="beyond the range of float64.*scale queries and keys down"):
+        attention_weights(Q, Q, "dot", normaliser) if what == "weights" else attnlab.attend(Q, Q, Q, "dot", normaliser)
+    np.testing.assert_array_equal(attention_weights(Q, Q * np.nan, "dot"), [[np.nan]])  # NaN that was given stays
 
 
 def test_a_score_that_is_in_range_needs_no_more_than_its_dtype():

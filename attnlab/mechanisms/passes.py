@@ -152,18 +152,23 @@ def at(params: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
 
 def _whole(verb: Any, X: Any, shape: tuple[int, ...], back: Any) -> tuple[Any, Any]:
     """A verb's result as real floats in the shape (..., q, k); leading axes may be missing or have size one."""
-    who = f"{type(verb.__self__).__name__}.{verb.__name__}"
     given = tuple(getattr(X, "shape", ()))
     lead = given[:-2]
     fits = all(a in (1, b) for a, b in zip(reversed(lead), reversed(shape[:-2]), strict=False))
     if given[-2:] != shape[-2:] or len(given) > len(shape) or not fits:
-        raise ComponentError(f"{who} must return (..., q, k) = {shape}; got {given or type(X)}")
+        raise ComponentError(f"{_who(verb)} must return (..., q, k) = {shape}; got {given or type(X)}")
     if "float" not in str(X.dtype):
-        raise ComponentError(f"{who} must return real floats; got dtype {X.dtype}")
+        raise ComponentError(f"{_who(verb)} must return real floats; got dtype {X.dtype}")
     if given == shape:
         return X, back
     wide = namespace(X).broadcast_to(X, shape)
     return wide, None if back is None else lambda g: back(unbroadcast(g, X))
+
+
+def _who(verb: Any) -> str:
+    """A verb in words; that of a kernel may be a function."""
+    owner = getattr(verb, "__self__", None)
+    return verb.__name__ if owner is None else f"{type(owner).__name__}.{verb.__name__}"
 
 
 def _explain(failed: Call, learned: Mapping[str, Any], slots: Mapping[str, Any], error: Exception) -> None:

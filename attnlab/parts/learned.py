@@ -44,7 +44,7 @@ def entmax_weights(xp: Any, Z: Any, a: Any) -> Any:
         return xp.where(inside, best * xp.exp(xp.log1p(-xp.where(inside, ratio, zero)) / plain), zero)
 
     low, high = one / gap.shape[-1], one
-    for _ in range(60 if "64" in str(gap.dtype) else 30):
+    for _ in range(30 if "32" in str(gap.dtype) else 60):
         middle = (low + high) / 2
         enough = xp.sum(of(middle), axis=-1, keepdims=True) >= 1
         low, high = xp.where(enough, low, middle), xp.where(enough, middle, high)

@@ -141,7 +141,9 @@ class Fire(Position):
         i, j = exact(xp, q_index)[..., :, None], exact(xp, k_index)[..., None, :]
         away, i = xp.astype(xp.abs(i - j), S.dtype), xp.astype(i, S.dtype)
         c, L = xp.exp(log_c), xp.exp(log_L)
-        x = xp.log(1 + c * away) / xp.log(1 + c * xp.maximum(i, L + xp.zeros_like(i)))
+        whole = xp.log1p(c * xp.maximum(i, L + xp.zeros_like(i)))
+        least = float(xp.finfo(S.dtype).smallest_normal)  # an L that vanishes leaves the first query no scale
+        x = xp.log1p(c * away) / xp.maximum(whole, whole * 0 + least)
         H = x[..., None] * u + b
         return S + xp.matmul(xp.maximum(H, xp.zeros_like(detach(H))), v) + a
 

@@ -321,7 +321,7 @@ class Entmax(Normaliser):
         one, zero = xp.ones_like(gap[..., :1]), xp.zeros_like(gap[..., :1])
         gap = xp.minimum(gap, one)  # a key whose gap is 1 or more has no weight, whatever the other keys are
         low, high = one / gap.shape[-1], one
-        for _ in range(60 if "64" in str(gap.dtype) else 30):
+        for _ in range(30 if "32" in str(gap.dtype) else 60):
             middle = (low + high) / 2
             enough = xp.sum(self._weights(xp, gap, middle), axis=-1, keepdims=True) >= 1
             low, high = xp.where(enough, low, middle), xp.where(enough, middle, high)

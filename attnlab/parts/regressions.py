@@ -17,7 +17,7 @@ from attnlab.interfaces import Aggregator, Source
 from attnlab.libraries import is_traced
 from attnlab.precision import in_float32
 
-__all__ = ["LocalLinear", "Parallax"]
+__all__ = ["LocalLinear", "Parallax", "solved"]
 
 AWAY = 1e-3  # how far a sum of weights may be from one, rounding included
 
@@ -36,6 +36,49 @@ def _sums_to_one(name: str, W: Any) -> None:
             f"aggregator {name!r} needs weights of which each row sums to one, or is all zeros; here a sum is {worst:.3g} away "
             "from one: choose a normaliser with rows_sum_to_one, such as softmax, and a position that does not reweigh"
         )
+
+
+def solved(who: str, A: Any, b: Any) -> Any:
+    """x (..., d, 1) of A x = b, A (..., d, d) symmetric, none of its eigenvalues below zero, and some ridge on its diagonal.
+
+    Raises
+    ------
+    Unsupported
+        When rounding leaves no digit of x: the ridge is too small beside the squared keys, which span fewer directions than d.
+    """
+    xp = namespace(A, b)
+    try:
+        x = _of_system(xp, A, b)
+    except (RuntimeError, np.linalg.LinAlgError) as error:  # PyTorch's is a RuntimeError
+        if "singular" not in str(error).lower():
+            raise
+        lost = 1.0
+    else:
+        plain, sides, right = detach(x), detach(A), detach(b)
+        if is_traced(plain) or 0 in plain.shape:
+            return x
+        largest = [xp.max(xp.abs(X), axis=(-2, -1)) for X in (plain, sides, right)]
+        rounding = float(xp.finfo(xp.float32 if "32" in str(plain.dtype) else xp.float64).eps)
+        zero = right[..., 0, 0] * 0
+        given = xp.where(largest[2] > 0, largest[2], zero + 1)
+        lost = float(xp.max(rounding * xp.where(largest[2] > 0, largest[0] * (largest[1] / given), zero)))
+    if lost > 0.1:
+        raise Unsupported(
+            f"{who} solves a system of equations whose ridge is lost in rounding beside keys as large as these, which span fewer "
+            "directions than they have features: set ridge higher, or scale keys down"
+        )
+    return x
+
+
+def _of_system(xp: Any, A: Any, b: Any) -> Any:
+    if "64" in str(A.dtype) or "32" in str(A.dtype):
+        return xp.linalg.solve(A, b)
+    # NumPy solves no wider floats: in units in which the diagonal is 1, the numbers are in the range of float64
+    unit = np.sqrt(np.diagonal(detach(A), axis1=-2, axis2=-1))[..., None]
+    scaled = xp.astype(A / unit / xp.matrix_transpose(unit), np.float64)
+    size = np.max(np.abs(detach(b / unit)), axis=-2, keepdims=True)
+    size = np.where(size > 0, size, 1)
+    return xp.astype(xp.linalg.solve(scaled, xp.astype(b / unit / size, np.float64)), A.dtype) * size / unit
 
 
 class Parallax(Aggregator):
@@ -102,7 +145,8 @@ class LocalLinear(Aggregator):
     Raises
     ------
     Unsupported
-        When queries and keys have different numbers of features, or a row of weights sums to neither one nor zero.
+        When queries and keys have different numbers of features, a row of weights sums to neither one nor zero, or the ridge is lost
+        in rounding.
 
     Notes
     -----
@@ -152,7 +196,7 @@ class LocalLinear(Aggregator):
         with_keys = xp.matmul(weighed, away)
         with_keys = with_keys + self.ridge * xp.eye(d, dtype=with_keys.dtype)
         with_values = xp.matmul(weighed, V[..., None, :, :])  # (..., q, d, v)
-        slope = xp.linalg.solve(with_keys, (Q - mean)[..., None])  # (..., q, d, 1)
+        slope = solved("aggregator 'local_linear'", with_keys, (Q - mean)[..., None])  # (..., q, d, 1)
         return xp.matmul(W, V) + xp.sum(with_values * slope, axis=-2)
 
     def numbers(self, n_keys: int, d: int) -> float:

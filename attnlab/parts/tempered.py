@@ -200,7 +200,8 @@ class Stieltjes(Normaliser):
 
     Notes
     -----
-    lam lies between 1 and n^(1/q) above the best score. The gradient is that of the implicit function: with u = (lam - s)^(-q-1),
+    The bisection finds the weight m of the best key, with lam = max s + m^(-1/q). It lies between 1/n and 1, so that no power of n is
+    formed, however small q is. The gradient is that of the implicit function: with u = (lam - s)^(-q-1),
     dw = q u (ds - u.ds / sum u). It is the transform of the name at the scores; there is no limit in q that is softmax unless
     scores are scaled by q.
 
@@ -230,19 +231,27 @@ class Stieltjes(Normaliser):
         xp = namespace(S)
         Z = _below_best(xp, S)
         gap = 0 - detach(Z)  # 0 for the best key, infinite for a forbidden one
-        one = xp.ones_like(gap[..., :1])
-        low, high = one, one * float(gap.shape[-1]) ** (1 / self.q)
-        for _ in range(60 if "64" in str(gap.dtype) else 30):
+        zero, one = xp.zeros_like(gap), xp.ones_like(gap[..., :1])
+        finite = ~(gap == xp.inf)
+        near = xp.where(finite, gap, zero)
+
+        def of(best: Any) -> Any:
+            """The weights when the best key has weight `best`, which is (lam - max s)^-q, and lam - s_j in units of lam - max s."""
+            away = 1 + near * best ** (1 / self.q)
+            return xp.where(finite, best * away**-self.q, zero), away
+
+        low, high = one / gap.shape[-1], one
+        for _ in range(30 if "32" in str(gap.dtype) else 60):
             middle = (low + high) / 2
-            enough = xp.sum((middle + gap) ** -self.q, axis=-1, keepdims=True) >= 1
-            low, high = xp.where(enough, middle, low), xp.where(enough, high, middle)
-        W = ((low + high) / 2 + gap) ** -self.q
+            enough = xp.sum(of(middle)[0], axis=-1, keepdims=True) >= 1
+            low, high = xp.where(enough, low, middle), xp.where(enough, middle, high)
+        W, away = of((low + high) / 2)
         W = W / xp.sum(W, axis=-1, keepdims=True)
-        u = W / ((low + high) / 2 + gap)
-        zero = xp.zeros_like(gap)
-        dS = xp.where(gap == xp.inf, zero, Z)
+        u = W / away  # up to a factor: how much each weight tells of lam
+        dS = xp.where(finite, Z, zero)
         dS = dS - detach(dS)
-        return W + self.q * u * (dS - xp.sum(u * dS, axis=-1, keepdims=True) / xp.sum(u, axis=-1, keepdims=True))
+        slope = self.q * ((low + high) / 2) ** (1 / self.q)
+        return W + slope * u * (dS - xp.sum(u * dS, axis=-1, keepdims=True) / xp.sum(u, axis=-1, keepdims=True))
 
     def operations(self, n_keys: int) -> float:
         return 180.0 * n_keys

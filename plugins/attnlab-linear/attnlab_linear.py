@@ -18,6 +18,7 @@ from attnlab import MechanismComponent, Similarity, Source, check_shapes, detach
 from attnlab.arrays import as_float, to_numpy
 from attnlab.libraries import is_traced
 from attnlab.mechanisms.binding import weighed
+from attnlab.parts.regressions import solved
 from attnlab.precision import in_float32, in_range
 
 BLOCK = 64  # tokens whose weights are formed together on the short way of a causal mask
@@ -168,10 +169,11 @@ class Linear(MechanismComponent):
         return weighed(self._inside(), {}, Q, K, mask=mask, **context)
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
-        if not _is_short(Q, K, mask, self.causal, context):
-            return self._inside().attend({}, Q, K, V, mask, **context)
-        _, (Q, K, V), cast = in_range({}, as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V"))
+        Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
         check_shapes(Q=("... q d", Q), K=("... k d", K), V=("... k v", V))
+        if 0 in Q.shape[-1:] or not _is_short(Q, K, mask, self.causal, context):
+            return self._inside().attend({}, Q, K, V, mask, **context)
+        _, (Q, K, V), cast = in_range({}, Q, K, V)
         K, V, known = _readable(K, V, mask)
         F, G = self._maps(Q, K)
         xp = namespace(F, G, V)
@@ -327,12 +329,14 @@ class DeltaMemory(MechanismComponent):
         return dict(self._inside().init(rng, d_query, d_key, d_value))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
+        Q, K = as_float(Q, "Q"), as_float(K, "K")
         return weighed(self._inside(), params, Q, K, mask=_causal_mask(Q, K, mask, context), **context)
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
-        if not _is_short(Q, K, mask, True, context):
+        Q, K, V = as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V")
+        if 0 in Q.shape[-1:] or not _is_short(Q, K, mask, True, context):
             return self._inside().attend(params, Q, K, V, _causal_mask(Q, K, mask, context), **context)
-        params, (Q, K, V), cast = in_range(params or {}, as_float(Q, "Q"), as_float(K, "K"), as_float(V, "V"))
+        params, (Q, K, V), cast = in_range(params or {}, Q, K, V)
         check_shapes(Q=("... q d", Q), K=("... k d", K), V=("... k v", V))
         K, V, known = _readable(K, V, mask)
         if self.unit:
@@ -395,6 +399,8 @@ class Mesa(MechanismComponent):
     ------
     ShapeError
         When queries and keys have different numbers of features.
+    Unsupported
+        When the ridge is lost in rounding: keys are large, and span fewer directions than they have features.
 
     Notes
     -----
@@ -461,7 +467,7 @@ class _Solved(Similarity):
         Q, K, ridge = Q / top, K / top, self.ridge / (top * top)
         counted = xp.astype(mask, detach(K).dtype)[..., None] * K[..., None, :, :]  # (..., q, k, d)
         A = xp.matmul(xp.matrix_transpose(counted), K[..., None, :, :]) + ridge * xp.eye(d, dtype=detach(K).dtype)
-        u = xp.linalg.solve(A, (Q + xp.zeros_like(detach(A)[..., 0]))[..., None])[..., 0]  # (..., q, d)
+        u = solved("mechanism 'mesa'", A, (Q + xp.zeros_like(detach(A)[..., 0]))[..., None])[..., 0]  # (..., q, d)
         return xp.matmul(u, xp.matrix_transpose(K))
 
     def numbers(self, n_keys: int, d: int) -> float:

@@ -64,7 +64,7 @@ class Budget(Normaliser):
         few = n_allowed <= self.k
         low = xp.min(plain, axis=-1, keepdims=True) - 1  # here every weight is 1
         high = xp.zeros_like(low)  # and here every one is 0
-        for _ in range(70 if "64" in str(S.dtype) else 40):
+        for _ in range(40 if "32" in str(S.dtype) else 70):
             tau = (low + high) / 2
             W = xp.where(mask, xp.minimum(xp.maximum(plain - tau, zero), one), zero)
             enough = xp.sum(W, axis=-1, keepdims=True) >= self.k
@@ -125,7 +125,7 @@ class Normmax(Normaliser):
         power, norm = 1 / (self.alpha - 1), self.alpha / (self.alpha - 1)
         one = xp.ones_like(plain[..., :1])
         low, high = one * float(plain.shape[-1]) ** (-1 / norm), one
-        for _ in range(60 if "64" in str(S.dtype) else 30):
+        for _ in range(30 if "32" in str(S.dtype) else 60):
             m = (low + high) / 2
             enough = xp.sum(xp.maximum(m + plain, zero) ** norm, axis=-1, keepdims=True) >= 1
             low, high = xp.where(enough, low, m), xp.where(enough, m, high)

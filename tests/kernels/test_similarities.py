@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import attnlab
 from attnlab import AttentionRegressor, namespace
 from attnlab.kernels.similarities import FastNegL2, fast_similarity
 from attnlab.parts.similarities import Dot, NegL2
@@ -95,3 +96,13 @@ def test_it_needs_no_array_of_queries_times_keys_times_features(d):
     FastNegL2().score(Q, Q)
     assert tracemalloc.get_traced_memory()[1] < 4 * 300 * 300 * 8
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["additive", "cosine", "neg_l2", "diag_mahalanobis"])
+def test_a_mask_with_more_examples_than_queries_and_keys(name):
+    """Scores are then broadcast, whatever answered: the twin of `additive` is a function, which no part owns."""
+    rng = np.random.default_rng(0)
+    Q, K, V = rng.normal(size=(3, 4)), rng.normal(size=(5, 4)), rng.normal(size=(5, 2))
+    M = rng.random((2, 2, 3, 5)) < 0.7
+    found = attnlab.attend(Q, K, V, name, mask=M, rng=0)
+    np.testing.assert_allclose(found, attnlab.attend(Q + np.zeros((2, 2, 1, 1)), K, V, name, mask=M, rng=0), atol=1e-12)

@@ -204,3 +204,29 @@ def test_libraries_do_not_mix():
         attend(torch.tensor(Q), K, V)
     with pytest.raises(TypeError, match="arrays of different libraries are mixed: numpy, torch"):
         attend(Q, K, V, mask=torch.tensor(mask))
+
+
+def test_integers_become_floats():
+    """As NumPy's do: scores of integers would be integers, and a part refused them in words about itself."""
+    rng = np.random.default_rng(0)
+    Q, K, V = (rng.integers(-3, 4, size=shape) for shape in ((2, 3), (4, 3), (4, 2)))
+    for similarity in ("dot", "uniform", "cosine", "neg_l2"):
+        right = attend(Q, K, V, similarity, rng=0)
+        found = attend(*(torch.asarray(X) for X in (Q, K, V)), similarity, rng=0)
+        assert found.dtype == torch.float64
+        np.testing.assert_allclose(found.numpy(), right, atol=1e-12)
+    with pytest.raises(TypeError, match="real numbers"):
+        attend(torch.ones((1, 2), dtype=torch.complex64), torch.ones((1, 2)), torch.ones((1, 2)))
+
+
+def test_products_beyond_the_dtype():
+    """In float32 they are computed in float64, which has the range; beyond that there is nothing wider."""
+    rng = np.random.default_rng(0)
+    Q, K, V = rng.normal(size=(2, 4)), rng.normal(size=(5, 4)), rng.normal(size=(5, 2))
+    right = attention_weights(1e30 * Q, 1e30 * K)
+    large = [torch.asarray((1e30 * X).astype(np.float32)) for X in (Q, K)]
+    found = attention_weights(*large)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), right, atol=1e-6)
+    with pytest.raises(Unsupported, match="beyond the range of torch.float64"):
+        attend(*(torch.asarray(X) for X in (1e300 * Q, 1e300 * K, V)))

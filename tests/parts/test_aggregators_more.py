@@ -177,3 +177,22 @@ def test_a_decoder_and_a_table_refuse_a_pointer():
 def test_pointer_parts_have_one_feature_a_key():
     assert Pointer.over_keys
     assert not get("aggregator", "weighted_sum").over_keys
+
+
+def test_a_line_whose_ridge_is_lost_in_rounding_is_refused():
+    """Three keys span two directions of four: beside squares of 1e18, nothing but rounding would say what the third slope is."""
+    rng = np.random.default_rng(0)
+    Q, K, V = rng.normal(size=(2, 4)), rng.normal(size=(3, 4)), rng.normal(size=(3, 2))
+    for scale in (1e9, 1e200):
+        with pytest.raises(attnlab.Unsupported, match="set ridge higher, or scale keys down"):
+            attnlab.attend(scale * Q, scale * K, V, "uniform", aggregator="local_linear")
+    given = {"local_linear": {"ridge": 0.1}}, {"local_linear": {"ridge": 1e17}}  # the same in other units
+    one, other = (
+        attnlab.attend(s * Q, s * K, V, "uniform", aggregator=a) for s, a in zip((1, 1e9), given, strict=True)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-9)
+    K = rng.normal(size=(9, 4))  # they span all directions, so that the ridge does not matter
+    V = K @ rng.normal(size=(4, 2))
+    near = attnlab.attend(1e9 * Q, 1e9 * K, V, "uniform", aggregator="local_linear")
+    far = attnlab.attend(1e200 * Q, 1e200 * K, V, "uniform", aggregator="local_linear")
+    np.testing.assert_allclose(near, far, rtol=1e-9)

@@ -250,3 +250,20 @@ def test_a_learned_setting_needs_its_array(name, setting):
             mask=np.ones((1, 3), bool),
             n_allowed=3,
         )
+
+
+@pytest.mark.parametrize("q", [1e-3, 0.02, 0.1, 1e4])
+def test_stieltjes_at_the_ends_of_q(q):
+    """The bar lies up to n^(1/q) above the best score, a number that float64 may not have."""
+    rng = np.random.default_rng(0)
+    for s in (
+        rng.normal(size=64),
+        np.array([50.0, 0.0, 0.0, -3.0]),
+        np.array([1e6, 0.0, 0.0]),
+        np.zeros(3),
+        np.array([5.0]),
+    ):
+        w = weights(s, "stieltjes", q=q)[0]
+        np.testing.assert_allclose(w.sum(), 1, rtol=1e-12)
+        best = w.max()  # w_j = m (1 + gap_j m^(1/q))^-q: with m exact it is exact
+        np.testing.assert_allclose(w, best * np.exp(-q * np.log1p((s.max() - s) * best ** (1 / q))), rtol=1e-9)

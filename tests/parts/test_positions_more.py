@@ -141,3 +141,12 @@ def test_a_step_is_a_row_with_each():
             _, w, _ = mechanism.step(params, Q[t : t + 1], K, V, None, t)
             np.testing.assert_allclose(w[0], W[t], rtol=1e-12, atol=1e-15)
         assert attnlab.attend(Q, K, V, position=name, rng=0).shape == (4, 2)
+
+
+def test_fire_has_no_query_without_a_scale():
+    """At the first position with the smallest L, a distance was divided by log 1."""
+    S = np.zeros((2, 3))
+    for threshold in (5e-324, 1e-300, 1e300):
+        fire = Fire(hidden=2, threshold=threshold)
+        found = fire.bias(S, np.arange(2), np.arange(3), **fire.init(np.random.default_rng(0)))
+        assert np.isfinite(found).all()

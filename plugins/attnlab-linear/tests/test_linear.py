@@ -104,6 +104,23 @@ def test_mesa_is_ridge_regression():
         )
 
 
+def test_lists_and_integers_are_arrays():
+    Q, K, V = [[1, 0], [0, 1]], [[1, 0], [1, 1]], [[1.0], [3.0]]
+    for mechanism in (plugin.Linear(), plugin.Linear(causal=True), plugin.DeltaMemory(beta=1.0), plugin.Mesa()):
+        right = mechanism.attend({}, *(np.array(X, dtype=float) for X in (Q, K, V)))
+        np.testing.assert_array_equal(mechanism.attend({}, Q, K, V), right)
+        assert mechanism.weights({}, Q, K).shape == (2, 2)
+    with pytest.raises(attnlab.ShapeError, match="features"):
+        plugin.Linear().attend({}, np.ones((2, 0)), np.ones((3, 0)), np.ones((3, 1)))
+
+
+def test_mesa_refuses_what_rounding_decides():
+    rng = np.random.default_rng(0)
+    Q, K, V = 1e10 * rng.normal(size=(2, 4)), 1e10 * rng.normal(size=(2, 4)), rng.normal(size=(2, 1))
+    with pytest.raises(attnlab.Unsupported, match="mesa.*set ridge higher"):
+        plugin.Mesa().attend({}, Q, K, V)
+
+
 def test_the_names_are_known():
     assert {"linear", "delta_memory", "mesa"} <= set(attnlab.names("mechanism"))
     assert "favor" in attnlab.names("similarity")
