@@ -44,10 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write(store: str, output: str, files: Sequence[str], machine: str = "", short: str = "", longer: str = "") -> Table:
     """Write the page to `output`, and its picture beside it in `pictures/`. `longer` is a section that was written by hand."""
     frame = load_results(store)
-    for column in [c for c in frame if c.rpartition(".")[0] in frame]:  # older runs lack a setting that is new
-        for _, rows in frame.groupby(column.rpartition(".")[0])[column]:
-            if rows.nunique() == 1 and rows.isna().any():
-                frame.loc[rows.index, column] = rows.dropna().iloc[0]
     table = gathered(frame)
     claims = []
     for file in files:
