@@ -18,6 +18,7 @@ from attnlab.errors import AmbiguousName, SettingError, UnknownName, did_you_mea
 from attnlab.kinds import PARTS
 from attnlab.nested import Nested, is_named_for_a_kind, nested
 from attnlab.registry import Own, entries, entry
+from attnlab.sweeps.defaults import complete
 from attnlab.sweeps.experiment.grid import prefix_of
 from attnlab.sweeps.run import Run
 
@@ -113,7 +114,8 @@ def as_cell(value: Any) -> Any:
 def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The dotted columns of a run: `task`, `task.<setting>`, `similarity`, ..., `mask`, `mechanism`, `model`, `seed`.
 
-    `model_seed` is one more if it was set apart. A tuned setting has no column, because its value is known only after the run.
+    `model_seed` is one more if it was set apart. A tuned setting has no column, because its value is known only after the run. A
+    setting that is newer than the run has the default that the run was made with (`attnlab.sweeps.defaults`).
     For many runs give one `known` to all calls, an empty mapping at first: most runs differ from others in their seed alone.
     """
     parts = _SEED.split(run.canonical) if known is not None else []
@@ -123,7 +125,9 @@ def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[st
     spec = run.spec
     row: dict[str, Any] = {}
     for role in ROLES:
-        row |= columns_of(role, spec[role]) if role in spec else {}
+        row |= columns_of(role, complete(role, spec[role])) if role in spec else {}
+    for tuned in spec.get("tune", ()):
+        row.pop(tuned, None)
     row |= seed_columns(spec["seed"], spec.get("model_seed")) if "seed" in spec else {}
     if known is not None and rest:
         known[rest] = row

@@ -18,12 +18,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnlab.errors import AmbiguousName, UnknownName
-from attnlab.interfaces import Component, settings_of
-from attnlab.kinds import PARTS
 from attnlab.nested import nested
 from attnlab.plugins import BUILTIN, FILE
-from attnlab.registry import COMPOSED, Entry, Own, entries, entry
+from attnlab.registry import Entry, Own, entry
 from attnlab.sweeps.columns import ROLES
+from attnlab.sweeps.defaults import default_of, spec_of
 from attnlab.sweeps.experiment.grid import canonical
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.run import Run
@@ -71,9 +70,7 @@ def _component(kind: str, spec: Mapping[str, Any], hashes: Mapping[str, str], re
         kept = {}
         for setting, value in settings.items():
             inner = _setting(found, setting, value, hashes, revisions)
-            parameter = settings_of(found.cls).get(setting)
-            default = inspect.Parameter.empty if parameter is None else parameter.default
-            default = getattr(found.cls, "former", {}).get(setting, default)
+            default = default_of(found, setting)
             if default is inspect.Parameter.empty or not _same(
                 inner, _setting(found, setting, default, hashes, revisions)
             ):
@@ -88,34 +85,18 @@ def _setting(found: Entry, setting: str, value: Any, hashes: Mapping[str, str], 
     """The value of a setting, or a default of it, as the identity has it."""
     held = nested(found.cls, setting)
     if held and isinstance(value, (list, tuple)):
-        each = [_component(held.kind, _spec_of(held.kind, one), hashes, revisions) for one in value]
+        each = [_component(held.kind, spec_of(held.kind, one), hashes, revisions) for one in value]
         if held.joined and len(each) == 1:
             return each[0]
         return {name: settings for one in each for name, settings in one.items()} if held.joined == "and" else each
     if held and value is not None:
-        return _component(held.kind, _spec_of(held.kind, value), hashes, revisions)
+        return _component(held.kind, spec_of(held.kind, value), hashes, revisions)
     if Inputs.is_path(found.cls, setting):
         return _content(value, hashes)
     try:
         return canonical(value)
     except TypeError:  # a default that an experiment cannot write down is nobody's value
         return None
-
-
-def _spec_of(kind: str, value: Any) -> dict[str, Any]:
-    """A component as a mapping of names to settings, from any way in which a run or a default has it."""
-    if isinstance(value, Component):
-        return {_qualified(kind, value): value.get_params(deep=False)}
-    if isinstance(value, str):
-        return {value: {}}
-    if kind == "mechanism" and (not value or any(key in PARTS for key in value)):
-        return {COMPOSED: dict(value)}
-    return {name: settings or {} for name, settings in value.items()}
-
-
-def _qualified(kind: str, component: Component) -> str:
-    same = [e.qualified for e in entries(kind).get(component.name, []) if e.cls is type(component)]
-    return next(iter(same), component.name)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -473,11 +473,20 @@ def test_a_narrow_window_never_scrolls_sideways(report, compared, opened, width)
         for box in page.all("[data-part=runs] input[type=search]"):
             box.send_keys("accurate>2")
         assert page("document.documentElement.scrollWidth") <= width
+        assert page("[...document.querySelectorAll('.overview .scroll')].every((e) => e.scrollWidth <= e.clientWidth)")
         wide = page(
             "[...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && !e.closest('.scroll, .sr, pre') &&"
             " e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 90))"
         )
         assert wide == []
+
+
+@pytest.mark.parametrize("width", [768, 1000, 1280])
+def test_every_section_is_seen_in_the_bar(report, opened, width):
+    page = opened(report, width=width, at="#e0")
+    assert page.texts("nav a")[-1] == "Environment"
+    least = "Math.min(document.getElementById('theme').getBoundingClientRect().left, innerWidth)"
+    assert page(f"[...document.querySelectorAll('nav a')].every((a) => a.getBoundingClientRect().right <= {least})")
 
 
 def test_it_prints(report, opened):

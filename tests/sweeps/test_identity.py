@@ -15,9 +15,11 @@ import pytest
 import attnlab
 from attnlab import registry
 from attnlab.plugins import configure, plugins
+from attnlab.sweeps.columns import columns
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.pipeline import plan_with_reasons
 from attnlab.sweeps.plan import plan
+from attnlab.sweeps.run import Run
 
 ARRAYS = "attnlab: 1\nquestion: q\nname: files\ntask: {arrays: {path: data/mine.npz}}\nmodel: {aligner: {steps: 1}}\nseeds: 2\n"
 
@@ -112,6 +114,52 @@ def test_a_default_that_changes_changes_no_identity_and_each_row_has_its_own_set
     (after,) = planned(mechanism={"similarity": "scaled"})
     assert (before.run_id, before.canonical) != (after.run_id, after.canonical)
     assert before.run_id == after.run_id
+
+
+def test_a_setting_that_is_newer_than_a_run_is_at_its_default_in_tables_and_makes_no_mechanism_two(tmp_path):
+    def experiment(seeds):
+        return {
+            "attnlab": 1,
+            "question": "q",
+            "name": "gains",
+            "task": {"lookup": {"n_keys": 4, "n_train": 8, "n_test": 8}},
+            "mechanism": [
+                {"similarity": [{"scaled": {"by": 2.0}}, "dot"]},
+                {"hopfield": {"mechanism": {"similarity": "scaled"}, "steps": 2}},
+            ],
+            "model": {"aligner": {"steps": 1}},
+            "tune": {"model.learning_rate": [0.01, 0.1]},
+            "seeds": seeds,
+        }
+
+    scaled("1.0")
+    before = attnlab.sweep(experiment([0, 1, 2]), store=tmp_path / "s.db", executor="serial", quiet=True)
+    assert not any(c.endswith(".power") for c in before)
+    scaled("1.0", gains=True)
+    attnlab.sweep(experiment([3, 4, 5]), store=tmp_path / "s.db", executor="serial", quiet=True, rerun="missing")
+    frame = attnlab.load_results(tmp_path / "s.db")
+    assert len(frame) == 18
+    for column in [c for c in frame if c.endswith((".by", ".power"))]:
+        part = column.rpartition(".")[0]
+        assert (frame[column].notna() == frame[part].eq("scaled")).all(), column
+        assert frame[column].nunique() == (1 if column.endswith("power") else 2), column
+    table = attnlab.summarise(frame, ["alignment_accuracy"])
+    assert len(table) == 3 and (table["n"] == 6).all()
+    assert not attnlab.referee(frame)["seen"].str.contains("power").any()
+    stored = attnlab.load_run(before["run_id"].iloc[0], tmp_path / "s.db").run
+    assert "power" not in stored.canonical and columns(stored)["similarity.power"] == 1, "the row is as it was run"
+    assert "model.learning_rate" not in columns(stored), "it was tuned"
+
+
+def test_a_setting_that_is_newer_than_a_run_has_the_value_that_was_the_default_then():
+    planned_once = planned(mechanism={"similarity": "scaled_dot"}, model="aligner")[0].spec
+    lacking = {**planned_once, "model": {"aligner": {"optimizer": "adam"}}, "mechanism": {"single_head": {}}}
+    found, whole = columns(Run.of(lacking)), columns(Run.of(planned_once))
+    assert {c: v for c, v in found.items() if c != "model.steps"} == {
+        c: v for c, v in whole.items() if c != "model.steps"
+    }
+    assert found["model.steps"] == 300, "as `former` of the aligner says"
+    assert columns(Run.of({**lacking, "model": {"nobody": {"a": 1}}}))["model.a"] == 1, "not installed any more"
 
 
 # -- plugin files --------------------------------------------------------------------------------------------------------

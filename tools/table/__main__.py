@@ -15,6 +15,7 @@ from attnlab.analysis.plots.frontier import frontier_figure
 from attnlab.commands.options import use_plugins
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.frame import load_results
+from tools.table.interactive import write_interactive
 from tools.table.page import page
 from tools.table.scores import Table, gathered
 
@@ -34,20 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--machine", default="", help="a sentence about where it was run")
     parser.add_argument("--short", default="", help="a sentence about what falls short of the plan")
     parser.add_argument("--longer", default=LONGER, metavar="FILE.md", help="a section on longer runs, written by hand")
+    parser.add_argument("--page", metavar="FILE.html", help="write the interactive page as well")
     given = parser.parse_args(arguments)
     use_plugins([], given.plugin)
     files = given.file or list(FILES)
     longer = Path(given.longer).read_text(encoding="utf-8").strip() if given.longer else ""
-    write(given.store, given.output, files, given.machine, given.short, longer)
+    table = write(given.store, given.output, files, given.machine, given.short, longer)
+    if given.page:
+        write_interactive(given.store, table, given.page)
 
 
 def write(store: str, output: str, files: Sequence[str], machine: str = "", short: str = "", longer: str = "") -> Table:
     """Write the page to `output`, and its picture beside it in `pictures/`. `longer` is a section that was written by hand."""
     frame = load_results(store)
-    for column in [c for c in frame if c.rpartition(".")[0] in frame]:  # older runs lack a setting that is new
-        for _, rows in frame.groupby(column.rpartition(".")[0])[column]:
-            if rows.nunique() == 1 and rows.isna().any():
-                frame.loc[rows.index, column] = rows.dropna().iloc[0]
     table = gathered(frame)
     claims = []
     for file in files:

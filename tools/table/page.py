@@ -105,8 +105,7 @@ def _summary(table: Table, about: Mapping[str, Any]) -> str:
         said.append(about["short"])
     said += [
         "```console\nattnlab sweep experiments/table/content.yaml experiments/table/order.yaml --store table.db\n"
-        "attnlab report --store table.db -o table.html      # the interactive page\n"
-        "python -m tools.table table.db -o docs/table.md    # this page\n```",
+        "python -m tools.table table.db -o docs/table.md --page table.html    # this page, and the interactive one\n```",
         "**Skill** is the scale of this page: 1 is no error, and 0 is the error of uniform weights on the same examples. The error is that of the "
         "contexts, or for classes the share of wrong ones. "
         f"A skill below {_number(LOWEST, 0)} counts as {_number(LOWEST, 0)} ({table.n_cut} of {m * t * s} runs), and so does a run without a result ({table.n_lost}). "

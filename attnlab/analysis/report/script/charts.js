@@ -4,7 +4,7 @@ const SERIES = 8;
 
 // What a chart may be split by: the parts of the mechanism first.
 function axesOf(chapter) {
-  const axes = chapter.points.filter((name) => chapter.runs.levels(name).length > 1 && chapter.runs.levels(name).length <= 40);
+  const axes = chapter.points.filter((name) => chapter.runs.levels(name).length > 1 && chapter.runs.levels(name).length <= 60);
   return [...data.parts.filter((name) => axes.includes(name)), ...axes.filter((name) => !data.parts.includes(name))];
 }
 
