@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OtherNamespace", "detached", "is_traced", "library_of", "on_the_host", "other_namespace", "widest"]
+__all__ = [
+    "OtherNamespace",
+    "constant",
+    "detached",
+    "is_traced",
+    "library_of",
+    "on_the_host",
+    "other_namespace",
+    "widest",
+]
 
 _CREATE = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
@@ -28,7 +37,7 @@ def detached(x: Any) -> Any:
     library = library_of(x)
     if library == "torch":
         return x.detach()
-    if library == "jax":
+    if is_traced(x):  # one with numbers has no gradient, and while JAX compiles it would lose its numbers here
         from jax.lax import stop_gradient
 
         return stop_gradient(x)
@@ -61,6 +70,16 @@ def on_the_host(x: Any) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = (x.float() if "bfloat16" in str(x.dtype) else x).numpy()  # which NumPy has not
         return array
     return np.asarray(detached(x))
+
+
+def constant(xp: Any, array: Any) -> Any:
+    """A NumPy array as another library's, with its numbers, even while JAX compiles."""
+    if getattr(xp, "_library", "") == "jax":
+        from jax import ensure_compile_time_eval
+
+        with ensure_compile_time_eval():
+            return xp.asarray(np.array(array))
+    return xp.asarray(np.array(array))
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from attnlab.arrays import detach, namespace, to_numpy
 from attnlab.errors import ShapeError
+from attnlab.libraries import constant
 from attnlab.mechanisms.allowed import allowed_by, by_content, is_rule, of_content, of_mask
 from attnlab.mechanisms.blocks import ALL, cut, slices
 from attnlab.shapes import broadcast_leading, check_shapes
@@ -296,7 +297,7 @@ def context_of(
             given["lengths"] = np.asarray(given["lengths"])
     if not here:
         xp = namespace(Q, K)
-        given = {name: xp.asarray(np.array(a)) if isinstance(a, np.ndarray) else a for name, a in given.items()}
+        given = {name: constant(xp, a) if isinstance(a, np.ndarray) else a for name, a in given.items()}
     alive: Any = None
     counted: dict[str, Any] = {}
     chosen = Content(tuple(content), asks & {"mask", "n_allowed"}) if content else None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt, MultipleOf
 
-from attnlab.arrays import namespace
+from attnlab.arrays import namespace, to_numpy
 from attnlab.errors import NotInitialised, SettingError, Unsupported
 from attnlab.interfaces import Position, Source
 from attnlab.libraries import is_traced
@@ -76,8 +76,8 @@ class Learned(Position):
     def _rows(self, table: Any, index: Any) -> Any:
         xp = namespace(table)
         places = xp.asarray(index)
-        known = 0 not in places.shape and not is_traced(places)  # inside JAX's jit there are no numbers to look at yet
-        largest = int(xp.max(places)) if known else -1
+        known = 0 not in places.shape and not is_traced(index)  # inside JAX's jit there are no numbers to look at yet
+        largest = int(to_numpy(index).max()) if known else -1
         if largest >= table.shape[0]:
             raise Unsupported(
                 f"position 'learned' has vectors for positions 0 to {table.shape[0] - 1}; got position {largest}: "

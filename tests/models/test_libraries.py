@@ -106,6 +106,32 @@ def test_what_draws_at_random_in_training_draws_the_same_on_jax():
     np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        "differential",
+        {"multi_head": {"heads": 2}},
+        {"similarity": "location"},
+        {"position": "learned", "modifier": "bias"},
+        {"mask": "block_topk"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("where", ["outside", "inside"])
+def test_what_looks_at_places_can_be_compiled_by_jax(mechanism, where):
+    """An array of places has its numbers while JAX compiles, wherever the context was made."""
+    jax = need("jax")
+    made = AttentionStack(mechanism)._mechanisms(None)[0]
+    params = jax.tree.map(jax.numpy.asarray, made.init(np.random.default_rng(0), 4, 4, 4))
+    Q, bound = jax.numpy.asarray(np.random.default_rng(1).normal(size=(2, 5, 4))), made.bind()
+    before = bound.context(Q, Q, Q)
+
+    def compiled(params, Q):
+        return bound.attend(params, Q, Q, Q, before if where == "outside" else bound.context(Q, Q, Q))
+
+    assert jax.make_jaxpr(compiled)(params, Q).out_avals[0].shape == (2, 5, 4)
+
+
 @every_other
 def test_a_fit_that_diverges_says_when(other):
     need(other)
