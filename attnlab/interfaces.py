@@ -302,6 +302,10 @@ class Kernel(Component):
         """Whether it answers for this part (or these parts) on arrays of "numpy", "torch" or "jax" of this dtype."""
         return False
 
+    def row_by_row(self, part: Any, dtype: str) -> bool:
+        """Whether `normalise` takes S and wants alone, forms nothing beyond its result, and is right for finite scores of any size."""
+        return False
+
 
 class Task(Component):
     """What there is to align.   make(rng) -> Splits; `chance` is the alignment accuracy of guessing."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.interfaces import Kernel, Source
+from attnlab.kernels.bounded import in_loops
 from attnlab.kernels.normalisers import numpy_floats, rows
 from attnlab.kernels.products import mapped, through_length, turned, unit
 from attnlab.mechanisms.blocks import ALL, Tile, cut, in_threads, slices, tiles, wide
@@ -142,7 +143,7 @@ class _Chain:
     def __init__(self, X: Array, Z: Array, V: Array, factor: float, allowed: Any, ways: bool) -> None:
         self.X, self.Z, self.V, self.allowed = X, Z, V, allowed
         self.q, self.k, self.dtype = X.shape[-2], Z.shape[-2], X.dtype
-        self.factor, self.powers = factor, X.dtype.type(factor / LN2)
+        self.factor, self.powers, self.safe = factor, X.dtype.type(factor / LN2), SAFE[X.dtype.name]
         fronts = [X.shape[:-2], Z.shape[:-2]]
         if allowed is not None:
             fronts.append(allowed(None, slice(0, 1), slice(0, 1)).shape[:-2])
@@ -170,9 +171,13 @@ class _Chain:
         return Y, L
 
     def _run(self, Y: Array, L: Any) -> None:
+        loops = in_loops(self, Y, L)
+
         def worker(items: Iterable[Tile]) -> None:
             room = _Room(self.dtype)
             for tile in items:
+                if loops is not None and loops(tile, room):
+                    continue
                 O, sums = self._tile(tile, room)
                 Y[(*wide(tile[0], self.lead), tile[1])] = O
                 if L is not None:
@@ -188,7 +193,7 @@ class _Chain:
     def _bounded(self, x: Array, front: tuple[slice, ...]) -> bool:
         """Whether the lengths of the vectors bound the scores enough that exponentials need no maximum."""
         length = math.sqrt(float(np.einsum("...d,...d->...", x, x).max()))
-        return bool(length * float(cut(self.longest, front, ALL, ALL).max()) <= SAFE[self.dtype.name])
+        return bool(length * float(cut(self.longest, front, ALL, ALL).max()) <= self.safe)
 
     def _mask(self, front: tuple[slice, ...], here: slice, there: slice) -> Any:
         """The mask of a block: None where everything is allowed, False where nothing is."""

@@ -3,9 +3,10 @@
 Arrays must be contiguous, because numba would compile another layout anew. Rows are two-dimensional, (n, k). The loops only
 count rows that hold NaN or +infinity; the caller then gives such arrays to the reference.
 
-There are three ways to compile. `loops` may reorder sums, and its division by zero gives infinity, as in NumPy (Python's
+There are four ways to compile. `loops` may reorder sums, and its division by zero gives infinity, as in NumPy (Python's
 error would keep a loop scalar). `search` also assumes that there is no NaN, so that conditional sums are vectorised. `small`
-is inlined where it is called. All three allow infinity, because masked scores are -inf.
+is inlined where it is called. `exact` is put into the loop that calls it, and takes its own sums as they are written. All four
+allow infinity, because masked scores are -inf.
 """
 
 from __future__ import annotations
@@ -32,28 +33,33 @@ Array = np.ndarray[Any, Any]
 f32 = np.float32
 
 LONG = 64  # keys
+LEAST, MOST = f32(0.02), f32(1e7)  # a sum of exponentials between them has lost nothing
 REORDER = {"contract", "reassoc", "nsz", "arcp"}
 loops = numba.njit(fastmath=REORDER, cache=True, error_model="numpy", nogil=True)
 search = numba.njit(fastmath=REORDER | {"nnan"}, cache=True, error_model="numpy", nogil=True)
 small = numba.njit(inline="always", fastmath=REORDER, error_model="numpy")
+exact = numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)
+
+EXPONENT = f32(1.5 * 2**23 + 127)  # n + EXPONENT has n + 127, the exponent of 2^n, in its last bits
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # functions of one number, float32
 # --------------------------------------------------------------------------------------------------------------------
-@small
+@exact
 def exp(x):
-    """e^x for -87 <= x <= 0: 2^n times a polynomial on [-log(2)/2, log(2)/2] (Cephes' expf), relative error 2e-7."""
-    n = np.floor(x * f32(1.44269504) + f32(0.5))
-    r = x - n * f32(0.693359375) + n * f32(2.12194440e-4)
+    """e^x for -87 <= x <= 88: 2^n times a polynomial on [-log(2)/2, log(2)/2] (Cephes' expf), relative error 2e-7."""
+    t = x * f32(1.44269504) + EXPONENT
+    n = t - EXPONENT
+    r = (x - n * f32(0.693359375)) + n * f32(2.12194440e-4)
     p = f32(1.9875691500e-4)
     p = p * r + f32(1.3981999507e-3)
     p = p * r + f32(8.3334519073e-3)
     p = p * r + f32(4.1665795894e-2)
     p = p * r + f32(1.6666665459e-1)
     p = p * r + f32(5.0000001201e-1)
-    p = p * r * r + r + f32(1)
-    return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    p = p * (r * r) + r + f32(1)
+    return p * np.int32(np.float32(t).view(np.int32) << np.int32(23)).view(np.float32)
 
 
 @small
@@ -99,22 +105,49 @@ def top_of(row):
 
 
 @loops
+def below_top(s, w, scale):
+    """w = exp(scale (s - its largest number)); their sum."""
+    top, total = top_of(s), f32(0)
+    for j in range(s.shape[0]):
+        z = (s[j] - top) * scale
+        e = exp(z)
+        e = f32(0) if z < f32(-87) else e  # NaN stays
+        w[j] = e
+        total += e
+    return total
+
+
+@loops
 def softmax_rows(S, W, scale):
-    """W = softmax(scale S), float32; how many rows hold NaN or +infinity, or -infinity alone."""
-    bad = 0
+    """W = softmax(scale S), float32; how many rows hold NaN or +infinity, or -infinity alone.
+
+    The first score of a row is subtracted from all of them, because it needs no search. If the sum of the exponentials shows that it
+    is too far from the others, the largest is subtracted instead.
+    """
+    again = bad = 0
     for i in range(S.shape[0]):
         s, w = S[i], W[i]
-        top, total = top_of(s), f32(0)
+        first, total = s[0] if abs(s[0]) < f32(np.inf) else f32(0), f32(0)
         for j in range(S.shape[1]):
-            z = (s[j] - top) * scale
+            z = (s[j] - first) * scale
             e = exp(z)
-            e = f32(0) if z <= f32(-87) else e  # NaN stays
+            e = f32(0) if z < f32(-87) else e
+            e = f32(np.inf) if z > f32(88) else e
             w[j] = e
             total += e
-        bad += not (total >= f32(0.5))  # the largest score has exp(0) = 1
-        share = f32(1) / total
+        fine = total > LEAST and total < MOST  # not so with NaN
+        again += not fine
+        share = f32(1) / total if fine else f32(np.nan)
         for j in range(S.shape[1]):
             w[j] *= share
+    for i in range(S.shape[0] if again else 0):
+        w = W[i]
+        if not (w[0] >= f32(0)):
+            total = below_top(S[i], w, scale)
+            bad += not (total >= f32(0.5))  # the largest score has exp(0) = 1
+            share = f32(1) / total
+            for j in range(S.shape[1]):
+                w[j] *= share
     return bad
 
 

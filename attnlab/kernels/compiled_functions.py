@@ -14,10 +14,10 @@ import numpy as np
 from numba.extending import overload
 
 from attnlab.kernels import compiled
+from attnlab.kernels.compiled import exact
+from attnlab.kernels.compiled import exp as exp32
 
 __all__ = ["exp", "exp64", "least", "tanh", "tanh64"]
-
-exact = numba.njit(fastmath={"contract", "nsz"}, error_model="numpy", forceinline=True)
 
 LOG2_HIGH, LOG2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # the first has 32 zeros at its end
 SHIFT = 1.5 * 2**52 + 1023  # n + SHIFT has n + 1023, the exponent of 2^n, in its last bits
@@ -98,6 +98,6 @@ def _by_dtype(function: Any, single: Any, double: Any) -> None:
         return {numba.float32: single, numba.float64: double}.get(x)
 
 
-_by_dtype(exp, compiled.exp.py_func, lambda x: exp64(x))
+_by_dtype(exp, lambda x: exp32(x), lambda x: exp64(x))
 _by_dtype(tanh, compiled.tanh.py_func, lambda x: tanh64(x))
 _by_dtype(least, least32, least64)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.interfaces import Kernel
+from attnlab.mechanisms.blocks import in_threads, slices
 from attnlab.mechanisms.pullback import pulled
 from attnlab.parts.normalisers import Entmax, LognSoftmax, Sigmoid, Softmax, SoftmaxN, Sparsemax
 
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+
+MANY = 2**19  # numbers, above which threads share the rows
 
 
 @functools.cache
@@ -45,6 +48,21 @@ def numpy_floats(library: str, dtype: str) -> bool:
 
 def rows(X: Array) -> Array:
     return X.reshape(-1, X.shape[-1])
+
+
+def by_loops(loop: Any, S: Array, *given: Any) -> tuple[Array, int]:
+    """(W, how many rows are odd) by a compiled loop over rows; several threads share many of them."""
+    S = np.ascontiguousarray(S)
+    W = np.empty(S.shape, S.dtype)
+    ins, outs = rows(S), rows(W)
+    if S.size <= MANY:
+        return W, loop(ins, outs, *given)
+    odd: list[int] = []
+    in_threads(
+        lambda items: odd.extend(loop(ins[here], outs[here], *given) for here in items),
+        slices(len(ins), max(1, MANY // S.shape[-1])),
+    )
+    return W, sum(odd)
 
 
 def _below_infinity(top: Array) -> bool:
@@ -100,13 +118,15 @@ class SoftmaxRows(Kernel):
     def supports(self, part: Any, library: str, dtype: str) -> bool:
         return numpy_floats(library, dtype)
 
+    def row_by_row(self, part: Any, dtype: str) -> bool:
+        return dtype == "float32" and compiled() is not None
+
     def normalise(self, part: Any, S: Any, wants: Any) -> Any:
         scale = S.dtype.type(1 / part.temperature)
         loops = compiled() if S.dtype == np.float32 else None
         if loops is not None:
-            S = np.ascontiguousarray(S)
-            W = np.empty(S.shape, S.dtype)
-            if loops.softmax_rows(rows(S), rows(W), scale) and (odd := _odd(S)) is not None:
+            W, n_odd = by_loops(loops.softmax_rows, S, scale)
+            if n_odd and (odd := _odd(S)) is not None:
                 return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, odd)
         elif _moderate(S, scale):  # no score has to be taken from the others first
             W = np.exp(S if scale == 1 else S * scale, order="C")
@@ -283,15 +303,16 @@ class SparsemaxRows(Kernel):
     def supports(self, part: Any, library: str, dtype: str) -> bool:
         return numpy_floats(library, dtype)
 
+    def row_by_row(self, part: Any, dtype: str) -> bool:
+        return compiled() is not None
+
     def normalise(self, part: Any, S: Any, wants: Any) -> Any:
         loops = compiled()
         if loops is None:
             W = sparsemax_by_passes(S)
         else:
-            S = np.ascontiguousarray(S)
-            W = np.empty(S.shape, S.dtype)
-            if loops.sparsemax_rows(rows(S), rows(W)):
-                W = None
+            W, odd = by_loops(loops.sparsemax_rows, S)
+            W = None if odd else W
         if W is None:
             return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, _odd(S))
 
@@ -354,15 +375,16 @@ class EntmaxRows(Kernel):
     def supports(self, part: Any, library: str, dtype: str) -> bool:
         return numpy_floats(library, dtype) and part.alpha != "learned" and 1 < part.alpha <= 2
 
+    def row_by_row(self, part: Any, dtype: str) -> bool:
+        return part.alpha == 1.5 and compiled() is not None
+
     def normalise(self, part: Any, S: Any, wants: Any) -> Any:
         loops = compiled() if part.alpha == 1.5 else None
         if loops is None:
             W = entmax_by_newton(S, float(part.alpha))
         else:
-            S = np.ascontiguousarray(S)
-            W = np.empty(S.shape, S.dtype)
-            if loops.entmax15_rows(rows(S), rows(W)):
-                W = None
+            W, odd = by_loops(loops.entmax15_rows, S)
+            W = None if odd else W
         if W is None:
             return by_rows(lambda S: self.normalise(part, S, wants=True), part, S, _odd(S))
 

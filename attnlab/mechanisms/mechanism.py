@@ -23,7 +23,7 @@ from attnlab.precision import in_range
 from attnlab.registry import Own, build, kept, shared
 from attnlab.settings import checked, checked_one
 
-__all__ = ["Mechanism", "generator"]
+__all__ = ["Mechanism", "generator", "part_of"]
 
 
 class Mechanism(MechanismComponent):
@@ -108,11 +108,11 @@ class Mechanism(MechanismComponent):
         """The same for one call that changes no part. Parts given by name are built once and shared."""
         given = (self.similarity, self.normaliser, self.aggregator, self.position, self.mask, self.modifier)
         if not all(isinstance(one, str) or getattr(one, "has_no_settings", False) for one in given):
-            return BoundMechanism(self._parts(_shared))
+            return BoundMechanism(self._parts(part_of))
         key = tuple((type(one), one if isinstance(one, str) else "") for one in given)
         found = (mine := kept()).get(key)
         if found is None:
-            found = mine[key] = BoundMechanism(self._parts(_shared))
+            found = mine[key] = BoundMechanism(self._parts(part_of))
         return found
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -347,7 +347,7 @@ def _built(kind: str, given: Any) -> Any:
     return part
 
 
-def _shared(kind: str, given: Any) -> Any:
+def part_of(kind: str, given: Any) -> Any:
     """A part for one call; for a name it is an object that all calls share."""
     return shared(kind, given) if isinstance(given, str) else _built(kind, given)
 

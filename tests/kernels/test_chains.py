@@ -10,7 +10,7 @@ import pytest
 
 import attnlab
 from attnlab import Mechanism
-from attnlab.kernels import chains
+from attnlab.kernels import bounded, chains
 from attnlab.mechanisms import context
 from attnlab.mechanisms.pullback import leaves
 
@@ -23,6 +23,7 @@ TOLERANCE = {"float64": {"rtol": 1e-9, "atol": 1e-10}, "float32": {"rtol": 1e-3,
 def small(monkeypatch):
     monkeypatch.setattr(chains.SoftmaxChain, "pairs", (0, 0))
     monkeypatch.setattr(chains, "SHORT", (16, 24))
+    monkeypatch.setattr(bounded, "KEYS", 24)
 
 
 def problem(leads, dtype, scale=1.0):
@@ -73,6 +74,23 @@ def test_values_and_gradients_are_those_of_the_parts(similarity, leads, dtype, m
             size = max(1.0, float(np.abs(gradient).max()))
             np.testing.assert_allclose(found[name] / size, gradient / size, **TOLERANCE[dtype], err_msg=str(name))
             assert found[name].dtype == dtype
+
+
+@pytest.mark.parametrize("leads", [(n, n, n) for n in ((), (3,), (2, 1), (2, 3))])
+def test_without_a_mask_loops_give_what_the_parts_give(leads):
+    Q, K, V, _ = problem(leads, "float32")
+    if leads[0]:
+        Q[-1] *= 200  # these scores take a maximum
+    (Y, Y2, gradients), expected = both(Mechanism("scaled_dot"), (Q, K, V), None, "float32")
+    for found, wanted in zip((Y, Y2), expected, strict=False):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
+    for name, found in gradients.items():
+        np.testing.assert_allclose(found, expected[2][name], rtol=1e-2, atol=1e-3)
+    V[..., 7, 1] = np.inf
+    with np.errstate(invalid="ignore"):
+        (Y, *_), _ = both(Mechanism("scaled_dot"), (Q, K, V), None, "float32")
+    assert np.isfinite(Y[..., [0, 2, 3, 4]]).all()
+    assert not np.isfinite(Y[..., 1]).any()
 
 
 @pytest.mark.parametrize("scale", [60.0, 1e4])

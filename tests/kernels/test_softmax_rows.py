@@ -54,3 +54,19 @@ def test_scores_that_are_no_numbers_change_their_row_alone(odd):
 
 def test_an_empty_array_is_empty():
     assert SoftmaxRows().normalise(PART, np.zeros((0, 3)), ())[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("normaliser", ["softmax", "sparsemax", {"entmax": {"alpha": 1.5}}])
+def test_all_rows_at_once_are_rows_alone(normaliser):
+    """Odd rows, rows whose first score is far from the others, and so many rows that threads share them."""
+    S = np.random.default_rng(0).normal(size=(3, 8200, 24)).astype(np.float32)
+    S[0, 1, 3], S[0, 2, 4], S[0, 3] = np.nan, np.inf, -np.inf
+    S[0, 4, 0], S[0, 5, 0], S[0, 6, 0], S[0, 7] = -np.inf, 1e4, -1e4, S[0, 7] * np.float32(1e30)
+    with np.errstate(invalid="ignore"):
+        W = attnlab.normalise(S, normaliser)
+        expected = attnlab.Mechanism(normaliser=normaliser).parts().normaliser.normalise(S[0, :9].astype(np.float64))
+    assert (W.shape, W.dtype) == (S.shape, np.float32)
+    np.testing.assert_allclose(W[0, :9], expected, rtol=2e-5, atol=2e-6)
+    alone = attnlab.normalise(S[2], normaliser)  # fewer numbers than threads share
+    np.testing.assert_array_equal(W[2], alone)
+    np.testing.assert_allclose(W[1].sum(axis=-1), 1, rtol=1e-6)
