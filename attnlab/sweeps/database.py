@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attnlab.errors import StoreError
 from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, TABLES, misshapen
-from attnlab.sweeps.place import Whereabouts, checked_path, journal_mode
+from attnlab.sweeps.place import Whereabouts, checked_path, journal_mode, log_of
 
 __all__ = ["Database"]
 
@@ -167,8 +167,8 @@ class Database:
 
     def _may_be_written(self) -> bool:
         """Whether the file and its folder allow it; where not, a store that nobody has open can still be read."""
-        log = Path(f"{self.path}-wal")
-        writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        log = log_of(self.path)
+        writable = os.access(self.path, os.W_OK) and os.access(log.parent, os.W_OK)
         return writable or (log.exists() and log.stat().st_size > 0)
 
     def _identity(self) -> tuple[int, int, list[tuple[str, str, str, str | None]]]:

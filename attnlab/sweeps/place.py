@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attnlab.errors import StoreError
 
-__all__ = ["JOURNAL", "Whereabouts", "checked_path", "file_system", "journal_mode"]
+__all__ = ["JOURNAL", "Whereabouts", "checked_path", "file_system", "journal_mode", "log_of"]
 
 JOURNAL = "ATTNLAB_STORE_JOURNAL"  # wal or delete, whatever is found out
 
@@ -70,22 +70,29 @@ def journal_mode(path: Path, mounts: str | os.PathLike[str] = "/proc/self/mounts
     return asked.upper() or ("DELETE" if _REMOTE.fullmatch(file_system(path, mounts)) else "WAL")
 
 
+def log_of(path: str | os.PathLike[str]) -> Path:
+    """Where the write-ahead log of a store is: beside the file itself, not beside a link to it."""
+    return Path(f"{os.path.realpath(path)}-wal")
+
+
 class Whereabouts:
     """The files of an open store, to notice when somebody deletes, moves or replaces one.
 
     Parameters
     ----------
     path : Path
-        Of the database. Its log lies beside it.
+        Of the database.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.abspath(path))
+        log = str(log_of(self.path))
+        self._log = log, f"{log.removesuffix('-wal')}-shm"
         self._files = {str(self.path): _identity(str(self.path))}
 
     def missing(self, logged: bool) -> str:
         """Which file is no longer what it was, in words; empty if all are. `logged`: whether there is a write-ahead log."""
-        for name in (str(self.path), *((f"{self.path}-wal", f"{self.path}-shm") if logged else ())):
+        for name in (str(self.path), *(self._log if logged else ())):
             now = _identity(name)
             if now is None or self._files.setdefault(name, now) != now:
                 return f"{name} was {'deleted or moved' if now is None else 'replaced by another file'}"

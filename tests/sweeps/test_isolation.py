@@ -38,7 +38,7 @@ SOME = (
     "fork",
 )
 ALWAYS = {
-    "local": (*SOME, "thread_that_patches", "write_everywhere", "blocked", "environment", "child"),
+    "local": (*SOME, "thread_that_patches", "write_everywhere", "blocked", "environment", "child", "stops_its_parent"),
     "dask": SOME[:5],
 }
 

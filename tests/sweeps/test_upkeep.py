@@ -469,6 +469,19 @@ def test_a_store_that_goes_away_is_noticed_at_the_next_append_and_nothing_is_los
         assert rescued.damaged() == []
 
 
+def test_a_store_may_be_a_link_to_a_file_elsewhere(tmp_path):
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "s.db"
+    path.symlink_to(tmp_path / "disk" / "real.db")  # which is not there yet
+    with Store(path) as opened:
+        for seed in range(3):
+            opened.append(Run.of({"seed": seed}), Result("ok", metrics={"t": {"m": float(seed)}}), {})
+        assert (tmp_path / "disk" / "real.db-wal").stat().st_size > 0
+        assert sorted(contents_of(path).runs) == sorted(Run.of({"seed": s}).run_id for s in range(3))
+    assert path.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "s.db"]
+
+
 def test_a_sweep_whose_store_goes_away_ends_with_its_status(tmp_path):
     plugin = (
         "import os, attnlab\n\nclass Removing(attnlab.Similarity):\n    'Removes the store.'\n    name = 'removing'\n\n"

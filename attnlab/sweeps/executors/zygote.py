@@ -35,6 +35,7 @@ from attnlab.threads import one_thread
 __all__ = ["Forked", "Zygote", "current", "main", "shared"]
 
 _ANSWERS = 300.0  # seconds in which it must answer what takes milliseconds, or seconds in a new interpreter
+_LOOK = 0.5  # seconds after which it is told to go on, if it was stopped
 _PACKET = 2**16
 _COMPONENTS = 100  # in one packet
 _BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from attnlab.sweeps.executors.zygote import main; main(*sys.argv[2:])"
@@ -72,7 +73,7 @@ class Zygote:
         finally:
             theirs.close()
         ends.add(self._control.fileno())
-        self._control.settimeout(_ANSWERS)
+        self._control.settimeout(_LOOK)
         self.alive = True
 
     def _fork(self, theirs: socket.socket, execute: Execute | None) -> int:
@@ -170,7 +171,7 @@ class Zygote:
                 message = json.dumps({**order, "number": self._asked}).encode("ascii")
                 socket.send_fds(self._control, [message], descriptors or [])
                 while True:
-                    heard = self._control.recv(_PACKET)
+                    heard = self._heard()
                     if not heard:
                         raise ConnectionResetError("the process that workers are forked from is gone")
                     answer: dict[str, Any] = json.loads(heard)
@@ -179,6 +180,17 @@ class Zygote:
             except OSError:
                 self._forget()
                 raise
+
+    def _heard(self) -> bytes:
+        end = time.monotonic() + _ANSWERS
+        while True:
+            try:
+                return self._control.recv(_PACKET)
+            except TimeoutError:
+                if time.monotonic() > end:
+                    raise
+                with contextlib.suppress(ProcessLookupError):  # a run may have stopped it
+                    os.kill(self.pid, signal.SIGCONT)
 
     def end(self) -> None:
         """End it, and with it what it forked; again does nothing."""

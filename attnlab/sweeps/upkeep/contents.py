@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from attnlab.errors import StoreError
 from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.columns import columns
-from attnlab.sweeps.place import checked_path
+from attnlab.sweeps.place import checked_path, log_of
 from attnlab.sweeps.rows import Unfit, fingerprints_in, revived
 from attnlab.sweeps.upkeep.pages import records
 
@@ -107,8 +107,8 @@ def contents_of(path: str | os.PathLike[str]) -> Contents:
         copy = Path(folder) / "copy.db"
         try:
             shutil.copyfile(path, copy)
-            if Path(f"{path}-wal").exists():
-                shutil.copyfile(f"{path}-wal", f"{copy}-wal")
+            if (log := log_of(path)).exists():
+                shutil.copyfile(log, f"{copy}-wal")
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
         tables = _read_all(copy, found.findings)

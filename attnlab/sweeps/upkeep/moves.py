@@ -13,7 +13,7 @@ from typing import Any
 from attnlab.errors import SettingError, StoreError, UnknownName
 from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.database import Database
-from attnlab.sweeps.place import checked_path
+from attnlab.sweeps.place import checked_path, log_of
 from attnlab.sweeps.rows import marks, now, revived
 from attnlab.sweeps.upkeep.contents import Contents, Finding, Kept, contents_of, linked_runs
 
@@ -330,4 +330,4 @@ def _link(db: Database, row: Sequence[Any], linked: Iterable[str]) -> tuple[tupl
 
 
 def _size(path: Path) -> int:
-    return sum(os.path.getsize(name) for name in (str(path), f"{path}-wal") if os.path.exists(name))
+    return sum(os.path.getsize(name) for name in (path, log_of(path)) if os.path.exists(name))
