@@ -32,6 +32,7 @@ __all__ = [
     "only",
     "only_rows",
     "seed_columns",
+    "seed_in",
     "with_chosen",
 ]
 
@@ -118,10 +119,10 @@ def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[st
     setting that is newer than the run has the default that the run was made with (`attnlab.sweeps.defaults`).
     For many runs give one `known` to all calls, an empty mapping at first: most runs differ from others in their seed alone.
     """
-    parts = _SEED.split(run.canonical) if known is not None else []
-    rest = parts[0] + parts[2] if len(parts) == 3 else ""  # all but the seed
+    seed = seed_in(run) if known is not None else None
+    rest = "" if seed is None else run.but_the_seed
     if known is not None and rest in known:
-        return known[rest] | {"seed": int(parts[1])}
+        return known[rest] | {"seed": seed}
     spec = run.spec
     row: dict[str, Any] = {}
     for role in ROLES:
@@ -132,6 +133,12 @@ def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[st
     if known is not None and rest:
         known[rest] = row
     return row
+
+
+def seed_in(run: Run) -> int | None:
+    """The seed, where it stands in the text of a run as it does in those of planned ones, which is told without parsing it."""
+    found = _SEED.findall(run.canonical)
+    return int(found[0]) if len(found) == 1 else None
 
 
 def seed_columns(seed: int, model_seed: int | None) -> dict[str, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from attnlab.errors import StoreError
 from attnlab.results import AXES, FIRST, LAST
-from attnlab.sweeps.columns import columns
+from attnlab.sweeps.cells import Cells
 from attnlab.sweeps.environment import ENVIRONMENT
 from attnlab.sweeps.run import Result, Run
 
@@ -27,13 +27,23 @@ __all__ = ["AXES", "FIRST", "LAST", "StoredRun", "frame_of", "load_results", "lo
 DEFAULT_STORE = "results/attnlab.db"
 
 
-def _rows(
-    experiment: str, run: Run, result: Result, known: dict[str, dict[str, Any]], budget: Any = None
-) -> Iterable[dict[str, Any]]:
+_TEXTS = (
+    "test",
+    "reason",
+    "notes",
+    "status",
+    "backend",
+    "executor",
+    "attnlab_version",
+    "started_at",
+    "plugin_versions",
+)
+
+
+def _own_of(result: Result, plugin_versions: str, budget: Any = None) -> dict[str, Any]:
+    """What the table says of a run besides its settings and its metrics."""
     facts = result.facts
-    versions = dict(result.versions)
-    about = {"experiment": experiment, "run_id": run.run_id, **columns(run, known), **facts.get("tuned", {})}
-    after = {
+    own = {
         "status": result.status,
         "reason": result.reason,
         "notes": " | ".join(facts.get("notes", ())),
@@ -45,16 +55,19 @@ def _rows(
         "n_tuned": facts.get("n_tuned", np.nan),
         "backend": facts.get("backend", ""),
         "executor": result.executor,
-        "attnlab_version": versions.pop("attnlab", ""),
+        "attnlab_version": result.versions.get("attnlab", ""),
         "started_at": result.started_at,
+        "plugin_versions": plugin_versions,
     }
-    if budget is not None:
-        after["off_budget"] = after[budget[0]] / budget[1] - 1
-    own = {name: version for name, version in versions.items() if name not in ENVIRONMENT}
-    after["plugin_versions"] = " ".join(f"{name}={version}" for name, version in sorted(own.items()))
-    for test, metrics in (result.metrics or {"test": {}}).items():
-        mine = {**about, "test": test}
-        yield {**mine, **{m: v for m, v in metrics.items() if m not in mine and m not in after}, **after}
+    return own if budget is None else {**own, "off_budget": own[budget[0]] / budget[1] - 1}
+
+
+_OWN = ("run_id", "test", *_own_of(Result("ok"), ""))
+
+
+def _plugins_in(versions: Mapping[str, str]) -> str:
+    own = {name: version for name, version in versions.items() if name not in ENVIRONMENT and name != "attnlab"}
+    return " ".join(f"{name}={version}" for name, version in sorted(own.items()))
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
@@ -110,37 +123,36 @@ def frame_of(
     """
     import pandas as pd
 
-    found: dict[str, list[Any]] = {}  # by column, in the order in which they first occur
-    n_rows = 0
     tuned: dict[str, Any] = {}
     candidates: dict[str, list[Any]] = {}
-    known: dict[str, dict[str, Any]] = {}
+    plugin_versions: dict[Any, str] = {}
+    cells = Cells((*_OWN, "off_budget") if budgets else _OWN, _TEXTS)
     for experiment, run, result in records:
-        budget = (budgets or {}).get(experiment)
-        for row in _rows(experiment, run, result, known, budget):
-            for name, value in row.items():
-                column = found.get(name)
-                if column is None:
-                    column = found[name] = []
-                if len(column) < n_rows:
-                    column.extend([np.nan] * (n_rows - len(column)))
-                column.append(value)
-            n_rows += 1
-        if result.facts.get("tuned"):
-            tuned |= result.facts["tuned"]
+        if (made_with := tuple(result.versions.items())) not in plugin_versions:
+            plugin_versions[made_with] = _plugins_in(result.versions)
+        own = _own_of(result, plugin_versions[made_with], (budgets or {}).get(experiment))
+        if budgets:
+            own.setdefault("off_budget", np.nan)
+        chosen = result.facts.get("tuned") or {}
+        code, seed = cells.settings.code(experiment, run, chosen)
+        for test, measured in (result.metrics or {"test": {}}).items():
+            cells.append(code, seed, measured, (run.run_id, test, *own.values()))
+        if chosen:
+            tuned |= chosen
             candidates |= run.spec.get("tune", {})
-    if not n_rows:  # a column model_seed only where it was set apart, and off_budget only where there is a budget
-        found = {name: [] for name in [*FIRST, *AXES, *LAST] if name not in ("model_seed", "off_budget")}
-    for column in found.values():
-        column.extend([np.nan] * (n_rows - len(column)))
-    columns_ = {name: found[name] for name in _ordered(found)}
+    names = cells.names
+    if not cells.n_rows:  # a column model_seed only where it was set apart, and off_budget only where there is a budget
+        names = [name for name in (*FIRST, *AXES, *LAST) if name not in ("model_seed", "off_budget")]
+    elif budgets and not {*cells.settings.cells("experiment")} & {*budgets}:
+        names.remove("off_budget")
+    columns_ = {name: cells.column(name) if cells.n_rows else [] for name in _ordered(names)}
     frame = pd.DataFrame(columns_, columns=list(columns_)).astype({"converged": "boolean"})
     shown = _Carried({name: list(columns) for name, columns in (metrics or {}).items()})
     frame.attrs = {"tuned": list(tuned), "metrics": shown}
     frame.attrs |= {"candidates": _Carried(candidates)} if candidates else {}
     if budgets:
         frame.attrs["widths"] = {name: list(columns) for name, (_, _, columns) in budgets.items()}
-        if {*(frame["experiment"].unique() if n_rows else ())} <= set(budgets):
+        if {*(frame["experiment"].unique() if cells.n_rows else ())} <= set(budgets):
             frame.attrs["tuned"] += dict.fromkeys(c for columns in frame.attrs["widths"].values() for c in columns)
     frame.attrs |= {"store": os.path.abspath(store)} if store is not None else {}
     if registered:

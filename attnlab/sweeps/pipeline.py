@@ -19,7 +19,7 @@ from attnlab.sweeps import migrate
 from attnlab.sweeps.asked import executor_of, limits, usable
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.environment import versions_of
-from attnlab.sweeps.executors.strangers import SEED, hooks_of_others, metrics_of_others
+from attnlab.sweeps.executors.strangers import hooks_of_others, metrics_of_others
 from attnlab.sweeps.experiment.read import Experiment, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
@@ -254,7 +254,7 @@ def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: 
 
 def _look_up(runs: Sequence[Run]) -> None:
     """Fingerprint the code as it was imported, before workers start, so that each of them finds it done."""
-    for run in {SEED.sub("", run.canonical): run for run in runs}.values():
+    for run in {run.but_the_seed: run for run in runs}.values():
         _execute.look_up(run)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from attnlab.errors import SettingError, did_you_mean
 from attnlab.sweeps.budget import matched
 from attnlab.sweeps.columns import seed_columns
-from attnlab.sweeps.executors.strangers import SEED
 from attnlab.sweeps.experiment.inputs import Inputs
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.fingerprint import METRIC, Changes, changes, unmeasured
@@ -33,6 +32,8 @@ DEFAULT_WORDS = "missing,failed,stale,stale-own"
 DEFAULT_RERUN = frozenset(DEFAULT_WORDS.split(","))
 RERUN = ("missing", "failed", "stale", "stale-own", "all", "none")
 _FAILED = ("failed", "timeout", "crashed", "oom")  # invalid and skipped are results: the same run ends the same way
+
+_NOTHING: Mapping[str, str] = {}
 
 
 def plan(experiment: Experiment) -> tuple[Run, ...]:
@@ -113,7 +114,7 @@ def but_for_the_seed(fingerprints: Callable[[Run], Mapping[str, str]]) -> Callab
     found: dict[str, Mapping[str, str]] = {}
 
     def behind(run: Run) -> Mapping[str, str]:
-        rest = SEED.sub("", run.canonical)
+        rest = run.but_the_seed
         if rest not in found:
             found[rest] = fingerprints(run)
         return found[rest]
@@ -127,6 +128,7 @@ class _Compared:
     def __init__(self, fingerprints: Callable[[Run], Mapping[str, str]]) -> None:
         self._fingerprints = fingerprints
         self._known: dict[tuple[int, int], tuple[Any, ...]] = {}  # with the mappings themselves, whose ids the keys are
+        self._measured: dict[int, tuple[Any, tuple[str, ...]]] = {}
 
     def __call__(self, run: Run, before: Mapping[str, str]) -> tuple[list[str], Changes]:
         """The metrics of others that were not measured, and what changed."""
@@ -137,6 +139,13 @@ class _Compared:
         _, _, new, changed = self._known[key]
         return new, changed
 
+    def measured(self, before: Mapping[str, str]) -> tuple[str, ...]:
+        """The metrics that a run was measured by, by column."""
+        if (key := id(before)) not in self._measured:
+            found = tuple(role.removeprefix(METRIC) for role in before if role.startswith(METRIC))
+            self._measured[key] = before, found
+        return self._measured[key][1]
+
 
 def _decide(
     run: Run,
@@ -144,15 +153,15 @@ def _decide(
     compared: _Compared,
     rerun: Collection[str],
 ) -> Planned:
-    status, before, seconds = (None, {}, 0.0) if known is None else (*known, 0.0)[:3]
+    status, before, seconds = (None, _NOTHING, 0.0) if known is None else (*known, 0.0)[:3]
     stale_own = False
 
     def planned(reason: str, *words: str) -> Planned:
         asked = {*words} & set(rerun)
         if "all" in rerun and not asked:
             reason = f"asked for ({reason})"
-        measured = tuple(role.removeprefix(METRIC) for role in before if role.startswith(METRIC))
-        return Planned(run, "run" if asked or "all" in rerun else "keep", reason, stale_own, seconds, measured)
+        action = "run" if asked or "all" in rerun else "keep"
+        return Planned(run, action, reason, stale_own, seconds, compared.measured(before))
 
     if status is None:
         return planned("missing", "missing")

@@ -202,11 +202,15 @@ def _metrics(measures: Iterable[Any]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for test, names, first, end in _measured(tests, metrics):
         some = values[first:end]
-        for metric, value in () if set(map(type, some)) <= {float} else zip(names, some, strict=True):
-            if value is not None and not isinstance(value, float):
-                raise Unfit(f"{metric} is no number but {type(value).__name__}")
-        some = tuple(math.nan if value is None else value for value in some) if None in some else some
-        found.setdefault(test, {}).update(zip(names, some, strict=True))
+        if (kinds := set(map(type, some))) != {float}:
+            for metric, value in () if kinds <= {float, type(None)} else zip(names, some, strict=True):
+                if value is not None and not isinstance(value, float):
+                    raise Unfit(f"{metric} is no number but {type(value).__name__}")
+            some = [math.nan if value is None else value for value in some]
+        if test in found:
+            found[test].update(zip(names, some, strict=True))
+        else:
+            found[test] = dict(zip(names, some, strict=True))
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,7 @@ from attnlab.plugins import FILE
 
 __all__ = ["DAMAGED", "STATUSES", "Result", "Run", "with_file_names"]
 
+_SEED = re.compile(r',"seed":-?\d+,"task":')  # in the canonical text of a run
 STATUSES = ("ok", "failed", "timeout", "crashed", "oom", "invalid", "skipped")
 DAMAGED = "damaged"  # what a store says of a row that does not agree with its checksum; no run ends so
 
@@ -24,7 +27,39 @@ def _canonical(spec: Any) -> str:
 
 def _members(mapping: Mapping[str, Any]) -> dict[str, str]:
     """The canonical text of each member of a mapping, with its key."""
-    return {key: f"{_canonical(key)}:{_canonical(value)}" for key, value in mapping.items()}
+    return {key: _member(key, value) for key, value in mapping.items()}
+
+
+_quoted = functools.lru_cache(maxsize=256)(_canonical)
+
+
+def _member(key: str, value: Any) -> str:
+    return f"{_quoted(key)}:{value if type(value) is int else _canonical(value)}"
+
+
+class _Extended:
+    """The canonical text of a mapping with some more members. What comes before and after them is put together once."""
+
+    def __init__(self, mapping: Mapping[str, Any]) -> None:
+        self._members = _members(mapping)
+        self._around: dict[tuple[str, ...], tuple[str, str] | None] = {}
+
+    def with_members(self, added: dict[str, str]) -> str:
+        """With the texts of members, by key, in the order of their keys."""
+        keys = tuple(added)
+        if keys not in self._around:
+            others = sorted(self._members.keys() - added.keys())
+            before = [key for key in others if keys and key < keys[0]]
+            after = [key for key in others if keys and key > keys[-1]]
+            together = len(before) + len(after) == len(others)
+            texts = (
+                "".join(f"{self._members[key]}," for key in before),
+                "".join(f",{self._members[key]}" for key in after),
+            )
+            self._around[keys] = texts if keys and together else None
+        if (around := self._around[keys]) is None:
+            return _joined({**self._members, **added})
+        return f"{{{around[0]}{','.join(added.values())}{around[1]}}}"
 
 
 def _joined(members: Mapping[str, str]) -> str:
@@ -80,11 +115,22 @@ class Run:
         cls, spec: Mapping[str, Any], identity: Mapping[str, Any], several: Iterable[Mapping[str, Any]]
     ) -> Iterator[Run]:
         """The runs of a specification with each of several additions: `of({**spec, **more}, {**identity, **more})`."""
-        texts = [_members(one) for one in (spec, identity)]
+        carried_out, meant = _Extended(spec), _Extended(identity)
+        rest: dict[str, str] = {}
         for more in several:
-            added = _members(more)
-            canonical, meant = (_joined({**text, **added}) for text in texts)
-            yield cls(canonical, _hashed(meant))
+            added = {key: _member(key, more[key]) for key in sorted(more)}
+            run = cls(carried_out.with_members(added), _hashed(meant.with_members(added)))
+            others = ",".join(text for key, text in added.items() if key != "seed")
+            if "seed" in added and others in rest:
+                run.__dict__["but_the_seed"] = rest[others]  # one text for all
+            elif run.but_the_seed != run.canonical:
+                rest[others] = run.but_the_seed
+            yield run
+
+    @functools.cached_property
+    def but_the_seed(self) -> str:
+        """`canonical` without the seed: equal for runs that differ in it alone."""
+        return sys.intern(_SEED.sub("", self.canonical))
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:

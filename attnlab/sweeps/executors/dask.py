@@ -34,7 +34,6 @@ from attnlab.sweeps.executors.agreement import (
 from attnlab.sweeps.executors.attempt import now
 from attnlab.sweeps.executors.messages import unpack
 from attnlab.sweeps.executors.quarantine import Quarantine
-from attnlab.sweeps.executors.strangers import SEED
 from attnlab.sweeps.run import Result, Run
 
 if TYPE_CHECKING:
@@ -295,7 +294,7 @@ class DaskExecutor(Executor):
 
     def _know(self, runs: Sequence[Run]) -> frozenset[str]:
         """What is behind some runs, which this process then knows of itself."""
-        distinct = {(SEED.sub("", run.canonical), run.metrics): run for run in runs}
+        distinct = {(run.but_the_seed, run.metrics): run for run in runs}
         components = frozenset[str]().union(*(behind(run) for run in distinct.values()))
         if not self._here or not components <= self._here.keys():
             self._here |= described(components - self._here.keys())

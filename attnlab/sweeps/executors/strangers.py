@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 from attnlab.errors import AmbiguousName, UnknownName
@@ -12,11 +11,9 @@ from attnlab.registry import entries, entry, kept
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.run import Result, Run
 
-__all__ = ["NOTE", "SEED", "hooks_of_others", "is_apart", "metrics_of_others", "noted"]
+__all__ = ["NOTE", "hooks_of_others", "is_apart", "metrics_of_others", "noted"]
 
 NOTE = "it was done in a process that other runs share, and what they changed there may have reached it"
-
-SEED = re.compile(r',"seed":-?\d+,"task":')  # in the canonical text of a run
 _EVENTS = ("attnlab_sweep_started", "attnlab_run_finished", "attnlab_sweep_finished")
 
 
@@ -24,7 +21,7 @@ def is_apart(run: Run) -> bool:
     """Whether a part, task, model, mechanism or kernel of a run, or a metric that is measured, is not attnlab's own."""
     if run.metrics:
         return True
-    key = ("apart", SEED.sub("", run.canonical))
+    key = ("apart", run.but_the_seed)
     found = (mine := kept()).get(key)
     if found is None:
         found = mine[key] = _kernels_of_others() or _parts_of_others(run.spec)
