@@ -21,7 +21,7 @@ __all__ = ["exact", "in_float32", "in_range", "is_low", "widened"]
 # Products of two numbers up to this, and sums of many such products, are finite
 LARGE = {"float32": 1e18, "float64": 1e150}
 # The next wider float of NumPy; where a platform has none, float64 is the widest
-WIDER = {"float32": np.dtype(np.float64), "float64": np.dtype(np.longdouble)}
+WIDER: Mapping[str, np.dtype[Any]] = {"float32": np.dtype(np.float64), "float64": np.dtype(np.longdouble)}
 
 
 def is_low(x: Any) -> bool:
@@ -72,11 +72,11 @@ def in_range(params: Any, *arrays: Any) -> tuple[Any, tuple[Any, ...], Callable[
     """
     low = any(map(is_low, arrays))
     wide = tuple(map(widened, arrays)) if low else arrays
-    large = [dtype for x in wide[:2] if (dtype := _large(x))]
+    large = [name for x in wide[:2] if (name := _large(x))]
     if not low and not large:
         return params, arrays, _same
     kinds = {str(x.dtype): x.dtype for x in arrays}
-    dtype = next(iter(kinds.values())) if len(kinds) == 1 else None
+    dtype: Any = next(iter(kinds.values())) if len(kinds) == 1 else None
     if not large:
         return widened(params), wide, _same if dtype is None else functools.partial(_cast, dtype=dtype)
     if library_of(detach(wide[0])) == "torch":
@@ -93,21 +93,31 @@ def in_range(params: Any, *arrays: Any) -> tuple[Any, tuple[Any, ...], Callable[
 def _large(x: Any) -> str:
     """The name of the dtype if products of numbers as large as these may overflow in it; else nothing."""
     plain = detach(x)
-    name = str(plain.dtype)
     if isinstance(plain, np.ndarray):
-        if name not in LARGE or not plain.size or (name == "float64" and _is_small(plain)):
+        if plain.dtype.char == "d" and _is_small(plain):
             return ""
-        return name if LARGE[name] < max(plain.max(), -plain.min()) < np.inf else ""
-    if library_of(plain) != "torch" or plain.device.type != "cpu" or not plain.numel():
-        return ""
+        name = plain.dtype.name
+        return name if name in LARGE and plain.size and LARGE[name] < max(plain.max(), -plain.min()) < np.inf else ""
+    name = str(plain.dtype)
     name = name.removeprefix("torch.")
-    return name if name in LARGE and LARGE[name] < float(plain.abs().max()) < np.inf else ""
+    if library_of(plain) != "torch" or plain.device.type != "cpu" or not plain.numel() or name not in LARGE:
+        return ""
+    import torch
+
+    if torch.compiler.is_compiling():
+        return ""
+    try:
+        largest = float(plain.abs().max())
+    except RuntimeError:  # inside `vmap` there are no numbers to look at
+        return ""
+    return name if LARGE[name] < largest < np.inf else ""
 
 
 def _is_small(x: Any) -> bool:
     """Whether the sum of all squares is so small that no product can be large: one pass over the memory."""
-    flat = x.reshape(-1) if x.flags.c_contiguous else x.T.reshape(-1) if x.flags.f_contiguous else None
-    return flat is not None and bool(np.vdot(flat, flat) < 1e300)
+    if not x.flags.c_contiguous:
+        x = x.T
+    return bool(x.flags.c_contiguous and np.vdot(x, x) < 1e300)
 
 
 def _finite(x: Any, dtype: Any, legible: bool) -> Any:

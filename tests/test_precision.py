@@ -311,7 +311,7 @@ def test_one_large_number_among_small_ones_is_seen():
 @pytest.mark.parametrize(("normaliser", "what"), [("identity", "weights"), ({"relu_over_n": {"power": 2}}, "contexts")])
 def test_a_result_beyond_float64_is_refused(normaliser, what):
     Q = np.array([[1e200, 1e200]])
-    with pytest.raises(attnlab.Unsupported, match="beyond the range of float64.*scale queries and keys down"):
+    with pytest.raises(attnlab.Unsupported, match=r"beyond the range of float64.*scale queries and keys down"):
         attention_weights(Q, Q, "dot", normaliser) if what == "weights" else attnlab.attend(Q, Q, Q, "dot", normaliser)
     np.testing.assert_array_equal(attention_weights(Q, Q * np.nan, "dot"), [[np.nan]])  # NaN that was given stays
 

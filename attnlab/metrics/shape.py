@@ -53,6 +53,8 @@ class SinkMass(Metric):
 
     def measure(self, data: AlignmentData, W: Any) -> float:
         p, weighs = shares_of(data, W)
+        if not p.shape[-1]:
+            return float("nan")
         first = data.allowed.any(axis=1).argmax(axis=-1)[:, None, None]  # (n, 1, 1)
         here, sees = (np.take_along_axis(a, first, axis=-1)[..., 0] for a in (p, data.allowed))
         return mean_over(here, sees & weighs & (data.allowed.sum(axis=-1) > 1))

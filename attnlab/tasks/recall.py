@@ -18,7 +18,7 @@ from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
 
 __all__ = ["Lookup", "NoisyRecall", "NormHubs", "NullQueries"]
 
-Noise = Annotated[float, Ge(0)]
+Noise = Annotated[float, Ge(0), Le(1e100)]
 
 
 def _ask(rng: Rng, asked: Array, K: Array, V: Array, noise: float) -> tuple[Array, Array, Array]:
@@ -46,7 +46,7 @@ class Lookup(DrawnTask):
         100 queries, and neg_l2 in all.
     n_keys : int, at least 1
         Keys of each example, k.
-    noise : float, at least 0
+    noise : float, 0 to 1e100
         Standard deviation of the query's blur, per feature; the keys' own is 1.
     n_queries : int, at least 1
         Queries of each example, q; they may ask for the same key.

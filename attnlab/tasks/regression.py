@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
@@ -270,9 +270,9 @@ class InContextRegression(DrawnTask):
         Features of x.
     n_keys : int, at least 1
         Examples in context, k.
-    noise : float, at least 0.001
+    noise : float, 0.001 to 1e100
         Standard deviation of a value about the map; that of the map itself is 1.
-    drift : float, at least 0
+    drift : float, 0 to 1e100
         Standard deviation of a step of the map, relative to that of the map at the start; 0 is the usual task.
     n_queries : int, at least 1
         Queries of an example.
@@ -311,8 +311,8 @@ class InContextRegression(DrawnTask):
 
     d: Count = 4
     n_keys: Count = 16
-    noise: Annotated[float, Ge(0.001)] = 0.1
-    drift: Annotated[float, Ge(0)] = 0.0
+    noise: Annotated[float, Ge(0.001), Le(1e100)] = 0.1
+    drift: Annotated[float, Ge(0), Le(1e100)] = 0.0
     n_queries: Count = 4
     longer: Sequence[Count] = ()
 

@@ -228,5 +228,5 @@ def test_products_beyond_the_dtype():
     found = attention_weights(*large)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), right, atol=1e-6)
-    with pytest.raises(Unsupported, match="beyond the range of torch.float64"):
+    with pytest.raises(Unsupported, match=r"beyond the range of torch.float64"):
         attend(*(torch.asarray(X) for X in (1e300 * Q, 1e300 * K, V)))

@@ -106,3 +106,8 @@ def test_an_aligner_gives_the_weights_of_each_head():
     single = attnlab.AttentionAligner(attnlab.Mechanism("general"), steps=3, random_state=0).fit(splits.train)
     assert single.align(data, heads=True).shape == (8, 1, 4, 4)
     assert math.isnan(HeadRedundancy().measure(data, single))
+
+
+def test_examples_without_keys_have_no_sink():
+    data = AlignmentData(np.ones((2, 3, 1)), np.ones((2, 0, 1)), np.ones((2, 0, 1)))
+    assert math.isnan(SinkMass().measure(data, np.ones((2, 3, 0))))

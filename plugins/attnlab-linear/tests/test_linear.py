@@ -117,7 +117,7 @@ def test_lists_and_integers_are_arrays():
 def test_mesa_refuses_what_rounding_decides():
     rng = np.random.default_rng(0)
     Q, K, V = 1e10 * rng.normal(size=(2, 4)), 1e10 * rng.normal(size=(2, 4)), rng.normal(size=(2, 1))
-    with pytest.raises(attnlab.Unsupported, match="mesa.*set ridge higher"):
+    with pytest.raises(attnlab.Unsupported, match=r"mesa.*set ridge higher"):
         plugin.Mesa().attend({}, Q, K, V)
 
 
