@@ -27,7 +27,6 @@ from attnlab.guard import wait_for_children
 from attnlab.process import claim
 from attnlab.sweeps.executors import kin
 from attnlab.sweeps.executors.attempt import Execute, or_standard
-from attnlab.sweeps.executors.strangers import SEED
 from attnlab.sweeps.executors.worker import ends, keep_freed_memory, serve
 from attnlab.sweeps.run import Run
 from attnlab.threads import one_thread
@@ -318,9 +317,10 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
             os._exit(os.EX_OK)
         order = json.loads(heard)
         if "fork" in order:
-            if order["run"] is not None and (like := SEED.sub("", order["run"])) not in known:
-                known.add(like)
-                look_up(Run(order["run"]))
+            run = None if order["run"] is None else Run(order["run"])
+            if run is not None and run.but_the_seed not in known:
+                known.add(run.but_the_seed)
+                look_up(run)
             if order["apart"] and not is_prepared:
                 from attnlab.sweeps.executors.rehearsal import prepare
 
