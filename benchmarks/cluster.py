@@ -80,7 +80,11 @@ def cluster(n_workers: int, preload: str = "") -> Iterator[tuple[str, int]]:
             "stdout": said,
             "stderr": said,
             "cwd": folder,
-            "env": {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            "env": {
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # as docs/cluster.md says
+            },
         }
         options = ["--scheduler-file", str(file), "--no-dashboard"]
         python = [sys.executable, "-m"]
@@ -148,6 +152,7 @@ def beside_start(
 ) -> list[tuple[float, float]]:
     """(seconds, processor seconds of this process) a run, without what a sweep of few runs costs: start, tables, end."""
     found = []
+    swept(spec(n_runs // 10), executor)  # what a process does once
     for _ in range(repeats):
         few, many = swept(spec(n_runs // 10), executor), swept(spec(n_runs), executor)
         more = n_runs - n_runs // 10

@@ -72,6 +72,7 @@ def prepare() -> None:
             if taken != descriptor:
                 os.dup2(taken, descriptor)
                 os.close(taken)
+            os.set_inheritable(descriptor, True)  # new interpreters must have it, too
     if sys.stderr is None or _is_real(sys.stderr, sys.__stderr__, 2):
         sys.stderr = Stream(2, getattr(sys.stderr, "encoding", "utf-8"), None)
     if sys.stdout is not None and _is_real(sys.stdout, sys.__stdout__, 1):

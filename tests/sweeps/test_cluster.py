@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -189,6 +190,41 @@ def test_an_address_that_is_none(folder):
         sweep(folder, experiment(folder, "dot"), "tcp://127.0.0.1:9", jobs=2)
     with pytest.raises(attnlab.SettingError, match=r"'local' has no address to set.*use the executor 'dask'"):
         attnlab.sweep(experiment(folder, "dot"), executor="local", address="tcp://127.0.0.1:9", store=folder / "s.db")
+
+
+@pytest.mark.long
+def test_who_listens_there_and_says_nothing_is_no_scheduler(folder):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(attnlab.AttnlabError, match="no scheduler answers"):
+            sweep(folder, experiment(folder, "dot"), address, patience=0.1)
+
+
+@pytest.mark.long
+def test_a_script_without_a_guard_is_told_what_to_write(folder):
+    experiment(folder, "dot")
+    script = 'import attnlab\nattnlab.sweep("e.yaml", executor="dask", jobs=1, store="s.db", quiet=True)\n'
+    (folder / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 1
+    assert 'below `if __name__ == "__main__":`' in done.stderr
+    (folder / "script.py").write_text(script.replace("attnlab.sweep", 'if __name__ == "__main__": attnlab.sweep'))
+    assert subprocess.run([sys.executable, "script.py"], cwd=folder, env={**os.environ}).returncode == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_none_of_the_workers(folder, closed):
+    experiment(folder, "dot")
+    command = f"{sys.executable} -m attnlab sweep e.yaml -q --executor dask -j1 --store s.db {closed}"
+    subprocess.run(["bash", "-c", command], cwd=folder, timeout=PATIENCE, check=True, stdout=subprocess.DEVNULL)
+    assert stored(folder) == {"ok": 2}
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------

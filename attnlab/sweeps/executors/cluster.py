@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ _FIRST = 10.0  # seconds in which a scheduler must answer at the start
 _TRY = 5.0  # seconds of one attempt to reach it
 _LOOK = 1.0  # seconds between looks at who is there
 _GOODBYE = 0.7  # seconds for each step of leaving
+_OF_OUR_OWN = {  # for a cluster on this machine, whose dashboard nobody looks at
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.profile.enabled": False,  # it takes 4 % of a processor for each worker
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "500ms",
+}
 _TOLD = 60.0  # seconds in which a worker must say what it has
 
 
@@ -90,15 +97,21 @@ class Cluster:
         import dask
         from distributed import LocalCluster
 
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            self._own = LocalCluster(
-                n_workers=self.jobs,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=":0",  # any free one: another cluster may have that of dask
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )
+        with dask.config.set(_OF_OUR_OWN):
+            try:
+                self._own = LocalCluster(
+                    n_workers=self.jobs,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=":0",  # any free one: another cluster may have that of dask
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
+            except RuntimeError as error:  # what dask makes of a worker that has ended
+                raise SettingError(
+                    f"the executor 'dask' cannot start workers on this machine ({error}). Each begins by importing the script that "
+                    f'sweeps: put what the script does below `if __name__ == "__main__":`'
+                ) from None
         self._attach(self._own)
 
     def _connect(self, until: float) -> None:
@@ -106,7 +119,9 @@ class Cluster:
         why = ""
         while True:
             try:
-                self._attach(self._scheduler())
+                address = self._scheduler()
+                _greeted(address)
+                self._attach(address)
                 return
             except ValueError as error:
                 raise SettingError(
@@ -250,6 +265,28 @@ class Cluster:
 
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(done(), self._client.loop.asyncio_loop).result(2 * _GOODBYE)
+
+
+def _greeted(address: str) -> None:
+    """Ask a scheduler who it is, for so long: dask's client waits for ever for somebody who listens there and is none."""
+
+    async def ask() -> None:
+        from distributed.core import rpc
+        from distributed.security import Security
+
+        async with rpc(address, timeout=_TRY, connection_args=Security().get_connection_args("client")) as there:
+            said = await there.identity()
+        if said.get("type") != "Scheduler":
+            raise OSError(f"a {said.get('type')} listens there")
+
+    async def in_time() -> None:
+        await asyncio.wait_for(ask(), _TRY)
+
+    apart = ThreadPoolExecutor(1)  # a notebook has a loop in its own thread
+    try:
+        apart.submit(asyncio.run, in_time()).result()
+    finally:
+        apart.shutdown(wait=False)  # a Ctrl-C does not wait for it
 
 
 def _end_processes(own: Any) -> None:
