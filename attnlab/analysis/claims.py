@@ -37,7 +37,7 @@ from attnlab.sweeps.columns import buildable, columns
 from attnlab.sweeps.experiment.claims import Claim, Table
 from attnlab.sweeps.experiment.read import Experiment, read
 from attnlab.sweeps.plan import plan
-from attnlab.sweeps.predictions import Registered, Written, written
+from attnlab.sweeps.predictions import RESULTS, Registered, Written, content_of, says_more, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,12 +120,22 @@ def check_claims(
 
 def told(judgements: Sequence[Judgement], frame: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     """The table of `check_claims` from judgements, with when each claim was written."""
-    return table_of(judgements, *written(experiment.claims, versions_of(frame, experiment.name)))
+    return table_of(judgements, *written(experiment.claims, versions_of(frame, experiment)))
 
 
-def versions_of(frame: pd.DataFrame, name: str) -> list[Registered]:
-    """The registered versions of an experiment that a results table has with it."""
-    return [Registered(**one) for one in frame.attrs.get("registered", {}).get(name, ())]
+def versions_of(frame: pd.DataFrame, experiment: Experiment) -> list[Registered]:
+    """The registered versions of an experiment that a results table has with it.
+
+    If it claims now what none of them does, and some of its runs have a result, it is the last of them, as a sweep would register
+    it. So a changed claim is called changed at once.
+    """
+    versions = [Registered(**one) for one in frame.attrs.get("registered", {}).get(experiment.name, ())]
+    if says_more(experiment.claims, versions) and {"run_id", "status"} <= set(frame.columns):
+        runs = plan(experiment)
+        shown = frame["status"].isin(RESULTS) & frame["run_id"].isin([run.run_id for run in runs])
+        if n := frame.loc[shown, "run_id"].nunique():
+            versions.append(Registered(experiment.name, "", n, "", "", content_of(experiment, runs)))
+    return versions
 
 
 def table_of(judgements: Sequence[Judgement], when: Sequence[Written] = (), notes: Sequence[str] = ()) -> pd.DataFrame:

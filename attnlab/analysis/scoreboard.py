@@ -49,7 +49,7 @@ def scoreboard(found: Iterable[tuple[Experiment, pd.DataFrame]]) -> pd.DataFrame
 
     counts: dict[str, Counter[str]] = {}
     for experiment, frame in found:
-        versions = versions_of(frame, experiment.name)
+        versions = versions_of(frame, experiment)
         author = experiment.author or next((one.author for one in versions if one.author), UNKNOWN)
         mine = counts.setdefault(author, Counter())
         claims = check_claims(frame, experiment)

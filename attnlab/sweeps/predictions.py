@@ -22,11 +22,21 @@ from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.rows import as_text, marks, now
 from attnlab.sweeps.run import Run
 
-__all__ = ["BEFORE", "Predictions", "Registered", "Written", "content_of", "origin_of", "written"]
+__all__ = [
+    "BEFORE",
+    "RESULTS",
+    "Predictions",
+    "Registered",
+    "Written",
+    "content_of",
+    "origin_of",
+    "says_more",
+    "written",
+]
 
 SINCE = 4  # the version of the store's schema that has them
 BEFORE = "written before the first run"
-_RESULTS = ("ok", "invalid")  # statuses that have shown something
+RESULTS = ("ok", "invalid")  # statuses that have shown something
 _WORDS = ("say", "why")  # of a claim: how it is put, and why it failed; no part of what is predicted
 
 
@@ -97,8 +107,8 @@ class Predictions:
         with self._db.refusals(), self._db.transaction():
             n_runs = 0
             for some in (ids[i : i + 500] for i in range(0, len(ids), 500)):
-                asked = query.format(marks(len(some)), marks(len(_RESULTS)))
-                n_runs += self._db.execute(asked, (*some, *_RESULTS)).fetchone()[0]
+                asked = query.format(marks(len(some)), marks(len(RESULTS)))
+                n_runs += self._db.execute(asked, (*some, *RESULTS)).fetchone()[0]
             places = "SELECT ifnull(max(place), -1) + 1 FROM registered WHERE key = ?"
             (place,) = self._db.execute(places, (experiment.name,)).fetchone()
             row = (experiment.name, place, now(), n_runs, as_text(commit), as_text(author), text)
@@ -172,6 +182,12 @@ class Written(NamedTuple):
     @property
     def before(self) -> bool:
         return self.when == BEFORE
+
+
+def says_more(claims: Sequence[Claim], versions: Sequence[Registered]) -> bool:
+    """Whether a claim is in none of the versions that were registered; False if none was."""
+    known = {_meant(claim) for version in versions for claim in version.content["claims"]}
+    return bool(versions) and any(_meant(_plain(claim)) not in known for claim in claims)
 
 
 def written(claims: Sequence[Claim], versions: Sequence[Registered]) -> tuple[list[Written], list[str]]:

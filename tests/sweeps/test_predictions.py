@@ -88,9 +88,15 @@ def test_a_sweep_registers_before_its_first_run_and_says_what_changed_after():
 def test_a_claim_at_the_place_of_another_is_a_changed_one():
     sweep()
     other = changed(lambda value: value["claims"][1].update(say="dot finds some", at_least=0.1))
-    claims = attnlab.check_claims(sweep(other), other)
-    assert claims["written"].tolist() == [BEFORE, "changed after 6 runs"]
-    assert claims["change"].tolist() == ["", "at_least 0.9 -> 0.1"]
+    unseen = changed(lambda value: value.update(seeds=[7, 8, 9], claims=other["claims"]))
+    assert attnlab.check_claims(attnlab.load_results("s.db"), unseen)["written"].tolist() == [
+        BEFORE,
+        "not registered yet",
+    ]
+    for frame in (attnlab.load_results("s.db"), sweep(other)):  # at once, and when it was registered
+        claims = attnlab.check_claims(frame, other)
+        assert claims["written"].tolist() == [BEFORE, "changed after 6 runs"]
+        assert claims["change"].tolist() == ["", "at_least 0.9 -> 0.1"]
     assert claims.attrs["registered"] == []
     html = page(collect("s.db"))
     assert "✓</span> written before the first run" in html

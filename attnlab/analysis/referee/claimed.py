@@ -103,7 +103,7 @@ def rewritten(case: Case) -> Iterator[Finding]:
     """A claim was changed after results were there."""
     if case.experiment is None:
         return
-    versions = versions_of(case.whole, case.name)
+    versions = versions_of(case.whole, case.experiment)
     when, notes = written(case.experiment.claims, versions)
     for claim, one in zip(case.experiment.claims, when, strict=True):
         if one.when.startswith(("changed", "added")):
