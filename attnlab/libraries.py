@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OtherNamespace", "constant", "detached", "is_traced", "library_of", "on_the_host", "other_namespace"]
+__all__ = [
+    "OtherNamespace",
+    "constant",
+    "detached",
+    "is_traced",
+    "library_of",
+    "no_memory",
+    "on_the_host",
+    "other_namespace",
+]
 
 _CREATE = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
@@ -51,6 +60,15 @@ def on_the_host(x: Any) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = (x.float() if "bfloat16" in str(x.dtype) else x).numpy()  # which NumPy has not
         return array
     return np.asarray(detached(x))
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether it says that memory is exhausted: Python's or NumPy's, or that of PyTorch or JAX on a processor or a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    starts = ("RESOURCE_EXHAUSTED", "CUDA error: out of memory", "CUDA out of memory")
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return said.startswith(starts) or "DefaultCPUAllocator: can't allocate memory" in said
 
 
 def constant(xp: Any, array: Any) -> Any:
