@@ -18,6 +18,7 @@ __all__ = [
     "detached",
     "is_traced",
     "library_of",
+    "no_memory",
     "on_the_host",
     "other_namespace",
     "widest",
@@ -70,6 +71,15 @@ def on_the_host(x: Any) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = (x.float() if "bfloat16" in str(x.dtype) else x).numpy()  # which NumPy has not
         return array
     return np.asarray(detached(x))
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether it says that memory is exhausted: Python's or NumPy's, or that of PyTorch or JAX on a processor or a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    starts = ("RESOURCE_EXHAUSTED", "CUDA error: out of memory", "CUDA out of memory")
+    said = str(error) if isinstance(error, RuntimeError) else ""
+    return said.startswith(starts) or "DefaultCPUAllocator: can't allocate memory" in said
 
 
 def constant(xp: Any, array: Any) -> Any:

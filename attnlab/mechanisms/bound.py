@@ -88,6 +88,9 @@ class BoundMechanism:
         object.__setattr__(self, "_verbs", verbs)
         object.__setattr__(self, "_names", frozenset(step.verb for step in program.steps))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}  # plans are made again, and may name a library that is not there
+
     # -- once for a whole data set ------------------------------------------------------------------------------------
     def context(
         self,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from attnlab.errors import Diverged
+from attnlab.errors import Diverged, SettingError
 from attnlab.models.training import AT_FIRST, Fitted, Tree, Watch, leaves
 from attnlab.progress import at
 
-__all__ = ["by_steps"]
+__all__ = ["by_steps", "restored"]
+
+
+def restored(cls: Any, device: str, dtype: str) -> Any:
+    """The library of a model that is loaded; None, which is NumPy, with a warning where the library or its device is not there."""
+    try:
+        return cls(device, dtype)
+    except SettingError as error:
+        warnings.warn(f"{error}. The model that is loaded computes with NumPy instead", UserWarning, stacklevel=2)
+        return None
 
 
 def by_steps(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import SettingError
-from attnlab.models.library_steps import by_steps
+from attnlab.models.library_steps import by_steps, restored
 from attnlab.models.training import Fitted, Tree, Watch, leaves, rebuild
 
 __all__ = ["OnJax"]
@@ -44,6 +44,10 @@ class OnJax:
                 "your GPU, such as jax[cuda13]"
             ) from None
         self.jax, self.device, self.dtype = jax, _device(jax, device), np.dtype(dtype)
+        self._made_of = device, dtype
+
+    def __reduce__(self) -> Any:
+        return restored, (type(self), *self._made_of)
 
     def tensor(self, array: Any) -> Any:
         """An array on the device; numbers that are not whole in the one dtype."""

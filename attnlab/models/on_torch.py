@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import SettingError
-from attnlab.models.library_steps import by_steps
+from attnlab.libraries import no_memory
+from attnlab.models.library_steps import by_steps, restored
 from attnlab.models.training import Fitted, Tree, Watch, leaves, rebuild
 
 __all__ = ["OnTorch"]
@@ -41,14 +42,20 @@ class OnTorch:
                 "of it for your GPU from pytorch.org"
             ) from None
         try:
-            torch.zeros(1, device=device)
+            torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError) as error:  # it knows no such device, or has none
+            if no_memory(error):
+                raise
             devices = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
             first = str(error).splitlines()[0]
             raise SettingError(f"device={device!r} cannot be used ({first}); PyTorch has {devices} here") from None
         self.torch, self.device = torch, device
         self.mixed = dtype == "bfloat16"
         self.dtype = torch.float32 if self.mixed else getattr(torch, dtype)
+        self._made_of = device, dtype
+
+    def __reduce__(self) -> Any:
+        return restored, (type(self), *self._made_of)
 
     def tensor(self, array: Any) -> Any:
         """An array on the device; numbers that are not whole in the one dtype."""

@@ -27,6 +27,7 @@ from attnlab.data import AlignmentData, Splits
 from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
+from attnlab.libraries import no_memory
 from attnlab.metrics.links import sharing
 from attnlab.plugins import BUILTIN
 from attnlab.progress import silent
@@ -60,7 +61,7 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
 
     Raises
     ------
-    MemoryError
+    MemoryError, or what PyTorch or JAX raise where memory is exhausted
         Always; the executor decides what it means.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -70,10 +71,8 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
         with one_thread(threads()), silent():
             outcome = {"status": "ok", **_carry_out(run, began)}
             check(run.spec.get("inputs", {}))  # what was read in between is what was planned
-    except MemoryError:
-        raise
     except Exception as error:
-        if raise_errors:
+        if raise_errors or no_memory(error):
             raise
         outcome = {"status": _status(error), "reason": _reason(error), "traceback": traceback.format_exc()}
     seconds = time.perf_counter() - began

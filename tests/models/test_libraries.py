@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 
 import numpy as np
@@ -61,6 +63,19 @@ def test_a_stack_learns_the_same_in_float64(mechanism, settings, other):
     np.testing.assert_allclose(one.predict(ids), other.predict(ids), atol=1e-8)
     np.testing.assert_allclose(one.align(ids), other.align(ids), atol=1e-8)
     assert all(type(a) is np.ndarray for _, a in leaves(other.params_))
+
+
+@every_other
+def test_a_fitted_stack_is_pickled_and_needs_no_library_to_be_used(other, monkeypatch):
+    need(other)
+    ids, fitted = stacks({"similarity": "scaled_dot"}, 2, "float32", (other,), layers=1)
+    data, expected = pickle.dumps(fitted), fitted.predict(ids)
+    np.testing.assert_array_equal(pickle.loads(data).predict(ids), expected)
+    np.testing.assert_array_equal(copy.deepcopy(fitted).predict(ids), expected)
+    monkeypatch.setitem(sys.modules, other, None)
+    with pytest.warns(UserWarning, match=f"needs {OTHERS[other]}.*computes with NumPy instead"):
+        loaded = pickle.loads(data)
+    np.testing.assert_allclose(loaded.predict(ids), expected, atol=1e-5)
 
 
 @every_other

@@ -62,6 +62,19 @@ class Allocates(Similarity):
             hoard.append(np.ones(2**24))
 
 
+class OutOfMemoryError(RuntimeError):
+    """As PyTorch calls the one that it raises."""
+
+
+class FillsTheGpu(Similarity):
+    """Raises what PyTorch raises where a GPU has no memory left."""
+
+    name = "fills_the_gpu"
+
+    def score(self, Q, K):
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 90.00 GiB.")
+
+
 class GivesNan(Similarity):
     """NaN scores."""
 
@@ -161,6 +174,6 @@ class ClosesFiles(Similarity):
 @hookimpl
 def attnlab_similarities():
     return [
-        *(Raises, Exits, Segfaults, Sleeps, Allocates, GivesNan, WrongShape, Refuses, SystemExits),
+        *(Raises, Exits, Segfaults, Sleeps, Allocates, FillsTheGpu, GivesNan, WrongShape, Refuses, SystemExits),
         *(BaseRaises, KillsItself, GivesAnObject, Prints, Forks, ClosesFiles),
     ]

@@ -141,6 +141,7 @@ def test_each_fault_is_one_row_and_all_others_succeed(tmp_path):
         "segfaults": "crashed",
         "sleeps": "timeout",
         "allocates": "oom",
+        "fills_the_gpu": "oom",
         "gives_nan": "invalid",
         "wrong_shape": "failed",
         "refuses": "skipped",
@@ -156,6 +157,7 @@ def test_each_fault_is_one_row_and_all_others_succeed(tmp_path):
     assert "no score today" in reasons["raises"]
     assert "3" in reasons["exits"]
     assert "SIGSEGV" in reasons["segfaults"]
+    assert "CUDA out of memory" in reasons["fills_the_gpu"]
     assert reasons["refuses"] == "only on Sundays"
     assert "step 1" in reasons["gives_nan"]
     assert "(..., q, k)" in reasons["wrong_shape"]

@@ -490,6 +490,26 @@ def test_serial_runs_in_order_and_survives_what_can_be_survived():
         executor.submit(run_of(0))
 
 
+@pytest.mark.parametrize("library", ["torch", "jax", "words"])
+def test_memory_that_a_library_lacks_is_oom_and_costs_one_run(library):
+    if library != "words":
+        other = pytest.importorskip(library, reason=f"{library} is not installed", exc_type=ImportError)
+
+    def asks(run):
+        if run.seed != 1:
+            return Result("ok")
+        if library == "words":  # a GPU's
+            raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
+        return other.empty(2**50) if library == "torch" else other.numpy.zeros(2**50)
+
+    executor = SerialExecutor(execute=asks)
+    for i in range(3):
+        executor.submit(run_of(i))
+    results = [result for _, result in executor.as_completed()]
+    assert [result.status for result in results] == ["ok", "oom", "ok"]
+    assert results[1].reason.startswith("out of memory")
+
+
 def test_serial_lets_the_users_interrupt_through_and_no_other():
     def interrupted(run):
         if run.seed:

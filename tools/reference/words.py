@@ -78,7 +78,7 @@ STATUSES: dict[str, str] = {
     "failed": "it raised an error",
     "timeout": "it took longer than the time limit",
     "crashed": "its process died",
-    "oom": "it took more than the memory limit",
+    "oom": "it took more than the memory limit, or than the machine or its GPU had",
     "invalid": "NaN or infinite weights or predictions, or training diverged",
     "skipped": "a part refused, with a reason: what was asked for makes no sense",
 }

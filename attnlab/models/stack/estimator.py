@@ -364,8 +364,8 @@ class AttentionStack(Attending, Model, Estimator):
             layer, head = self.head_
         layer = self.layers - 1 if layer is None else layer
         for name, value, most in (("layer", layer, self.layers), ("head", head or 0, self.heads)):
-            if not 0 <= value < most:
-                raise SettingError(f"align: {name} must be 0 to {most - 1}; got {value}")
+            if not isinstance(value, (int, np.integer)) or not 0 <= value < most:
+                raise SettingError(f"align: {name} must be 0 to {most - 1}; got {value!r}")
         with np.errstate(all="ignore"):
             W = self._weights(self.params_, X)[layer]
         W = W.mean(axis=1) if head is None else W[:, head]
@@ -404,8 +404,7 @@ class AttentionStack(Attending, Model, Estimator):
         check_is_fitted(self, "params_")
         X = self._sequences(X, "predict")
         with np.errstate(all="ignore"):
-            rows = [self._scores(self.params_, part) for part in in_parts(X, self.heads)]
-        return np.concatenate(rows)
+            return np.concatenate([self._scores(self.params_, part) for part in in_parts(X, self.heads)])
 
     def score(self, X: Any, y: Any = None) -> float:
         """The share of places that count whose class is predicted; up is better."""
@@ -428,6 +427,8 @@ class AttentionStack(Attending, Model, Estimator):
             When the classes are more than the tokens that the stack knows, or it is not causal.
         """
         check_is_fitted(self, "params_")
+        if not isinstance(n_tokens, (int, np.integer)) or n_tokens < 0:
+            raise SettingError(f"generate: n_tokens must be a whole number from 0; got {n_tokens!r}")
         if not self.causal or self.n_classes_ > self.n_tokens_:
             why = "it is not causal" if not self.causal else f"its {self.n_classes_} classes are no tokens"
             raise Unsupported(f"a stack generates if it is causal and its classes are tokens; {why}")
@@ -436,8 +437,7 @@ class AttentionStack(Attending, Model, Estimator):
             raise ValueError(f"generate needs a token to start from; sequence {int(given.lengths.argmin())} is empty")
         said = [row[:size].tolist() for row, size in zip(np.asarray(given.ids), given.lengths, strict=True)]
         for _ in range(n_tokens):
-            scores = self.predict(said)
-            for row, one in zip(scores, said, strict=True):
+            for row, one in zip(self.predict(said), said, strict=True):
                 one.append(int(row[len(one) - 1].argmax()))
         return said
 

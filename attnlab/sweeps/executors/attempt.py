@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from attnlab.guard import interruptions
+from attnlab.libraries import no_memory
 from attnlab.sweeps.executors.messages import pack
 from attnlab.sweeps.run import Result, Run
 
@@ -93,13 +94,16 @@ def _done(execute: Execute, run: Run, memory_limit: int | None) -> tuple[Result,
     try:
         with _limited_memory(memory_limit):
             result = execute(run)
-    except MemoryError as error:
-        spent = True
-        limit = f"its memory limit of {readable_size(memory_limit)} is used up" if memory_limit else "out of memory"
-        result = Result("oom", reason=f"{limit} ({_says(error)})", traceback=traceback.format_exc())
     except BaseException as error:
-        spent = not isinstance(error, Exception)
-        result = Result("failed", reason=_says(error), traceback=traceback.format_exc())
+        if no_memory(error):
+            spent = True
+            limit = "out of memory"
+            if memory_limit and isinstance(error, MemoryError):  # others may speak of a device that has no limit
+                limit = f"its memory limit of {readable_size(memory_limit)} is used up"
+            result = Result("oom", reason=f"{limit} ({_says(error)})", traceback=traceback.format_exc())
+        else:
+            spent = not isinstance(error, Exception)
+            result = Result("failed", reason=_says(error), traceback=traceback.format_exc())
     return result, spent
 
 

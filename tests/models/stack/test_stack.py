@@ -61,6 +61,8 @@ def test_align_shows_a_head_a_layer_or_the_best(induction, two):
         ({"layer": 2}, "layer must be 0 to 1; got 2"),
         ({"layer": 0, "head": -1}, "head must be 0"),
         ({"head": 1}, "give the layer"),
+        ({"layer": 1.0}, "layer must be 0 to 1; got 1.0"),
+        ({"layer": 0, "head": "1"}, "head must be 0 to 1; got '1'"),
     ):
         with pytest.raises(SettingError, match=message):
             two.align(data, **wrong)
@@ -151,6 +153,8 @@ def test_the_same_seed_gives_the_same_numbers_and_a_clone_is_like_it(induction):
         (lambda: AttentionStack().fit(attnlab.get("task", "lookup").make(np.random.default_rng(0)).train), Unsupported, "of_sequences"),
         (lambda: AttentionStack(causal=False, steps=1).fit([[1, 2]]).generate([[1]], 1), Unsupported, "not causal"),
         (lambda: AttentionStack(steps=1).fit([[1, 2]], [[8, 9]]).generate([[1]], 1), Unsupported, "10 classes"),
+        (lambda: AttentionStack(steps=1).fit([[1, 2]]).generate([[1]], 2.5), SettingError, "n_tokens must be a whole number from 0; got 2.5"),
+        (lambda: AttentionStack(steps=1).fit([[1, 2]]).generate([[1]], -1), SettingError, "n_tokens must be a whole number from 0; got -1"),
         (lambda: AttentionStack(steps=1).fit([[1, 2]]).generate([[1], []], 1), ValueError, "sequence 1 is empty"),
     ],
 )  # fmt: skip
