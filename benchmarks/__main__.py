@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME ...] [-q] [-o FOLDER]`: ratios against peers, as Markdown on the screen and CSV in a folder.
 
-NAME is `training_step`, `normalisers` or `attend`; by default all of them. Peers that are not installed are left out:
+NAME is `training_step`, `normalisers`, `attend` or `growth`; by default all of them. `growth` has no peer: it shows how time and
+memory grow. Peers that are not installed are left out:
 `pip install torch==2.13.0 entmax` for PyTorch's, `pip install jax` for JAX's. `-q` is quick, and less exact.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 from benchmarks import common
 
-ALL = ("training_step", "normalisers", "attend")
+ALL = ("training_step", "normalisers", "attend", "growth")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,12 +1,10 @@
-"""Attention over long inputs: `attend` against PyTorch's own attention and the entmax package, and how time and memory grow.
+"""Attention over long inputs: `attend` against PyTorch's own attention and the entmax package.
 
 Two threads each. PyTorch's side of sparsemax forms scores and weights whole, which is what one writes there.
 """
 
 from __future__ import annotations
 
-import time
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -18,19 +16,14 @@ from benchmarks import common
 D, THREADS = 64, 2
 SIZES = ((8, 512), (2, 2048), (1, 16384))  # examples, and queries and keys of each
 SPARSE = ((8, 512), (2, 2048), (1, 8192))
-GROWTH = (1024, 4096, 16384, 65536)
 
 
 def main(quick: bool = False) -> list[dict[str, Any]]:
-    """A row for each size and normaliser against its peer, then a row for each number of keys alone."""
+    """A row for each size and normaliser against its peer."""
     rows = []
     for normaliser, sizes in (("softmax", SIZES), ("sparsemax", SPARSE)):
         for n, k in sizes[: 2 if quick else None]:
             rows.append(_against(normaliser, n, k, 3 if quick else 9))
-            common.say(rows[-1])
-    for normaliser in ("softmax", "sparsemax"):
-        for k in GROWTH[: 2 if quick else None]:
-            rows.append(_alone(normaliser, k))
             common.say(rows[-1])
     return rows
 
@@ -69,26 +62,6 @@ def _peer(normaliser: str, Q: Any, K: Any, V: Any) -> tuple[str, Callable[[], An
     import entmax
 
     return "entmax", lambda: entmax.sparsemax(q @ k.mT / D**0.5, -1) @ v
-
-
-def _alone(normaliser: str, k: int) -> dict[str, Any]:
-    """Seconds, and the largest amount of memory beyond the inputs, at once for k queries and k keys."""
-    Q, K, V = _drawn(1, k)
-    start = time.perf_counter()
-    attnlab.attend(Q, K, V, normaliser=normaliser)
-    seconds = time.perf_counter() - start
-    tracemalloc.start()
-    attnlab.attend(Q, K, V, normaliser=normaliser)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return {
-        "normaliser": normaliser,
-        "n": 1,
-        "keys": k,
-        "d": D,
-        "attnlab ms": 1e3 * seconds,
-        "MiB beyond inputs": peak / 2**20,
-    }
 
 
 if __name__ == "__main__":

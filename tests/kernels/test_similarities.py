@@ -1,4 +1,4 @@
-"""The matrix-product twin of neg_l2 has its values and gradients."""
+"""The matrix-product twin of neg_l2 has its values and gradients; the loops of `additive` have its values for any width."""
 
 import autograd
 import numpy as np
@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnlab
-from attnlab import AttentionRegressor, namespace
+from attnlab import AttentionRegressor, get, namespace
+from attnlab.kernels.products import AdditiveLoops
 from attnlab.kernels.similarities import FastNegL2, fast_similarity
 from attnlab.parts.similarities import Dot, NegL2
 
@@ -106,3 +107,15 @@ def test_a_mask_with_more_examples_than_queries_and_keys(name):
     M = rng.random((2, 2, 3, 5)) < 0.7
     found = attnlab.attend(Q, K, V, name, mask=M, rng=0)
     np.testing.assert_allclose(found, attnlab.attend(Q + np.zeros((2, 2, 1, 1)), K, V, name, mask=M, rng=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("hidden", [8, 24, 64])
+def test_additive_scores_of_any_width_are_those_of_the_part(hidden):
+    part = get("similarity", "additive", hidden=hidden)
+    learned = {name: np.asarray(a, np.float32) for name, a in part.init(np.random.default_rng(0), 5, 6).items()}
+    rng = np.random.default_rng(1)
+    Q, K = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 3, 5), (2, 11, 6)))
+    kernel = AdditiveLoops()
+    P, _ = kernel.prepare(part, K, learned["Wk"], learned["b"])
+    S, _ = kernel.score(part, Q, P, learned["Wq"], learned["v"], frozenset())
+    np.testing.assert_allclose(S, part.score(Q, K, **learned), rtol=1e-5, atol=1e-6)
