@@ -152,6 +152,8 @@ class Position(Part):
     mixes_keys: ClassVar[bool | None] = None  # as of a similarity
     # `bias` makes no score negative that was not. None: not said
     keeps_nonnegative: ClassVar[bool | None] = None
+    # `reweigh` gives weights that sum to one where those that it is given do
+    keeps_sums: ClassVar[bool] = False
 
     def features(self, d: int) -> int:
         """How many features `place` gives a query or key that has d; what compares them learns arrays for so many."""

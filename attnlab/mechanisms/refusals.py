@@ -56,7 +56,7 @@ def _sums(parts: Any) -> str:
     needs = f"the aggregator {aggregator.name!r} needs weights of which each row sums to one, or is all zeros"
     if not normaliser.rows_sum_to_one and not normaliser.rows_sum_to_one_or_zero:
         return f"{needs}, and those of the normaliser {normaliser.name!r} do not: choose one with rows_sum_to_one, such as softmax"
-    if type(position).reweigh is not Position.reweigh:
+    if type(position).reweigh is not Position.reweigh and not (position.keeps_sums and normaliser.rows_sum_to_one):
         return f"{needs}, and the position {position.name!r} reweighs them: choose a position that does not"
     return ""
 

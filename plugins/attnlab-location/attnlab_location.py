@@ -50,6 +50,7 @@ class LocationAttender(Position):
     source = Source("Location Attention for Extrapolation to Longer Sequences", "Dubois et al.", 2020, "ACL")
     permutation_equivariant = False
     mixes_keys = False
+    keeps_sums = True
 
     def __init__(self, least: Annotated[float, Gt(0)] = 0.27) -> None:
         self.least = least

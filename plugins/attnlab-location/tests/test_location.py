@@ -38,5 +38,18 @@ def test_the_weights_by_loops():
     np.testing.assert_allclose(mechanism.weights(params, Q, K, M), right, atol=1e-12)
 
 
+def test_sums_of_one_stay_and_no_others():
+    """What it declares: a line needs weights that sum to one. A row of zeros gets the bell's share."""
+    rng = np.random.default_rng(0)
+    Q, K, V = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
+    place = plugin.LocationAttender()
+    line = attnlab.Mechanism("dot", "sparsemax", "local_linear", position=place)
+    params = line.init(rng, 3, 3, 2)
+    assert line.refusal() == ""
+    np.testing.assert_allclose(line.weights(params, Q, K).sum(axis=-1), 1, rtol=1e-12)
+    assert line.attend(params, Q, K, V).shape == (4, 2)
+    assert "reweighs" in attnlab.Mechanism("dot", "compact_kernel", "local_linear", position=place).refusal()
+
+
 def test_the_name_is_known():
     assert "location_attender" in attnlab.names("position")
