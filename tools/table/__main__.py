@@ -49,14 +49,16 @@ def write(store: str, output: str, files: Sequence[str], machine: str = "", shor
     """Write the page to `output`, and its picture beside it in `pictures/`. `longer` is a section that was written by hand."""
     frame = load_results(store)
     table = gathered(frame)
-    claims = []
+    claims, asked_of = [], []
     for file in files:
         name = Path(file).stem
         rows = frame[(frame["experiment"] == name) & frame["seed"].isin(table.seeds)]
         if len(rows):
             asked = read(file).model_copy(update={"seeds": table.seeds})  # the page says what is short of the plan
             claims.append(attnlab.check_claims(rows, asked).assign(experiment=name))
-    findings = attnlab.referee(frame[frame["seed"].isin(table.seeds)])
+            asked_of.append(asked)
+    seen = frame[frame["seed"].isin(table.seeds)]
+    findings = attnlab.referee(seen, asked_of or None)
     seconds = float(table.frame["fit_seconds"].sum())
     picture = Path(output).parent / "pictures" / "table-frontier.svg"
     picture.parent.mkdir(parents=True, exist_ok=True)

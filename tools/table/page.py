@@ -11,6 +11,7 @@ import pandas as pd
 import attnlab
 from attnlab.analysis.presentation import markdown_rows, markdown_text
 from attnlab.analysis.statistics import t_interval
+from attnlab.findings import CODES
 from tools.table import variance
 from tools.table.scores import ALPHA, BASELINE, FLOOR, LOWEST, SOLVED, Table
 
@@ -356,7 +357,8 @@ def _predictions(claims: pd.DataFrame) -> str:
 
 
 def _refereed(findings: pd.DataFrame, table: Table) -> str:
-    if findings.empty:
+    allowed = findings.attrs.get("allowed", [])
+    if findings.empty and not allowed:
         return "`attnlab referee` finds nothing."
     lines = []
     for code, rows in findings.groupby("code"):
@@ -366,7 +368,14 @@ def _refereed(findings: pd.DataFrame, table: Table) -> str:
         lines.append(
             f"- [{code}](referee/{code}.md) {markdown_text(str(one['finding']))}: {where}{more}. {markdown_text(str(one['seen']).split('; ')[0])}"
         )
-    return (
-        f"`attnlab referee --store table.db` has {len(findings)} findings, here by code with the first of each.\n\n"
-        + "\n".join(lines)
-    )
+    said = f"`attnlab referee --store table.db` has {len(findings)} findings, here by code with the first of each." if lines else ""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for experiment, code, _, why in allowed:
+        found = reasons.setdefault((code, str(why)), [])
+        found += [experiment] * (experiment not in found)
+    more_said = [
+        f"- [{code}](referee/{code}.md), {CODES[code].title} (`{'`, `'.join(found)}`): {markdown_text(why)}."
+        for (code, why), found in sorted(reasons.items())
+    ]
+    heading = f"{len(allowed)} findings are allowed in the files, with these reasons:" if more_said else ""
+    return "\n\n".join(part for part in (said, "\n".join(lines), heading, "\n".join(more_said)) if part)
