@@ -12,7 +12,8 @@ import numpy as np
 
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Metric, Source
-from attnlab.metrics.links import asked, gold_of, heaviest_of, linked, links, mean_over, null, once, weights_of
+from attnlab.metrics.links import asked, gold_of, heaviest_of, linked, links, mean_over, null, weights_of
+from attnlab.metrics.sharing import once
 
 __all__ = [
     "Aer",

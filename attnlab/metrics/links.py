@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from attnlab.data import AlignmentData
+from attnlab.metrics.sharing import once
 from attnlab.shapes import check_shapes
 
 __all__ = [
@@ -22,48 +19,12 @@ __all__ = [
     "links",
     "mean_over",
     "null",
-    "once",
     "shares",
     "shares_of",
-    "sharing",
     "weights_of",
 ]
 
 Array = np.ndarray[Any, Any]
-_KEPT: ContextVar[dict[Any, Any] | None] = ContextVar("kept", default=None)
-
-
-@contextlib.contextmanager
-def sharing() -> Iterator[None]:
-    """Compute only once, inside, what several metrics ask of the same examples and weights.
-
-    For metrics that are all given the same objects, which nobody changes.
-    """
-    token = _KEPT.set({})
-    try:
-        yield
-    finally:
-        _KEPT.reset(token)
-
-
-def once(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of examples and weights that is computed once for the same objects inside `sharing`."""
-
-    @functools.wraps(compute)
-    def shared(*of: Any) -> Any:
-        kept = _KEPT.get()
-        if kept is None:
-            return compute(*of)
-        key = (compute, *map(id, of))
-        if key not in kept:
-            found = compute(*of)
-            for array in found if isinstance(found, tuple) else (found,):
-                if isinstance(array, np.ndarray):
-                    array.setflags(write=False)
-            kept[key] = (of, found)  # `of` is held, so that its id stays its own
-        return kept[key][1]
-
-    return shared
 
 
 def gold_of(data: AlignmentData) -> Array:

@@ -28,7 +28,7 @@ from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult,
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
 from attnlab.libraries import no_memory
-from attnlab.metrics.links import sharing
+from attnlab.metrics.sharing import sharing
 from attnlab.plugins import BUILTIN
 from attnlab.progress import silent
 from attnlab.registry import Own, build, built, entries, entry

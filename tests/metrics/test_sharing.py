@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import attnlab
 from attnlab.data import AlignmentData
 from attnlab.injection import asks_for, call
-from attnlab.metrics.links import once, sharing
+from attnlab.metrics.sharing import once, sharing
 from attnlab.registry import entry
 
 

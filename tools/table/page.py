@@ -368,7 +368,11 @@ def _refereed(findings: pd.DataFrame, table: Table) -> str:
         lines.append(
             f"- [{code}](referee/{code}.md) {markdown_text(str(one['finding']))}: {where}{more}. {markdown_text(str(one['seen']).split('; ')[0])}"
         )
-    said = f"`attnlab referee --store table.db` has {len(findings)} findings, here by code with the first of each." if lines else ""
+    said = (
+        f"`attnlab referee --store table.db` has {len(findings)} findings, here by code with the first of each."
+        if lines
+        else ""
+    )
     reasons: dict[tuple[str, str], list[str]] = {}
     for experiment, code, _, why in allowed:
         found = reasons.setdefault((code, str(why)), [])
