@@ -349,7 +349,10 @@ def plan(
 ) -> int:
     """Print which runs `sweep` would run, and why."""
     use_plugins(blocked, plugin_files)
-    return _print_plan(files, store, rerun, only, limit, form)
+    from attnlab.sweeps.collecting import uncollected
+
+    with uncollected():
+        return _print_plan(files, store, rerun, only, limit, form)
 
 
 def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, limit: int | None, form: str) -> int:

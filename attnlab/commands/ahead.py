@@ -23,14 +23,15 @@ class Made(NamedTuple):
     report: Any
 
 
-def made(experiment: Any, store: str, frame: Any = None) -> Made:
-    """Compute it from the store; the summary from `frame` where one is given."""
+def made(experiment: Any, store: str, frame: Any = None, whole: Any = None) -> Made:
+    """Compute it from the store, or from all results where the caller has read them; the summary from `frame` if there is one."""
     from attnlab.analysis.index import results_of
     from attnlab.analysis.referee.judging import reported
     from attnlab.analysis.referee.stored import Stored
     from attnlab.analysis.summary import summarise
 
-    ((_, whole),) = results_of([experiment], store)  # claims and the referee are about the whole experiment
+    if whole is None:  # claims and the referee are about the whole experiment
+        ((_, whole),) = results_of([experiment], store)
     judged = claims = None
     if experiment.claims:
         from attnlab.analysis.claims import judge, told
@@ -61,6 +62,7 @@ class Ahead:
         self._store = store
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._made: dict[str, Made] = {}
+        self._swept: dict[str, Any] = {}
         self._works = executor in (None, "local") and _has_workers()
         self._thread: threading.Thread | None = None
 
@@ -77,8 +79,10 @@ class Ahead:
             if kind is None:
                 self._thread.join()
 
-    def finished(self, experiment: Any) -> None:
-        """The runs of an experiment are stored."""
+    def finished(self, experiment: Any, swept: Any = None) -> None:
+        """The runs of an experiment are stored; `swept` gives its table (`attnlab.sweeps.reading`)."""
+        if swept is not None:
+            self._swept[experiment.name] = swept
         if not self._works:
             return
         if self._thread is None:
@@ -92,20 +96,26 @@ class Ahead:
         found = self._made.get(experiment.name)
         if found is not None and len(found.whole) == len(frame):
             return found
-        return made(experiment, self._store, frame)
+        return made(experiment, self._store, frame, self._whole(experiment))
+
+    def _whole(self, experiment: Any) -> Any:
+        """A copy of the table of all its runs, if the sweep has read it."""
+        swept = self._swept.get(experiment.name)
+        return None if swept is None else swept.table().copy()
 
     def _work(self) -> None:
         while (experiment := self._waiting.get()) is not None:
             with contextlib.suppress(Exception):  # it is raised again where it is printed
-                if not _of_others(experiment):
-                    self._made[experiment.name] = made(experiment, self._store)
+                if not _of_others(experiment, self._swept.get(experiment.name)):
+                    self._made[experiment.name] = made(experiment, self._store, None, self._whole(experiment))
 
 
-def _of_others(experiment: Any) -> bool:
+def _of_others(experiment: Any, swept: Any = None) -> bool:
     from attnlab.sweeps.executors.strangers import is_apart
     from attnlab.sweeps.plan import plan
 
-    return any(is_apart(run) for run in plan(experiment))
+    runs = plan(experiment) if swept is None else swept.runs
+    return any(is_apart(run) for run in {run.but_the_seed: run for run in runs}.values())
 
 
 def _has_workers() -> bool:

@@ -135,8 +135,8 @@ def frame_of(
             own.setdefault("off_budget", np.nan)
         chosen = result.facts.get("tuned") or {}
         code, seed = cells.settings.code(experiment, run, chosen)
-        for test, measured in (result.metrics or {"test": {}}).items():
-            cells.append(code, seed, measured, (run.run_id, test, *own.values()))
+        for test, values in (result.metrics or {"test": {}}).items():
+            cells.append(code, seed, values, (run.run_id, test, *own.values()))
         if chosen:
             tuned |= chosen
             candidates |= run.spec.get("tune", {})

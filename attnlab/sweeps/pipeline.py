@@ -8,7 +8,8 @@ import functools
 import itertools
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnlab.errors import SettingError
@@ -26,10 +27,11 @@ from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
 from attnlab.sweeps.place import checked_path
 from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, but_for_the_seed, by_examples, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
+from attnlab.sweeps.reading import Reading, Swept
 from attnlab.sweeps.refusals import Refusing, with_refusals
-from attnlab.sweeps.run import DAMAGED, Result, Run
+from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.sharing import Shared, named
-from attnlab.sweeps.store import Store
+from attnlab.sweeps.store import Known, Store
 from attnlab.sweeps.suites import expanded
 from attnlab.sweeps.warming import warmed
 
@@ -61,7 +63,7 @@ def sweep(
     retries: int | None = None,
     address: str | None = None,
     patience: float | str | None = None,
-    finished: Callable[[Experiment], None] | None = None,
+    finished: Callable[[Experiment, Swept], None] | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of some experiments, and return the results table of all their runs.
 
@@ -100,8 +102,8 @@ def sweep(
         The scheduler of a cluster, for an executor that has one: "tcp://10.0.0.1:8786", or a scheduler file (.json).
     patience : seconds or "60s" or None
         How long that scheduler may give no answer before the sweep ends (`ClusterLost`); None is 60 seconds.
-    finished : callable, Experiment -> None, or None
-        Called with each experiment whose runs are all stored, while those of the next one wait.
+    finished : callable, (Experiment, Swept) -> None, or None
+        Called with each experiment whose runs are all stored, while those of the next one wait, and with what gives its table.
 
     Returns
     -------
@@ -120,17 +122,19 @@ def sweep(
     asked = {"jobs": jobs, "address": address, "retries": retries, **limits(time_limit, memory_limit, patience)}
     executor = usable(executor, asked)
     executors = [executor_of(executor, asked, experiment) for experiment in experiments]
-    chosen = _chosen(experiments, only)
+    whole = [(experiment, plan(experiment)) for experiment in experiments]
+    chosen = _chosen(whole, only)
     _check_limit(limit)
     asked_metrics = _metrics_of_others(chosen)
     _look_up([run for _, runs in chosen for run in runs])
     left: dict[str, list[str]] = {}
     with _workers_begin_here(), Store(store) as opened, _Workers() as several:
         migrate.adopt(opened)
-        for (experiment, runs), spec in zip(chosen, executors, strict=True):
-            _link(opened, experiment)
-            before = opened.leases.row_marks(_ids(runs))
-            decided = _limited(_decided(opened, experiment, runs, words), limit)
+        reading = Reading(opened)
+        for (experiment, runs), (_, planned), spec in zip(chosen, whole, executors, strict=True):
+            _link(opened, experiment, planned)
+            known, before = reading.known(runs)
+            decided = _limited(_decided(opened, experiment, runs, words, known), limit)
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
             runs_now = (p for p in decided if p.action in wanted)
             todo = by_examples(_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in runs_now)
@@ -157,11 +161,16 @@ def sweep(
                     f"({named(shared.elsewhere.values())}) and were not waited for",
                     file=sys.stderr,
                 )
-            table = _frame(opened, [(experiment, runs)]) if hooks_of_others() else None
-            _report("attnlab_sweep_finished", experiment=experiment, frame=table)
+            table = _table(opened, [(experiment, reading.results(runs))])
+            _report("attnlab_sweep_finished", experiment=experiment, frame=table() if hooks_of_others() else None)
             if finished is not None and not shared.elsewhere:
-                finished(experiment)
-        frame = _frame(opened, chosen)
+                all_of_it = (
+                    table if len(runs) == len(planned) else _table(opened, [(experiment, reading.results(planned))])
+                )
+                finished(experiment, Swept(experiment, planned, all_of_it))
+        if len(chosen) != 1:
+            table = _table(opened, [(experiment, reading.results(runs)) for experiment, runs in chosen])
+    frame = table().copy()
     frame.attrs |= {"elsewhere": left} if left else {}
     return frame
 
@@ -182,10 +191,9 @@ class _Workers(contextlib.ExitStack):
         return self._executor
 
 
-def _link(opened: Store, experiment: Experiment) -> None:
+def _link(opened: Store, experiment: Experiment, planned: Sequence[Run]) -> None:
     """Link an experiment to its runs, register what it says, and say so if it takes the place of another one of its name."""
     path = "" if experiment.path is None else text_of(str(experiment.path.resolve()))
-    planned = plan(experiment)
     replaced = opened.add_experiment(experiment.name, experiment.question, experiment.text, _ids(planned), path)
     opened.predictions.add(experiment, planned)
     if replaced is None or replaced.text == experiment.text:
@@ -201,7 +209,8 @@ def _link(opened: Store, experiment: Experiment) -> None:
 
 def _is_stale(opened: Store, experiment: Experiment, words: Collection[str], run: Run) -> bool:
     """Whether what another sweep has just stored was made with other code than that of this process."""
-    (planned,) = _decided(opened, experiment, [run], {*words} & {"stale", "stale-own"} or {"none"})
+    asked = {*words} & {"stale", "stale-own"} or {"none"}
+    (planned,) = _decided(opened, experiment, [run], asked, migrate.known(opened, [run.run_id]))
     return planned.action != "keep"
 
 
@@ -220,12 +229,15 @@ def plan_with_reasons(
     words = parse_rerun(rerun)
     _check_limit(limit)
     store = checked_path(store)
-    chosen = _chosen(distinct(sources), only)
+    chosen = _chosen([(experiment, plan(experiment)) for experiment in distinct(sources)], only)
     if not store.exists():
         new = [(experiment, with_refusals(decide(runs, {}, fingerprints, words))) for experiment, runs in chosen]
         return [(experiment, _limited(decided, limit)) for experiment, decided in new]
     with Store(store, create=False) as opened:
-        decided = [(experiment, _decided(opened, experiment, runs, words)) for experiment, runs in chosen]
+        decided = [
+            (experiment, _decided(opened, experiment, runs, words, migrate.known(opened, _ids(runs))))
+            for experiment, runs in chosen
+        ]
     return [(experiment, _limited(planned, limit)) for experiment, planned in decided]
 
 
@@ -239,9 +251,10 @@ def _with_provenance(run: Run, result: Result) -> Result:
     )
 
 
-def _decided(opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str]) -> tuple[Planned, ...]:
+def _decided(
+    opened: Store, experiment: Experiment, runs: Sequence[Run], words: Collection[str], known: Mapping[str, Known]
+) -> tuple[Planned, ...]:
     shown = fingerprints_of_metrics(shown_by(experiment))
-    known = migrate.known(opened, _ids(runs))
     decided = decide(runs, known, but_for_the_seed(lambda run: {**fingerprints(run), **shown}), words)
     holders = opened.leases.at_work([p.run.run_id for p in decided if p.action == "run"])
     return with_refusals(
@@ -296,19 +309,25 @@ def _ids(runs: Sequence[Run]) -> list[str]:
     return [run.run_id for run in runs]
 
 
-def _records(opened: Store, experiment: Experiment, runs: Sequence[Run]) -> Iterator[tuple[str, Run, Result]]:
-    planned = {run.run_id: run for run in runs}
-    for run, result in migrate.results(opened, _ids(runs)):
-        yield experiment.name, planned[run.run_id] if result.status == DAMAGED else run, result
+def _table(
+    opened: Store, found: Sequence[tuple[Experiment, Sequence[tuple[Run, Result]]]]
+) -> Callable[[], pd.DataFrame]:
+    """What gives the table of some experiments and their results, which is made once, by whoever asks first."""
+    metrics = {experiment.name: experiment.metrics for experiment, _ in found}
+    budgets = {experiment.name: experiment.allowance for experiment, _ in found if experiment.allowance is not None}
+    registered, path = registered_in(opened, metrics), opened.path
 
+    @functools.cache
+    def made() -> pd.DataFrame:
+        records = ((experiment.name, *pair) for experiment, pairs in found for pair in pairs)
+        return frame_of(records, metrics=metrics, store=path, registered=registered, budgets=budgets)
 
-def _frame(opened: Store, chosen: Sequence[tuple[Experiment, Sequence[Run]]]) -> pd.DataFrame:
-    records = (record for experiment, runs in chosen for record in _records(opened, experiment, runs))
-    metrics = {experiment.name: experiment.metrics for experiment, _ in chosen}
-    budgets = {experiment.name: experiment.allowance for experiment, _ in chosen if experiment.allowance is not None}
-    return frame_of(
-        records, metrics=metrics, store=opened.path, registered=registered_in(opened, metrics), budgets=budgets
-    )
+    def table() -> pd.DataFrame:
+        with making:
+            return made()
+
+    making = threading.Lock()
+    return table
 
 
 def _check_limit(limit: int | None) -> None:
@@ -326,7 +345,9 @@ def _limited(decided: Sequence[Planned], limit: int | None) -> tuple[Planned, ..
     )
 
 
-def _chosen(experiments: Sequence[Experiment], only: str | None) -> list[tuple[Experiment, tuple[Run, ...]]]:
+def _chosen(
+    planned: Sequence[tuple[Experiment, tuple[Run, ...]]], only: str | None
+) -> list[tuple[Experiment, tuple[Run, ...]]]:
     """The runs of each experiment that the filter leaves.
 
     Raises
@@ -334,7 +355,6 @@ def _chosen(experiments: Sequence[Experiment], only: str | None) -> list[tuple[E
     SettingError
         When the filter names a column that no run has, or leaves no run at all.
     """
-    planned = [(experiment, plan(experiment)) for experiment in experiments]
     if only:
         everything = [run for _, runs in planned for run in runs]
         kept = set(filtered(everything, only))
@@ -343,7 +363,7 @@ def _chosen(experiments: Sequence[Experiment], only: str | None) -> list[tuple[E
                 f"--only {only!r} leaves none of {len(everything)} runs; `attnlab plan` shows their columns"
             )
         planned = [(experiment, tuple(run for run in runs if run in kept)) for experiment, runs in planned]
-    return planned
+    return list(planned)
 
 
 def distinct(sources: Sequence[Source]) -> list[Experiment]:

@@ -206,7 +206,7 @@ def _metrics(measures: Iterable[Any]) -> dict[str, dict[str, float]]:
             for metric, value in () if kinds <= {float, type(None)} else zip(names, some, strict=True):
                 if value is not None and not isinstance(value, float):
                     raise Unfit(f"{metric} is no number but {type(value).__name__}")
-            some = [math.nan if value is None else value for value in some]
+            some = tuple([math.nan if value is None else value for value in some])
         if test in found:
             found[test].update(zip(names, some, strict=True))
         else:

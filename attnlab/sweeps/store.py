@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
 from attnlab.sweeps.checksums import digest, digest_of_run, runs_with_measures
+from attnlab.sweeps.collecting import uncollected
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.leases import Leases
@@ -24,7 +25,7 @@ from attnlab.sweeps.predictions import Predictions
 from attnlab.sweeps.rows import Unfit, as_row, as_text, fingerprints_in, marks, now, revived
 from attnlab.sweeps.run import DAMAGED, Result, Run
 
-__all__ = ["Attempt", "Known", "Linked", "Store"]
+__all__ = ["Attempt", "Known", "Linked", "Store", "Stored"]
 
 _SEVERAL = 500  # runs asked for by name in one query; for more, the whole table is read
 
@@ -35,6 +36,13 @@ class Known(NamedTuple):
     status: str
     fingerprints: Mapping[str, str]
     seconds: float = 0.0  # that it took
+
+
+class Stored(NamedTuple):
+    """A row that was read: what the store knows of a run, and its run and result; no such pair where they cannot be used."""
+
+    known: Known
+    pair: tuple[Run, Result] | None
 
 
 class Attempt(NamedTuple):
@@ -187,10 +195,22 @@ class Store:
     def known(self, run_ids: Iterable[str]) -> dict[str, Known]:
         """The status and fingerprints of those of `run_ids` that the store has."""
         with self._snapshot():
-            return {
-                row[0]: Known(row[2], self._said(row, fingerprints_in, row), row[11]) if intact else Known(DAMAGED, {})
-                for row, _, intact in self._read(list(run_ids))
-            }
+            return {row[0]: self._known(row, intact) for row, _, intact in self._read(list(run_ids))}
+
+    def _known(self, row: Sequence[Any], intact: bool) -> Known:
+        return Known(row[2], self._said(row, fingerprints_in, row), row[11]) if intact else Known(DAMAGED, {})
+
+    def stored(self, run_ids: Iterable[str]) -> dict[str, Stored]:
+        """All that the store has of some runs but their artifacts, by run_id."""
+        found: dict[str, Stored] = {}
+        with self._snapshot():
+            for row, measures, intact in self._read(list(run_ids)):
+                try:
+                    pair = self._revived(row, measures) if intact else self._remains(row)
+                except StoreError:  # it is raised where the result is asked for
+                    pair = None
+                found[row[0]] = Stored(self._known(row, intact), pair)
+        return found
 
     def results(self, run_ids: Iterable[str]) -> list[tuple[Run, Result]]:
         """The runs that the store has, in the order asked for, without artifacts. A damaged one has the status `damaged`."""
@@ -337,7 +357,7 @@ class Store:
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[None]:
         """All reads inside see the store at one moment."""
-        with self._db.refusals(), self._db.transaction("DEFERRED"):
+        with uncollected(), self._db.refusals(), self._db.transaction("DEFERRED"):
             yield
 
     def _read(self, run_ids: Sequence[str] | None) -> Iterator[tuple[tuple[Any, ...], list[Any], bool]]:
