@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, MultipleOf
 from attnlab.arrays import namespace, to_numpy
 from attnlab.errors import NotInitialised, SettingError, Unsupported
 from attnlab.interfaces import Position, Source
-from attnlab.libraries import is_traced
+from attnlab.libraries import is_traced, library_of
 from attnlab.precision import exact, in_float32
 
 __all__ = ["Alibi", "Diagonal", "GaussianLocal", "Learned", "T5Bias"]
@@ -77,7 +77,8 @@ class Learned(Position):
         xp = namespace(table)
         places = xp.asarray(index)
         known = 0 not in places.shape and not is_traced(index)  # inside JAX's jit there are no numbers to look at yet
-        largest = int(to_numpy(index).max()) if known else -1
+        on_device = library_of(index) == "torch"  # only the largest is copied from there
+        largest = int(xp.max(places) if on_device else to_numpy(index).max()) if known else -1
         if largest >= table.shape[0]:
             raise Unsupported(
                 f"position 'learned' has vectors for positions 0 to {table.shape[0] - 1}; got position {largest}: "

@@ -329,7 +329,9 @@ def _used(model: Any, data: AlignmentData) -> tuple[Any, Any]:
 
 def _learns(run: Run) -> bool:
     """Whether the run's model may learn anything; a model that does not say so may."""
-    return bool(getattr(model_of(run, {}), "learns", True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are heard when the model is made for its fit
+        return bool(getattr(model_of(run, {}), "learns", True))
 
 
 def _check(condition: str, data: AlignmentData, W: Any, Y: Any) -> None:

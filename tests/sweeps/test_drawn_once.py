@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,12 @@ def test_what_no_model_learns_from_is_not_drawn(mechanism, model, drawn, monkeyp
     same = {name: value for name, value in result.metrics["test"].items() if "second" not in name}
     np.testing.assert_equal(same, {name: whole.metrics["test"][name] for name in same})
     assert (result.facts["n_parameters"], result.facts["notes"]) == (whole.facts["n_parameters"], whole.facts["notes"])
+
+
+def test_to_ask_whether_a_model_learns_warns_of_nothing():
+    mechanism = {"single_head": {"similarity": {"cosine": {"temperature": 1.0}}}}
+    run = Run.of({"task": TASK, "mechanism": mechanism, "model": {"aligner": {"steps": 1, "projection": 2}}, "seed": 3})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        notes = module.execute(run, raise_errors=True).facts["notes"]
+    assert any("temperature" in note for note in notes)
