@@ -9,8 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from attnlab.component import settings_of
-from attnlab.errors import SettingError, did_you_mean
+from attnlab.component import Component
 from attnlab.process import is_own
 
 __all__ = ["Estimator", "check_is_fitted"]
@@ -30,41 +29,13 @@ _OF_SCIKIT_LEARN = (
 class Light:
     """An estimator by scikit-learn's conventions: `clone`, pickling, `GridSearchCV` and pipelines take it."""
 
+    set_params: Any = Component.set_params
+    __repr__: Any = Component.__repr__
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name, in alphabetical order; with `deep`, those of objects among them as `name__setting`."""
-        params: dict[str, Any] = {}
-        for name in sorted(settings_of(type(self))):
-            value = getattr(self, name)
-            if deep and hasattr(value, "get_params") and not isinstance(value, type):
-                params.update({f"{name}__{inner}": v for inner, v in value.get_params().items()})
-            params[name] = value
-        return params
-
-    def set_params(self, **params: Any) -> Any:
-        """Change settings; `name__setting` reaches into objects among them. Returns self."""
-        known = settings_of(type(self))
-        nested: dict[str, dict[str, Any]] = {}
-        for key, value in params.items():
-            name, _, inner = key.partition("__")
-            if name not in known:
-                raise SettingError(
-                    f"{type(self).__name__} has no setting {name!r}{did_you_mean(name, known)}; it has {', '.join(sorted(known))}"
-                )
-            if inner:
-                nested.setdefault(name, {})[inner] = value
-            else:
-                setattr(self, name, value)
-        for name, settings in nested.items():
-            getattr(self, name).set_params(**settings)
-        return self
-
-    def __repr__(self) -> str:
-        shown = []
-        for name, parameter in sorted(settings_of(type(self)).items()):
-            value = getattr(self, name, None)
-            if parameter.default is inspect.Parameter.empty or repr(value) != repr(parameter.default):
-                shown.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+        """The settings by name, in alphabetical order; with `deep`, those of components among them as `name__setting`."""
+        found: dict[str, Any] = Component.get_params(self, deep)  # type: ignore[arg-type]
+        return dict(sorted(found.items()))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(_OF_SCIKIT_LEARN):
