@@ -25,6 +25,8 @@ SMALL = {  # an experiment whose runs are done at once
 def _started(s: Subject, runs: list[Run]) -> Any:
     """An executor of its own, to which the runs are submitted; what is not installed or set up here cannot be checked."""
     executor = s.renewed().object
+    if lacks := executor.unavailable():
+        raise Skipped(f"it cannot be used here: {lacks}")
     try:
         for run in runs:
             executor.submit(run)

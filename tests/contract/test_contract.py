@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 from rounds import quick
@@ -9,6 +11,7 @@ from rounds import quick
 import attnlab
 from attnlab.parts import aggregators, masks, modifiers, normalisers, positions, similarities
 from attnlab.registry import KINDS, entries
+from attnlab.sweeps.executors.dask import DaskExecutor
 from attnlab.testing import check_component, parametrize_with_checks
 
 REGISTERED = [e.cls for kind in KINDS for found in entries(kind).values() for e in found]
@@ -83,3 +86,14 @@ def test_the_users_own_arrays(tmp_path):
     report = check_component(attnlab.get("task", "arrays", path=str(tmp_path / "mine.npz")))
     assert report, str(report)
     assert not report.codes("skipped")
+
+
+def test_an_executor_that_cannot_be_used_here_is_skipped_with_its_reason(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "distributed" else found(name, *more)
+    )
+    outcomes = {o.code: o for o in check_component(DaskExecutor).outcomes}
+    for code in ("X901", "X902"):
+        assert outcomes[code].status == "skipped"
+        assert "pip install 'attnlab[dask]'" in outcomes[code].reason
