@@ -43,7 +43,7 @@ def _against(normaliser: str, n: int, k: int, repeats: int) -> dict[str, Any]:
         away = float(np.abs(ways["attnlab"]() - np.asarray(way())).max())
         if away > 1e-4:
             raise AssertionError(f"{normaliser}, {k} keys: attnlab and {name} differ by {away:.2g}")
-    times = common.alternate(ways, repeats if k < 8192 else min(repeats, 5), pause=0.03)
+    times = common.alternate(ways, repeats if k < 8192 else min(repeats, 5), pause=0.03, burst=0.15)
     row = {"normaliser": normaliser, "n": n, "keys": k, "d": D}
     row |= {f"{name} ms": 1e3 * common.median(t) for name, t in times.items()}
     row["GFLOP/s"] = 4e-9 * n * k * k * D / common.median(times["attnlab"])

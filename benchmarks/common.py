@@ -19,20 +19,29 @@ def installed(*names: str) -> bool:
     return all(importlib.util.find_spec(name) is not None for name in names)
 
 
-def alternate(ways: Mapping[str, Callable[[], Any]], repeats: int, pause: float = 0.0) -> dict[str, list[float]]:
+def alternate(
+    ways: Mapping[str, Callable[[], Any]], repeats: int, pause: float = 0.0, burst: float = 0.0
+) -> dict[str, list[float]]:
     """Seconds of each way, by turns, after one turn that is not counted.
 
     With several threads each turn begins after a pause: the threads of OpenMP and OpenBLAS turn idly for some milliseconds
-    after their work, and would take a processor from the next way.
+    after their work, and would take a processor from the next way. After a pause a system may leave a new thread on the
+    processor of its parent for some milliseconds. A turn with a burst is therefore the median of the calls of that many
+    seconds, after one call that is not counted.
     """
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
             time.sleep(pause)
-            start = time.perf_counter()
-            way()
+            if burst:
+                way()
+            calls: list[float] = []
+            while not calls or sum(calls) < burst:
+                start = time.perf_counter()
+                way()
+                calls.append(time.perf_counter() - start)
             if turn:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(statistics.median(calls))
     return times
 
 

@@ -36,7 +36,7 @@ def in_loops(chain: Any, Y: Array, L: Any) -> Callable[[Tile, Any], bool] | None
     lead, q, keys = chain.lead, chain.q, min(KEYS, chain.k)
     flat = [array.reshape(-1, *array.shape[-2:]) for array in (*arrays, Y)]
     total = np.empty(flat[0].shape[:2], np.float32)
-    given = (*flat, total, chain.powers, chain.longest.reshape(-1), np.float32(chain.safe), keys)
+    given = (*flat, total, chain.powers, np.float32(chain.safe), keys)
     each = chain.X.shape[-1] + keys + chain.V.shape[-1]
 
     def one(tile: Tile, room: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -151,7 +152,6 @@ class _Chain:
         self.front = np.broadcast_shapes(scores, V.shape[:-2])
         # of the scores; with a way back, on which the gradients of scores of many values are added up, of the contexts
         self.lead = self.front if ways else (1,) * (len(self.front) - len(scores)) + scores
-        self.longest = np.sqrt(np.einsum("...d,...d->...", Z, Z).max(axis=-1))[..., None, None]
         self.rows, self.keys = SHORT if self.q < MANY else LONG
         self.blocks = slices(self.k, self.keys)
         self.together = max(1, self.rows * self.keys // (min(self.q, self.rows) * min(self.k, self.keys)))
@@ -185,6 +185,11 @@ class _Chain:
 
         with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
             in_threads(worker, self.tiles)
+
+    @functools.cached_property
+    def longest(self) -> Array:
+        """The length of the longest of the keys, (..., 1, 1)."""
+        return np.sqrt(np.einsum("...d,...d->...", self.Z, self.Z).max(axis=-1))[..., None, None]
 
     def _scaled(self, front: tuple[slice, ...], here: slice) -> Array:
         """The left factor of the scores, scaled so that the scores are powers of two."""

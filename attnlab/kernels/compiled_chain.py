@@ -48,7 +48,7 @@ def exp2(x):
 
 
 @loops
-def bounded(X, Z, V, Y, total, powers, longest, safe, keys, examples, queries, room):
+def bounded(X, Z, V, Y, total, powers, safe, keys, examples, queries, room):
     """Y = sum_j 2^(powers X.z_j) v_j / total, total = sum_j 2^(powers X.z_j), for some examples and some of their queries.
 
     It returns False, and leaves the rest, where the lengths of the vectors do not bound the scores by `safe`, or Y is not finite.
@@ -56,7 +56,6 @@ def bounded(X, Z, V, Y, total, powers, longest, safe, keys, examples, queries, r
     Parameters
     ----------
     X, Z, V, Y, total : float32 arrays (n, q, d), (n, k, d), (n, k, v), (n, q, v), (n, q)
-    longest : float32 array (n,), the length of the longest of the keys
     keys : int, how many at a time
     examples, queries : (first, last + 1)
     room : float32 array that holds d + keys + v numbers for each of the queries
@@ -73,9 +72,15 @@ def bounded(X, Z, V, Y, total, powers, longest, safe, keys, examples, queries, r
                 here = given[j] * powers
                 scaled[j] = here
                 squares += here * here
-            length = length if length >= squares else squares  # NaN stays
+            length = length if length >= squares else squares
             sums[i] = f32(0)
-        if not np.sqrt(length) * longest[m] <= safe:
+        longest = f32(0)
+        for j in range(k):
+            squares = f32(0)
+            for c in range(d):
+                squares += Z[m, j, c] * Z[m, j, c]
+            longest = longest if longest >= squares else squares
+        if not np.sqrt(length) * np.sqrt(longest) <= safe:
             return False
         for begin in range(0, k, keys):
             end = min(begin + keys, k)
