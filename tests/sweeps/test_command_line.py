@@ -147,7 +147,7 @@ def test_each_fault_is_one_row_and_all_others_succeed(tmp_path):
         "refuses": "skipped",
     }
     write(tmp_path / "faults.yaml", similarities=", ".join(["dot", *faults, "cosine"]), seeds=1)
-    options = ("--plugin", FAULTY, "--time", "3s", "--memory", "600MB")
+    options = ("--plugin", FAULTY, "--time", "6s", "--memory", "600MB")
     swept = attnlab_command("sweep", "faults.yaml", "-j", "2", *options, cwd=tmp_path)
     assert swept.returncode == 1, swept.stderr
     frame = attnlab.load_results(tmp_path / "results" / "attnlab.db")
