@@ -11,7 +11,7 @@ from attnlab.testing.checks import check, finite, global_chance, untouched
 from attnlab.testing.report import Failed, Skipped
 from attnlab.testing.subject import Array, Subject
 
-ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids")
+ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids", "inputs", "gold_by_layer")
 
 
 def _each(s: Subject, seed: int = 0) -> Iterator[tuple[str, AlignmentData]]:
