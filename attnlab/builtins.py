@@ -193,7 +193,7 @@ def attnlab_metrics() -> list[type]:
         ),
         *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
         *(s.SinkMass, s.WeightGini, s.DiagonalDistance, s.MonotonicityViolations, s.HeadRedundancy),
-        *(y.InductionScore, y.FirstTokenMass),
+        *(y.InductionScore, y.FirstTokenMass, y.SolutionMass),
         *(p.ContextError, p.Accuracy, p.ExactMatch),
         *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
     ]

@@ -70,9 +70,7 @@ def alignment_data(X: Any, y: Any = None) -> AlignmentData:
 
 def with_target(X: AlignmentData, y: Any) -> AlignmentData:
     """The same examples with another target."""
-    return AlignmentData(
-        X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens, X.ids, X.inputs, X.gold_by_layer
-    )
+    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens, X.ids, X.inputs, X.gold_by_layer)
 
 
 def readable(X: AlignmentData, *names: str) -> AlignmentData:
