@@ -13,7 +13,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
-from attnlab.tasks.places import chance_at, of_lengths, sequence
+from attnlab.tasks.places import chance_at, of_lengths, sequence, to_the_one_before
 
 __all__ = ["Induction", "NgramCopy", "VariableTracking"]
 
@@ -30,8 +30,9 @@ class Induction(DrawnTask):
 
         q_j = e_x(j),   k_j = e_x(j) + trace * p_x(j-1),   v_j = the one-hot vector of x_j
 
-    Gold: the link to the place after the earlier occurrence. Target: its token, int (n, k), of `vocabulary` classes. Chance:
-    the mean of 1/(j - 1) over the places j that ask, as a place may attend to all places before it.
+    Gold: the link to the place after the earlier occurrence. By layer: from each place to the one before it, then gold. Target: its
+    token, int (n, k), of `vocabulary` classes. Chance: the mean of 1/(j - 1) over the places j that ask, as a place may attend to all
+    places before it.
 
     Parameters
     ----------
@@ -114,7 +115,10 @@ class Induction(DrawnTask):
         K[:, 1:] += self.trace * P[tokens[:, :-1]]
         answer = np.minimum(answer, k - 1)
         target = np.take_along_axis(tokens, answer, axis=1)
-        return sequence(K, np.eye(self.vocabulary)[tokens], asked, np.eye(k)[answer], target, Q=E[tokens], ids=tokens)
+        links = np.eye(k, dtype=bool)[answer] & asked[:, :, None]
+        by_layer = np.concatenate([to_the_one_before(n, k), links[:, None]], axis=1)
+        V = np.eye(self.vocabulary)[tokens]
+        return sequence(K, V, asked, links, target, Q=E[tokens], ids=tokens, by_layer=by_layer)
 
     def _with(self, rng: Rng, tokens: Array, distance: int) -> Array:
         """The tokens, with a last one that occurs once before, at distance + 1 places."""

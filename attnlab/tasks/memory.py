@@ -232,7 +232,7 @@ class TriggerAverage(DrawnTask):
         links[:, :, 0] = 0
         asked = np.broadcast_to(np.arange(k) >= 2, (n, k))
         links = links / np.maximum(links.sum(axis=-1, keepdims=True), 1)
-        return sequence(marks[kind], V, asked, links, links @ V)
+        return sequence(marks[kind], V, asked, links, links @ V, ids=kind, inputs=V)
 
 
 @dataclass(eq=False, repr=False)
