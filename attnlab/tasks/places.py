@@ -7,13 +7,15 @@ nothing. A place that asks may attend to the places before it, and where the tas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from attnlab.data import AlignmentData
+from attnlab.errors import SettingError
 from attnlab.tasks.drawn import Array
 
-__all__ = ["chance_at", "of_lengths", "sequence", "to_the_one_before"]
+__all__ = ["chance_at", "needs_tokens", "of_lengths", "sequence", "to_the_one_before"]
 
 
 def sequence(
@@ -88,3 +90,11 @@ def chance_at(asked: Array, allowed: Array, links: float | Array = 1) -> float:
 def of_lengths(longer: Sequence[int]) -> dict[str, dict[str, int]]:
     """Test conditions of these lengths: what `draw` gets for each, by name, "n=64" for 64."""
     return {f"n={length}": {"length": length} for length in longer}
+
+
+def needs_tokens(task: Any) -> None:
+    """Refuse `every_token` where a task has not the layout tokens."""
+    if task.every_token and task.layout != "tokens":
+        raise SettingError(
+            f"task {task.name!r}: every_token is a setting of layout='tokens'; got True with layout={task.layout!r}"
+        )
