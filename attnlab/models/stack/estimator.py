@@ -384,10 +384,10 @@ class AttentionStack(Attending, Model, Estimator):
         check_is_fitted(self, "params_")
         return table_by_head(self, self._sequences(X, "by_head"), self._agreement)
 
-    def by_layer(self, X: Any) -> Any:
+    def best_by_layer(self, X: Any) -> Any:
         """What each layer does, a row for each: the greatest of its heads in the columns of `by_head`, and of first_token_mass the mean."""
         check_is_fitted(self, "params_")
-        return table_by_layer(self, self._sequences(X, "by_layer"), self._agreement)
+        return table_by_layer(self, self._sequences(X, "best_by_layer"), self._agreement)
 
     def predict(self, X: Any) -> Any:
         """Scores of the classes at each place, (n, L, c), the greatest is the prediction; or the vectors said, (n, L, t)."""
