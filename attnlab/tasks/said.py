@@ -39,7 +39,8 @@ class SaidTask(DrawnTask):
         if self.layout == "pairs":
             return pairs
         kept = {name: value for name, value in self.get_params(deep=False).items() if name not in self.counts}
-        return _chance(type(self), tuple(kept.items()))
+        kind: Any = type(self)
+        return _chance(kind, tuple(kept.items()))
 
 
 def numbered(source: Iterable[str], class_of: Mapping[str, int]) -> dict[str, int]:

@@ -63,7 +63,7 @@ def _columns(stack: Any, X: AlignmentData, agreements: Callable[[Any, AlignmentD
         "induction_score": induction_scores(X, stack),
         "first_token_mass": first_token_masses(X, stack),
     }
-    steps = [] if X.gold_by_layer is None else solution_masses(X, stack)
+    steps: Any = [] if X.gold_by_layer is None else solution_masses(X, stack)
     return columns | {f"solution_{i}": mass for i, mass in enumerate(steps)}
 
 
