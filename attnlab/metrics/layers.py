@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = [
     "SolutionMass",
     "first_token_masses",
     "induction_scores",
+    "of_weights",
     "solution_masses",
 ]
 
@@ -80,6 +81,33 @@ def solution_masses(data: AlignmentData, model: Any) -> Array:
         places = places + links.any(axis=-1).sum(axis=(0, 2))
     with np.errstate(invalid="ignore"):
         return np.asarray(total / places[:, None, None])
+
+
+def of_weights(data: AlignmentData, found: Sequence[Array]) -> dict[str, Array]:
+    """What the heads do whose weights are given, by layer, each (n, h, L, L).
+
+    Returns
+    -------
+    dict of (layers, h): "induction_score", "first_token_mass", and "solution_0", "solution_1", .. for each step of a known solution
+    """
+    ids = np.asarray(data.ids)
+
+    def on(place: Array) -> Array:
+        n, i = np.nonzero(place >= 0)
+        if not len(n):
+            return np.full((len(found), found[0].shape[1]), np.nan)
+        return np.stack([W[n, :, i, place[n, i]].mean(axis=0, dtype=np.float64) for W in found])
+
+    columns = {"induction_score": on(_after_the_same_token(ids)), "first_token_mass": on(_the_first(ids))}
+    if data.gold_by_layer is not None:
+        for step, links in enumerate(np.moveaxis(np.asarray(data.gold_by_layer) > 0, 1, 0)):
+            asked = links.any(axis=-1)
+            on_links = [np.einsum("nhqk,nqk->hnq", W, links.astype(W.dtype))[:, asked] for W in found]
+            with np.errstate(invalid="ignore"):
+                columns[f"solution_{step}"] = np.stack(
+                    [a.sum(axis=1, dtype=np.float64) / asked.sum() for a in on_links]
+                )
+    return columns
 
 
 class InductionScore(Metric):

@@ -63,6 +63,10 @@ def test_the_mass_of_a_solution_against_loops(chunk, monkeypatch):
             for head in range(2):
                 mass[t, layer, head] = np.mean([W[e, layer, head, i][steps[e, t, i]].sum() for e, i in asked])
     np.testing.assert_allclose(layers.solution_masses(data, Fitted(data, W)), mass)
+    found = layers.of_weights(data, [W[:, layer] for layer in range(4)])
+    np.testing.assert_allclose([found["solution_0"], found["solution_1"]], mass)
+    np.testing.assert_allclose(found["induction_score"], layers.induction_scores(data, Fitted(data, W)))
+    np.testing.assert_allclose(found["first_token_mass"], layers.first_token_masses(data, Fitted(data, W)))
     best = mass.max(axis=2)
     expected = max(min(best[0, i], best[1, j]) for i in range(4) for j in range(i + 1, 4))
     assert SolutionMass().measure(data, Fitted(data, W)) == pytest.approx(expected)

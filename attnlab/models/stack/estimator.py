@@ -17,7 +17,7 @@ from attnlab.models.estimating import Estimator, check_is_fitted
 from attnlab.models.mechanism_setting import Attending, answered
 from attnlab.models.on_library import library_for
 from attnlab.models.stack.gradient import loss_and_gradient
-from attnlab.models.stack.judging import agreement, score_of, table_by_head, table_by_layer, told_of
+from attnlab.models.stack.judging import agreement, score_of, table_by_head, table_by_layer, told_of, what_layers_do
 from attnlab.models.stack.network import Network
 from attnlab.models.stack.sequences import Reader, in_parts, same_kind, sequences_of, sizes_of
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
@@ -94,8 +94,8 @@ class AttentionStack(Attending, Model, Estimator):
     n_iter_ : int, steps taken
     converged_ : bool, whether the loss no longer fell when `fit` ended
     loss_curve_ : list of float, of each step: nats a place, or the mean squared error
-    validation_curve_ : list of dict with step, loss, accuracy (of classes) and, where gold is known, `gold_mass.0`, `gold_mass.1`, ..: the share of
-        its weight that the best head of a layer spends on gold
+    validation_curve_ : list of dict with step, loss, accuracy (of classes) and, where gold is known, the columns of `best_by_layer` for each layer:
+        `gold_mass.0`, `gold_mass.1`, .., `induction_score.0`, ..
     n_parameters_ : int, numbers learned
     operations_per_query_ : float, floating-point operations of one place
     kernels_ : dict, what computed each verb of the mechanism of each layer
@@ -301,8 +301,8 @@ class AttentionStack(Attending, Model, Estimator):
         parts = [(part, self._scores(params, part)) for part in in_parts(X, self.heads)]
         seen = told_of(parts)
         if X.gold is not None:
-            for layer, heads in enumerate(self._agreement(params, X)):
-                seen[f"gold_mass.{layer}"] = float(heads.max())
+            for name, each in what_layers_do(self._weights(params, X), X).items():
+                seen |= {f"{name}.{layer}": float(value) for layer, value in enumerate(each)}
         return seen
 
     def _scores(self, params: Any, X: AlignmentData) -> Any:
@@ -382,12 +382,16 @@ class AttentionStack(Attending, Model, Estimator):
             weight on what each layer of the known solution attends to, where the data have `gold_by_layer`
         """
         check_is_fitted(self, "params_")
-        return table_by_head(self, self._sequences(X, "by_head"), self._agreement)
+        X = self._sequences(X, "by_head")
+        with np.errstate(all="ignore"):
+            return table_by_head(self._weights(self.params_, X), X)
 
     def best_by_layer(self, X: Any) -> Any:
         """What each layer does, a row for each: the greatest of its heads in the columns of `by_head`, and of first_token_mass the mean."""
         check_is_fitted(self, "params_")
-        return table_by_layer(self, self._sequences(X, "best_by_layer"), self._agreement)
+        X = self._sequences(X, "best_by_layer")
+        with np.errstate(all="ignore"):
+            return table_by_layer(self._weights(self.params_, X), X)
 
     def predict(self, X: Any) -> Any:
         """Scores of the classes at each place, (n, L, c), the greatest is the prediction; or the vectors said, (n, L, t)."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from attnlab.data import AlignmentData
-from attnlab.metrics.layers import first_token_masses, induction_scores, solution_masses
+from attnlab.metrics.layers import of_weights
 from attnlab.models.stack.sequences import counted, labels_of
 
-__all__ = ["agreement", "score_of", "table_by_head", "table_by_layer", "told_of"]
+__all__ = ["agreement", "score_of", "table_by_head", "table_by_layer", "told_of", "what_layers_do"]
 
 Array = np.ndarray[Any, Any]
 
@@ -54,32 +54,29 @@ def agreement(W: Array, X: AlignmentData) -> Array:
     return np.asarray(on_gold.transpose(1, 0, 2)[:, asked].mean(axis=-1))
 
 
-def _columns(stack: Any, X: AlignmentData, agreements: Callable[[Any, AlignmentData], Array]) -> dict[str, Array]:
-    """What each head of each layer does, (layers, h), by name."""
-    with np.errstate(all="ignore"):
-        gold = np.full((stack.layers, stack.heads), np.nan) if X.gold is None else agreements(stack.params_, X)
-    columns = {
-        "gold_mass": gold,
-        "induction_score": induction_scores(X, stack),
-        "first_token_mass": first_token_masses(X, stack),
-    }
-    steps: Any = [] if X.gold_by_layer is None else solution_masses(X, stack)
-    return columns | {f"solution_{i}": mass for i, mass in enumerate(steps)}
+def what_heads_do(found: Sequence[Array], X: AlignmentData) -> dict[str, Array]:
+    """What each head of each layer does, (layers, h), by name; `found` are the weights by layer, each (n, h, L, L)."""
+    gold = [np.full(W.shape[1], np.nan) if X.gold is None else agreement(W, X) for W in found]
+    return {"gold_mass": np.stack(gold), **of_weights(X, found)}
 
 
-def table_by_head(stack: Any, X: AlignmentData, agreements: Callable[[Any, AlignmentData], Array]) -> Any:
-    """A row for each layer and head; `agreements` gives the weight on gold, (layers, h)."""
+def what_layers_do(found: Sequence[Array], X: AlignmentData) -> dict[str, Array]:
+    """What each layer does, (layers,), by name: its best head, and of the weight on the first token the mean of its heads."""
+    columns = what_heads_do(found, X)
+    return {n: a.mean(axis=1) if n == "first_token_mass" else a.max(axis=1) for n, a in columns.items()}
+
+
+def table_by_head(found: Sequence[Array], X: AlignmentData) -> Any:
+    """`what_heads_do` as a table, a row for each layer and head."""
     import pandas as pd
 
-    columns = _columns(stack, X, agreements)
-    layer, head = np.indices((stack.layers, stack.heads))
+    columns = what_heads_do(found, X)
+    layer, head = np.indices(columns["gold_mass"].shape)
     return pd.DataFrame({"layer": layer.ravel(), "head": head.ravel()} | {n: a.ravel() for n, a in columns.items()})
 
 
-def table_by_layer(stack: Any, X: AlignmentData, agreements: Callable[[Any, AlignmentData], Array]) -> Any:
-    """A row for each layer: its best head, and of the weight on the first token the mean of its heads."""
+def table_by_layer(found: Sequence[Array], X: AlignmentData) -> Any:
+    """`what_layers_do` as a table, a row for each layer."""
     import pandas as pd
 
-    columns = _columns(stack, X, agreements)
-    best = {n: a.mean(axis=1) if n == "first_token_mass" else a.max(axis=1) for n, a in columns.items()}
-    return pd.DataFrame({"layer": np.arange(stack.layers)} | best)
+    return pd.DataFrame({"layer": np.arange(len(found))} | what_layers_do(found, X))

@@ -99,7 +99,10 @@ def test_it_learns_regression_in_context_and_more_from_more_examples():
     assert scores["test"] > 0.5
     assert scores["shots=6"] > scores["shots=1"] + 0.1
     assert stack.loss_curve_[-1] < 0.6 < stack.loss_curve_[0]
-    assert set(stack.validation_curve_[-1]) == {"step", "loss", "gold_mass.0", "gold_mass.1"}
+    names = ("gold_mass", "induction_score", "first_token_mass", "solution_0", "solution_1")
+    assert set(stack.validation_curve_[-1]) == {"step", "loss", *(f"{name}.{i}" for name in names for i in range(2))}
+    table, last = stack.best_by_layer(data.validation), stack.validation_curve_[-1]
+    assert all(last[f"{name}.{i}"] == pytest.approx(table[name][i], rel=1e-4) for name in names for i in range(2))
     with pytest.raises(Unsupported, match="reads or says numbers"):
         stack.generate([[0, 1]], 1)
 
