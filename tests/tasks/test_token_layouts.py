@@ -247,9 +247,9 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("task", OTHERS, ids=named)
-def test_a_solver_that_reads_the_tokens_finds_labels_and_gold(task):
-    for name, data in parts_of(task).items():
+def agrees(task, seed=0):
+    """Whether labels and gold are what a solver finds in the tokens."""
+    for name, data in parts_of(task, seed).items():
         every = getattr(task, "every_token", False) and name in ("train", "validation")
         assert data[:6].alive.any()
         for e, ids in enumerate(data[:6].ids.tolist()):
@@ -269,6 +269,29 @@ def test_a_solver_that_reads_the_tokens_finds_labels_and_gold(task):
                     np.testing.assert_allclose(np.squeeze(data.target[e, i]), label, atol=0.01)
                 if data.possible is not None:
                     assert np.flatnonzero(data.possible[e, i]).tolist() == list(possible)
+
+
+@pytest.mark.parametrize("task", OTHERS, ids=named)
+def test_a_solver_that_reads_the_tokens_finds_labels_and_gold(task):
+    agrees(task)
+
+
+SIZES = st.one_of(
+    st.builds(FlipFlop, st.integers(2, 12), st.floats(0.05, 0.95), every_token=st.booleans(), layout=st.just("tokens")),
+    st.builds(Dyck, st.sampled_from([2, 6, 12]), st.integers(2, 5), st.integers(1, 5), layout=st.just("tokens")),
+    st.builds(NgramCopy, st.integers(12, 20), st.integers(1, 4), st.just(30), d=st.just(12), layout=st.just("tokens")),
+    st.builds(VariableTracking, st.integers(1, 4), st.integers(1, 4), layout=st.just("tokens")),
+    st.builds(KHop, st.integers(1, 4), st.integers(16, 30), st.integers(2, 3)),
+    st.builds(
+        InContextRegression, st.integers(1, 3), st.integers(1, 5), drift=st.floats(0, 1), layout=st.just("tokens")
+    ),
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(task=SIZES, seed=st.integers(0, 99))
+def test_the_same_for_any_settings(task, seed):
+    agrees(type(task)(**{**task.get_params(), **FEW}), seed)
 
 
 def test_test_conditions_ask_what_their_names_say():

@@ -29,7 +29,7 @@ def sequences_of(X: Any, y: Any, causal: bool, verb: str, labelled: bool = True)
     Unsupported
         For AlignmentData without ids.
     ValueError
-        When there is no example, or no place that counts.
+        When there is no example, or no place that counts, or a vector of a place that counts is not finite.
     """
     if not isinstance(X, AlignmentData):
         X = AlignmentData.of_sequences(X, y, causal=causal)
@@ -49,6 +49,8 @@ def sequences_of(X: Any, y: Any, causal: bool, verb: str, labelled: bool = True)
             f"{verb} needs labels: AlignmentData with target, a class for each place, int (n, L), or a vector, float (n, L, t); "
             "it has none"
         )
+    if not X.is_classification:
+        X = X.finite("target")
     counts = counted(X)
     if not counts.any():
         raise ValueError(f"{verb} needs a place that counts; the labels count nowhere")

@@ -223,6 +223,7 @@ def numbers(inputs=2):
         (lambda: AttentionStack(steps=1).fit(numbers()).predict([[0, 0]]), attnlab.ShapeError, "0 inputs beside their tokens; .* have 2"),
         (lambda: AttentionStack(steps=1).fit([[1, 2]]).score(numbers(0)), attnlab.ShapeError, "the targets are vectors, float .n, L, 1.; .* are classes"),
         (lambda: AttentionStack(steps=1).fit(numbers(0), validation=[[1, 2]]), attnlab.ShapeError, "fit's validation data: the targets are classes"),
+        (lambda: AttentionStack(steps=1).fit(numbers(), np.full((3, 2, 1), np.inf)), ValueError, "target must be finite where it is read: example 0, query 0 holds inf"),
         (lambda: AttentionStack(steps=1, tied=True).fit(numbers()), SettingError, "these targets are vectors; set tied=False"),
     ],
 )  # fmt: skip
