@@ -13,18 +13,18 @@ from attnlab.data import PADDING, AlignmentData
 from attnlab.tasks.drawn import Array, DrawnTask
 from attnlab.tasks.places import sequence
 
-__all__ = ["SaidTask", "in_one_sequence", "numbered"]
+__all__ = ["SaidTask", "asked_after", "in_one_sequence", "numbered"]
 
 SAMPLE = 1024  # examples from which the level of chance is found in the layout tokens
 
 
 @dataclass(eq=False, repr=False)
 class SaidTask(DrawnTask):
-    """A task in which something is said of a source, word by word.
+    """A task in which something is said of a source, word by word, or queries ask about a set.
 
     With ``layout="pairs"`` the words of the source are keys, and a query asks for each word that is said. With ``layout="tokens"`` an
     example is one sequence, as a decoder reads it: the source, a separator, and what is said. The place of the separator and those
-    after it say the word at the next place, and no other place counts.
+    after it say the word at the next place, and no other place counts. Of a set the keys come first, and then the queries, which count.
 
     Parameters
     ----------
@@ -33,6 +33,10 @@ class SaidTask(DrawnTask):
     """
 
     layout: Literal["pairs", "tokens"] = field(default="pairs", kw_only=True)
+
+    def laid_out(self, data: AlignmentData) -> AlignmentData:
+        """Keys and queries in the layout of the task."""
+        return data if self.layout == "pairs" else asked_after(data)
 
     def chance_in(self, pairs: float) -> float:
         """The level of chance, from that of the layout pairs; that of tokens is found from 1,024 examples."""
@@ -91,6 +95,38 @@ def in_one_sequence(
             possible[e, m : m + u, :m] = data.possible[e, :u, :m]
     vectors: Array = np.eye(separator + 2)[ids][..., :-1]  # padding is the last row, which is cut to zeros
     return sequence(vectors, vectors, asked, links, target, ids=ids, possible=possible)
+
+
+def asked_after(data: AlignmentData) -> AlignmentData:
+    """Sets of keys and values, and queries about them, as sequences: first the keys, then the queries.
+
+    Parameters
+    ----------
+    data : AlignmentData with gold and target, and queries as wide as keys
+
+    Returns
+    -------
+    AlignmentData of n sequences of k + q places. `inputs` (n, k + q, d + v) are a key and its value side by side, or a query and zeros;
+    the token is 0 or 1, which says which. Each query asks, and may attend to all before it. Keys that no query may attend to are left
+    out, so that there is padding at the end. Keys and queries are the inputs, values those of the keys, and 0.
+    """
+    n, q, k, v = len(data), data.n_queries, data.n_keys, data.V.shape[2]
+    none = np.zeros((n, q, v))
+    places = np.concatenate([np.concatenate([data.K, data.V], axis=2), np.concatenate([data.Q, none], axis=2)], axis=1)
+    there = np.concatenate([data.allowed.any(axis=1), np.ones((n, q), dtype=bool)], axis=1)
+    asks = np.broadcast_to(np.arange(k + q) >= k, (n, k + q))
+    target = np.asarray(data.target)
+    target = np.concatenate([np.zeros((n, k, *target.shape[2:]), dtype=target.dtype), target], axis=1)
+    links = np.zeros((n, k + q, k + q))
+    links[:, k:, :k] = data.gold
+    V = np.concatenate([data.V, none], axis=1)
+
+    order = np.argsort(~there, axis=1, kind="stable")  # padding comes last
+    e = np.arange(n)[:, None]
+    links = links[e[:, :, None], order[:, :, None], order[:, None, :]]
+    there, asks, places, V, target = (array[e, order] for array in (there, asks, places, V, target))
+    ids = np.where(there, asks, PADDING)
+    return sequence(places, V, asks, links, target, ids=ids, inputs=places)
 
 
 @functools.lru_cache(maxsize=64)

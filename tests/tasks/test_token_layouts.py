@@ -21,8 +21,10 @@ from attnlab.tasks.hops import KHop
 from attnlab.tasks.memory import FlipFlop, TriggerAverage
 from attnlab.tasks.ngrams import NgramCopy
 from attnlab.tasks.orders import SelectiveCopy, Sort
+from attnlab.tasks.recall import Lookup, NoisyRecall, NormHubs, NullQueries
 from attnlab.tasks.regression import InContextRegression
 from attnlab.tasks.sequences import Copy, Reverse
+from attnlab.tasks.sets import MaxRetrieval, SubsetMean
 from attnlab.tasks.translation import BlockReorder, ToyTranslation
 from attnlab.testing import check_component
 
@@ -70,13 +72,21 @@ def parts_of(task, seed=0):
     return {"train": splits.train, "validation": splits.validation, **splits.tests}
 
 
-every_task = [*map(said, SAID), said(Boolean("parity", length=4, **FEW)), *OTHERS]
+SETS = [
+    Lookup(n_keys=5, min_keys=2, d=3, d_value=2, **FEW),
+    NoisyRecall(n_keys=3, d=3, d_value=2, **FEW),
+    NormHubs(n_keys=3, d=3, d_value=2, **FEW),
+    NullQueries(n_keys=3, d=3, d_value=2, pi=0.4, **FEW),
+    SubsetMean(n_keys=5, n_relevant=2, d=3, d_value=2, **FEW),
+    MaxRetrieval(n_keys=4, d=3, longer=[6], **FEW),
+]
+every_task = [*map(said, SETS), *map(said, SAID), said(Boolean("parity", length=4, **FEW)), *OTHERS]
 SLOW = (Fertility, Sort, ToyTranslation)  # many sentences are drawn for few
 CHECKS = [f"T60{i}" for i in range(1, 10)]
 
 
 @pytest.mark.parametrize(
-    "task", quick(every_task, lambda task: task.name in ("copy", "dyck", "in_context_regression")), ids=named
+    "task", quick(every_task, lambda task: task.name in ("lookup", "dyck", "in_context_regression")), ids=named
 )
 def test_each_keeps_the_contract(task):
     report = check_component(task, only=CHECKS)
@@ -120,6 +130,27 @@ def test_what_is_said_follows_the_source_and_a_separator(task):
         for words, labels in ((t[1], pair.target[e]) for e, t in enumerate(pair.tokens)):
             classes |= {token_of[word]: int(label) for word, label in zip(words, labels, strict=False)}
         assert all(classes[label] == label for label in set(classes.values()) & set(classes))
+
+
+@pytest.mark.parametrize("task", SETS, ids=named)
+def test_of_a_set_the_keys_come_first_and_then_the_queries(task):
+    pairs, tokens = parts_of(task), parts_of(said(task))
+    assert list(pairs) == list(tokens)
+    for name, data in tokens.items():
+        pair = pairs[name]
+        assert len(set(data.lengths)) > 1 or task.name != "lookup"
+        for e in range(len(data)):
+            keys = np.flatnonzero(pair.allowed[e].any(axis=0))
+            m, q = len(keys), pair.n_queries
+            assert data.ids[e].tolist() == [0] * m + [1] * q + [-1] * (pair.n_keys - m)
+            np.testing.assert_array_equal(data.inputs[e, :m], np.concatenate([pair.K[e], pair.V[e]], axis=1)[keys])
+            np.testing.assert_array_equal(data.inputs[e, m : m + q, : pair.Q.shape[2]], pair.Q[e])
+            assert not data.inputs[e, m:, pair.Q.shape[2] :].any()
+            assert np.flatnonzero(data.alive[e]).tolist() == list(range(m, m + q))
+            np.testing.assert_array_equal(data.target[e, m : m + q], pair.target[e])
+            np.testing.assert_allclose(data.gold[e, m : m + q, :m], pair.gold[e][:, keys])
+            assert data.gold[e].sum() == pytest.approx(pair.gold[e].sum())
+            np.testing.assert_array_equal(data.V[e, :m], pair.V[e, keys])
 
 
 # -- solvers: (task, the tokens of an example, its inputs) -> {place: (label, {source places: weight}, possible places)} -------------
