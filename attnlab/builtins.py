@@ -149,12 +149,14 @@ def attnlab_tasks() -> list[type]:
     from attnlab.tasks.arrays import Arrays
     from attnlab.tasks.associative import Mqar, Mqmtar
     from attnlab.tasks.bitext import Bitext
-    from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
+    from attnlab.tasks.brackets import Dyck
+    from attnlab.tasks.chains import Induction, VariableTracking
     from attnlab.tasks.counting import Boolean, LocalCount, NBack
     from attnlab.tasks.fertility import Fertility, LookupTable
     from attnlab.tasks.hops import KHop
     from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
-    from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
+    from attnlab.tasks.memory import FlipFlop, TriggerAverage
+    from attnlab.tasks.ngrams import NgramCopy
     from attnlab.tasks.orders import SelectiveCopy, Sort
     from attnlab.tasks.recall import Lookup, NoisyRecall, NormHubs, NullQueries
     from attnlab.tasks.regression import InContextRegression, KernelRecovery, NadarayaWatson
@@ -193,7 +195,7 @@ def attnlab_metrics() -> list[type]:
         ),
         *(d.WeightEntropy, d.SupportSize, d.MaxWeight),
         *(s.SinkMass, s.WeightGini, s.DiagonalDistance, s.MonotonicityViolations, s.HeadRedundancy),
-        *(y.InductionScore, y.FirstTokenMass),
+        *(y.InductionScore, y.FirstTokenMass, y.SolutionMass),
         *(p.ContextError, p.Accuracy, p.ExactMatch),
         *(c.StepsTo95, c.NParameters, c.OperationsPerQuery, c.FitSeconds, c.StepsPerSecond),
     ]

@@ -17,7 +17,7 @@ __all__ = ["AlignmentData", "Splits"]
 
 Array = np.ndarray[Any, Any]
 _ROWS = {"Q": "query", "K": "key", "V": "value", "target": "query"}  # what a row of an array stands for
-_ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids")
+_ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids", "inputs", "gold_by_layer")
 PADDING = -1  # the id of a place after the end of a sequence
 
 
@@ -48,10 +48,16 @@ class AlignmentData:
     ids : int array (n, L), or None
         Of a sequence that attends to itself, where L = q = k: the token at each place, from 0, and -1 for padding after the end.
         Models of sequences read these ids instead of Q, K and V.
+    inputs : array (n, L, f), or None
+        With ids: numbers that each place of the sequence holds beside its token, such as the x of a regression. Those of padding
+        are not read.
+    gold_by_layer : array (n, s, q, k), or None
+        Where each of s layers would attend in a known solution, the first layer first, in the form of `gold`. A row of zeros says
+        nothing of its place. `mask` does not matter here.
 
     Notes
     -----
-    Q, K and V of integers become float64, of float16 and bfloat16 float32.
+    Q, K, V and inputs of integers become float64, of float16 and bfloat16 float32.
 
     Raises
     ------
@@ -72,16 +78,12 @@ class AlignmentData:
         possible: Any = None,
         tokens: Any = None,
         ids: Any = None,
+        inputs: Any = None,
+        gold_by_layer: Any = None,
     ) -> None:
         self.Q, self.K, self.V = as_array(Q, "Q"), as_array(K, "K"), as_array(V, "V")
         for name in ("Q", "K", "V"):
-            array = getattr(self, name)
-            if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-                raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
-            if is_low(array):
-                setattr(self, name, array.astype(np.float32))  # sums of fewer digits would not learn
-            elif array.dtype.kind != "f":
-                setattr(self, name, array.astype(np.float64))
+            setattr(self, name, _floats(getattr(self, name), name))
         sizes = check_shapes(Q=("n q d", self.Q), K=("n k e", self.K), V=("n k v", self.V))
         n, q, k = sizes["n"], sizes["q"], sizes["k"]
 
@@ -111,26 +113,38 @@ class AlignmentData:
             raise ShapeError(f"axis 'n' disagrees: Q has {n}, tokens has {len(tokens)}")
         self.tokens = tokens
         self.ids: Array | None = None if ids is None else _checked_ids(ids, (n, q, k))
+        self.inputs: Array | None = None if inputs is None else _checked_inputs(inputs, self.ids)
+        self.gold_by_layer = self._links("gold_by_layer", gold_by_layer, (n, q, k), layers=True)
 
     @classmethod
-    def of_sequences(cls, ids: Any, labels: Any = None, gold: Any = None, causal: bool = True) -> AlignmentData:
+    def of_sequences(
+        cls,
+        ids: Any,
+        labels: Any = None,
+        gold: Any = None,
+        causal: bool = True,
+        inputs: Any = None,
+        gold_by_layer: Any = None,
+    ) -> AlignmentData:
         """Sequences of tokens that attend to themselves, as examples.
 
         Parameters
         ----------
-        ids : int array (n, L), or a list of n sequences of different lengths
-            Tokens, numbered from 0; in an array -1 is padding after the end.
-        labels : like ids, or None
-            What each place should say, a class from 0; -1 where it does not count. None is the token at the next place, so that
-            the last place does not count.
+        ids : int array (n, L), or a list of n sequences of different lengths, or None
+            Tokens, numbered from 0; in an array -1 is padding after the end. None is the token 0 at all places of `inputs`.
+        labels : like ids, or float array (n, L, t), or None
+            What each place should say: a class from 0, -1 where it does not count; or a vector, NaN where it does not count. None
+            is the token at the next place, so that the last place does not count.
         gold : array (n, L, L), or None
             Where the answer of each place is.
         causal : bool
             Whether a place may attend only to itself and the places before it.
+        inputs, gold_by_layer : arrays (n, L, f) and (n, s, L, L), or None
+            As of `AlignmentData`.
 
         Notes
         -----
-        `target` holds the labels, 0 where a place does not count. A place that does not count may attend to nothing in `mask`, so
+        `target` holds the labels, zero where a place does not count. A place that does not count may attend to nothing in `mask`, so
         that no metric counts it. Q, K and V are the ids as one feature, for lack of vectors.
 
         Raises
@@ -144,32 +158,31 @@ class AlignmentData:
         >>> data.ids.tolist(), data.target.tolist(), data.alive.tolist()
         ([[3, 1, 2], [0, 4, -1]], [[1, 2, 0], [4, 0, 0]], [[True, True, False], [True, False, False]])
         """
+        if ids is None:
+            if inputs is None:
+                raise TypeError("of_sequences needs ids, or inputs, an array (n, L, f); got neither")
+            ids = np.zeros(np.shape(inputs)[:2], dtype=np.intp)
         ids = _rows(ids, "ids")
         n, length = ids.shape
         ids = _checked_ids(ids, (n, length, length))
-        if labels is None:
-            labels = np.full_like(ids, PADDING)
-            labels[:, :-1] = ids[:, 1:]
-        else:
-            labels = _rows(labels, "labels", length)
-            check_shapes(ids=("n L", ids), labels=("n L", labels))
-        counts = (labels != PADDING) & (ids != PADDING)
-        if (labels < PADDING).any():
-            raise ValueError(f"labels must be classes from 0, or -1 where a place does not count; got {labels.min()}")
+        labels, counts = _checked_labels(labels, ids)
         mask = counts[:, :, None] & (ids != PADDING)[:, None, :]
         if causal:
             mask &= np.tri(length, dtype=bool)
         X = ids[:, :, None].astype(np.float32)
-        return cls(X, X, X, mask=mask, gold=gold, target=np.where(counts, labels, 0), ids=ids)
+        return cls(X, X, X, mask, gold, labels, ids=ids, inputs=inputs, gold_by_layer=gold_by_layer)
 
     @staticmethod
-    def _links(name: str, links: Any, shape: tuple[int, int, int]) -> Array | None:
+    def _links(name: str, links: Any, shape: tuple[int, int, int], layers: bool = False) -> Array | None:
         if links is None:
             return None
         array = as_array(links, name)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must hold numbers or booleans; got dtype {array.dtype}")
-        if array.shape != shape:
+        if layers and (array.ndim != 4 or (array.shape[0], *array.shape[2:]) != shape):
+            n, q, k = shape
+            raise ShapeError(f"{name} must be (n, s, q, k) = ({n}, s, {q}, {k}), s its layers; got shape {array.shape}")
+        if not layers and array.shape != shape:
             raise ShapeError(f"{name} must be (n, q, k) = {shape}; got shape {array.shape}")
         if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array >= 0).all()):
             raise ValueError(f"{name} must be finite and not negative")
@@ -177,7 +190,7 @@ class AlignmentData:
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str]) -> AlignmentData:
-        """Read arrays `Q`, `K`, `V` and any of `mask`, `gold`, `target`, `possible`, `ids` from an .npz file, without pickle.
+        """Read arrays `Q`, `K`, `V` and any other of `AlignmentData` but `tokens` from an .npz file, without pickle.
 
         Raises
         ------
@@ -259,9 +272,8 @@ class AlignmentData:
 
     def __repr__(self) -> str:
         n, q, d = self.Q.shape
-        has = [
-            name for name in ("mask", "gold", "target", "possible", "tokens", "ids") if getattr(self, name) is not None
-        ]
+        names = ("mask", "gold", "target", "possible", "tokens", "ids", "inputs", "gold_by_layer")
+        has = [name for name in names if getattr(self, name) is not None]
         return f"<AlignmentData n={n} q={q} k={self.n_keys} d={d} v={self.V.shape[2]} {self.Q.dtype}; has {', '.join(has) or 'no gold'}>"
 
     @property
@@ -325,11 +337,20 @@ class AlignmentData:
     def astype(self, dtype: Any) -> AlignmentData:
         """The same examples with floats of another precision."""
         new = self[:]
-        for name in ("Q", "K", "V", "target"):
+        for name in ("Q", "K", "V", "target", "inputs"):
             array = getattr(new, name)
             if array is not None and array.dtype.kind == "f":
                 setattr(new, name, array.astype(dtype))
         return new
+
+
+def _floats(array: Array, name: str) -> Array:
+    """The numbers with as many digits as sums of them need."""
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    if is_low(array):
+        return array.astype(np.float32)  # sums of fewer digits would not learn
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def _rows(given: Any, name: str, length: int | None = None) -> Array:
@@ -371,6 +392,40 @@ def _checked_ids(ids: Any, shape: tuple[int, int, int]) -> Array:
         example = int((there[:, 1:] & ~there[:, :-1]).any(axis=1).argmax())
         raise ValueError(f"padding must come after the end: in example {example} a token follows the id -1")
     return ids
+
+
+def _checked_inputs(inputs: Any, ids: Array | None) -> Array:
+    """Numbers (n, L, f), zero at padding."""
+    if ids is None:
+        raise TypeError("inputs are of sequences: give ids too, the token of each place, such as 0 at all of them")
+    inputs = _floats(as_array(inputs, "inputs"), "inputs")
+    check_shapes(ids=("n L", ids), inputs=("n L f", inputs))
+    there = (ids != PADDING)[:, :, None]
+    if (spoilt := there & ~np.isfinite(inputs)).any():
+        example, place, feature = (int(i) for i in np.argwhere(spoilt)[0])
+        raise ValueError(
+            f"inputs must be finite: example {example}, place {place} holds {inputs[example, place, feature]}"
+        )
+    return np.where(there, inputs, inputs.dtype.type(0))
+
+
+def _checked_labels(labels: Any, ids: Array) -> tuple[Array, Array]:
+    """What each place should say, zero where it does not count, and bool (n, L): which places count."""
+    there = ids != PADDING
+    if isinstance(labels, np.ndarray) and labels.dtype.kind == "f":
+        check_shapes(ids=("n L", ids), labels=("n L t", labels))
+        counts = there & ~np.isnan(labels).any(axis=-1)
+        return np.where(counts[:, :, None], labels, labels.dtype.type(0)), counts
+    if labels is None:
+        labels = np.full_like(ids, PADDING)
+        labels[:, :-1] = ids[:, 1:]
+    else:
+        labels = _rows(labels, "labels", ids.shape[1])
+        check_shapes(ids=("n L", ids), labels=("n L", labels))
+    if (labels < PADDING).any():
+        raise ValueError(f"labels must be classes from 0, or -1 where a place does not count; got {labels.min()}")
+    counts = there & (labels != PADDING)
+    return np.where(counts, labels, 0), counts
 
 
 @dataclass(frozen=True)

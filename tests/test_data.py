@@ -181,3 +181,47 @@ def test_splits_need_data_and_a_test():
     with pytest.raises(TypeError, match="validation must be AlignmentData; got ndarray"):
         Splits(data, data.Q, {"test": data})
     assert "n=6 q=3 k=4 d=5 v=2 float64" in repr(data)
+
+
+def test_sequences_may_have_inputs_labels_that_are_vectors_and_gold_by_layer(tmp_path):
+    ids, by_layer = np.array([[0, 1, -1], [2, 0, 1]]), np.zeros((2, 2, 3, 3))
+    by_layer[:, 0, 1, 0] = 1
+    labels = np.arange(12.0).reshape(2, 3, 2)
+    labels[1, 0, 1] = np.nan
+    inputs = np.ones((2, 3, 4))
+    inputs[0, 2] = np.inf  # padding is not read
+    data = AlignmentData.of_sequences(ids, labels, inputs=inputs, gold_by_layer=by_layer)
+    assert data.alive.tolist() == [[True, True, False], [False, True, True]]
+    assert data.target[1].tolist() == [[0, 0], [8, 9], [10, 11]]
+    assert data.inputs[0].tolist() == [[1] * 4, [1] * 4, [0] * 4]
+    assert data[1:].gold_by_layer.shape == (1, 2, 3, 3)
+    assert data.astype(np.float32).inputs.dtype == np.float32
+    assert "inputs, gold_by_layer" in repr(data)
+    assert AlignmentData.of_sequences(None, inputs=np.ones((2, 3, 1))).ids.tolist() == [[0] * 3] * 2
+    kept = {n: getattr(data, n) for n in ("Q", "K", "V", "mask", "target", "ids", "inputs", "gold_by_layer")}
+    np.savez(tmp_path / "data.npz", **kept)
+    again = AlignmentData.from_npz(tmp_path / "data.npz")
+    np.testing.assert_array_equal(again.gold_by_layer, by_layer)
+    np.testing.assert_array_equal(again.inputs, data.inputs)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"inputs": np.ones((1, 2))}, ShapeError, "inputs"),
+        ({"inputs": np.ones((1, 3, 1))}, ShapeError, "axis 'L' disagrees"),
+        ({"inputs": np.full((1, 2, 1), np.nan)}, ValueError, "inputs must be finite: example 0, place 0 holds nan"),
+        ({"inputs": np.full((1, 2, 1), "a")}, TypeError, "inputs must hold real numbers"),
+        ({"gold_by_layer": np.ones((1, 2, 2))}, ShapeError, r"gold_by_layer must be \(n, s, q, k\) = \(1, s, 2, 2\)"),
+        ({"gold_by_layer": -np.ones((1, 1, 2, 2))}, ValueError, "gold_by_layer must be finite and not negative"),
+        ({"labels": np.ones((1, 3, 1))}, ShapeError, "axis 'L' disagrees"),
+        ({"ids": None}, TypeError, "of_sequences needs ids, or inputs"),
+    ],
+)
+def test_what_does_not_fit_a_sequence_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        AlignmentData.of_sequences(**{"ids": [[0, 1]], **given})
+    if "inputs" in given:
+        X = np.ones((1, 2, 1))
+        with pytest.raises(TypeError, match="inputs are of sequences: give ids too"):
+            AlignmentData(X, X, X, inputs=given["inputs"])

@@ -56,6 +56,8 @@ def told(task: Any, data: AlignmentData) -> tuple[list[str], list[dict[str, str]
     ]
     if source and target:
         lines += [f"source: {' '.join(source)}", f"target: {' '.join(target)}"]
+    if data.ids is not None:
+        lines.append(f"tokens: {' '.join(str(token) for token in data.ids[0, : data.lengths[0]].tolist())}")
     asks: Any = np.flatnonzero(data.alive[0])
     if len(asks) < data.n_queries:
         lines.append(

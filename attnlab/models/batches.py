@@ -19,6 +19,7 @@ __all__ = [
     "top_gold",
     "true_lengths",
     "vectors",
+    "with_target",
 ]
 
 
@@ -64,7 +65,12 @@ def alignment_data(X: Any, y: Any = None) -> AlignmentData:
         )
     if y is None:
         return X
-    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens, X.ids)
+    return with_target(X, y)
+
+
+def with_target(X: AlignmentData, y: Any) -> AlignmentData:
+    """The same examples with another target."""
+    return AlignmentData(X.Q, X.K, X.V, X.mask, X.gold, y, X.possible, X.tokens, X.ids, X.inputs, X.gold_by_layer)
 
 
 def readable(X: AlignmentData, *names: str) -> AlignmentData:

@@ -49,7 +49,7 @@ class Mqar(DrawnTask):
     With ``layout="tokens"``, as published, each place holds one token. The first 2 k places hold key, value, key, value, ..; a question
     is the key alone, at the place 2 (k + g - 1), counted from 0, where the gaps g = 1..room are drawn with probabilities proportional to
     g^(power - 1) without replacement. All other places hold any token. Keys, queries and values are those of the tokens, and gold is
-    the place of the value. So one layer cannot do it, unless keys see the place before. Chance is estimated from 4,096 examples.
+    the place of the value. So one layer cannot do it, unless keys see the place before. By layer: from each value to its key, then gold. Chance is estimated from 4,096 examples.
 
     Parameters
     ----------
@@ -232,7 +232,10 @@ class Mqar(DrawnTask):
         target[example, places] = y[example, pairs]
         links = np.zeros((n, length, length))
         links[example, places] = np.eye(length)[2 * pairs + 1]
-        return sequence(E[ids], V, asked, links, target, ids=ids)
+        by_layer = np.zeros((n, 2, length, length), dtype=bool)
+        by_layer[:, 0, 1 : 2 * k : 2] = np.eye(length, dtype=bool)[: 2 * k : 2]  # a value looks at its key
+        by_layer[:, 1] = links > 0
+        return sequence(E[ids], V, asked, links, target, ids=ids, by_layer=by_layer)
 
 
 def _asking(rng: Rng, n: int, k: int, room: int, q: int, power: float) -> Array:

@@ -1,10 +1,10 @@
-"""Answers that lie a step beyond what matches the query: what followed a token or several, and the first of a chain."""
+"""Answers that lie a step beyond what matches the query: what followed a token, and the first of a chain."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -13,12 +13,9 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
-from attnlab.tasks.places import chance_at, of_lengths, sequence
+from attnlab.tasks.places import chance_at, of_lengths, sequence, to_the_one_before
 
-__all__ = ["Induction", "NgramCopy", "VariableTracking"]
-
-
-MOST_TRIES = 100  # draws in vain before a task is said to be impossible
+__all__ = ["Induction", "VariableTracking"]
 
 
 @dataclass(eq=False, repr=False)
@@ -30,8 +27,9 @@ class Induction(DrawnTask):
 
         q_j = e_x(j),   k_j = e_x(j) + trace * p_x(j-1),   v_j = the one-hot vector of x_j
 
-    Gold: the link to the place after the earlier occurrence. Target: its token, int (n, k), of `vocabulary` classes. Chance:
-    the mean of 1/(j - 1) over the places j that ask, as a place may attend to all places before it.
+    Gold: the link to the place after the earlier occurrence. By layer: from each place to the one before it, then gold. Target: its
+    token, int (n, k), of `vocabulary` classes. Chance: the mean of 1/(j - 1) over the places j that ask, as a place may attend to all
+    places before it.
 
     Parameters
     ----------
@@ -114,7 +112,10 @@ class Induction(DrawnTask):
         K[:, 1:] += self.trace * P[tokens[:, :-1]]
         answer = np.minimum(answer, k - 1)
         target = np.take_along_axis(tokens, answer, axis=1)
-        return sequence(K, np.eye(self.vocabulary)[tokens], asked, np.eye(k)[answer], target, Q=E[tokens], ids=tokens)
+        links = np.eye(k, dtype=bool)[answer] & asked[:, :, None]
+        by_layer = np.concatenate([to_the_one_before(n, k), links[:, None]], axis=1)
+        V = np.eye(self.vocabulary)[tokens]
+        return sequence(K, V, asked, links, target, Q=E[tokens], ids=tokens, by_layer=by_layer)
 
     def _with(self, rng: Rng, tokens: Array, distance: int) -> Array:
         """The tokens, with a last one that occurs once before, at distance + 1 places."""
@@ -139,6 +140,10 @@ class VariableTracking(DrawnTask):
     Gold: the link to the first assignment of the chain of x(i), which is uniform on all names. Target: its value, int (n, q), of
     `n_values` classes. Chance: 1/k, where k = n_chains * depth.
 
+    With ``layout="tokens"`` an example is one sequence of two tokens for each assignment, what is left of the sign and what is right of
+    it, and the names that are asked for, of which a place may attend to all places before it. The label is the token of the value,
+    gold its place, and keys, queries and values are those of the tokens. Chance: the mean of 1/(2k + t) over t = 0..q - 1.
+
     Parameters
     ----------
     n_chains : int, at least 1
@@ -155,6 +160,8 @@ class VariableTracking(DrawnTask):
         Features of a query or key.
     depths : sequence of int, each at least 1
         Further test conditions in which all names that are asked for have this place in their chain, named `depth=2`.
+    layout : str
+        joined: a place holds an assignment. tokens: a place holds a token, for models of sequences.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -194,10 +201,12 @@ class VariableTracking(DrawnTask):
     n_queries: Count = 4
     d: Count = 16
     depths: Sequence[Count] = ()
+    layout: Literal["joined", "tokens"] = "joined"
 
     @property
     def chance(self) -> float:
-        return 1 / (self.n_chains * self.depth)
+        k = self.n_chains * self.depth
+        return 1 / k if self.layout == "joined" else float(np.mean(1 / (2 * k + np.arange(self.n_queries))))
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         if self.vocabulary < self.n_chains * self.depth:
@@ -205,7 +214,8 @@ class VariableTracking(DrawnTask):
                 f"task 'variable_tracking': names differ, so vocabulary must be at least n_chains * depth = "
                 f"{self.n_chains * self.depth}; got {self.vocabulary}"
             )
-        return {"left": rng.normal(size=(self.vocabulary, self.d)), "right": rng.normal(size=(self.vocabulary, self.d))}
+        tokens = self.vocabulary + (self.n_values if self.layout == "tokens" else 0)
+        return {"left": rng.normal(size=(tokens, self.d)), "right": rng.normal(size=(self.vocabulary, self.d))}
 
     def conditions(self) -> dict[str, dict[str, int]]:
         for at in self.depths:
@@ -229,6 +239,9 @@ class VariableTracking(DrawnTask):
         place = np.empty((n, c, depth), dtype=np.intp)
         place[example, chain, step] = np.arange(k)
         asked = place[example, which[0], which[1] if at is None else at - 1]
+        if self.layout == "tokens":
+            said = np.where(step > 0, name[example, before], self.vocabulary + value)
+            return self._tokens(left, name, said, name[example, asked], root[example, asked])
         return AlignmentData(
             left[name[example, asked]],
             left[name] + right[name[example, before]] * refers,
@@ -237,117 +250,12 @@ class VariableTracking(DrawnTask):
             target=value[example, root[example, asked]],
         )
 
-
-@dataclass(eq=False, repr=False)
-class NgramCopy(DrawnTask):
-    """Say what follows: a few tokens are given, and the answer is the token after the one place where they occurred.
-
-    An example is k tokens x_1..x_k, uniform with repetition. The key of place j is what stands before it, the vectors of
-    x_(j-n), .., x_(j-1) side by side in d/n features each (zeros before the first place). Its value is the one-hot vector of
-    x_j. A query is n tokens that stand before exactly one place, in the same form.
-
-    Gold: the link to that place. Target: its token, int (n, q), of `vocabulary` classes. Chance: 1/k.
-
-    Parameters
-    ----------
-    length : int, at least 2
-        Tokens of an example, k.
-    n_gram : int, at least 1
-        Tokens that are given, n; fewer than `length`.
-    vocabulary : int, at least 2
-        Different tokens. With few of them, and a small n, places before which the tokens differ in one are many.
-    n_queries : int, at least 1
-        Queries of an example, each for another place.
-    d : int, at least 1
-        Features of a query or key, a multiple of n_gram.
-    longer : sequence of int
-        Further test conditions of these lengths, named `n=128` for 128.
-    n_train, n_validation, n_test : int, at least 1
-        Examples of each split, and of each test condition.
-
-    Raises
-    ------
-    SettingError
-        When d is no multiple of n_gram, n_gram is not less than each length, or hardly any example has n_queries places that are
-        alone with their tokens.
-
-    Notes
-    -----
-    A phone book is looked up in this way, and a copy that finds its place by the last n tokens said. In a transformer a first
-    layer gathers the tokens before each place; here the keys hold them.
-
-    References
-    ----------
-    Jelassi et al. (2024), Repeat after me: transformers are better than state space models at copying.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> data = NgramCopy(n_train=4).make(np.random.default_rng(0)).train
-    >>> alike = (data.Q[:, :, None] == data.K[:, None]).all(axis=-1)
-    >>> data, bool((alike == data.gold).all())
-    (<AlignmentData n=4 q=4 k=64 d=6 v=8 float64; has gold, target>, True)
-    """
-
-    name = "ngram_copy"
-    source = Source(
-        "Repeat After Me: Transformers are Better than State Space Models at Copying",
-        "S. Jelassi, D. Brandfonbrener, S. M. Kakade, E. Malach",
-        2024,
-        "arXiv:2402.01032",
-    )
-    revision = 1
-    counts = (*DrawnTask.counts, "longer")
-
-    length: Annotated[int, Ge(2)] = 64
-    n_gram: Count = 3
-    vocabulary: Annotated[int, Ge(2)] = 8
-    n_queries: Count = 4
-    d: Count = 6
-    longer: Sequence[Count] = ()
-
-    @property
-    def chance(self) -> float:
-        return 1 / self.length
-
-    def shared(self, rng: Rng) -> dict[str, Any]:
-        if self.d % self.n_gram:
-            raise SettingError(f"task 'ngram_copy': d must be a multiple of n_gram = {self.n_gram}; got {self.d}")
-        if self.n_gram >= (least := min([self.length, *self.longer])):
-            raise SettingError(
-                f"task 'ngram_copy': n_gram must be less than each length, here {least}; got {self.n_gram}"
-            )
-        return {"E": rng.normal(size=(self.vocabulary, self.d // self.n_gram))}
-
-    def conditions(self) -> dict[str, dict[str, int]]:
-        return of_lengths(self.longer)
-
-    def draw(self, rng: Rng, n: int, E: Array, length: int | None = None) -> AlignmentData:
-        k = length or self.length
-        tokens, alone = np.zeros((n, k), dtype=np.intp), np.zeros((n, k), dtype=bool)
-        for _ in range(MOST_TRIES):
-            few = alone.sum(axis=1) < self.n_queries
-            if not few.any():
-                break
-            tokens[few] = rng.integers(self.vocabulary, size=(few.sum(), k))
-            alone[few] = self._alone(tokens[few])
-        else:
-            raise SettingError(
-                f"task 'ngram_copy': of {MOST_TRIES} examples hardly one has n_queries = {self.n_queries} places that are alone "
-                f"with the n_gram = {self.n_gram} tokens before them; raise vocabulary or n_gram, or lower n_queries"
-            )
-        padded = np.concatenate([np.zeros((n, self.n_gram, E.shape[1])), E[tokens]], axis=1)
-        K = np.concatenate([padded[:, i : i + k] for i in range(self.n_gram)], axis=-1)
-        places = np.argsort(np.where(alone, rng.random((n, k)), np.inf), axis=1)[:, : self.n_queries]
-        example = np.arange(n)[:, None]
-        V = np.eye(self.vocabulary)[tokens]
-        return AlignmentData(K[example, places], K, V, gold=np.eye(k)[places], target=tokens[example, places])
-
-    def _alone(self, tokens: Array) -> Array:
-        """bool (n, k): places with n tokens before them that no other place has before it."""
-        n, k = tokens.shape
-        same = np.ones((n, k, k), dtype=bool)
-        for back in range(1, self.n_gram + 1):
-            shifted = np.concatenate([np.full((n, back), -1), tokens[:, :-back]], axis=1)  # -1: nothing there
-            same &= shifted[:, :, None] == shifted[:, None, :]
-        return (same.sum(axis=-1) == 1) & (np.arange(k) >= self.n_gram)
+    def _tokens(self, E: Array, name: Array, said: Array, asks: Array, root: Array) -> AlignmentData:
+        """Sequences of names (n, k) and what each is said to be, then the names that are asked for (n, q), first assigned at `root`."""
+        (n, k), q = name.shape, asks.shape[1]
+        length = 2 * k + q
+        ids = np.concatenate([np.stack([name, said], axis=2).reshape(n, 2 * k), asks], axis=1)
+        asked = np.broadcast_to(np.arange(length) >= 2 * k, (n, length))
+        places = np.concatenate([np.zeros((n, 2 * k), dtype=np.intp), 2 * root + 1], axis=1)
+        target = np.take_along_axis(ids, places, axis=1)
+        return sequence(E[ids], np.eye(len(E))[ids], asked, np.eye(length)[places], target, ids=ids)

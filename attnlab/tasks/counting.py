@@ -14,6 +14,7 @@ from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
 from attnlab.tasks.places import chance_at, of_lengths, sequence
+from attnlab.tasks.said import SaidTask, in_one_sequence
 
 __all__ = ["Boolean", "LocalCount", "NBack"]
 
@@ -112,6 +113,7 @@ class NBack(DrawnTask):
             tokens[:, back],
             itself=True,
             Q=np.tile(E[-1], (n, k, 1)),
+            ids=tokens,
         )
 
 
@@ -189,11 +191,12 @@ class LocalCount(DrawnTask):
         links = (np.tri(k) - np.tri(k, k=-self.window)) / self.window
         asked = np.broadcast_to(np.arange(k) >= self.window - 1, (n, k))
         Q = np.tile(E[-1], (n, k, 1))
-        return sequence(E[tokens], V, asked, np.broadcast_to(links, (n, k, k)), links @ V, itself=True, Q=Q)
+        links = np.broadcast_to(links, (n, k, k))
+        return sequence(E[tokens], V, asked, links, links @ V, itself=True, Q=Q, ids=tokens)
 
 
 @dataclass(eq=False, repr=False)
-class Boolean(DrawnTask):
+class Boolean(SaidTask):
     """A function of bits: the first one, the majority, or the parity.
 
     An example is k bits, uniform, and one query, a marker. With vectors e_0, e_1 and the marker ~ N(0, token_scale^2 I_d), drawn
@@ -218,6 +221,8 @@ class Boolean(DrawnTask):
         them: with 0.1 sinusoidal places make `first` easy, with 1.0 they do not.
     longer : sequence of int, each at least 2
         Further test conditions of these lengths, named `n=65` for 65; odd for "majority".
+    layout : str
+        pairs, or tokens: one sequence of the bits, a separator and the answer, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -258,9 +263,8 @@ class Boolean(DrawnTask):
 
     @property
     def chance(self) -> float:
-        if self.function == "majority":
-            return 1.0
-        return 1 / self.length if self.function == "first" else 1 / (2 - 2.0 ** (1 - self.length))
+        shares = {"first": 1 / self.length, "majority": 1.0, "parity": 1 / (2 - 2.0 ** (1 - self.length))}
+        return self.chance_in(shares[self.function])
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         return {"E": self.token_scale * rng.normal(size=(3, self.d))}
@@ -281,6 +285,7 @@ class Boolean(DrawnTask):
             "parity": (bits, ones % 2),
         }[self.function]
         gold = links / np.maximum(links.sum(axis=1, keepdims=True), 1)
-        return AlignmentData(
+        data = AlignmentData(
             np.tile(E[2], (n, 1, 1)), E[bits], np.eye(2)[bits], gold=gold[:, None], target=target[:, None]
         )
+        return data if self.layout == "pairs" else in_one_sequence(data, bits.tolist(), target[:, None].tolist(), 2)

@@ -23,7 +23,7 @@ Rng = np.random.Generator
 Count = Annotated[int, Ge(1)]
 
 BLOCK = 256  # examples that are drawn together
-ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids")
+ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids", "inputs", "gold_by_layer")
 
 
 @dataclass(eq=False, repr=False)

@@ -12,13 +12,14 @@ from annotated_types import Ge, Le
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
+from attnlab.tasks.said import SaidTask
 from attnlab.tasks.words import Dictionary, Factor, HeldOut, Said, Unseen, chance_of, lengths_between, longer
 
 __all__ = ["Fertility", "LookupTable"]
 
 
 @dataclass(eq=False, repr=False)
-class Fertility(DrawnTask):
+class Fertility(SaidTask):
     """Say each word as often as its fertility says, some not at all: a monotonic alignment of many to one.
 
     Source word w_i has a fertility of 0..max_fertility: its translation u_i is said so many times. The fertilities are given
@@ -46,6 +47,8 @@ class Fertility(DrawnTask):
     unseen : float, 0 to less than 0.5
         Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
         occurs in another. With 0 they are drawn alike, and short ones occur in several.
+    layout : str
+        pairs, or tokens: one sequence of the source, a separator and what is said, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -98,7 +101,7 @@ class Fertility(DrawnTask):
     def chance(self) -> float:
         f = self._fertilities()
         lengths = lengths_between(self.name, self.min_length, self.length)
-        return chance_of((1.0, k, f[f > 0].mean() + (k - 1) * f.mean()) for k in lengths)
+        return self.chance_in(chance_of((1.0, k, f[f > 0].mean() + (k - 1) * f.mean()) for k in lengths))
 
     def conditions(self) -> dict[str, dict[str, int]]:
         return longer(self.transfer)
@@ -118,7 +121,7 @@ class Fertility(DrawnTask):
         def say() -> Said:
             return self._say(rng, int(rng.choice(lengths)) if factor == 1 else k, fertility)
 
-        return book.data(held_out.sentences(say, n, split, self.name), k, k * int(fertility.max()))
+        return book.data(held_out.sentences(say, n, split, self.name), k, k * int(fertility.max()), layout=self.layout)
 
     def _say(self, rng: Rng, size: int, fertility: Array) -> Said:
         words = rng.integers(self.vocabulary, size=size)
@@ -129,7 +132,7 @@ class Fertility(DrawnTask):
 
 
 @dataclass(eq=False, repr=False)
-class LookupTable(DrawnTask):
+class LookupTable(SaidTask):
     """Apply tables one after the other, and say the result of each: the alignment is the diagonal.
 
     A source is a string x_0 of `bits` bits and c tables t_1..t_c, c uniform on 1..length; the target is x_0, x_1 = t_1(x_0),
@@ -155,6 +158,8 @@ class LookupTable(DrawnTask):
     unseen : float, 0 to less than 0.5
         Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
         occurs in another. With 0 they are drawn alike, and short ones occur in several.
+    layout : str
+        pairs, or tokens: one sequence of the source, a separator and what is said, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -190,7 +195,7 @@ class LookupTable(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return chance_of((1.0, c + 1, c + 1) for c in range(1, self.length + 1))
+        return self.chance_in(chance_of((1.0, c + 1, c + 1) for c in range(1, self.length + 1)))
 
     def conditions(self) -> dict[str, dict[str, int]]:
         return longer(self.transfer)
@@ -219,7 +224,7 @@ class LookupTable(DrawnTask):
         def say() -> Said:
             return self._say(rng, int(rng.integers(1, most + 1)) if factor == 1 else most, strings, after)
 
-        return book.data(held_out.sentences(say, n, split, self.name), 1 + most, 1 + most)
+        return book.data(held_out.sentences(say, n, split, self.name), 1 + most, 1 + most, layout=self.layout)
 
     def _say(self, rng: Rng, n_applied: int, strings: list[str], after: Array) -> Said:
         applied = rng.integers(self.tables, size=n_applied)

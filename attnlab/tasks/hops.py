@@ -13,7 +13,7 @@ from annotated_types import Ge
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
-from attnlab.tasks.places import of_lengths, sequence
+from attnlab.tasks.places import of_lengths, sequence, to_the_one_before
 
 __all__ = ["KHop"]
 
@@ -30,8 +30,9 @@ class KHop(DrawnTask):
 
         q_j = e_x(j),   k_j = e_x(j) + trace * p_x(j-1),   v_j = the one-hot vector of x_j
 
-    Gold: the link to hop^k(j). Target: its token, int (n, L), of `vocabulary` classes. Chance: the mean of 1/(j - 1) over the places
-    j that ask, as a place may attend to all places before it; it is estimated from 4,096 sequences.
+    Gold: the link to hop^k(j). By layer: from each place to the one before it, to hop(j), to hop(j) again, to hop^2(j), to hop^4(j) and so
+    on, 2 + ceil(log2 k) layers. Target: the token of hop^k(j), int (n, L), of `vocabulary` classes. Chance: the mean of 1/(j - 1) over the
+    places j that ask, as a place may attend to all places before it; it is estimated from 4,096 sequences.
 
     Parameters
     ----------
@@ -53,7 +54,8 @@ class KHop(DrawnTask):
     Notes
     -----
     One layer of attention takes one hop, if keys hold the token before them. A stack of layers can double the length of a hop
-    from layer to layer, so that about log2 k layers more than two are enough. In the original a token may follow itself.
+    from layer to layer, so that about log2 k layers more than two are enough: a place that knows where m hops lead looks there, and reads
+    where up to m further hops lead. In the original a token may follow itself.
 
     References
     ----------
@@ -102,7 +104,9 @@ class KHop(DrawnTask):
         K = E[tokens]
         K[:, 1:] += self.trace * P[tokens[:, :-1]]
         target = np.take_along_axis(tokens, place, axis=1)
-        return sequence(K, np.eye(self.vocabulary)[tokens], asked, np.eye(k)[place], target, Q=E[tokens], ids=tokens)
+        by_layer = _by_layer(tokens, self.hops)
+        V = np.eye(self.vocabulary)[tokens]
+        return sequence(K, V, asked, np.eye(k)[place], target, Q=E[tokens], ids=tokens, by_layer=by_layer)
 
 
 def _tokens(rng: Rng, n: int, length: int, vocabulary: int) -> Array:
@@ -125,6 +129,22 @@ def _hopped(tokens: Array, hops: int) -> Array:
     for _ in range(hops):
         place = np.where(place < 0, -1, np.take_along_axis(to, np.maximum(place, 0), axis=1))
     return place
+
+
+def _by_layer(tokens: Array, hops: int) -> Array:
+    """bool (n, 2 + ceil(log2 hops), L, L): where each layer attends that doubles the hops of the layer before."""
+    n, length = tokens.shape
+    found = [to_the_one_before(n, length)[:, 0]]
+    known = 0  # so many hops each place has made before a layer
+    while known < hops:
+        made = max(1, known)
+        then = min(hops, 2 * known) if known else 1
+        place = np.where(_hopped(tokens, min(then, made + 1)) < 0, -1, _hopped(tokens, made))  # of use where it hops on
+        if then == hops:
+            place = np.where(_hopped(tokens, hops) < 0, -1, place)
+        found.append(np.eye(length + 1, length, dtype=bool)[place])  # the last row is empty
+        known = then
+    return np.stack(found, axis=1)
 
 
 @functools.lru_cache(maxsize=64)

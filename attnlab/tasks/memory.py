@@ -1,23 +1,22 @@
-"""Sequences that ask about their own past: the last write, the mean since the start, the bracket that is open."""
+"""Sequences that ask about their own past: the last write, and the mean since the start."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Lt, MultipleOf
+from annotated_types import Ge, Gt, Lt
 
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
-from attnlab.tasks.places import chance_at, of_lengths, sequence
+from attnlab.tasks.places import chance_at, needs_tokens, of_lengths, sequence
 
-__all__ = ["Dyck", "FlipFlop", "TriggerAverage"]
+__all__ = ["FlipFlop", "TriggerAverage"]
 
-Even = Annotated[int, Ge(2), MultipleOf(2)]
 Share = Annotated[float, Gt(0), Lt(1)]
 
 
@@ -34,6 +33,11 @@ class FlipFlop(DrawnTask):
     Gold: the link from each read to the last write before it. Target: that bit, int (n, k), of 2 classes. Chance: the mean
     over reads of 1/(j - 1), where j counts places from 1, as a place may attend to all places before it.
 
+    With ``layout="tokens"``, as published, an instruction and its bit are two places, 2k in all, and the bit of a read is the one that
+    was written. The place of a read's instruction says the token at the next place. Gold is the bit of the last write; the bits of reads
+    since then, which say the same, are possible links. By layer: from each bit to its instruction, then gold. Keys, queries and
+    values are those of the tokens. Chance: the mean over reads of 1/(2j - 2).
+
     Parameters
     ----------
     length : int, at least 2
@@ -49,18 +53,23 @@ class FlipFlop(DrawnTask):
     distances : sequence of int, each at least 1
         Further test conditions in which only the last place is asked, and the last write is just so far before it, named
         `distance=8`; less than `length`.
+    layout : str
+        joined: a place holds an instruction and its bit. tokens: as published, for models of sequences.
+    every_token : bool
+        Of layout tokens: whether in training and validation each place says the next token and counts, as a language model learns. Only
+        the bits of reads can be known, so tests count these alone.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
     Raises
     ------
     SettingError
-        When a distance is not less than `length`.
+        When a distance is not less than `length`, or every_token is asked for in layout joined.
 
     Notes
     -----
-    A mechanism that cannot tell early from late spreads its weight on all writes. The original has instruction and bit as two
-    tokens, trains with p_ignore = 0.8, and tests with 0.98 and 0.1.
+    A mechanism that cannot tell early from late spreads its weight on all writes. The original has the layout tokens with
+    every_token, trains with p_ignore = 0.8, and tests with 0.98 and 0.1.
 
     References
     ----------
@@ -90,17 +99,20 @@ class FlipFlop(DrawnTask):
     longer: Sequence[Annotated[int, Ge(2)]] = ()
     ignores: Sequence[Share] = ()
     distances: Sequence[Count] = ()
+    layout: Literal["joined", "tokens"] = "joined"
+    every_token: bool = False
 
     @property
     def chance(self) -> float:
         reads = np.full(self.length, (1 - self.p_ignore) / 2)
         reads[-1] = 1
-        return chance_at(reads, np.arange(self.length))
+        return chance_at(reads, np.arange(self.length) * (1 if self.layout == "joined" else 2))
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         return {"instructions": rng.normal(size=(3, self.d)), "bits": rng.normal(size=(2, self.d))}
 
     def conditions(self) -> dict[str, dict[str, Any]]:
+        needs_tokens(self)
         for distance in self.distances:
             if distance >= self.length:
                 raise SettingError(
@@ -116,6 +128,7 @@ class FlipFlop(DrawnTask):
         self,
         rng: Rng,
         n: int,
+        split: str,
         instructions: Array,
         bits: Array,
         length: int | None = None,
@@ -136,6 +149,9 @@ class FlipFlop(DrawnTask):
         asked = asked_to_read = said == 2
         if distance is not None:
             asked = asked & (np.arange(k) == k - 1)
+        if self.layout == "tokens":
+            every = self.every_token and split in ("train", "validation")
+            return _as_published(said, bit, last, asked, np.concatenate([bits, instructions]), every)
         return sequence(
             instructions[said] + bits[bit] * shown,
             np.eye(2)[bit] * shown,
@@ -144,6 +160,26 @@ class FlipFlop(DrawnTask):
             np.take_along_axis(bit, last, axis=1),
             ids=np.where(asked_to_read, 4, 2 * said + bit),
         )
+
+
+def _as_published(said: Array, bit: Array, last: Array, asked: Array, E: Array, every: bool) -> AlignmentData:
+    """Instructions and bits as tokens: 0 and 1 are bits, 2 to 4 write, ignore and read."""
+    n, k = said.shape
+    bit = np.where(said == 2, np.take_along_axis(bit, last, axis=1), bit)
+    ids = np.stack([said + 2, bit], axis=2).reshape(n, 2 * k)
+    links, possible = (np.zeros((n, 2 * k, 2 * k), dtype=bool) for _ in range(2))
+    links[:, ::2] = np.eye(2 * k, dtype=bool)[2 * last + 1] & asked[:, :, None]
+    same = (said == 2)[:, None, :] & (last[:, :, None] == last[:, None, :]) & np.tri(k, k=-1, dtype=bool)
+    possible[:, ::2, 1::2] = same & asked[:, :, None]
+    by_layer = np.stack([np.zeros_like(links), links], axis=1)
+    by_layer[:, 0, 1::2] = np.eye(2 * k, dtype=bool)[::2]
+    asks = np.zeros((n, 2 * k), dtype=bool)
+    asks[:, ::2] = asked
+    target = np.roll(ids, -1, axis=1)
+    if every:
+        asks = np.broadcast_to(np.arange(2 * k) < 2 * k - 1, (n, 2 * k))
+    itself = every  # the first place has nothing else
+    return sequence(E[ids], np.eye(5)[ids], asks, links, target, itself, ids=ids, by_layer=by_layer, possible=possible)
 
 
 @dataclass(eq=False, repr=False)
@@ -158,7 +194,8 @@ class TriggerAverage(DrawnTask):
 
     Gold: of a place with a trigger the uniform distribution on the places before it without the start; of the other places a
     row of zeros, as they are null queries. Target: the mean of the contents, or zero, float (n, k, v). The places from the
-    third on ask, and may attend to all places before them. Chance: the mean of (j - 2)/(j - 1) over the places j that ask.
+    third on ask, and may attend to all places before them. Chance: the mean of (j - 2)/(j - 1) over the places j that ask. Models of
+    sequences read the kind of a place as its token and the content as its `inputs`.
 
     Parameters
     ----------
@@ -232,142 +269,4 @@ class TriggerAverage(DrawnTask):
         links[:, :, 0] = 0
         asked = np.broadcast_to(np.arange(k) >= 2, (n, k))
         links = links / np.maximum(links.sum(axis=-1, keepdims=True), 1)
-        return sequence(marks[kind], V, asked, links, links @ V)
-
-
-@dataclass(eq=False, repr=False)
-class Dyck(DrawnTask):
-    """Brackets: each one that closes must find the one that it closes, and say its type.
-
-    A sequence of k brackets of n_types types is opened and closed in order, never deeper than `depth`: at each place a bracket
-    opens or closes with equal probability where both are possible. With vectors o (opens), c (closes), t_x for the types and
-    z_1, z_2, .. for the depths, ~ N(0, I_d), drawn once for all splits,
-
-        k_j = o + t_x + z (opens),   q_j = k_j = c + z (closes, its type hidden),   v_j = the one-hot vector of x (zero)
-
-    where z is that of the depth of the bracket if show_depth is on, and zero if not.
-
-    Gold: from each closing bracket the link to the opening one. Target: its type, int (n, k), of n_types classes. Chance: the
-    mean of 1/(j - 1) over the places j that close, as a place may attend to all places before it.
-
-    Parameters
-    ----------
-    length : int, at least 2 and even
-        Brackets of an example, k.
-    n_types : int, at least 2
-        Types of brackets.
-    depth : int, at least 1
-        How deep they may be nested, counted from 1.
-    show_depth : bool
-        Whether queries and keys know their depth, as a first layer would count it. Then the opening bracket is the last of the
-        same depth.
-    d : int, at least 1
-        Features of a query or key.
-    longer : sequence of int, each at least 2 and even
-        Further test conditions of these lengths, named `n=64` for 64.
-    depths : sequence of int, each at least 1
-        Further test conditions in which only brackets of this depth ask, named `depth=2`.
-    n_train, n_validation, n_test : int, at least 1
-        Examples of each split, and of each test condition.
-
-    Raises
-    ------
-    SettingError
-        When one of `depths` is more than `depth`, or deeper than `length` allows.
-
-    References
-    ----------
-    Hewitt et al. (2020), RNNs can generate bounded hierarchical languages with optimal memory, for Dyck-(k, m).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> data = Dyck(length=4, depth=1, n_train=1).make(np.random.default_rng(0)).train
-    >>> data.gold[0].astype(int).tolist()
-    [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
-    """
-
-    name = "dyck"
-    source = Source(
-        "RNNs Can Generate Bounded Hierarchical Languages with Optimal Memory",
-        "J. Hewitt, M. Hahn, S. Ganguli, P. Liang, C. D. Manning",
-        2020,
-        "EMNLP",
-    )
-    revision = 1
-    counts = (*DrawnTask.counts, "longer", "depths")
-
-    length: Even = 32
-    n_types: Annotated[int, Ge(2)] = 4
-    depth: Count = 4
-    show_depth: bool = True
-    d: Count = 16
-    longer: Sequence[Even] = ()
-    depths: Sequence[Count] = ()
-
-    @property
-    def chance(self) -> float:
-        k = self.length
-        at = np.zeros(self.depth + 1)  # how likely each depth is
-        at[0] = 1
-        closes = np.zeros(k)
-        for j in range(k):
-            opens = at * self._opening(np.arange(self.depth + 1), k - j)
-            closes[j] = (at - opens).sum()
-            at = np.append(0, opens[:-1]) + np.append((at - opens)[1:], 0)
-        return chance_at(closes, np.arange(k))
-
-    def _opening(self, open_now: Array, left: int) -> Array:
-        """The probability that the next bracket opens, where so many are open and so many places are left."""
-        may_open = (open_now < self.depth) & (open_now < left)
-        return np.where(open_now == 0, 1.0, np.where(may_open, 0.5, 0.0))
-
-    def shared(self, rng: Rng) -> dict[str, Array]:
-        return {
-            "kinds": rng.normal(size=(2, self.d)),
-            "types": rng.normal(size=(self.n_types, self.d)),
-            "deep": rng.normal(size=(self.depth + 1, self.d)) * self.show_depth,
-        }
-
-    def conditions(self) -> dict[str, dict[str, int]]:
-        most = min(self.depth, self.length // 2)
-        for at in self.depths:
-            if at > most:
-                raise SettingError(f"task 'dyck': depths must be at most {most}, with this depth and length; got {at}")
-        return of_lengths(self.longer) | {f"depth={at}": {"at": at} for at in self.depths}
-
-    def draw(
-        self,
-        rng: Rng,
-        n: int,
-        kinds: Array,
-        types: Array,
-        deep: Array,
-        length: int | None = None,
-        at: int | None = None,
-    ) -> AlignmentData:
-        k = length or self.length
-        opens, level, answer = (
-            np.zeros((n, k), dtype=bool),
-            np.zeros((n, k), dtype=np.intp),
-            np.zeros((n, k), dtype=np.intp),
-        )
-        example, open_now = np.arange(n), np.zeros(n, dtype=np.intp)
-        latest = np.zeros((n, self.depth + 1), dtype=np.intp)  # the last place that opened at each depth
-        for j in range(k):
-            opens[:, j] = rng.random(n) < self._opening(open_now, k - j)
-            level[:, j] = open_now + opens[:, j]
-            latest[example, level[:, j]] = np.where(opens[:, j], j, latest[example, level[:, j]])
-            answer[:, j] = latest[example, level[:, j]]
-            open_now = level[:, j] - ~opens[:, j]
-        kind = rng.integers(self.n_types, size=(n, k))
-        shown = opens[:, :, None]
-        asked = ~opens if at is None else ~opens & (level == at)
-        return sequence(
-            kinds[(~opens).astype(np.intp)] + types[kind] * shown + deep[level],
-            np.eye(self.n_types)[kind] * shown,
-            asked,
-            np.eye(k)[answer],
-            np.take_along_axis(kind, answer, axis=1),
-            ids=np.where(opens, kind, self.n_types),
-        )
+        return sequence(marks[kind], V, asked, links, links @ V, ids=kind, inputs=V)

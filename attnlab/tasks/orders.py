@@ -13,6 +13,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
+from attnlab.tasks.said import SaidTask
 from attnlab.tasks.words import Dictionary, Factor, HeldOut, Said, Unseen, chance_of, lengths_between, longer
 
 __all__ = ["SelectiveCopy", "Sort"]
@@ -21,7 +22,7 @@ HERE = Source("attnlab: a pluggable attention lab", "The attnlab developers", 20
 
 
 @dataclass(eq=False, repr=False)
-class Sort(DrawnTask):
+class Sort(SaidTask):
     """Say numbers in ascending order: step t must attend to the t-th smallest.
 
     An example is k distinct numbers of 0..vocabulary - 1 in random order, k uniform on min_length..length. A number x has
@@ -46,6 +47,8 @@ class Sort(DrawnTask):
     unseen : float, 0 to less than 0.5
         Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
         occurs in another. With 0 they are drawn alike, and short ones occur in several.
+    layout : str
+        pairs, or tokens: one sequence of the source, a separator and what is said, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -86,7 +89,7 @@ class Sort(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return chance_of((1.0, k, k) for k in lengths_between(self.name, self.min_length, self.length))
+        return self.chance_in(chance_of((1.0, k, k) for k in lengths_between(self.name, self.min_length, self.length)))
 
     def conditions(self) -> dict[str, dict[str, int]]:
         longest = self.length * max([1, *self.transfer])
@@ -114,7 +117,7 @@ class Sort(DrawnTask):
             size = int(rng.choice(lengths)) if factor == 1 else k
             return self._say(rng.permutation(self.vocabulary)[:size], words)
 
-        return book.data(held_out.sentences(say, n, split, self.name), k, k)
+        return book.data(held_out.sentences(say, n, split, self.name), k, k, layout=self.layout)
 
     @staticmethod
     def _say(numbers: Array, words: list[str]) -> Said:
@@ -124,7 +127,7 @@ class Sort(DrawnTask):
 
 
 @dataclass(eq=False, repr=False)
-class SelectiveCopy(DrawnTask):
+class SelectiveCopy(SaidTask):
     """Say the marked words of a sequence in their order: step t must attend to the t-th that is no blank.
 
     A sequence has k = length places. At n_marked of them is a word, uniform with repetition of `vocabulary` words; at the
@@ -145,6 +148,8 @@ class SelectiveCopy(DrawnTask):
         Features of a query or key.
     transfer : sequence of int, each at least 2
         Further test conditions with so many times as many places and marked places, named `2L` for 2.
+    layout : str
+        pairs, or tokens: one sequence of the source, a separator and what is said, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -184,7 +189,7 @@ class SelectiveCopy(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return 1 / self.length
+        return self.chance_in(1 / self.length)
 
     def conditions(self) -> dict[str, dict[str, int]]:
         return longer(self.transfer)
@@ -199,7 +204,7 @@ class SelectiveCopy(DrawnTask):
                 f"task 'selective_copy': n_marked must be at most length = {self.length}; got {self.n_marked}"
             )
         k, q = self.length * factor, self.n_marked * factor
-        return book.data([self._say(rng, k, q) for _ in range(n)], k, q)
+        return book.data([self._say(rng, k, q) for _ in range(n)], k, q, layout=self.layout)
 
     def _say(self, rng: Rng, k: int, q: int) -> Said:
         source = ["_"] * k

@@ -14,7 +14,8 @@ from annotated_types import Ge, Le, Lt
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
-from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
+from attnlab.tasks.drawn import Array, Count, Rng
+from attnlab.tasks.said import SaidTask
 
 __all__ = ["Lookup", "NoisyRecall", "NormHubs", "NullQueries"]
 
@@ -30,7 +31,7 @@ def _ask(rng: Rng, asked: Array, K: Array, V: Array, noise: float) -> tuple[Arra
 
 
 @dataclass(eq=False, repr=False)
-class Lookup(DrawnTask):
+class Lookup(SaidTask):
     """Key lookup: which of k random keys is this query a blurred copy of?
 
     For each example, with j(i) uniform on the keys that are not padding,
@@ -54,6 +55,8 @@ class Lookup(DrawnTask):
         Features of a value, v.
     min_keys : int or None
         If given, the number of keys of each example is uniform on min_keys..n_keys; the rest is padding: zeros, masked.
+    layout : str
+        pairs, or tokens: one sequence of the keys with their values, then the queries, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split.
 
@@ -99,7 +102,7 @@ class Lookup(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return float(np.mean(1 / self._lengths()))
+        return self.chance_in(float(np.mean(1 / self._lengths())))
 
     def draw(self, rng: Rng, n: int) -> AlignmentData:
         lengths = rng.choice(self._lengths(), size=(n, 1))
@@ -108,14 +111,14 @@ class Lookup(DrawnTask):
         asked = rng.integers(lengths, size=(n, self.n_queries))
         Q, gold, target = _ask(rng, asked, K, V, self.noise)
         if self.min_keys is None:
-            return AlignmentData(Q, K, V, gold=gold, target=target)
+            return self.laid_out(AlignmentData(Q, K, V, gold=gold, target=target))
         there = np.arange(self.n_keys) < lengths  # (n, k)
         K, V = K * there[:, :, None], V * there[:, :, None]
-        return AlignmentData(Q, K, V, mask=there[:, None, :], gold=gold, target=target)
+        return self.laid_out(AlignmentData(Q, K, V, mask=there[:, None, :], gold=gold, target=target))
 
 
 @dataclass(eq=False, repr=False)
-class NoisyRecall(DrawnTask):
+class NoisyRecall(SaidTask):
     """Lookup among distractors: a share rho of the memory comes from another vocabulary and is never asked for.
 
     The memory has `n_keys` pairs as in `lookup`, and so many distractors that they are the share rho of it,
@@ -133,7 +136,7 @@ class NoisyRecall(DrawnTask):
         Share of the memory that is distractors; their number is rounded.
     shift : float, at least 0
         Distance between the centres of the two vocabularies; a feature's standard deviation is 1.
-    d, n_keys, noise, n_queries, d_value, n_train, n_validation, n_test
+    d, n_keys, noise, n_queries, d_value, layout, n_train, n_validation, n_test
         As in `lookup`; n_keys counts the pairs that may be asked for.
 
     Notes
@@ -174,7 +177,7 @@ class NoisyRecall(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return 1 / (self.n_keys + self.n_distractors)
+        return self.chance_in(1 / (self.n_keys + self.n_distractors))
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         centre = rng.normal(size=self.d)
@@ -188,11 +191,11 @@ class NoisyRecall(DrawnTask):
         V = rng.normal(size=(n, k, self.d_value))
         asked = np.take_along_axis(order, rng.integers(self.n_keys, size=(n, self.n_queries)), axis=1)
         Q, gold, target = _ask(rng, asked, K, V, self.noise)
-        return AlignmentData(Q, K, V, gold=gold, target=target)
+        return self.laid_out(AlignmentData(Q, K, V, gold=gold, target=target))
 
 
 @dataclass(eq=False, repr=False)
-class NormHubs(DrawnTask):
+class NormHubs(SaidTask):
     """Lookup among hubs: the keys' norms are log-normal, and long keys win inner products they should not.
 
         u_j uniform on the sphere of radius sqrt(d),   k_j = exp(sigma * z_j) * u_j,   z_j ~ N(0, 1)
@@ -204,7 +207,7 @@ class NormHubs(DrawnTask):
     ----------
     sigma : float, 0 to 10
         Standard deviation of the logarithm of the keys' norms, dimensionless.
-    d, n_keys, noise, n_queries, d_value, n_train, n_validation, n_test
+    d, n_keys, noise, n_queries, d_value, layout, n_train, n_validation, n_test
         As in `lookup`.
 
     Notes
@@ -246,7 +249,7 @@ class NormHubs(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return 1 / self.n_keys
+        return self.chance_in(1 / self.n_keys)
 
     def draw(self, rng: Rng, n: int) -> AlignmentData:
         U = rng.normal(size=(n, self.n_keys, self.d))
@@ -255,11 +258,11 @@ class NormHubs(DrawnTask):
         V = rng.normal(size=(n, self.n_keys, self.d_value))
         asked = rng.integers(self.n_keys, size=(n, self.n_queries))
         Q, gold, target = _ask(rng, asked, U, V, self.noise)
-        return AlignmentData(Q, K, V, gold=gold, target=target)
+        return self.laid_out(AlignmentData(Q, K, V, gold=gold, target=target))
 
 
 @dataclass(eq=False, repr=False)
-class NullQueries(DrawnTask):
+class NullQueries(SaidTask):
     """Lookup where a share pi of the queries matches nothing: their gold row and their target are zero.
 
     Keys, values and queries as in `lookup`, but each query is, with probability pi, a null query
@@ -273,7 +276,7 @@ class NullQueries(DrawnTask):
     ----------
     pi : float, 0 to 1
         Expected share of null queries.
-    d, n_keys, noise, n_queries, d_value, n_train, n_validation, n_test
+    d, n_keys, noise, n_queries, d_value, layout, n_train, n_validation, n_test
         As in `lookup`.
 
     Notes
@@ -306,7 +309,7 @@ class NullQueries(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return 1 / self.n_keys
+        return self.chance_in(1 / self.n_keys)
 
     def draw(self, rng: Rng, n: int) -> AlignmentData:
         K = rng.normal(size=(n, self.n_keys, self.d))
@@ -315,4 +318,5 @@ class NullQueries(DrawnTask):
         Q, gold, target = _ask(rng, asked, K, V, self.noise)
         matches = (rng.random((n, self.n_queries)) >= self.pi)[:, :, None]
         stranger = (1 + self.noise**2) ** 0.5 * rng.normal(size=Q.shape)
-        return AlignmentData(np.where(matches, Q, stranger), K, V, gold=gold * matches, target=target * matches)
+        Q = np.where(matches, Q, stranger)
+        return self.laid_out(AlignmentData(Q, K, V, gold=gold * matches, target=target * matches))

@@ -13,7 +13,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
-from attnlab.tasks.places import of_lengths
+from attnlab.tasks.places import of_lengths, sequence
 
 __all__ = ["InContextRegression", "KernelRecovery", "NadarayaWatson"]
 
@@ -264,6 +264,11 @@ class InContextRegression(DrawnTask):
     Gold: |h_j| / sum_l |h_l|, how much each example counts; the signs of h are left out, as an alignment has none. Target:
     b_k . x, float (n, q, 1). Chance: 1, as every example counts.
 
+    With ``layout="tokens"``, as published, an example is one sequence x_1, y_1, .., x_k, y_k, x_(k+1) for models of sequences. A
+    place has `inputs` (n, 2k + 1, d), x or (y, 0, .., 0), and the token 0 or 1, which says which. Each x but the first asks for b_i . x_i,
+    given the examples before it, and gold lies on their y. By layer: from each y to its x, then gold. Keys and queries are the
+    inputs and the one-hot token side by side, values y or 0. Chance: 1/2.
+
     Parameters
     ----------
     d : int, at least 1
@@ -278,14 +283,24 @@ class InContextRegression(DrawnTask):
         Queries of an example.
     longer : sequence of int
         Further test conditions with so many examples in context, named `n=64` for 64.
+    layout : str
+        joined: an example in context is a place. tokens: its x and its y are two places of a sequence.
+    shots : sequence of int, each at least 1
+        Of layout tokens: further test conditions in which only the x after so many examples asks, named `shots=4`; at most n_keys.
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
+
+    Raises
+    ------
+    SettingError
+        When shots are asked for in layout joined, or more of them than n_keys.
 
     Notes
     -----
     Alignment accuracy is 1 whatever the weights: read `context_error` and `kl_to_gold`. Weights that are positive and sum to
     one cannot follow a map that is steeper than the points reach; identity weights (linear attention) can, and an aggregator
-    that fits a local line can.
+    that fits a local line can. The original asks at the first x too, has d = 20 and 40 examples, and targets with the noise of the values,
+    which here are free of it.
 
     References
     ----------
@@ -315,16 +330,27 @@ class InContextRegression(DrawnTask):
     drift: Annotated[float, Ge(0), Le(1e100)] = 0.0
     n_queries: Count = 4
     longer: Sequence[Count] = ()
+    layout: Literal["joined", "tokens"] = "joined"
+    shots: Sequence[Count] = ()
 
     @property
     def chance(self) -> float:
-        return 1.0
+        return 1.0 if self.layout == "joined" else 0.5
 
     def conditions(self) -> dict[str, dict[str, int]]:
-        return of_lengths(self.longer)
+        most = self.n_keys if self.layout == "tokens" else 0
+        for shots in self.shots:
+            if shots > most:
+                raise SettingError(
+                    f"task 'in_context_regression': shots are of layout='tokens', and at most n_keys = {self.n_keys}; "
+                    f"got {shots} with layout={self.layout!r}"
+                )
+        return of_lengths(self.longer) | {f"shots={shots}": {"shots": shots} for shots in self.shots}
 
-    def draw(self, rng: Rng, n: int, length: int | None = None) -> AlignmentData:
+    def draw(self, rng: Rng, n: int, length: int | None = None, shots: int | None = None) -> AlignmentData:
         k = length or self.n_keys
+        if self.layout == "tokens":
+            return self._tokens(rng, n, k, shots)
         x, at = rng.normal(size=(n, k, self.d)), rng.normal(size=(n, self.n_queries, self.d))
         steps = rng.normal(size=(n, k, self.d)) / self.d**0.5
         steps[:, 1:] *= self.drift
@@ -335,3 +361,29 @@ class InContextRegression(DrawnTask):
         c = at @ np.swapaxes(x, 1, 2) * common[-1] / self.d  # (n, q, k)
         h = np.abs(np.swapaxes(np.linalg.solve(C, np.swapaxes(c, 1, 2)), 1, 2))
         return AlignmentData(at, x, y[..., None], gold=h / h.sum(axis=-1, keepdims=True), target=at @ b[:, -1, :, None])
+
+    def _tokens(self, rng: Rng, n: int, k: int, shots: int | None) -> AlignmentData:
+        """Sequences of x and y in turn, whose last x has no y."""
+        d, places = self.d, 2 * k + 1
+        x, steps = rng.normal(size=(n, k + 1, d)), rng.normal(size=(n, k + 1, d)) / self.d**0.5
+        steps[:, 1:] *= self.drift
+        true = (np.cumsum(steps, axis=1) * x).sum(axis=-1)
+        y = true + self.noise * rng.normal(size=true.shape)
+        common = 1 + self.drift**2 * np.minimum.outer(np.arange(k + 1), np.arange(k + 1))
+        C = x @ np.swapaxes(x, 1, 2) * common / d  # of the true values
+        links, inputs = np.zeros((n, places, places)), np.zeros((n, places, d))
+        for i in range(1, k + 1):
+            seen = C[:, :i, :i] + self.noise**2 * np.eye(i)
+            links[:, 2 * i, 1 : 2 * i : 2] = np.abs(np.linalg.solve(seen, C[:, i, :i, None])[..., 0])
+        inputs[:, ::2], inputs[:, 1::2, 0] = x, y[:, :k]
+        ids = np.broadcast_to(np.arange(places) % 2, (n, places))
+        asks = np.zeros(places, dtype=bool)
+        asks[slice(2, None, 2) if shots is None else 2 * shots] = True
+        target, V = np.zeros((n, places, 1)), np.zeros((n, places, 1))
+        target[:, ::2, 0], V[:, 1::2, 0] = true, y[:, :k]
+        by_layer = np.zeros((n, 2, places, places), dtype=bool)
+        by_layer[:, 0, 1::2] = np.eye(places, dtype=bool)[0 : 2 * k : 2]
+        by_layer[:, 1] = (links > 0) & asks[:, None]
+        X = np.concatenate([inputs, np.eye(2)[ids]], axis=-1)
+        asked = np.broadcast_to(asks, (n, places))
+        return sequence(X, V, asked, links, target, ids=ids, by_layer=by_layer, inputs=inputs)

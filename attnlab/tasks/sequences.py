@@ -17,6 +17,7 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
+from attnlab.tasks.said import SaidTask, in_one_sequence
 from attnlab.tasks.words import Factor, longer
 
 __all__ = ["Copy", "Reverse"]
@@ -45,8 +46,16 @@ def _say(tokens: Array, places: Array, E: Array, marker: Array, lengths: Array |
     }
 
 
+def _laid_out(task: SaidTask, data: AlignmentData) -> AlignmentData:
+    """The examples as the task's layout has them; the number of a word is its class."""
+    if task.layout == "pairs" or data.tokens is None:
+        return data
+    sources, said = ([[int(word[1:]) for word in side] for side in sides] for sides in zip(*data.tokens, strict=True))
+    return in_one_sequence(data, sources, said, data.V.shape[2])
+
+
 @dataclass(eq=False, repr=False)
-class Copy(DrawnTask):
+class Copy(SaidTask):
     """Say a sequence again: step t must attend to place t.
 
     x_1..x_k are tokens, uniform with repetition. With embeddings e_x ~ N(0, token_scale^2 I_d) and a marker c of the
@@ -78,6 +87,8 @@ class Copy(DrawnTask):
         Further test conditions of these lengths, named `n=32` for 32 tokens, without padding.
     transfer : sequence of int, each at least 2
         Further test conditions so many times `length` long, named `2L` for 2, without padding.
+    layout : str
+        pairs, or tokens: one sequence of the source, a separator and what is said, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -122,7 +133,7 @@ class Copy(DrawnTask):
     @property
     def chance(self) -> float:
         lengths = np.arange(self._shortest(), self.length + 1)
-        return float(1 / lengths.mean())  # of the k steps of an example of length k, a guess gets one
+        return self.chance_in(float(1 / lengths.mean()))  # of the k steps of an example of length k, a guess gets one
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         return _embeddings(rng, self.vocabulary, self.d, self.token_scale, self.common_scale)
@@ -136,18 +147,18 @@ class Copy(DrawnTask):
         shortest, k = self._shortest(), length or self.length
         tokens = rng.integers(self.vocabulary, size=(n, k))
         if self.min_length is None or length:
-            return AlignmentData(**_say(tokens, np.arange(k), E, marker))
+            return _laid_out(self, AlignmentData(**_say(tokens, np.arange(k), E, marker)))
         lengths = rng.integers(shortest, k + 1, size=(n, 1))
         arrays = _say(tokens, np.arange(k), E, marker, lengths[:, 0])
         there = np.arange(k) < lengths  # (n, k), and (n, q)
         for name in ("Q", "K", "V", "gold"):
             arrays[name] = arrays[name] * there[:, :, None]
         arrays["target"] = arrays["target"] * there
-        return AlignmentData(**arrays, mask=there[:, :, None] & there[:, None, :])
+        return _laid_out(self, AlignmentData(**arrays, mask=there[:, :, None] & there[:, None, :]))
 
 
 @dataclass(eq=False, repr=False)
-class Reverse(DrawnTask):
+class Reverse(SaidTask):
     """Say a sequence backwards: step t must attend to place k + 1 - t.
 
     As `copy`, without padding (with padding the place of the answer depends on the length, which no query knows).
@@ -156,7 +167,7 @@ class Reverse(DrawnTask):
 
     Parameters
     ----------
-    length, vocabulary, d, token_scale, common_scale, transfer, n_train, n_validation, n_test
+    length, vocabulary, d, token_scale, common_scale, transfer, layout, n_train, n_validation, n_test
         As in `copy`.
 
     Notes
@@ -196,7 +207,7 @@ class Reverse(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return 1 / self.length
+        return self.chance_in(1 / self.length)
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         return _embeddings(rng, self.vocabulary, self.d, self.token_scale, self.common_scale)
@@ -207,4 +218,4 @@ class Reverse(DrawnTask):
     def draw(self, rng: Rng, n: int, E: Array, marker: Array, factor: int = 1) -> AlignmentData:
         k = factor * self.length
         tokens = rng.integers(self.vocabulary, size=(n, k))
-        return AlignmentData(**_say(tokens, np.arange(k)[::-1], E, marker))
+        return _laid_out(self, AlignmentData(**_say(tokens, np.arange(k)[::-1], E, marker)))

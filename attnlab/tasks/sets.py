@@ -13,12 +13,13 @@ from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Array, Count, DrawnTask, Rng
+from attnlab.tasks.said import SaidTask
 
 __all__ = ["MaxRetrieval", "SubsetMean"]
 
 
 @dataclass(eq=False, repr=False)
-class SubsetMean(DrawnTask):
+class SubsetMean(SaidTask):
     """The mean of a subset: r keys carry the query's tag, and the target is the mean of their values.
 
     The keys of an example are put at random into groups of r. Keys that are left over are one more group, and no query asks
@@ -43,6 +44,8 @@ class SubsetMean(DrawnTask):
         Queries of each example; they may ask for the same tag.
     d_value : int, at least 1
         Features of a value, v.
+    layout : str
+        pairs, or tokens: one sequence of the keys with their values, then the queries, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split.
 
@@ -81,7 +84,7 @@ class SubsetMean(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return self.n_relevant / self.n_keys
+        return self.chance_in(self.n_relevant / self.n_keys)
 
     def draw(self, rng: Rng, n: int) -> AlignmentData:
         if self.n_relevant > self.n_keys:
@@ -97,11 +100,11 @@ class SubsetMean(DrawnTask):
         V = rng.normal(size=(n, self.n_keys, self.d_value))
         asked = rng.integers(self.n_keys // self.n_relevant, size=(n, self.n_queries))
         gold = (asked[:, :, None] == group[:, None, :]) / self.n_relevant
-        return AlignmentData(tags[example, asked], K, V, gold=gold, target=gold @ V)
+        return self.laid_out(AlignmentData(tags[example, asked], K, V, gold=gold, target=gold @ V))
 
 
 @dataclass(eq=False, repr=False)
-class MaxRetrieval(DrawnTask):
+class MaxRetrieval(SaidTask):
     """The class of the greatest: each key has a priority and a class; say the class of the highest priority.
 
     With a direction a ~ N(0, I_d) scaled to length sqrt(d), and class vectors b_c of the same length at right angles to
@@ -121,6 +124,8 @@ class MaxRetrieval(DrawnTask):
         Features of a query or key.
     longer : sequence of int
         Further test conditions with so many keys, named `n=64` for 64.
+    layout : str
+        pairs, or tokens: one sequence of the keys with their values, then the queries, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -156,7 +161,7 @@ class MaxRetrieval(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return 1 / self.n_keys
+        return self.chance_in(1 / self.n_keys)
 
     def shared(self, rng: Rng) -> dict[str, Array]:
         length = self.d**0.5
@@ -175,10 +180,11 @@ class MaxRetrieval(DrawnTask):
         priority = rng.random((n, k))
         classes = rng.integers(self.n_classes, size=(n, k))
         first = priority.argmax(axis=1)[:, None]  # (n, 1)
-        return AlignmentData(
+        data = AlignmentData(
             Q=np.tile(a, (n, 1, 1)),
             K=priority[:, :, None] * a + B[classes],
             V=np.eye(self.n_classes)[classes],
             gold=np.eye(k)[first],
             target=np.take_along_axis(classes, first, axis=1),
         )
+        return self.laid_out(data)

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from attnlab.data import AlignmentData
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Count, DrawnTask, Rng
+from attnlab.tasks.said import SaidTask
 from attnlab.tasks.words import Dictionary, Factor, HeldOut, Said, Unseen, chance_of, longer
 
 __all__ = ["BlockReorder", "ToyTranslation", "translate"]
@@ -23,7 +24,7 @@ Share = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(eq=False, repr=False)
-class BlockReorder(DrawnTask):
+class BlockReorder(SaidTask):
     """Subject verb object becomes subject object verb: whole phrases change places, words are dropped and put in.
 
     A source has three phrases of 1..length words each, uniform: nouns, verbs, nouns. They are drawn from `vocabulary` words
@@ -51,6 +52,8 @@ class BlockReorder(DrawnTask):
     unseen : float, 0 to less than 0.5
         Share of all possible sources that belongs to the test split; the same share belongs to validation, and no source of one
         occurs in another. With 0 they are drawn alike, and short ones occur in several.
+    layout : str
+        pairs, or tokens: one sequence of the source, a separator and what is said, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -87,7 +90,7 @@ class BlockReorder(DrawnTask):
     @property
     def chance(self) -> float:
         sizes = Counter(sum(three) for three in itertools.product(range(1, self.length + 1), repeat=3))
-        return chance_of((ways, k, 1 + (k - 1) * (1 - self.drop)) for k, ways in sizes.items())
+        return self.chance_in(chance_of((ways, k, 1 + (k - 1) * (1 - self.drop)) for k, ways in sizes.items()))
 
     def conditions(self) -> dict[str, dict[str, int]]:
         return longer(self.transfer)
@@ -104,7 +107,7 @@ class BlockReorder(DrawnTask):
         k = 3 * self.length * factor
         q = 2 * k if self.insert else k  # a particle after each word
         found = held_out.sentences(lambda: self._say(rng, factor), n, split, self.name)
-        return book.data(found, k, q, possible=True)
+        return book.data(found, k, q, possible=True, layout=self.layout)
 
     def _say(self, rng: Rng, factor: int) -> Said:
         long = self.length * factor
@@ -243,7 +246,7 @@ _CHINESE = list(dict.fromkeys([*_DICTIONARY.values(), CLASSIFIER, OF, INSIDE]))
 
 
 @dataclass(eq=False, repr=False)
-class ToyTranslation(DrawnTask):
+class ToyTranslation(SaidTask):
     """English to Chinese by a small grammar: Tom chases Jerry, 汤姆 追逐 杰瑞, with every word's counterpart known.
 
     A sentence has one clause or more, joined by `and`. A clause is: subject, verb, object, and perhaps `does not`, a place
@@ -268,6 +271,8 @@ class ToyTranslation(DrawnTask):
         Further test conditions of sentences with so many times L clauses, named `2L` for 2.
     unseen : float, more than 0, less than 0.5
         Share of all possible sentences that belongs to the test split; the same share belongs to validation.
+    layout : str
+        pairs, or tokens: one sequence of the source, a separator and what is said, for models of sequences (`attnlab.tasks.said`).
     n_train, n_validation, n_test : int, at least 1
         Examples of each split, and of each test condition.
 
@@ -303,7 +308,7 @@ class ToyTranslation(DrawnTask):
 
     @property
     def chance(self) -> float:
-        return chance_of((p, k, asked) for (k, asked), p in self._sizes().items())
+        return self.chance_in(chance_of((p, k, asked) for (k, asked), p in self._sizes().items()))
 
     def _sizes(self) -> Sizes:
         """The probability of sentences by (English words, those that have a Chinese counterpart)."""
@@ -331,13 +336,13 @@ class ToyTranslation(DrawnTask):
         clauses = self.length * factor
         k, q = (most * clauses + clauses - 1 for most in LONGEST)
         if factor > 1:
-            return book.data([_sentence(rng, clauses) for _ in range(n)], k, q)
+            return book.data([_sentence(rng, clauses) for _ in range(n)], k, q, layout=self.layout)
         found = [FIRST] if split == "test" and block == 0 else []
         while len(found) < n:
             said = _sentence(rng, int(rng.integers(1, clauses + 1)))
             if self._split_of(said, key) == split:
                 found.append(said)
-        return book.data(found, k, q)
+        return book.data(found, k, q, layout=self.layout)
 
     def _split_of(self, said: Said, key: bytes) -> str:
         """train, validation or test, by the hash of what is said."""

@@ -16,6 +16,7 @@ from annotated_types import Ge, Lt
 from attnlab.data import AlignmentData
 from attnlab.errors import SettingError
 from attnlab.tasks.drawn import Array, Rng
+from attnlab.tasks.said import in_one_sequence, numbered
 
 __all__ = ["Dictionary", "Factor", "HeldOut", "Said", "Unseen", "chance_of", "lengths_between", "longer"]
 
@@ -75,8 +76,20 @@ class Dictionary:
         for word, number in classes.items():
             self.values[self.source[word], number] = 1.0
 
-    def data(self, sentences: Sequence[Said], k: int, q: int, possible: bool = False) -> AlignmentData:
+    def data(
+        self, sentences: Sequence[Said], k: int, q: int, possible: bool = False, layout: str = "pairs"
+    ) -> AlignmentData:
         """The sentences as examples, padded to k source and q target words; `possible`: with links beside the sure ones."""
+        pairs = self._pairs(sentences, k, q, possible)
+        if layout == "pairs":
+            return pairs
+        number = numbered(self.source, self.class_of)
+        sources, targets = (
+            [[number[w] for w in side] for side in sides] for sides in zip(*(s[:2] for s in sentences), strict=True)
+        )
+        return in_one_sequence(pairs, sources, targets, len(number))
+
+    def _pairs(self, sentences: Sequence[Said], k: int, q: int, possible: bool) -> AlignmentData:
         n = len(sentences)
         Q, K = np.zeros((n, q, self.keys.shape[1])), np.zeros((n, k, self.keys.shape[1]))
         V, target = np.zeros((n, k, self.values.shape[1])), np.zeros((n, q), dtype=np.intp)

@@ -68,7 +68,8 @@ def model_repeats_itself(s: Subject) -> None:
 def model_leaves_data_and_settings(s: Subject) -> None:
     """`fit`, `align` and `predict` leave the data and the settings as they were; what is learned ends in `_`."""
     data = _data(s, s.seed + 2)
-    seen = {n: getattr(data, n) for n in ("Q", "K", "V", "mask", "gold", "target", "possible", "ids")}
+    arrays = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids", "inputs", "gold_by_layer")
+    seen = {n: getattr(data, n) for n in arrays}
     kept = {name: np.array(array) for name, array in seen.items()}
     before = repr(s.object.get_params(deep=False))
     model = _fit(s, data)

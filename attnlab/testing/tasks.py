@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from attnlab.data import AlignmentData, Splits
+from attnlab.data import PADDING, AlignmentData, Splits
 from attnlab.testing.checks import check, finite, global_chance, untouched
 from attnlab.testing.report import Failed, Skipped
 from attnlab.testing.subject import Array, Subject
 
-ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids")
+ARRAYS = ("Q", "K", "V", "mask", "gold", "target", "possible", "ids", "inputs", "gold_by_layer")
 
 
 def _each(s: Subject, seed: int = 0) -> Iterator[tuple[str, AlignmentData]]:
@@ -147,3 +147,28 @@ def _differ_at_first(one: Splits, two: Splits) -> str:
         if (a.tokens is None) != (b.tokens is None) or (a.tokens and list(a.tokens[:n]) != list(b.tokens[:n])):
             return f"the tokens of the first {n} examples of {split} differ"
     return ""
+
+
+@check("T609", "task")
+def sequences_are_whole(s: Subject) -> None:
+    """In sequences padding asks nothing and is nobody's gold; all splits have as many inputs, and as many layers of gold."""
+    told = {}
+    for name, data in _each(s):
+        if data.ids is None:
+            continue
+        there = data.ids != PADDING
+        if (data.alive & ~there).any():
+            raise Failed(f"{name}: a place of padding may attend to something; its row of the mask must be False")
+        for links in ("gold", "possible", "gold_by_layer"):
+            found = getattr(data, links)
+            if found is None:
+                continue
+            layers = (found > 0) if found.ndim == 4 else (found > 0)[:, None]
+            if (layers & ~(there[:, None, :, None] & there[:, None, None, :])).any():
+                raise Failed(f"{name}.{links} links padding, a place whose id is -1")
+        sizes = [None if a is None else a.shape[i] for a, i in ((data.inputs, 2), (data.gold_by_layer, 1))]
+        told[name] = f"{sizes[0] or 'no'} inputs, {sizes[1] or 'no'} layers of gold"
+    if not told:
+        raise Skipped("its examples are no sequences with ids")
+    if len(set(told.values())) > 1:
+        raise Failed(f"the splits differ: {told}")

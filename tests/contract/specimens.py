@@ -938,6 +938,35 @@ class MovesGlobalChance(_Same):
         return super().make(rng)
 
 
+@rejected_by("T609")
+class PaddingAsks(_Same):
+    """A place after the end of a sequence may attend to what is before it."""
+
+    chance = float("nan")
+
+    def make(self, rng):
+        three = []
+        for n in (20, 5, 10):
+            ids = np.where(np.arange(4) < rng.integers(2, 5, size=(n, 1)), rng.integers(3, size=(n, 4)), -1)
+            X = ids[:, :, None].astype(float)
+            three.append(AlignmentData(X, X, X, mask=np.tri(4, dtype=bool), target=np.maximum(ids, 0), ids=ids))
+        return Splits(three[0], three[1], {"test": three[2]})
+
+
+@rejected_by("T609")
+class AnotherLayerInTests(_Same):
+    """Has one more layer of gold in tests than it trains on."""
+
+    chance = float("nan")
+
+    def make(self, rng):
+        three = []
+        for n, layers in ((20, 1), (5, 1), (10, 2)):
+            by_layer = np.broadcast_to(np.eye(4, k=-1), (n, layers, 4, 4))
+            three.append(AlignmentData.of_sequences(rng.integers(3, size=(n, 4)), gold_by_layer=by_layer))
+        return Splits(three[0], three[1], {"test": three[2]})
+
+
 @rejected_by("T608")
 class MoreToLearnFromIsOtherToTestOn(_Same):
     """Says that n_train changes no example, and draws the test examples after those to learn from."""

@@ -7,7 +7,7 @@ import pytest
 
 from attnlab.data import AlignmentData
 from attnlab.metrics import layers
-from attnlab.metrics.layers import FirstTokenMass, InductionScore
+from attnlab.metrics.layers import FirstTokenMass, InductionScore, SolutionMass
 
 
 class Fitted:
@@ -47,3 +47,34 @@ def test_without_layers_or_without_repeats_there_is_no_number():
     assert np.isnan(FirstTokenMass().measure(data, object()))
     assert np.isnan(InductionScore().measure(data, Fitted(data, np.ones((1, 1, 1, 3, 3)))))
     assert not InductionScore().applies(AlignmentData([[[1.0]]], [[[1.0]]], [[[1.0]]]))
+
+
+@pytest.mark.parametrize("chunk", [layers.CHUNK, 1])
+def test_the_mass_of_a_solution_against_loops(chunk, monkeypatch):
+    monkeypatch.setattr(layers, "CHUNK", chunk)
+    rng = np.random.default_rng(1)
+    steps = rng.random((3, 2, 6, 6)) < 0.15
+    data = AlignmentData.of_sequences(rng.integers(9, size=(3, 6)), gold_by_layer=steps)
+    W = rng.dirichlet(np.ones(6), size=(3, 4, 2, 6))  # four layers of two heads, and a solution of two steps
+    mass = np.zeros((2, 4, 2))
+    for t in range(2):
+        asked = [(e, i) for e in range(3) for i in range(6) if steps[e, t, i].any()]
+        for layer in range(4):
+            for head in range(2):
+                mass[t, layer, head] = np.mean([W[e, layer, head, i][steps[e, t, i]].sum() for e, i in asked])
+    np.testing.assert_allclose(layers.solution_masses(data, Fitted(data, W)), mass)
+    found = layers.of_weights(data, [W[:, layer] for layer in range(4)])
+    np.testing.assert_allclose([found["solution_0"], found["solution_1"]], mass)
+    np.testing.assert_allclose(found["induction_score"], layers.induction_scores(data, Fitted(data, W)))
+    np.testing.assert_allclose(found["first_token_mass"], layers.first_token_masses(data, Fitted(data, W)))
+    best = mass.max(axis=2)
+    expected = max(min(best[0, i], best[1, j]) for i in range(4) for j in range(i + 1, 4))
+    assert SolutionMass().measure(data, Fitted(data, W)) == pytest.approx(expected)
+
+
+def test_without_enough_layers_the_mass_of_a_solution_is_no_number():
+    data = AlignmentData.of_sequences([[0, 1]], gold_by_layer=np.ones((1, 2, 2, 2)))
+    assert np.isnan(SolutionMass().measure(data, Fitted(data, np.ones((1, 1, 1, 2, 2)))))
+    assert SolutionMass().measure(data, Fitted(data, np.ones((1, 2, 1, 2, 2)) / 2)) == pytest.approx(1)
+    assert np.isnan(SolutionMass().measure(data, object()))
+    assert not SolutionMass().applies(AlignmentData.of_sequences([[0, 1]]))

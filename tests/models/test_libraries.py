@@ -66,6 +66,24 @@ def test_a_stack_learns_the_same_in_float64(mechanism, settings, other):
 
 
 @every_other
+def test_a_stack_that_reads_and_says_numbers_learns_the_same(other):
+    need(other)
+    task = attnlab.get("task", "in_context_regression", layout="tokens", d=2, n_keys=4, n_train=40, n_validation=9)
+    data = task.make(np.random.default_rng(0))
+    given = {"hidden_dim": 8, "heads": 2, "layers": 1, "mlp": 1, "steps": 20, "warm_up": 10, "dtype": "float64"}
+    one, other = (
+        AttentionStack(library=library, validate_every=10, random_state=0, **given).fit(
+            data.train, validation=data.validation
+        )
+        for library in ("numpy", other)
+    )
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+    assert apart(one, other) < 1e-8
+    np.testing.assert_allclose(one.predict(data.validation), other.predict(data.validation), atol=1e-8)
+    assert one.validation_curve_[-1] == pytest.approx(other.validation_curve_[-1])
+
+
+@every_other
 def test_a_fitted_stack_is_pickled_and_needs_no_library_to_be_used(other, monkeypatch):
     need(other)
     ids, fitted = stacks({"similarity": "scaled_dot"}, 2, "float32", (other,), layers=1)

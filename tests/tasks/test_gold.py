@@ -7,13 +7,15 @@ import pytest
 
 from attnlab.errors import SettingError
 from attnlab.metrics.alignment import AlignmentAccuracy
-from attnlab.tasks import associative, chains, counting, hops, matching, memory, regression
+from attnlab.tasks import associative, brackets, chains, counting, hops, matching, memory, ngrams, regression
 from attnlab.tasks.associative import Mqar, Mqmtar
-from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
+from attnlab.tasks.brackets import Dyck
+from attnlab.tasks.chains import Induction, VariableTracking
 from attnlab.tasks.counting import Boolean, LocalCount, NBack
 from attnlab.tasks.hops import KHop
 from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
-from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
+from attnlab.tasks.memory import FlipFlop, TriggerAverage
+from attnlab.tasks.ngrams import NgramCopy
 from attnlab.tasks.regression import InContextRegression, KernelRecovery, NadarayaWatson
 
 SMALL = {"n_train": 40, "n_validation": 20, "n_test": 300}
@@ -400,6 +402,6 @@ def test_settings_that_disagree_are_refused(task, words):
 
 
 def test_every_new_file_of_tasks_is_solved_here():
-    modules = (associative, chains, counting, hops, matching, memory, regression)
+    modules = (associative, brackets, chains, counting, hops, matching, memory, ngrams, regression)
     names = {getattr(module, name).name for module in modules for name in module.__all__}
     assert names == set(SOLVERS) == {task.name for task in TASKS}

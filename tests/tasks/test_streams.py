@@ -14,13 +14,15 @@ from attnlab.data import AlignmentData
 from attnlab.errors import ShapeError
 from attnlab.interfaces import settings_of
 from attnlab.tasks.associative import Mqar, Mqmtar
-from attnlab.tasks.chains import Induction, NgramCopy, VariableTracking
+from attnlab.tasks.brackets import Dyck
+from attnlab.tasks.chains import Induction, VariableTracking
 from attnlab.tasks.counting import Boolean, LocalCount, NBack
 from attnlab.tasks.drawn import BLOCK, DrawnTask
 from attnlab.tasks.fertility import Fertility, LookupTable
 from attnlab.tasks.hops import KHop
 from attnlab.tasks.matching import FindBlock, LinearMatch, XorKey
-from attnlab.tasks.memory import Dyck, FlipFlop, TriggerAverage
+from attnlab.tasks.memory import FlipFlop, TriggerAverage
+from attnlab.tasks.ngrams import NgramCopy
 from attnlab.tasks.orders import SelectiveCopy, Sort
 from attnlab.tasks.recall import Lookup, NoisyRecall, NormHubs, NullQueries
 from attnlab.tasks.regression import InContextRegression, KernelRecovery, NadarayaWatson
@@ -140,7 +142,7 @@ def test_who_learns_nothing_gets_one_example_of_the_shape_and_the_same_tests(cls
     task = cls(**chosen, n_train=5, n_validation=4, n_test=3)
     whole, less = task.make(np.random.default_rng(1)), task.make_to_measure(np.random.default_rng(1))
     assert len(less.train) == 1
-    for name in (*ARRAYS, "ids"):
+    for name in (*ARRAYS, "ids", "inputs", "gold_by_layer"):
         one, other = getattr(whole.train, name), getattr(less.train, name)
         assert (one is None, one is None or (one.shape[1:], one.dtype)) == (
             other is None,

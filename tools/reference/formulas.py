@@ -204,6 +204,7 @@ FORMULAS: dict[str, dict[str, str]] = {
         "monotonicity_violations": r"\operatorname{mean}_i \left[c_{i+1} < c_i\right], \qquad c_i = \sum_j p_{ij} \, j,"
         r" \qquad p = \frac{\max(w, 0)}{\sum_j \max(w_j, 0)}",
         "induction_score": r"\max_{\ell, h} \operatorname{mean}_i \, w^{\ell h}_{i, j + 1}, \qquad j = \max \{ j < i : x_j = x_i \}",
+        "solution_mass": r"\max_{\ell_1 < \dots < \ell_s} \min_t \max_h \operatorname{mean}_i \sum_{j \in G_t(i)} w^{\ell_t h}_{i j}",
         "first_token_mass": r"\max_\ell \operatorname{mean}_{h, \; i > 1} \, w^{\ell h}_{i 1}",
         "head_redundancy": r"1 - \frac{\text{JS}(p_g \,\Vert\, p_h)}{\log 2}, \qquad \text{JS}(p \,\Vert\, r) ="
         r" \frac{\text{KL}(p \,\Vert\, m) + \text{KL}(r \,\Vert\, m)}{2}, \qquad m = \frac{p + r}{2}",

@@ -1,4 +1,4 @@
-"""AttentionStack: a stack of one to four self-attention layers, learned from sequences of tokens."""
+"""AttentionStack: a stack of one to four self-attention layers, learned from sequences of tokens, or of numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from attnlab.data import AlignmentData
 from attnlab.errors import NothingToLearn, SettingError, ShapeError, Unsupported
 from attnlab.interfaces import MechanismComponent, Model, Source
 from attnlab.mechanisms.heads import with_features
-from attnlab.metrics.layers import first_token_masses, induction_scores
 from attnlab.models.batches import held_out
 from attnlab.models.estimating import Estimator, check_is_fitted
 from attnlab.models.mechanism_setting import Attending, answered
 from attnlab.models.on_library import library_for
 from attnlab.models.stack.gradient import loss_and_gradient
+from attnlab.models.stack.judging import agreement, score_of, table_by_head, table_by_layer, told_of, what_layers_do
 from attnlab.models.stack.network import Network
-from attnlab.models.stack.sequences import Reader, agreement, counted, in_parts, labels_of, sequences_of
+from attnlab.models.stack.sequences import Reader, in_parts, same_kind, sequences_of, sizes_of
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import cast, count, minibatches, minimise_adam, on_one_thread, seed_sequence
 from attnlab.progress import told
@@ -36,8 +36,9 @@ class AttentionStack(Attending, Model, Estimator):
 
         x = x + concat_h(A(n Wq_h, n Wk_h, n Wv_h)) Wo,   n = conv(norm(x));   x = x + gelu(norm(x) W1 + b1) W2 + b2
 
-    and norm(x) U scores the classes. `fit` minimises the cross entropy of the labels, in nats a place that counts, by Adam. Cost:
-    steps x batch_size x L times layers x (8 + 4 mlp) d^2 operations and those of the mechanism, three times.
+    and norm(x) U scores the classes. `fit` minimises the cross entropy of the labels, in nats a place that counts, by Adam. Where
+    places hold numbers too, `inputs`, x starts at the embedding + inputs F. Where targets are vectors, norm(x) U is what is said, and
+    `fit` minimises its squared error. Cost: steps x batch_size x L times layers x (8 + 4 mlp) d^2 operations and those of the mechanism, three times.
 
     Parameters
     ----------
@@ -82,17 +83,19 @@ class AttentionStack(Attending, Model, Estimator):
     Attributes
     ----------
     mechanisms_ : list, the mechanism of each layer
-    params_ : dict, the learned arrays, by "embedding", "layers" ("0", "1", ..), "norm" and "readout"
+    params_ : dict, the learned arrays, by "embedding", "layers" ("0", "1", ..), "norm", "readout" and "inputs"
     head_ : (layer, head), both from 0, or None
         The head whose weights `align` gives: the one that spends most weight on gold on the validation data, or without such data on
         the training data. None where there is no gold; `align` then gives the mean over the heads of the last layer.
     head_chosen_on_ : "validation", "training" or ""
-    n_tokens_, n_classes_ : int, one more than the largest id and the largest label of the data that `fit` was given
+    n_tokens_, n_classes_ : int, one more than the largest id and the largest label of the data that `fit` was given; of targets that
+        are vectors n_classes_ is 0
+    n_inputs_, n_outputs_ : int, the numbers that a place reads beside its token, and the classes or numbers that it says
     n_iter_ : int, steps taken
     converged_ : bool, whether the loss no longer fell when `fit` ended
-    loss_curve_ : list of float, nats a place, of each step
-    validation_curve_ : list of dict with step, loss, accuracy and, where gold is known, `gold_mass.0`, `gold_mass.1`, ..: the share of
-        its weight that the best head of a layer spends on gold
+    loss_curve_ : list of float, of each step: nats a place, or the mean squared error
+    validation_curve_ : list of dict with step, loss, accuracy (of classes) and, where gold is known, the columns of `best_by_layer` for each layer:
+        `gold_mass.0`, `gold_mass.1`, .., `induction_score.0`, ..
     n_parameters_ : int, numbers learned
     operations_per_query_ : float, floating-point operations of one place
     kernels_ : dict, what computed each verb of the mechanism of each layer
@@ -103,7 +106,9 @@ class AttentionStack(Attending, Model, Estimator):
     Diverged
         When the loss or a learned array becomes NaN or infinite; its `step` says when.
     Unsupported
-        For AlignmentData without ids, for targets that are no classes, and for a mechanism that points at keys.
+        For AlignmentData without ids, and for a mechanism that points at keys.
+    ShapeError
+        For data with other inputs, or other targets, than those of `fit`.
 
     Notes
     -----
@@ -190,7 +195,7 @@ class AttentionStack(Attending, Model, Estimator):
 
         Parameters
         ----------
-        X : AlignmentData with `ids` and class targets; or int array (n, L), or list of sequences of ids
+        X : AlignmentData with `ids` and targets; or int array (n, L), or list of sequences of ids
         y : labels like X, or None
             None is the target of AlignmentData, and of other sequences the token at the next place.
         validation : AlignmentData, (X, y), or None
@@ -213,19 +218,18 @@ class AttentionStack(Attending, Model, Estimator):
             validation = sequences_of(given, labels, self.causal, "fit's validation data")
         self.mechanisms_ = self._mechanisms(settings["by_layer"])
         every = [X] if validation is None else [X, validation]
-        self.n_tokens_ = 1 + max(int(data.ids.max()) for data in every)
-        self.n_classes_ = 1 + max(int(labels_of(data).max()) for data in every)
-        if self.tied:
-            self.n_tokens_ = self.n_classes_ = max(self.n_tokens_, self.n_classes_)
+        self.n_tokens_, self.n_classes_, self.n_inputs_, self.n_outputs_ = sizes_of(every, self.tied)
         stopping = Stopping.of(self)
         if validation is None and stopping.stops and stopping.most:
             X, validation = held_out(X, stopping.held(len(X), "sequences"), streams[3])
 
         self._bind()
-        start = self._network.init(streams[0], self.n_tokens_, self.n_classes_, self.hidden_dim)
+        start = self._network.init(streams[0], self.n_tokens_, self.n_outputs_, self.hidden_dim, self.n_inputs_)
         self.params_ = cast(start, self._kept_as)
         self.n_parameters_ = count(self.params_)
-        self.operations_per_query_ = self._network.operations(X.n_queries, self.n_classes_, self.hidden_dim)
+        self.operations_per_query_ = self._network.operations(
+            X.n_queries, self.n_outputs_, self.hidden_dim, self.n_inputs_
+        )
         with np.errstate(all="ignore"), warnings.catch_warnings():  # each step checks that its numbers are finite
             warnings.filterwarnings("ignore", "Output seems independent of input")
             with self._reader.working():
@@ -294,24 +298,15 @@ class AttentionStack(Attending, Model, Estimator):
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 
     def _look(self, params: Any, X: AlignmentData) -> dict[str, float]:
-        loss = right = places = 0.0
-        for part in in_parts(X, self.heads):
-            labels = labels_of(part)
-            scores = self._scores(params, part)[labels >= 0]
-            labels = labels[labels >= 0]
-            top = scores.max(axis=-1)
-            chosen = scores[np.arange(len(labels)), labels]
-            loss += float((top + np.log(np.exp(scores - top[:, None]).sum(axis=-1)) - chosen).sum(dtype=np.float64))
-            right += float((scores.argmax(axis=-1) == labels).sum())
-            places += len(labels)
-        seen = {"loss": loss / places, "accuracy": right / places}
+        parts = [(part, self._scores(params, part)) for part in in_parts(X, self.heads)]
+        seen = told_of(parts)
         if X.gold is not None:
-            for layer, heads in enumerate(self._agreement(params, X)):
-                seen[f"gold_mass.{layer}"] = float(heads.max())
+            for name, each in what_layers_do(self._weights(params, X), X).items():
+                seen |= {f"{name}.{layer}": float(value) for layer, value in enumerate(each)}
         return seen
 
     def _scores(self, params: Any, X: AlignmentData) -> Any:
-        """Scores of the classes, (n, L, c)."""
+        """What is said, (n, L, c), scores of the classes or numbers."""
         with self._reader.computing(params) as here:
             states = self._network.states(here, self._reader.read(X))
             return self._reader.numpy(self._network.logits(here, states))
@@ -383,34 +378,33 @@ class AttentionStack(Attending, Model, Estimator):
         Returns
         -------
         DataFrame with layer and head, from 0; gold_mass, its weight on gold (NaN without gold); induction_score, its weight on what
-            followed the same token before; first_token_mass, its weight on the first token
+            followed the same token before; first_token_mass, its weight on the first token; and solution_0, solution_1, .., its
+            weight on what each layer of the known solution attends to, where the data have `gold_by_layer`
         """
-        import pandas as pd
-
         check_is_fitted(self, "params_")
         X = self._sequences(X, "by_head")
         with np.errstate(all="ignore"):
-            gold = np.full((self.layers, self.heads), np.nan) if X.gold is None else self._agreement(self.params_, X)
-        columns = {
-            "gold_mass": gold,
-            "induction_score": induction_scores(X, self),
-            "first_token_mass": first_token_masses(X, self),
-        }
-        layer, head = np.indices(gold.shape)
-        return pd.DataFrame({"layer": layer.ravel(), "head": head.ravel()} | {n: a.ravel() for n, a in columns.items()})
+            return table_by_head(self._weights(self.params_, X), X)
+
+    def best_by_layer(self, X: Any) -> Any:
+        """What each layer does, a row for each: the greatest of its heads in the columns of `by_head`, and of first_token_mass the mean."""
+        check_is_fitted(self, "params_")
+        X = self._sequences(X, "best_by_layer")
+        with np.errstate(all="ignore"):
+            return table_by_layer(self._weights(self.params_, X), X)
 
     def predict(self, X: Any) -> Any:
-        """Scores of the classes at each place, (n, L, c); the greatest is the prediction."""
+        """Scores of the classes at each place, (n, L, c), the greatest is the prediction; or the vectors said, (n, L, t)."""
         check_is_fitted(self, "params_")
         X = self._sequences(X, "predict")
         with np.errstate(all="ignore"):
             return np.concatenate([self._scores(self.params_, part) for part in in_parts(X, self.heads)])
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The share of places that count whose class is predicted; up is better."""
+        """The share of places that count whose class is predicted, or 1 - (mean squared error) / (variance of the targets)."""
         check_is_fitted(self, "params_")
         X = sequences_of(X, y, self.causal, "score")
-        return float((self.predict(X).argmax(axis=-1) == X.target)[counted(X)].mean())
+        return score_of(self.predict(X), X)
 
     def generate(self, X: Any, n_tokens: int = 10) -> list[list[int]]:
         """Continue sequences greedily, by the most likely token each time.
@@ -424,13 +418,15 @@ class AttentionStack(Attending, Model, Estimator):
         Raises
         ------
         Unsupported
-            When the classes are more than the tokens that the stack knows, or it is not causal.
+            When the stack reads or says numbers, its classes are more than the tokens that it knows, or it is not causal.
         """
         check_is_fitted(self, "params_")
         if not isinstance(n_tokens, (int, np.integer)) or n_tokens < 0:
             raise SettingError(f"generate: n_tokens must be a whole number from 0; got {n_tokens!r}")
-        if not self.causal or self.n_classes_ > self.n_tokens_:
-            why = "it is not causal" if not self.causal else f"its {self.n_classes_} classes are no tokens"
+        if not self.causal or self.n_inputs_ or not 0 < self.n_classes_ <= self.n_tokens_:
+            numbers = self.n_inputs_ or not self.n_classes_
+            why = "it reads or says numbers" if numbers else f"its {self.n_classes_} classes are no tokens"
+            why = why if self.causal else "it is not causal"
             raise Unsupported(f"a stack generates if it is causal and its classes are tokens; {why}")
         given = self._sequences(X, "generate")
         if len(given) and not given.lengths.all():
@@ -445,4 +441,4 @@ class AttentionStack(Attending, Model, Estimator):
         data = sequences_of(X, None, self.causal, verb, labelled=False)
         if not data.n_queries:
             raise ShapeError(f"{verb} needs sequences of at least one token")
-        return data
+        return same_kind(data, (self.n_inputs_, None if self.n_classes_ else self.n_outputs_), verb)

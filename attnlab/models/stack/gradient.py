@@ -34,6 +34,9 @@ def loss_and_gradient(network: Network, params: Any, places: Places) -> tuple[fl
     x = E[places.ids.reshape(-1)]
     if places.known is not None:
         x *= places.known.reshape(-1, 1)
+    if places.inputs is not None:
+        inputs = places.inputs.reshape(n * length, -1)
+        x += inputs @ params["inputs"]["F"]
     shape = (n, length, network.heads)
     backs = []
     for i in range(len(network.bound)):
@@ -46,7 +49,8 @@ def loss_and_gradient(network: Network, params: Any, places: Places) -> tuple[fl
     chosen = x[places.where]
     states, back_norm = _norm(network.norm, params["norm"], chosen)
     U = params["readout"]["U"] if not network.tied else E.T * np.asarray(1 / math.sqrt(E.shape[1]), dtype=E.dtype)
-    loss, g = _cross_entropy(states @ U, places.labels)
+    judged = _squared_error if places.labels.ndim == 2 else _cross_entropy
+    loss, g = judged(states @ U, places.labels)
 
     dU = states.T @ g
     g, own = back_norm(g @ U.T)
@@ -56,6 +60,7 @@ def loss_and_gradient(network: Network, params: Any, places: Places) -> tuple[fl
     for layer, back in reversed(backs):
         dx, own = back(dx)
         gradient["layers"].setdefault(layer, {"mlp": {}, "mlp_norm": {}}).update(own)
+    gradient["inputs"] = {} if places.inputs is None else {"F": inputs.T @ dx}
     if places.known is not None:
         dx = dx * places.known.reshape(-1, 1)
     dE = _summed_by_id(dx, places.ids.reshape(-1), E)
@@ -210,6 +215,13 @@ def _cross_entropy(scores: Array, labels: Array) -> tuple[float, Array]:
     scores[here, labels] -= 1
     scores /= m
     return loss, scores
+
+
+def _squared_error(said: Array, labels: Array) -> tuple[float, Array]:
+    """The mean of (said - label)^2, and its gradient by what is said (m, t)."""
+    away = said - labels
+    many = max(1, away.size)
+    return float(np.vdot(away, away)) / many, away * np.asarray(2 / many, dtype=away.dtype)
 
 
 def _summed_by_id(g: Array, ids: Array, like: Array) -> Array:

@@ -33,7 +33,9 @@ class Places:
     where : int array (m,), or None
         The places that count, numbered through all examples: example * L + place. None is all places.
     labels : int array (m,)
-        Their classes. Where `where` is None, a place with -1 does not count.
+        Their classes. Where `where` is None, a place with -1 does not count. Or what they should say, an array (m, t); NaN then.
+    inputs : array (n, L, f), or None
+        Numbers beside the tokens.
     """
 
     ids: Any
@@ -41,13 +43,14 @@ class Places:
     contexts: Sequence[Any]
     where: Any
     labels: Any
+    inputs: Any = None
 
 
 @dataclass(frozen=True)
 class Network:
     """A stack of layers, and what each is made of.
 
-        x = E[ids]
+        x = E[ids] (+ inputs F, if there are inputs)
         x = x + concat_h(A(h Wq_h, h Wk_h, h Wv_h)) Wo,    h = conv(norm(x))       for each layer
         x = x + gelu(norm(x) W1 + b1) W2 + b2                                       if there is an MLP
         logits = norm(x) U
@@ -72,8 +75,8 @@ class Network:
     short_conv: int
     tied: bool
 
-    def init(self, rng: np.random.Generator, n_tokens: int, n_classes: int, d: int) -> dict[str, Any]:
-        """The arrays to learn: "embedding", "layers" by number, "norm" and "readout"."""
+    def init(self, rng: np.random.Generator, n_tokens: int, n_said: int, d: int, n_inputs: int = 0) -> dict[str, Any]:
+        """The arrays to learn: "embedding", "layers" by number, "norm" and "readout", for n_said classes or numbers to say."""
         deep = math.sqrt(2 * len(self.mechanisms))  # so that what all layers add up to is as large as one
 
         def matrix(rows: int, columns: int, scale: float = 1.0) -> Array:
@@ -98,7 +101,8 @@ class Network:
             "embedding": {"E": rng.normal(size=(n_tokens, d))},
             "layers": layers,
             "norm": self._norm(d),
-            "readout": {} if self.tied else {"U": matrix(d, n_classes)},
+            "readout": {} if self.tied else {"U": matrix(d, n_said)},
+            "inputs": {"F": matrix(n_inputs, d)} if n_inputs else {},
         }
 
     def _norm(self, d: int) -> dict[str, Array]:
@@ -110,7 +114,8 @@ class Network:
     def embedded(self, params: Any, places: Places) -> Any:
         """x (n, L, d) before the first layer."""
         x = params["embedding"]["E"][places.ids]
-        return x if places.known is None else x * places.known
+        x = x if places.known is None else x * places.known
+        return x if places.inputs is None else x + namespace(x).matmul(places.inputs, params["inputs"]["F"])
 
     def compared(self, own: Any, x: Any) -> list[Any]:
         """Queries, keys and values of a layer, each (n, h, L, e)."""
@@ -136,7 +141,7 @@ class Network:
         return self.normed(params["norm"], x)
 
     def logits(self, params: Any, states: Any) -> Any:
-        """Scores of the classes, (..., c), of normed states (..., d)."""
+        """Scores of the classes, (..., c), or what is said, (..., t), of normed states (..., d)."""
         xp = namespace(states)
         if not self.tied:
             return xp.matmul(states, params["readout"]["U"])
@@ -144,13 +149,15 @@ class Network:
         return xp.matmul(states, xp.matrix_transpose(E)) * (1 / math.sqrt(E.shape[1]))
 
     def loss(self, params: Any, places: Places) -> Any:
-        """The mean of -log p(label) over the places that count, in nats."""
+        """The mean over the places that count: of -log p(label), in nats, or of the squared error of a number."""
         x = self.states(params, places)
         xp, labels = namespace(x), places.labels
         x = xp.reshape(x, (-1, x.shape[-1]))
         scores = self.logits(params, x if places.where is None else x[places.where])
         if scores.dtype.itemsize < 4:
             scores = xp.astype(scores, xp.float32)
+        if labels.ndim == 2:
+            return self._squared_error(scores, labels)
         if places.where is None:
             counts = labels >= 0
             labels = xp.where(counts, labels, xp.zeros_like(labels))
@@ -159,6 +166,13 @@ class Network:
             return xp.sum(away) / max(1, len(labels))
         counts = xp.astype(counts, away.dtype)
         return xp.sum(away * counts) / xp.clip(xp.sum(counts), min=1.0)
+
+    def _squared_error(self, said: Any, labels: Any) -> Any:
+        xp = namespace(said)
+        counts = labels == labels  # NaN where a place does not count
+        away = said - xp.where(counts, labels, xp.zeros_like(labels))
+        counts = xp.astype(counts, away.dtype)
+        return xp.sum(away * away * counts) / xp.clip(xp.sum(counts), min=1.0)
 
     def weights(self, params: Any, places: Places) -> list[Any]:
         """The weights of all heads, (n, h, L, L), by layer."""
@@ -192,9 +206,9 @@ class Network:
             mixed = mixed + own["C"][t - 1] * xp.concat([before, h[..., : n - t, :]], axis=-2)
         return mixed
 
-    def operations(self, length: int, n_classes: int, d: int) -> float:
+    def operations(self, length: int, n_said: int, d: int, n_inputs: int = 0) -> float:
         """Floating-point operations of one place among `length`."""
-        e, total = d // self.heads, 2.0 * d * n_classes
+        e, total = d // self.heads, 2.0 * d * (n_said + n_inputs)
         for mechanism in self.mechanisms:
             inside = mechanism.operations(length, e, e, e) if hasattr(mechanism, "operations") else float("nan")
             total += 8.0 * d * d + self.heads * inside + 2 * self.short_conv * d + 4.0 * self.mlp * d * d

@@ -22,14 +22,22 @@ SETTINGS = [
     {"mechanism": {"similarity": "coverage"}, "layers": 1, "mlp": 0},  # a part that remembers
     {"by_layer": [{"normaliser": "sigmoid"}, {"similarity": "general", "position": "t5_bias"}]},
 ]
+NUMBERS = [(3, 0), (3, 2), (0, 1)]  # inputs of a place beside its token, and numbers that it says; 0 is a class
 
 
-def sequences(rng, n=5, length=7, tokens=6):
+def sequences(rng, n=5, length=7, tokens=6, inputs=0, says=0):
     sizes = rng.integers(2, length + 1, size=n)
     ids = [rng.integers(tokens, size=size) for size in sizes]
     labels = [np.where(rng.random(size) < 0.7, rng.integers(4, size=size), -1) for size in sizes]
     labels[0][:2] = 3
-    return AlignmentData.of_sequences(ids, labels)
+    if not inputs and not says:
+        return AlignmentData.of_sequences(ids, labels)
+    longest = max(sizes)
+    numbers = rng.normal(size=(n, longest, inputs)) if inputs else None
+    if says:
+        counts = AlignmentData.of_sequences(ids, labels).alive
+        labels = np.where(counts[:, :, None], rng.normal(size=(n, longest, says)), np.nan)
+    return AlignmentData.of_sequences(ids, labels, inputs=numbers)
 
 
 def moved(settings, seed=0, **sizes):
@@ -52,6 +60,33 @@ def test_it_is_that_of_autograd(settings):
     assert loss == pytest.approx(expected, rel=1e-12)
     for (path, mine), his in zip(leaves(found), gradients, strict=True):
         np.testing.assert_allclose(mine, his, atol=1e-12, err_msg=".".join(path))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"layers": 1}, {"norm": "layer", "mlp": 0, "short_conv": 1, "layers": 1}], ids=str
+)
+@pytest.mark.parametrize(("inputs", "says"), NUMBERS)
+def test_it_is_that_of_autograd_where_places_read_or_say_numbers(inputs, says, settings):
+    stack, places, params = moved(settings, inputs=inputs, says=says)
+    arrays = [a for _, a in leaves(params)]
+    loss, found = loss_and_gradient(stack._network, params, places)
+    expected, gradients = autograd.value_and_grad(lambda now: stack._network.loss(rebuild(params, now), places))(arrays)
+    assert loss == pytest.approx(expected, rel=1e-12)
+    assert [path for path, _ in leaves(found)] == [path for path, _ in leaves(params)]
+    assert (("inputs", "F") in dict(leaves(found))) == bool(inputs)
+    for (path, mine), his in zip(leaves(found), gradients, strict=True):
+        np.testing.assert_allclose(mine, his, atol=1e-12, err_msg=".".join(path))
+
+
+def test_the_loss_of_numbers_is_the_mean_squared_error_of_the_places_that_count():
+    stack, places, params = moved({"layers": 1}, inputs=2, says=3)
+    data = sequences(np.random.default_rng(0), inputs=2, says=3)
+    stack.params_ = params
+    away = (stack.predict(data) - data.target)[data.alive]
+    assert loss_and_gradient(stack._network, params, places)[0] == pytest.approx((away**2).mean())
+    assert stack._look(params, data) == {"loss": pytest.approx((away**2).mean())}
+    target = data.target[data.alive]
+    assert stack.score(data) == pytest.approx(1 - (away**2).mean() / target.var(axis=0).mean())
 
 
 @pytest.mark.parametrize("settings", SETTINGS[:3], ids=str)

@@ -68,6 +68,65 @@ def test_align_shows_a_head_a_layer_or_the_best(induction, two):
             two.align(data, **wrong)
 
 
+def test_tables_say_what_heads_and_layers_do(induction, two):
+    data = induction.validation
+    every, heads, layers = two.by_layer_and_head(data), two.by_head(data), two.best_by_layer(data)
+    names = ["gold_mass", "induction_score", "first_token_mass", "solution_0", "solution_1"]
+    assert list(heads) == ["layer", "head", *names]
+    assert list(layers) == ["layer", *names]
+    before = [every[:, i, h, j, j - 1].mean() for i in range(2) for h in range(2) for j in [np.arange(1, 16)]]
+    np.testing.assert_allclose(heads["solution_0"], before, rtol=1e-5)
+    np.testing.assert_allclose(heads["solution_1"], heads["gold_mass"], rtol=1e-5)  # gold is the second step
+    for name in names:
+        each = heads[name].to_numpy().reshape(2, 2)
+        np.testing.assert_allclose(layers[name], each.mean(axis=1) if name == "first_token_mass" else each.max(axis=1))
+    found = attnlab.get("metric", "solution_mass").measure(data, two)
+    assert found == pytest.approx(min(layers["solution_0"][0], layers["solution_1"][1]))
+    assert found > 0.5
+    bare = attnlab.AlignmentData.of_sequences(data.ids)
+    assert list(two.by_head(bare)) == ["layer", "head", *names[:3]]
+
+
+def test_it_learns_regression_in_context_and_more_from_more_examples():
+    task = attnlab.get("task", "in_context_regression", layout="tokens", d=1, n_keys=6, n_train=512, shots=[1, 6])
+    data = task.make(np.random.default_rng(0))
+    stack = AttentionStack(**{**SMALL, "mlp": 2}, steps=150, validate_every=150).fit(
+        data.train, validation=data.validation
+    )
+    assert (stack.n_inputs_, stack.n_outputs_, stack.n_classes_, stack.n_tokens_) == (1, 1, 0, 2)
+    assert stack.predict(data.tests["test"]).shape == (256, 13, 1)
+    scores = {name: stack.score(test) for name, test in data.tests.items()}
+    assert scores["test"] > 0.5
+    assert scores["shots=6"] > scores["shots=1"] + 0.1
+    assert stack.loss_curve_[-1] < 0.6 < stack.loss_curve_[0]
+    names = ("gold_mass", "induction_score", "first_token_mass", "solution_0", "solution_1")
+    assert set(stack.validation_curve_[-1]) == {"step", "loss", *(f"{name}.{i}" for name in names for i in range(2))}
+    table, last = stack.best_by_layer(data.validation), stack.validation_curve_[-1]
+    assert all(last[f"{name}.{i}"] == pytest.approx(table[name][i], rel=1e-4) for name in names for i in range(2))
+    with pytest.raises(Unsupported, match="reads or says numbers"):
+        stack.generate([[0, 1]], 1)
+
+
+def test_inputs_alone_are_enough_and_are_read_where_their_token_is_not_known():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(64, 4, 2))
+    Y = X.cumsum(axis=1)[:, :, :1] / 2
+    data = attnlab.AlignmentData.of_sequences(None, Y, inputs=X)
+    stack = AttentionStack(**SMALL, layers=1, steps=150).fit(data)
+    assert stack.score(data) > 0.8
+    other = attnlab.AlignmentData.of_sequences(
+        np.full((64, 4), 7), Y, inputs=X
+    )  # no such token: its embedding is zeros
+    found = stack.predict(other)
+    stack.params_["embedding"]["E"] *= 0
+    np.testing.assert_allclose(found, stack.predict(data), atol=1e-6)
+    assert np.ptp(found) > 0.5
+    short = attnlab.AlignmentData.of_sequences(
+        np.where(np.arange(4) < 2, 0, [[-1]] * 64), Y, inputs=np.where(np.arange(4)[:, None] < 2, X, np.nan)
+    )
+    np.testing.assert_allclose(stack.predict(short)[:, :2], stack.predict(data)[:, :2], atol=1e-5)
+
+
 def test_without_gold_align_is_the_mean_of_the_last_layer():
     stack = AttentionStack(**SMALL, steps=3).fit([[0, 1, 2], [2, 1]])
     assert stack.head_ is None
@@ -136,6 +195,11 @@ def test_the_same_seed_gives_the_same_numbers_and_a_clone_is_like_it(induction):
     )
 
 
+def numbers(inputs=2):
+    read = np.ones((3, 2, inputs)) if inputs else None
+    return attnlab.AlignmentData.of_sequences(np.zeros((3, 2), dtype=int), np.ones((3, 2, 1)), inputs=read)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -156,6 +220,11 @@ def test_the_same_seed_gives_the_same_numbers_and_a_clone_is_like_it(induction):
         (lambda: AttentionStack(steps=1).fit([[1, 2]]).generate([[1]], 2.5), SettingError, "n_tokens must be a whole number from 0; got 2.5"),
         (lambda: AttentionStack(steps=1).fit([[1, 2]]).generate([[1]], -1), SettingError, "n_tokens must be a whole number from 0; got -1"),
         (lambda: AttentionStack(steps=1).fit([[1, 2]]).generate([[1], []], 1), ValueError, "sequence 1 is empty"),
+        (lambda: AttentionStack(steps=1).fit(numbers()).predict([[0, 0]]), attnlab.ShapeError, "0 inputs beside their tokens; .* have 2"),
+        (lambda: AttentionStack(steps=1).fit([[1, 2]]).score(numbers(0)), attnlab.ShapeError, "the targets are vectors, float .n, L, 1.; .* are classes"),
+        (lambda: AttentionStack(steps=1).fit(numbers(0), validation=[[1, 2]]), attnlab.ShapeError, "fit's validation data: the targets are classes"),
+        (lambda: AttentionStack(steps=1).fit(numbers(), np.full((3, 2, 1), np.inf)), ValueError, "target must be finite where it is read: example 0, query 0 holds inf"),
+        (lambda: AttentionStack(steps=1, tied=True).fit(numbers()), SettingError, "these targets are vectors; set tied=False"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(make, error, message):
