@@ -18,7 +18,7 @@ from attnlab.sweeps.checksums import agree, stored_bytes
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.earlier import converted, runs_with_measures
-from attnlab.sweeps.rows import NUMBERS, OTHERS, OddRow, Row, Unfit, marks, named, number, revived, typed, words
+from attnlab.sweeps.rows import NUMBERS, OTHERS, OddRow, Row, Unfit, marks, named, revived, typed, words
 from attnlab.sweeps.run import STATUSES, Result, Run
 
 __all__ = ["Revival", "read_rows"]
@@ -116,7 +116,7 @@ class Revival:
         rest = self._rests.get((before, after))
         if rest is not None and seed.isdigit() and len(seed) <= 18 and (seed[:1] != b"0" or seed == b"0"):
             run = Run(row.canonical.decode(), row.run_id.decode())
-            run.__dict__["but_the_seed"] = rest  # one text for all
+            run.__dict__.update(but_the_seed=rest, seed_in_text=int(seed))  # one text for all
             return run
         run, _ = self.one(row)
         if run.but_the_seed.encode() == before + after:
@@ -156,7 +156,7 @@ def _metrics(measured: Sequence[bytes], numbers: list[Any]) -> list[dict[str, di
         if len(values) != (named_so[-1][3] if named_so else 0):
             raise _Unusual
         if None in values:
-            values = [*map(number, values)]
+            values = [math.nan if value is None else value for value in values]
         found.append({test: dict(zip(names, values[first:end], strict=True)) for test, names, first, end in named_so})
     return found
 

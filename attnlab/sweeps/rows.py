@@ -35,7 +35,6 @@ __all__ = [
     "measures_of",
     "named",
     "now",
-    "number",
     "revived",
     "said_of",
     "signed",
@@ -316,13 +315,9 @@ def _metrics(measured: str, numbers: str) -> dict[str, dict[str, float]]:
         for metric, value in zip(metrics, values[first:end], strict=True):
             if value is not None and not isinstance(value, float):
                 raise Unfit(f"{metric} is no number but {type(value).__name__}")
-        found[test] = dict(zip(metrics, map(number, values[first:end]), strict=True))
+        some = (math.nan if value is None else value for value in values[first:end])
+        found[test] = dict(zip(metrics, some, strict=True))
     return found
-
-
-def number(value: float | None) -> float:
-    """A number of a row: NaN is kept as null."""
-    return math.nan if value is None else value
 
 
 @functools.lru_cache(maxsize=256)
