@@ -137,6 +137,8 @@ def columns(run: Run, known: dict[str, dict[str, Any]] | None = None) -> dict[st
 
 def seed_in(run: Run) -> int | None:
     """The seed, where it stands in the text of a run as it does in those of planned ones, which is told without parsing it."""
+    if (told := run.__dict__.get("seed_in_text")) is not None:  # by whoever has read the text (`attnlab.sweeps.bulk`)
+        return int(told)
     found = _SEED.findall(run.canonical)
     return int(found[0]) if len(found) == 1 else None
 

@@ -6,11 +6,13 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from attnlab.errors import StoreError
-from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, TABLES, misshapen
+from attnlab.sweeps import earlier
+from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, OF_VERSION_4, SCHEMA_VERSION, TABLES, misshapen
 from attnlab.sweeps.place import Whereabouts, checked_path, journal_mode, log_of
 
 __all__ = ["Database"]
@@ -62,6 +64,19 @@ class Database:
             self._connection.close()
             raise
 
+    def as_bytes(self, query: str, values: Sequence[Any], several: int) -> Iterator[list[tuple[Any, ...]]]:
+        """What a query gives, so many rows at a time, with each text as the bytes that are stored."""
+        rows: list[tuple[Any, ...]] = []
+        cursor = None
+        while rows or cursor is None:
+            self._connection.text_factory = bytes
+            try:
+                cursor = cursor or self.execute(query, values)
+                rows = cursor.fetchmany(several)
+            finally:
+                self._connection.text_factory = str
+            yield rows
+
     def close(self) -> None:
         """Close the file; closing again does nothing."""
         with self.refusals():
@@ -99,7 +114,7 @@ class Database:
         if create and version < SCHEMA_VERSION:
             version = self._migrate()
         self.version = version
-        for table in ("runs", "measures", "history", "experiments", "links"):
+        for table in ("runs", *(["measures"] if version < 5 else []), "history", "experiments", "links"):
             for (found,) in self.execute(f"PRAGMA integrity_check({table})"):
                 if found != "ok" and " value in " not in found:  # a wrong value is its row's damage alone
                     raise self.damaged(str(found).replace("\n", " "))
@@ -119,6 +134,10 @@ class Database:
             for step in range(version, SCHEMA_VERSION):
                 for statement in MIGRATIONS[step]:
                     self.execute(statement)
+                if step == 4:
+                    earlier.move_rows(self.execute, OF_VERSION_4)
+                    for table in (OF_VERSION_4, "measures"):
+                        self.execute(f"DROP TABLE {table}")
             self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         return SCHEMA_VERSION
 

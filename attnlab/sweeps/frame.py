@@ -13,7 +13,8 @@ import numpy as np
 
 from attnlab.errors import StoreError
 from attnlab.results import AXES, FIRST, LAST
-from attnlab.sweeps.cells import Cells
+from attnlab.sweeps.cells import Cells, Settings
+from attnlab.sweeps.collecting import uncollected
 from attnlab.sweeps.environment import ENVIRONMENT
 from attnlab.sweeps.run import Result, Run
 
@@ -40,34 +41,38 @@ _TEXTS = (
 )
 
 
-def _own_of(result: Result, plugin_versions: str, budget: Any = None) -> dict[str, Any]:
-    """What the table says of a run besides its settings and its metrics."""
-    facts = result.facts
-    own = {
-        "status": result.status,
-        "reason": result.reason,
-        "notes": " | ".join(facts.get("notes", ())),
-        "attempts": result.attempts,
-        "fit_seconds": facts.get("fit_seconds", np.nan),
-        "n_parameters": facts.get("n_parameters", np.nan),
-        "operations_per_query": facts.get("operations_per_query", np.nan),
-        "converged": facts.get("converged"),
-        "n_tuned": facts.get("n_tuned", np.nan),
-        "backend": facts.get("backend", ""),
-        "executor": result.executor,
-        "attnlab_version": result.versions.get("attnlab", ""),
-        "started_at": result.started_at,
+def _own_of(results: Sequence[Result], plugin_versions: list[str]) -> dict[str, list[Any]]:
+    """What the table says of runs besides their settings and their metrics, by column."""
+    facts = [result.facts for result in results]
+    own: dict[str, list[Any]] = {
+        "status": [result.status for result in results],
+        "reason": [result.reason for result in results],
+        "notes": [" | ".join(found["notes"]) if "notes" in found else "" for found in facts],
+        "attempts": [result.attempts for result in results],
+    }
+    for name in ("fit_seconds", "n_parameters", "operations_per_query"):
+        own[name] = [found.get(name, np.nan) for found in facts]
+    return own | {
+        "converged": [found.get("converged") for found in facts],
+        "n_tuned": [found.get("n_tuned", np.nan) for found in facts],
+        "backend": [found.get("backend", "") for found in facts],
+        "executor": [result.executor for result in results],
+        "attnlab_version": [result.versions.get("attnlab", "") for result in results],
+        "started_at": [result.started_at for result in results],
         "plugin_versions": plugin_versions,
     }
-    return own if budget is None else {**own, "off_budget": own[budget[0]] / budget[1] - 1}
-
-
-_OWN = ("run_id", "test", *_own_of(Result("ok"), ""))
 
 
 def _plugins_in(versions: Mapping[str, str]) -> str:
     own = {name: version for name, version in versions.items() if name not in ENVIRONMENT and name != "attnlab"}
     return " ".join(f"{name}={version}" for name, version in sorted(own.items()))
+
+
+def _plugins_of(results: Sequence[Result]) -> list[str]:
+    """`_plugins_in` of the versions of each; many have the same mapping."""
+    known = {id(result.versions): result.versions for result in results}
+    said = {found: _plugins_in(versions) for found, versions in known.items()}
+    return [said[id(result.versions)] for result in results]
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
@@ -125,21 +130,28 @@ def frame_of(
 
     tuned: dict[str, Any] = {}
     candidates: dict[str, list[Any]] = {}
-    plugin_versions: dict[Any, str] = {}
-    cells = Cells((*_OWN, "off_budget") if budgets else _OWN, _TEXTS)
+    settings = Settings()
+    records = list(records)
+    drawn = []
     for experiment, run, result in records:
-        if (made_with := tuple(result.versions.items())) not in plugin_versions:
-            plugin_versions[made_with] = _plugins_in(result.versions)
-        own = _own_of(result, plugin_versions[made_with], (budgets or {}).get(experiment))
-        if budgets:
-            own.setdefault("off_budget", np.nan)
         chosen = result.facts.get("tuned") or {}
-        code, seed = cells.settings.code(experiment, run, chosen)
-        for test, values in (result.metrics or {"test": {}}).items():
-            cells.append(code, seed, values, (run.run_id, test, *own.values()))
+        drawn.append(settings.code(experiment, run, chosen))
         if chosen:
             tuned |= chosen
             candidates |= run.spec.get("tune", {})
+    results = [result for _, _, result in records]
+    own = {"run_id": [run.run_id for _, run, _ in records], "test": [], **_own_of(results, _plugins_of(results))}
+    if budgets:
+        wanted = (budgets.get(experiment) for experiment, _, _ in records)
+        own["off_budget"] = [own[b[0]][n] / b[1] - 1 if b is not None else np.nan for n, b in enumerate(wanted)]
+    tests = [(n, *pair) for n, result in enumerate(results) for pair in (result.metrics or {"test": {}}).items()]
+    of = [n for n, _, _ in tests]
+    if len(of) != len(records):  # several test conditions of a run
+        drawn = [drawn[n] for n in of]
+        own = {name: [column[n] for n in of] if column else [] for name, column in own.items()}
+    own["test"] = [test for _, test, _ in tests]
+    settings.codes, settings.seeds = [code for code, _ in drawn], [seed for _, seed in drawn]
+    cells = Cells(settings, [values for _, _, values in tests], own, _TEXTS)
     names = cells.names
     if not cells.n_rows:  # a column model_seed only where it was set apart, and off_budget only where there is a budget
         names = [name for name in (*FIRST, *AXES, *LAST) if name not in ("model_seed", "off_budget")]
@@ -197,7 +209,8 @@ def load_results(
         asked = [linked for linked in opened.experiments() if experiment in (None, linked.key)]
         metrics = {linked.key: metrics_of(linked) for linked in asked}
         budgets = {linked.key: found for linked in asked if (found := budget_of(linked)) is not None}
-        return frame_of(opened.rows(experiment), tidy, metrics, store, registered_in(opened, metrics), budgets)
+        with uncollected():
+            return frame_of(opened.rows(experiment), tidy, metrics, store, registered_in(opened, metrics), budgets)
 
 
 def registered_in(opened: Store, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA_VERSION", "TABLES", "misshapen", "of_version"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "OF_VERSION_4", "SCHEMA_VERSION", "TABLES", "misshapen", "of_version"]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x61746E6C  # "atnl"
+OF_VERSION_4 = "runs_of_version_4"  # what its table of runs is called while it is being read for the last time
 
 TABLES = (
+    # What is asked of many rows comes first, and is read without the rest (`attnlab.sweeps.rows.Row`). `measured` is JSON, {test: [metric, ...]},
+    # and `numbers` their values in this order, with null for NaN.
     """CREATE TABLE runs (
-        run_id TEXT PRIMARY KEY NOT NULL, canonical TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
-        traceback TEXT NOT NULL, facts TEXT NOT NULL, versions TEXT NOT NULL, fingerprints TEXT NOT NULL,
-        attempts INTEGER NOT NULL, executor TEXT NOT NULL, started_at TEXT NOT NULL, seconds REAL NOT NULL,
-        artifacts_sha256 BLOB NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE measures (
-        run_id TEXT NOT NULL, place INTEGER NOT NULL, test TEXT NOT NULL, metric TEXT NOT NULL, value REAL,
-        PRIMARY KEY (run_id, place)) WITHOUT ROWID""",  # a value that is NULL is NaN: SQLite has no other
+        run_id TEXT PRIMARY KEY NOT NULL, sha256 BLOB NOT NULL, attempts INTEGER NOT NULL, seconds REAL NOT NULL,
+        status TEXT NOT NULL, executor TEXT NOT NULL, started_at TEXT NOT NULL, artifacts_sha256 BLOB NOT NULL,
+        reason TEXT NOT NULL, traceback TEXT NOT NULL, canonical TEXT NOT NULL, facts TEXT NOT NULL,
+        measured TEXT NOT NULL, numbers TEXT NOT NULL, versions TEXT NOT NULL, fingerprints TEXT NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE artifacts (run_id TEXT NOT NULL, content BLOB NOT NULL)""",
     """CREATE UNIQUE INDEX artifacts_of_run ON artifacts (run_id)""",
     """CREATE TABLE history (
@@ -42,15 +42,38 @@ TABLES = (
         git_commit TEXT NOT NULL, author TEXT NOT NULL, text TEXT NOT NULL, sha256 BLOB NOT NULL,
         PRIMARY KEY (key, place)) WITHOUT ROWID""",
 )
-_N_STATEMENTS = {1: 7, 2: 8, 3: 10, 4: 11}  # how many of these made a store of each schema version
+# Of schema versions 1 to 4, which kept a number a row.
+_EARLIER = (
+    """CREATE TABLE runs (
+        run_id TEXT PRIMARY KEY NOT NULL, canonical TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
+        traceback TEXT NOT NULL, facts TEXT NOT NULL, versions TEXT NOT NULL, fingerprints TEXT NOT NULL,
+        attempts INTEGER NOT NULL, executor TEXT NOT NULL, started_at TEXT NOT NULL, seconds REAL NOT NULL,
+        artifacts_sha256 BLOB NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE measures (
+        run_id TEXT NOT NULL, place INTEGER NOT NULL, test TEXT NOT NULL, metric TEXT NOT NULL, value REAL,
+        PRIMARY KEY (run_id, place)) WITHOUT ROWID""",  # a value that is NULL is NaN: SQLite has no other
+)
+_N_STATEMENTS = {1: 6, 2: 7, 3: 9, 4: 10, 5: 10}  # how many of these made a store of each schema version
 
-# From each version to the next. From 1 to 2 the identity of runs changes; `attnlab.sweeps.migrate` computes the new one.
-MIGRATIONS = {1: (TABLES[7], "INSERT INTO former SELECT run_id, '' FROM runs"), 2: TABLES[8:10], 3: TABLES[10:11]}
+# From each version to the next. From 1 to 2 the identity of runs changes; `attnlab.sweeps.migrate` computes the new one. Of 4 the
+# rows are put into another form by `attnlab.sweeps.earlier`, which these statements make room for.
+MIGRATIONS: dict[int, Sequence[str]] = {
+    1: (TABLES[6], "INSERT INTO former SELECT run_id, '' FROM runs"),
+    2: TABLES[7:9],
+    3: TABLES[9:10],
+    4: (
+        "PRAGMA legacy_alter_table = ON",
+        f"ALTER TABLE runs RENAME TO {OF_VERSION_4}",
+        "PRAGMA legacy_alter_table = OFF",
+        TABLES[0],
+    ),
+}
 
 
 def of_version(version: int) -> tuple[str, ...]:
     """The statements that made a store of a version; none for a version that never was."""
-    return TABLES[: _N_STATEMENTS.get(version, 0)]
+    statements = TABLES[: _N_STATEMENTS.get(version, 0)]
+    return statements if version not in range(1, 5) else (*_EARLIER, *statements[1:])
 
 
 def misshapen(found: Iterable[tuple[str, str, str, str | None]], version: int) -> str:

@@ -8,33 +8,75 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import math
-import operator
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from attnlab.plugins import FILE
+from attnlab.sweeps.checksums import digest_of_row
 from attnlab.sweeps.executors.messages import to_json
 from attnlab.sweeps.run import STATUSES, Result, Run, with_file_names
 
-__all__ = ["Unfit", "as_row", "as_text", "fingerprints_in", "marks", "now", "revived"]
+__all__ = [
+    "NUMBERS",
+    "OTHERS",
+    "OddRow",
+    "Row",
+    "Unfit",
+    "as_row",
+    "as_text",
+    "as_texts",
+    "fingerprints_in",
+    "marks",
+    "measures_of",
+    "named",
+    "now",
+    "revived",
+    "said_of",
+    "signed",
+    "typed",
+    "words",
+]
 
-_COLUMNS = (
-    "run_id", "canonical", "status", "reason", "traceback", "facts", "versions", "fingerprints", "attempts",
-    "executor", "started_at", "seconds", "artifacts_sha256",
-)  # fmt: skip
-_KINDS = tuple({"attempts": int, "seconds": float, "artifacts_sha256": bytes}.get(name, str) for name in _COLUMNS)
-_NUMBERS = ("fit_seconds", "n_parameters", "operations_per_query", "n_tuned")
+
+class Row(NamedTuple):
+    """A row of `runs`, in the order of its columns. As it was just read, its texts are bytes: damage can make them no text."""
+
+    run_id: Any
+    sha256: Any
+    attempts: Any
+    seconds: Any
+    status: Any
+    executor: Any
+    started_at: Any
+    artifacts_sha256: Any
+    reason: Any
+    traceback: Any
+    canonical: Any
+    facts: Any
+    measured: Any
+    numbers: Any
+    versions: Any
+    fingerprints: Any
+
+
+class OddRow(Row):
+    """A row that holds something in the place of a text (`typed`)."""
+
+
+class Blob(bytes):
+    """Bytes that are no text to SQLite, in the place of one."""
+
+
+OTHERS = {"attempts": int, "seconds": float, "sha256": bytes, "artifacts_sha256": bytes}  # than texts
+NUMBERS = ("fit_seconds", "n_parameters", "operations_per_query", "n_tuned")
 _LARGEST = 2**63
 _LONGEST = 2**16  # bytes of a reason, a traceback, or all notes of a run
 _CUT = "... cut"
-_SEED = re.compile(r',"seed":(-?\d{1,18}),"task":')  # in the canonical text of a run
 
 
 class Unfit(Exception):
@@ -80,17 +122,59 @@ def _with_cut_notes(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**facts, "notes": kept}
 
 
-def as_row(run: Run, result: Result, fingerprints: Mapping[str, str]) -> tuple[tuple[Any, ...], list[Any]]:
-    """The row of a result without its checksum, and its measures as (test, metric, value)."""
+def as_row(run: Run, result: Result, fingerprints: Mapping[str, str]) -> Row:
+    """The row of a result, with its checksum."""
     if result.status not in STATUSES:
         raise ValueError(f"a result is one of {', '.join(STATUSES)}; got {result.status!r}")
-    measures = [
-        (test, metric, _stored(value)) for test, values in result.metrics.items() for metric, value in values.items()
-    ]
-    texts = (run.canonical, result.status, _cut(result.reason), _cut(result.traceback))
-    mappings = (to_json(_with_cut_notes(result.facts)), to_json(dict(result.versions)), to_json(dict(fingerprints)))
-    provenance = (int(result.attempts), as_text(result.executor), as_text(result.started_at), float(result.seconds))
-    return (run.run_id, *texts, *mappings, *provenance, hashlib.sha256(result.artifacts).digest()), measures
+    measures = [(t, metric, _stored(value)) for t, values in result.metrics.items() for metric, value in values.items()]
+    measured, numbers = said_of(measures)
+    return signed(
+        Row(
+            run_id=run.run_id,
+            sha256=b"",
+            attempts=int(result.attempts),
+            seconds=float(result.seconds) + 0.0,
+            status=result.status,
+            executor=as_text(result.executor),
+            started_at=as_text(result.started_at),
+            artifacts_sha256=hashlib.sha256(result.artifacts).digest(),
+            reason=_cut(result.reason),
+            traceback=_cut(result.traceback),
+            canonical=run.canonical,
+            facts=to_json(_with_cut_notes(result.facts)),
+            measured=measured,
+            numbers=numbers,
+            versions=to_json(dict(result.versions)),
+            fingerprints=to_json(dict(fingerprints)),
+        )
+    )
+
+
+def signed(row: Row) -> Row:
+    """The row with the checksum that belongs to it."""
+    return row._replace(sha256=digest_of_row(row))
+
+
+def said_of(measures: Iterable[tuple[Any, Any, Any]]) -> tuple[str, str]:
+    """`measured` and `numbers` of a row, of (test, metric, value); what attnlab never writes makes texts that nobody can read."""
+    tests: dict[Any, dict[Any, Any]] = {}
+    for test, metric, value in measures:
+        tests.setdefault(test, {})[metric] = value
+    names = [*tests, *(metric for values in tests.values() for metric in values)]
+    measured = to_json({test: list(values) for test, values in tests.items()}) if _all_texts(names) else ascii(names)
+    return measured, json.dumps(
+        [v for values in tests.values() for v in values.values()], default=ascii, separators=(",", ":")
+    )
+
+
+def measures_of(row: Row) -> list[tuple[str, str, float | None]]:
+    """The measures of a row that can be read, as (test, metric, value), with None for NaN."""
+    names = ((test, metric) for test, metrics, _, _ in named(row.measured) for metric in metrics)
+    return [(*pair, value) for pair, value in zip(names, json.loads(row.numbers), strict=True)]
+
+
+def _all_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _stored(value: Any) -> float | None:
@@ -100,57 +184,84 @@ def _stored(value: Any) -> float | None:
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
-def revived(
-    row: Sequence[Any], measures: Iterable[Any], artifacts: bytes = b"", checked: set[tuple[str, ...]] | None = None
-) -> tuple[Run, Result]:
+def revived(row: Row, artifacts: bytes = b"") -> tuple[Run, Result]:
     """The run and the result that a row says.
-
-    For many rows give one `checked` to all calls, an empty set at first: most runs differ from others in their seed alone.
 
     Raises
     ------
     Unfit
         When attnlab cannot have written it.
     """
-    if tuple(map(type, row)) != _KINDS:
-        for name, value, kind in zip(_COLUMNS, row, _KINDS, strict=True):
-            if not isinstance(value, kind):
-                raise Unfit(f"{name} is no {kind.__name__} but {type(value).__name__}")
-    run_id, canonical, status, reason, traceback, facts, versions, _, attempts, executor, started_at, seconds, _ = row
-    if status not in STATUSES:
-        raise Unfit(f"the status {status!r} is none of {', '.join(STATUSES)}")
-    if not (0 <= attempts < _LARGEST and math.isfinite(seconds)):
-        raise Unfit(f"{attempts} attempts and {seconds} seconds cannot be")
-    before, _, after = (*_SEED.split(canonical, 1), "", "")[:3]
-    if checked is None or not after or (before, after) not in checked:
-        _check_spec(_mapping("canonical", canonical))
-        if checked is not None and after:
-            checked.add((before, after))
-    made_with = _words("versions", versions)
-    run = Run(canonical if FILE not in made_with.values() else with_file_names(canonical, made_with), run_id)
-    return run, Result(
-        status, reason, traceback, _metrics(measures), _facts(facts), dict(made_with), artifacts, attempts, executor, started_at,
-        seconds,
+    row = as_texts(row)
+    if row.status not in STATUSES:
+        raise Unfit(f"the status {row.status!r} is none of {', '.join(STATUSES)}")
+    if not (0 <= row.attempts < _LARGEST and math.isfinite(row.seconds)):
+        raise Unfit(f"{row.attempts} attempts and {row.seconds} seconds cannot be")
+    _check_spec(_mapping("canonical", row.canonical))
+    made_with = words("versions", row.versions)
+    canonical = row.canonical if FILE not in made_with.values() else with_file_names(row.canonical, made_with)
+    return Run(canonical, row.run_id), Result(
+        row.status, row.reason, row.traceback, _metrics(row.measured, row.numbers), _facts(row.facts), dict(made_with), artifacts,
+        row.attempts, row.executor, row.started_at, row.seconds,
     )  # fmt: skip
 
 
-def fingerprints_in(row: Sequence[Any]) -> Mapping[str, str]:
+def typed(row: Iterable[Any], are_texts: Iterable[bool] | None = None) -> Row:
+    """A row, with what is no text in the place of one marked as such.
+
+    Parameters
+    ----------
+    row : iterable
+    are_texts : iterable of bool or None
+        Whether SQLite says of each value that it is text; None where it gave texts as `str`.
+    """
+    values = tuple(row)
+    said = (not isinstance(value, bytes) for value in values) if are_texts is None else are_texts
+    pairs = zip(Row._fields, values, said, strict=True)
+    found = [Blob(v) if name not in OTHERS and isinstance(v, bytes) and not text else v for name, v, text in pairs]
+    expected = zip(Row._fields, found, strict=True)
+    odd = any(isinstance(v, Blob) or not (name in OTHERS or isinstance(v, str | bytes)) for name, v in expected)
+    return (OddRow if odd else Row)._make(found)
+
+
+def as_texts(row: Row) -> Row:
+    """The row with its texts as texts; Unfit where a value is of another kind than attnlab writes."""
+    values = []
+    for name, value in zip(Row._fields, row, strict=True):
+        kind = OTHERS.get(name, str)
+        if kind is str and type(value) is bytes:
+            try:
+                value = value.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise Unfit(f"{name} is no text ({error})") from None
+        if not isinstance(value, kind):
+            raise Unfit(f"{name} is no {kind.__name__} but {type(value).__name__}")
+        values.append(value)
+    return Row(*values)
+
+
+def fingerprints_in(row: Row) -> Mapping[str, str]:
     """The fingerprints of a row, the same object for the same text; Unfit as for `revived`."""
-    return _words("fingerprints", row[7])
+    return words("fingerprints", as_texts(row).fingerprints)
 
 
 def _mapping(name: str, text: str) -> dict[str, Any]:
+    found: dict[str, Any] = _read("mapping", dict, name, text)
+    return found
+
+
+def _read(called: str, kind: type, name: str, text: str) -> Any:
     try:
         value = json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise Unfit(f"{name} is no JSON that can be read: {error}") from None
-    if not isinstance(value, dict):
-        raise Unfit(f"{name} is no mapping but {type(value).__name__}")
+    if not isinstance(value, kind):
+        raise Unfit(f"{name} is no {called} but {type(value).__name__}")
     return value
 
 
 @functools.lru_cache(maxsize=1024)
-def _words(name: str, text: str) -> Mapping[str, str]:
+def words(name: str, text: str) -> Mapping[str, str]:
     """A mapping of texts; many rows say the same, and share one that nobody can write to."""
     found = _mapping(name, text)
     for key, value in found.items():
@@ -180,13 +291,13 @@ def _check_spec(spec: Mapping[str, Any]) -> None:
 def _facts(text: str) -> dict[str, Any]:
     facts = _mapping("facts", text)
     notes = facts.get("notes", [])
-    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+    if not isinstance(notes, list) or not _all_texts(notes):
         raise Unfit("facts: notes is no list of texts")
     if not isinstance(facts.get("tuned", {}), dict):
         raise Unfit("facts: tuned is no mapping")
     if facts.get("converged") not in (None, True, False):
         raise Unfit("facts: converged is neither true nor false")
-    for name in _NUMBERS:
+    for name in NUMBERS:
         value = facts.get(name)
         if value is not None and (not isinstance(value, int | float) or abs(value) >= 1e300):
             raise Unfit(f"facts: {name} is no number that can be")
@@ -195,33 +306,27 @@ def _facts(text: str) -> dict[str, Any]:
     return facts
 
 
-def _metrics(measures: Iterable[Any]) -> dict[str, dict[str, float]]:
-    if not (measures := list(measures)):
-        return {}
-    tests, metrics, values = zip(*measures, strict=True)
+def _metrics(measured: str, numbers: str) -> dict[str, dict[str, float]]:
+    tests, values = named(measured), _read("list", list, "numbers", numbers)
+    if (n_named := tests[-1][3] if tests else 0) != len(values):
+        raise Unfit(f"numbers has {len(values)} values, and measured {n_named} names")
     found: dict[str, dict[str, float]] = {}
-    for test, names, first, end in _measured(tests, metrics):
-        some = values[first:end]
-        if (kinds := set(map(type, some))) != {float}:
-            for metric, value in () if kinds <= {float, type(None)} else zip(names, some, strict=True):
-                if value is not None and not isinstance(value, float):
-                    raise Unfit(f"{metric} is no number but {type(value).__name__}")
-            some = tuple([math.nan if value is None else value for value in some])
-        if test in found:
-            found[test].update(zip(names, some, strict=True))
-        else:
-            found[test] = dict(zip(names, some, strict=True))
+    for test, metrics, first, end in tests:
+        for metric, value in zip(metrics, values[first:end], strict=True):
+            if value is not None and not isinstance(value, float):
+                raise Unfit(f"{metric} is no number but {type(value).__name__}")
+        some = (math.nan if value is None else value for value in values[first:end])
+        found[test] = dict(zip(metrics, some, strict=True))
     return found
 
 
 @functools.lru_cache(maxsize=256)
-def _measured(tests: tuple[Any, ...], metrics: tuple[Any, ...]) -> tuple[tuple[str, tuple[str, ...], int, int], ...]:
-    """Each test condition with its metrics, and the places of these; one text for all rows that have the same names."""
-    if not all(isinstance(name, str) for name in (*tests, *metrics)):
-        raise Unfit("a measure has no name of text")
+def named(measured: str) -> tuple[tuple[str, tuple[str, ...], int, int], ...]:
+    """Each test condition with its metrics, and the places of these among the numbers; the same object for the same text."""
     found, first = [], 0
-    for test, names in itertools.groupby(zip(tests, metrics, strict=True), key=operator.itemgetter(0)):
-        each = tuple(sys.intern(metric) for _, metric in names)
-        found.append((sys.intern(test), each, first, first + len(each)))
-        first += len(each)
+    for test, metrics in _mapping("measured", measured).items():
+        if not isinstance(metrics, list) or not _all_texts(metrics) or len({*metrics}) < len(metrics):
+            raise Unfit(f"measured: {test!r} is no list of different texts")
+        found.append((sys.intern(test), tuple(map(sys.intern, metrics)), first, first + len(metrics)))
+        first += len(metrics)
     return tuple(found)

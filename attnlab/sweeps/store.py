@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
-from attnlab.sweeps.checksums import digest, digest_of_run, runs_with_measures
+from attnlab.sweeps.bulk import Revival, read_rows
+from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.collecting import uncollected
-from attnlab.sweeps.columns import columns
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.leases import Leases
 from attnlab.sweeps.predictions import Predictions
-from attnlab.sweeps.rows import Unfit, as_row, as_text, fingerprints_in, marks, now, revived
+from attnlab.sweeps.rows import Row, Unfit, as_row, as_text, as_texts, fingerprints_in, marks, now, signed
 from attnlab.sweeps.run import DAMAGED, Result, Run
 
 __all__ = ["Attempt", "Known", "Linked", "Store", "Stored"]
@@ -101,8 +101,7 @@ class Store:
         self.path = self._db.path
         self.leases = Leases(self._db)
         self.predictions = Predictions(self._db)
-        self._known_columns: dict[str, dict[str, Any]] = {}
-        self._checked: set[tuple[str, ...]] = set()
+        self._revival = Revival()
 
     def close(self) -> None:
         """End the leases that are held, and close the file; closing again does nothing."""
@@ -135,30 +134,27 @@ class Store:
         TypeError, ValueError
             If the result's facts or metrics are not plain data (executors see to that).
         """
-        row, measures = as_row(run, result, fingerprints)
+        row = as_row(run, result, fingerprints)
         with self._db.refusals(), self._db.transaction():
             if not self.leases.give_up(run.run_id):
                 before = self._db.execute("SELECT sha256 FROM runs WHERE run_id = ?", (run.run_id,)).fetchone()
                 if before and before[0] != self.leases.claimed[run.run_id]:
                     return False
             self._keep_history(run.run_id)
-            for table in ("runs", "measures", "artifacts"):
+            for table in ("runs", "artifacts"):
                 self._db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run.run_id,))
-            self._db.execute(f"INSERT INTO runs VALUES ({marks(len(row) + 1)})", (*row, digest(row, measures)))
-            self._db.executemany(
-                "INSERT INTO measures VALUES (?, ?, ?, ?, ?)",
-                ((run.run_id, place, *measure) for place, measure in enumerate(measures)),
-            )
+            self._db.execute(f"INSERT INTO runs VALUES ({marks(len(row))})", row)
             if result.artifacts:
                 self._db.execute("INSERT INTO artifacts VALUES (?, ?)", (run.run_id, result.artifacts))
         self._db.still_there()
         return True
 
     def _keep_history(self, run_id: str) -> None:
-        for row, _, intact in self._read([run_id]):
-            status, reason, started_at, seconds = row[2], row[3], row[10], row[11]
-            if not intact:
-                status, reason, started_at, seconds = DAMAGED, "", "", 0.0
+        for row, intact in self._read([run_id]):
+            status, reason, started_at, seconds = DAMAGED, "", "", 0.0
+            if intact:
+                status, reason, started_at = map(_shown, (row.status, row.reason, row.started_at))
+                seconds = row.seconds
             (place,) = self._db.execute("SELECT count(*) FROM history WHERE run_id = ?", (run_id,)).fetchone()
             kept = (run_id, place, status, reason, started_at, seconds, now())
             self._db.execute(f"INSERT INTO history VALUES ({marks(8)})", (*kept, digest(kept)))
@@ -182,12 +178,9 @@ class Store:
             found = self._db.execute("SELECT place FROM experiments WHERE key = ?", (key,)).fetchone()
             found = found or self._db.execute("SELECT ifnull(max(place), -1) + 1 FROM experiments").fetchone()
             row = (key, found[0], as_text(str(path)), as_text(question), as_text(source_text), now())
-            for table in ("experiments", "links"):
-                self._db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
-            self._db.execute(f"INSERT INTO experiments VALUES ({marks(7)})", (*row, digest(row, linked)))
-            self._db.executemany(
-                "INSERT INTO links VALUES (?, ?, ?)", ((key, place, run_id) for place, run_id in enumerate(linked))
-            )
+            self._db.execute(f"INSERT OR REPLACE INTO experiments VALUES ({marks(7)})", (*row, digest(row, linked)))
+            if key not in before or before[key].run_ids != tuple(linked):
+                self._link_to(key, linked)
         self._db.still_there()
         return before.get(key)
 
@@ -195,21 +188,28 @@ class Store:
     def known(self, run_ids: Iterable[str]) -> dict[str, Known]:
         """The status and fingerprints of those of `run_ids` that the store has."""
         with self._snapshot():
-            return {row[0]: self._known(row, intact) for row, _, intact in self._read(list(run_ids))}
+            found: dict[str, Known] = {}
+            for rows in read_rows(self._db, list(run_ids)):
+                found |= {_shown(row.run_id): known for (row, _), known in zip(rows, self._known(rows), strict=True)}
+            return found
 
-    def _known(self, row: Sequence[Any], intact: bool) -> Known:
-        return Known(row[2], self._said(row, fingerprints_in, row), row[11]) if intact else Known(DAMAGED, {})
+    def _known(self, rows: Sequence[tuple[Row, bool]]) -> Iterator[Known]:
+        fingerprints: dict[bytes, Mapping[str, str]] = {}
+        for row, intact in rows:
+            if not intact:
+                yield Known(DAMAGED, {})
+                continue
+            if (said := fingerprints.get(row.fingerprints)) is None:
+                said = fingerprints[row.fingerprints] = self._said(row, fingerprints_in, row)
+            yield Known(_shown(row.status), said, row.seconds)
 
     def stored(self, run_ids: Iterable[str]) -> dict[str, Stored]:
         """All that the store has of some runs but their artifacts, by run_id."""
         found: dict[str, Stored] = {}
         with self._snapshot():
-            for row, measures, intact in self._read(list(run_ids)):
-                try:
-                    pair = self._revived(row, measures) if intact else self._remains(row)
-                except StoreError:  # it is raised where the result is asked for
-                    pair = None
-                found[row[0]] = Stored(self._known(row, intact), pair)
+            for rows in read_rows(self._db, list(run_ids)):
+                ids = [_shown(row.run_id) for row, _ in rows]
+                found |= zip(ids, map(Stored, self._known(rows), self._pairs(rows, strict=False)), strict=True)
         return found
 
     def results(self, run_ids: Iterable[str]) -> list[tuple[Run, Result]]:
@@ -272,12 +272,13 @@ class Store:
                 raise UnknownName(f"{self.path}: no run {prefix!r} in this store; `attnlab results` lists them")
             if len(ids) > 1:
                 raise AmbiguousName(f"{self.path}: {prefix!r} is the beginning of several runs: {', '.join(ids)}")
-            ((row, measures, intact),) = self._read(ids)
+            ((row, intact),) = self._read(ids)
             found = self._db.execute("SELECT content FROM artifacts WHERE run_id = ?", (ids[0],)).fetchone()
         artifacts = found[0] if found else b""
-        if not intact or not isinstance(artifacts, bytes) or hashlib.sha256(artifacts).digest() != row[12]:
+        if not intact or not isinstance(artifacts, bytes) or hashlib.sha256(artifacts).digest() != row.artifacts_sha256:
             raise self._damaged_rows([ids[0]])
-        return self._revived(row, measures, artifacts)
+        found_so: tuple[Run, Result] = self._said(row, self._revival.one, row, artifacts)
+        return found_so
 
     def artifacts(self, run_ids: Sequence[str]) -> dict[str, bytes]:
         """What several runs left behind (`Result.artifacts`), by run_id.
@@ -307,7 +308,8 @@ class Store:
             content = self._db.execute("SELECT run_id, content FROM artifacts")
             digests = {run_id: hashlib.sha256(c).digest() for run_id, c in content if isinstance(c, bytes)}
             empty = hashlib.sha256(b"").digest()
-            return [row[0] for row, _, ok in self._read(None) if not ok or digests.get(row[0], empty) != row[12]]
+            read = ((_shown(row.run_id), row, intact) for row, intact in self._read(None))
+            return [name for name, row, ok in read if not ok or digests.get(name, empty) != row.artifacts_sha256]
 
     # -- runs of an earlier schema ------------------------------------------------------------------------------------
     def former(self) -> list[tuple[Run, Result]]:
@@ -333,14 +335,12 @@ class Store:
         self._db.execute("UPDATE former SET became = ? WHERE run_id = ?", (run.run_id, run_id))
         if run.run_id == run_id or self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run.run_id,)).fetchone():
             return
-        for row, measures, intact in list(self._read([run_id])):
+        for row, intact in list(self._read([run_id])):
             if intact:
-                renamed = (run.run_id, run.canonical, *row[2:])
+                renamed = self._said(row, as_texts, row)._replace(run_id=run.run_id, canonical=run.canonical)
                 self._db.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
-                values = (*renamed, digest(renamed, measures))
-                self._db.execute(f"INSERT INTO runs VALUES ({marks(len(values))})", values)
-        for table in ("measures", "artifacts"):
-            self._db.execute(f"UPDATE {table} SET run_id = ? WHERE run_id = ?", (run.run_id, run_id))
+                self._db.execute(f"INSERT INTO runs VALUES ({marks(len(renamed))})", signed(renamed))
+        self._db.execute("UPDATE artifacts SET run_id = ? WHERE run_id = ?", (run.run_id, run_id))
         for row in self._db.execute("SELECT * FROM history WHERE run_id = ?", (run_id,)).fetchall():
             if digest(row[:-1]) == row[-1]:
                 kept = (run.run_id, *row[1:-1])
@@ -351,6 +351,9 @@ class Store:
         linked = list(dict.fromkeys(run_ids))
         (row,) = self._db.execute("SELECT * FROM experiments WHERE key = ?", (key,)).fetchall()
         self._db.execute("UPDATE experiments SET sha256 = ? WHERE key = ?", (digest(row[:-1], linked), key))
+        self._link_to(key, linked)
+
+    def _link_to(self, key: str, linked: Iterable[str]) -> None:
         self._db.execute("DELETE FROM links WHERE key = ?", (key,))
         self._db.executemany("INSERT INTO links VALUES (?, ?, ?)", ((key, i, r) for i, r in enumerate(linked)))
 
@@ -360,51 +363,48 @@ class Store:
         with uncollected(), self._db.refusals(), self._db.transaction("DEFERRED"):
             yield
 
-    def _read(self, run_ids: Sequence[str] | None) -> Iterator[tuple[tuple[Any, ...], list[Any], bool]]:
-        """Rows of `runs` with their measures, and whether they agree with their checksum."""
-        where, values = "", ()
-        wanted = None if run_ids is None else set(run_ids)
-        if run_ids is not None and len(run_ids) <= _SEVERAL:
-            where, values = f"WHERE run_id IN ({marks(len(run_ids))})", tuple(run_ids)  # type: ignore[assignment]
-        for row, measures in runs_with_measures(self._db.execute, where, values):
-            if wanted is None or row[0] in wanted:
-                yield row[:-1], measures, digest_of_run(row[:-1], measures) == row[-1]
+    def _read(self, run_ids: Sequence[str] | None) -> Iterator[tuple[Row, bool]]:
+        """Rows of `runs`, and whether they agree with their checksums."""
+        return itertools.chain.from_iterable(read_rows(self._db, run_ids))
 
     def _found(self, run_ids: Sequence[str] | None) -> dict[str, tuple[Run, Result]]:
-        return {
-            row[0]: self._revived(row, measures) if intact else self._remains(row)
-            for row, measures, intact in self._read(run_ids)
-        }
-
-    def _revived(self, row: Sequence[Any], measures: Sequence[Any], artifacts: bytes = b"") -> tuple[Run, Result]:
-        """What a row says, held to what can be used: its settings have columns."""
-
-        def usable() -> tuple[Run, Result]:
-            run, result = revived(row, measures, artifacts, self._checked)
-            try:
-                columns(run, self._known_columns)
-            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-                raise Unfit(f"canonical is no run that can be ({type(error).__name__}: {error})") from None
-            return run, result
-
-        found: tuple[Run, Result] = self._said(row, usable)
+        found: dict[str, Any] = {}
+        for rows in read_rows(self._db, run_ids):
+            found |= zip((_shown(row.run_id) for row, _ in rows), self._pairs(rows), strict=True)
         return found
 
-    def _said(self, row: Sequence[Any], read: Callable[..., Any], *arguments: Any) -> Any:
+    def _pairs(self, rows: Sequence[tuple[Row, bool]], strict: bool = True) -> Iterator[tuple[Run, Result] | None]:
+        """The run and result of each row. One that cannot be used is an error, or None where not `strict`."""
+        together = self._revival.all([row for row, intact in rows if intact])
+        each = iter(together or ())
+        for row, intact in rows:
+            if not intact:
+                yield self._remains(row)
+            elif together is not None:
+                yield next(each)
+            else:
+                try:
+                    yield self._said(row, self._revival.one, row)
+                except StoreError:
+                    if strict:
+                        raise
+                    yield None
+
+    def _said(self, row: Row, read: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return read(*arguments)
         except Unfit as error:
             raise StoreError(
-                f"{self.path}: run {row[0]}: {error}. attnlab writes no such row, though its checksum is right. "
+                f"{self.path}: run {_shown(row.run_id)}: {error}. attnlab writes no such row, though its checksum is right. "
                 f"`attnlab store verify` lists all that cannot be used, and `attnlab store repair` leaves it out"
             ) from None
 
-    def _remains(self, row: Sequence[Any]) -> tuple[Run, Result]:
+    def _remains(self, row: Row) -> tuple[Run, Result]:
         """A damaged row: its run, with its settings where its run_id proves them, and no number."""
         from attnlab.sweeps.identity import proven
 
         reason = "what the store holds of this run does not agree with its checksum; sweep again, and it is done again"
-        return proven(str(row[0]), row[1]), Result.damaged(reason)
+        return proven(_shown(row.run_id), _shown(row.canonical)), Result.damaged(reason)
 
     def _damaged_rows(self, run_ids: Sequence[Any]) -> StoreError:
         named = ", ".join(str(r) for r in run_ids[:5]) + (", ..." if len(run_ids) > 5 else "")
@@ -433,3 +433,8 @@ class Store:
             else:
                 found[name] = Linked(name, question, text, path, linked_at, tuple(linked))
         return found, damaged
+
+
+def _shown(text: Any) -> str:
+    """A text of a row as it was read; of a damaged one, as far as it is text."""
+    return text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else str(text)

@@ -1,5 +1,6 @@
 """Coordinators for tests with many rounds: processes that are forked with attnlab already imported."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -84,7 +85,7 @@ def rows(store):
         db.execute("BEGIN")
         for run_id, status in db.execute("SELECT run_id, status FROM runs").fetchall():
             found[run_id] = (status, [])
-        for run_id, *measure in db.execute("SELECT run_id, test, metric, value FROM measures ORDER BY run_id, place"):
+        for run_id, *measure in measures_in(db):
             if "second" not in measure[1]:
                 found[run_id][1].append((*measure[:2], repr(measure[2])))
     except sqlite3.OperationalError:  # it is being made
@@ -92,6 +93,13 @@ def rows(store):
     finally:
         db.close()
     return found
+
+
+def measures_in(db):
+    """Every number of a store, as (run_id, test, metric, value), with None for NaN."""
+    for run_id, measured, numbers in db.execute("SELECT run_id, measured, numbers FROM runs ORDER BY run_id"):
+        names = [(test, metric) for test, metrics in json.loads(measured).items() for metric in metrics]
+        yield from ((run_id, *name, value) for name, value in zip(names, json.loads(numbers), strict=True))
 
 
 def integrity(store):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import shutil
 import sqlite3
@@ -14,11 +16,13 @@ import attnlab
 from attnlab.analysis.report import collect
 from attnlab.errors import StoreError
 from attnlab.plugins import configure
+from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.experiment.read import read
 from attnlab.sweeps.pipeline import plan_with_reasons
 from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Store
+from attnlab.sweeps.upkeep.contents import contents_of
 
 KEPT = Path(__file__).parent / "data" / "version_1"
 OLD_ID = "b15d9c2d13b4965e"  # of a run with a part of the plugin file mine.py
@@ -91,7 +95,7 @@ def test_without_its_plugin_a_run_is_still_there(project):
 def test_a_sweep_renames_what_it_can_and_keeps_every_number(project):
     before = attnlab.load_results("v1.db", experiment="kept")
     after = attnlab.sweep("kept.yaml", store="v1.db", rerun="none", quiet=True)
-    assert version() == 4
+    assert version() == 5
     assert set(before["run_id"]).isdisjoint(after["run_id"])
     same = ["alignment_accuracy", "aer", "fit_seconds", "started_at", "attnlab_version"]
     assert after[same].equals(before[same])
@@ -159,7 +163,7 @@ def test_a_store_of_version_2_is_read_as_it_is(second):
 def test_a_sweep_brings_version_2_to_now_after_a_copy_of_it(second):
     numbers = attnlab.load_results("v2.db")
     after = attnlab.sweep("two.yaml", store="v2.db", rerun="none", executor="serial", quiet=True)
-    assert version("v2.db") == 4
+    assert version("v2.db") == 5
     assert after["alignment_accuracy"].tolist() == numbers["alignment_accuracy"].tolist()
     assert version("v2.db.version-2") == 2
     assert attnlab.load_results("v2.db.version-2").equals(numbers)
@@ -173,3 +177,41 @@ def test_a_migration_whose_copy_cannot_be_made_changes_nothing(second):
     with pytest.raises(StoreError, match="cannot be"):
         Store("v2.db")
     assert version("v2.db") == 2
+
+
+# -- schema version 4 -------------------------------------------------------------------------------------------------
+def test_the_rows_of_version_4_get_another_form_and_say_the_same(tmp_path, monkeypatch):
+    """A damaged row stays damaged, and one with the right checksum that attnlab never writes stays one."""
+    shutil.copytree(KEPT.with_name("version_4"), tmp_path / "fourth")
+    monkeypatch.chdir(tmp_path / "fourth")
+    with Store("v4.db", create=False) as store:
+        damaged, hostile, *whole = store.experiments()[0].run_ids
+    db = sqlite3.connect("v4.db")
+    db.execute("CREATE VIEW mine AS SELECT status FROM runs")
+    db.execute("UPDATE measures SET value = value + 1 WHERE place = 3 AND run_id = ?", (damaged,))
+    row = db.execute("SELECT * FROM runs WHERE run_id = ?", (hostile,)).fetchone()
+    measures = db.execute(
+        "SELECT test, metric, value FROM measures WHERE run_id = ? ORDER BY place", (hostile,)
+    ).fetchall()
+    row = (*row[:5], "[]", *row[6:-1])
+    db.execute("UPDATE runs SET facts = ?, sha256 = ? WHERE run_id = ?", (row[5], digest(row, measures), hostile))
+    db.commit()
+    db.close()
+
+    def found():
+        with Store("v4.db", create=False) as store:
+            with pytest.raises(StoreError, match=f"{hostile}: facts is no mapping"):
+                store.results([hostile])
+            assert store.damaged() == [damaged]
+            kept = [(run, *dataclasses.astuple(store.load_run(run.run_id)[1])) for run, _ in store.results(whole)]
+        return repr(kept), [(f.table, f.key) for f in contents_of("v4.db").findings]
+
+    before = found()
+    assert set(before[1]) == {("runs", damaged), ("runs", hostile)}
+    assert version("v4.db") == 4
+    Store("v4.db").close()
+    assert version("v4.db") == 5
+    assert found() == before
+    with contextlib.closing(sqlite3.connect("v4.db")) as db:
+        assert len(db.execute("SELECT * FROM mine").fetchall()) == 4
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

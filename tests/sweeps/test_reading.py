@@ -37,7 +37,7 @@ def test_a_damaged_row_is_shown_as_planned_and_one_that_is_gone_not_at_all(tmp_p
         for run in RUNS:
             opened.append(run, result_of(1.0), {})
         with sqlite3.connect(tmp_path / "s.db") as other:
-            other.execute("UPDATE measures SET value = 2 WHERE run_id = ?", (RUNS[0].run_id,))
+            other.execute("UPDATE runs SET numbers = '[2.0]' WHERE run_id = ?", (RUNS[0].run_id,))
         other.close()
         reading = Reading(opened)
         assert [known.status for known in reading.known(RUNS)[0].values()].count(DAMAGED) == 1

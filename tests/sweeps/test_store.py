@@ -21,8 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnlab.errors import AmbiguousName, StoreError, UnknownName
-from attnlab.sweeps.checksums import digest, digest_of_run
+from attnlab.sweeps.checksums import agree, digest, digest_of_row
 from attnlab.sweeps.database import Database
+from attnlab.sweeps.earlier import digest_of_run
+from attnlab.sweeps.rows import Row, signed
 from attnlab.sweeps.run import STATUSES, Result, Run
 from attnlab.sweeps.store import Known, Store
 
@@ -65,6 +67,29 @@ def test_the_fast_checksum_of_a_run_is_that_of_its_text(data):
     names = st.one_of(st.text(max_size=4), st.sampled_from(["100%", "%a", "'", b"m"]))
     measures = data.draw(st.lists(st.tuples(names, names, value), max_size=4))
     assert digest_of_run(row, measures) == digest(row, measures)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_checksum_is_of_each_byte_of_a_row_and_of_where_it_is(data):
+    texts = st.lists(st.binary(max_size=3), min_size=13, max_size=13)
+    numbers = st.tuples(st.integers(0, 2), st.sampled_from([0.0, 1.5]))
+    one, other = (
+        Row(run_id, b"", *data.draw(numbers), *said) for run_id, *said in (data.draw(texts), data.draw(texts))
+    )
+    assert (digest_of_row(one) == digest_of_row(other)) == (one == other)
+    moved = [*one]
+    moved[4], moved[5] = moved[4] + moved[5], b""
+    assert (digest_of_row(moved) == digest_of_row(one)) == (not one[5])
+    assert [*agree([signed(one), one._replace(sha256=bytes(32)), signed(one)._replace(attempts=7)])] == [
+        True,
+        False,
+        False,
+    ]
+    for strange in (None, 5, 2**70, "x"):
+        changed = one._replace(attempts=strange, facts=strange)
+        assert [*agree([signed(changed)])] == [True]
+        assert digest_of_row(changed) != digest_of_row(one)
 
 
 # -- round trip -------------------------------------------------------------------------------------------------------
@@ -219,7 +244,7 @@ def test_a_newer_schema_is_refused_with_both_versions(path):
     db.close()
     message = refusal(path)
     assert "version 7" in message
-    assert "up to 4" in message
+    assert "up to 5" in message
     assert "upgrade attnlab" in message
 
 
@@ -332,7 +357,7 @@ def test_a_value_changed_behind_our_back_is_never_shown(path):
         for run in runs:
             store.append(run, result_of(run.seed), FINGERPRINTS)
     db = sqlite3.connect(path)
-    db.execute("UPDATE measures SET value = value + 1 WHERE run_id = ? AND place = 0", (runs[1].run_id,))
+    db.execute("UPDATE runs SET numbers = replace(numbers, '1.1', '2.1') WHERE run_id = ?", (runs[1].run_id,))
     db.execute("UPDATE artifacts SET content = zeroblob(3000) WHERE run_id = ?", (runs[2].run_id,))
     db.execute("DELETE FROM artifacts WHERE run_id = ?", (runs[3].run_id,))
     db.commit()

@@ -15,7 +15,7 @@ from commands import attnlab_command
 import attnlab
 from attnlab.cli import main
 from attnlab.errors import StoreError, UnknownName
-from attnlab.sweeps.checksums import digest
+from attnlab.sweeps.checksums import digest_of_row
 from attnlab.sweeps.pipeline import plan_with_reasons
 from attnlab.sweeps.place import file_system, journal_mode
 from attnlab.sweeps.run import Result, Run
@@ -74,11 +74,8 @@ def signed_anew(path, run_id, **columns):
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         names = [row[1] for row in db.execute("PRAGMA table_info(runs)")]
         row = dict(zip(names, db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone(), strict=True))
-        measures = db.execute(
-            "SELECT test, metric, value FROM measures WHERE run_id = ? ORDER BY place", (run_id,)
-        ).fetchall()
         row |= columns
-        row["sha256"] = digest([row[name] for name in names[:-1]], measures)
+        row["sha256"] = digest_of_row([*row.values()])
         for name in names[1:]:
             db.execute(f"UPDATE runs SET {name} = ? WHERE run_id = ?", (row[name], run_id))
 
@@ -120,10 +117,10 @@ def test_a_copy_by_sqlite_is_a_store(store, tmp_path):
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("CREATE TRIGGER t AFTER INSERT ON measures BEGIN DELETE FROM runs; END", "the trigger t could change"),
+        ("CREATE TRIGGER t AFTER INSERT ON links BEGIN DELETE FROM runs; END", "the trigger t could change"),
         ("CREATE UNIQUE INDEX once ON runs (status)", "the index once could refuse"),
         ("ALTER TABLE runs ADD COLUMN more", "runs is not as attnlab makes it"),
-        ("DROP TABLE measures", "it lacks measures"),
+        ("DROP TABLE links", "it lacks links"),
     ],
 )
 def test_what_could_change_a_result_is_told(store, statement, said):
@@ -203,6 +200,13 @@ HOSTILE = {
     "attempts that are a word": {"attempts": "many"},
     "endless seconds": {"seconds": float("inf")},
     "a start that is a number": {"started_at": b"1"},
+    "a measure that has no name of text": {"measured": '{"test": [1]}'},
+    "a measure that is there twice": {"measured": '{"test": ["m", "m"]}', "numbers": "[1.0, 1.0]"},
+    "fewer numbers than names": {"numbers": "[1.0]"},
+    "a number that is a word": {"numbers": '["x"]', "measured": '{"test": ["m"]}'},
+    "numbers that are none": {"numbers": "1"},
+    "numbers without end": {"numbers": DEEP},
+    "two facts in one": {"facts": "{},{}"},
 }
 
 
@@ -246,8 +250,8 @@ def test_the_command_line_has_a_status_for_hostile_stores(store, tmp_path, monke
 
 
 def test_a_damaged_store_whose_names_are_no_text_is_told(store):
-    one = "place = 0 AND run_id = (SELECT min(run_id) FROM measures)"
-    sql(store, f"UPDATE measures SET run_id = CAST(x'91ff' AS TEXT) WHERE {one}", "PRAGMA wal_checkpoint(TRUNCATE)")
+    one = "place = 0 AND key = (SELECT min(key) FROM links)"
+    sql(store, f"UPDATE links SET run_id = CAST(x'91ff' AS TEXT) WHERE {one}", "PRAGMA wal_checkpoint(TRUNCATE)")
     content = bytearray(store.read_bytes())
     content[36:40] = (5).to_bytes(4, "big")  # free pages that are not there
     store.write_bytes(content)
@@ -377,7 +381,7 @@ def test_merge_names_numbers_that_differ_and_keeps_the_first(tmp_path, monkeypat
 
 def test_merge_into_a_new_store_joins_shards_with_whatever_is_whole(tmp_path):
     shards = [filled(tmp_path / f"{i}.db", {i: float(i), i + 10: i / 2}, f"e{i}") for i in range(3)]
-    sql(shards[1], f"UPDATE measures SET value = 99 WHERE run_id = '{Run.of({'seed': 11}).run_id}'")
+    sql(shards[1], f"UPDATE runs SET numbers = '[99.0]' WHERE run_id = '{Run.of({'seed': 11}).run_id}'")
     done = merge(tmp_path / "all.db", shards)
     assert [f.key for f in done.findings] == [Run.of({"seed": 11}).run_id]
     assert numbers(tmp_path / "all.db") == {0: 0.0, 10: 0.0, 1: 1.0, 2: 2.0, 12: 1.0}

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attnlab.errors import StoreError
-from attnlab.sweeps.checksums import digest
+from attnlab.sweeps.checksums import digest, digest_of_row
 from attnlab.sweeps.columns import columns
+from attnlab.sweeps.earlier import converted
 from attnlab.sweeps.place import checked_path, log_of
-from attnlab.sweeps.rows import Unfit, fingerprints_in, revived
+from attnlab.sweeps.rows import Row, Unfit, fingerprints_in, measures_of, revived, signed, typed
 from attnlab.sweeps.upkeep.pages import records
 
 __all__ = ["Contents", "Finding", "Kept", "contents_of", "linked_runs"]
@@ -38,7 +39,7 @@ _KEYS = {
     "registered": 2,
 }
 _WIDTHS = {
-    "runs": 14,
+    "runs": len(Row._fields),
     "measures": 5,
     "artifacts": 2,
     "history": 8,
@@ -47,6 +48,7 @@ _WIDTHS = {
     "former": 2,
     "registered": 8,
 }
+_OF_VERSION_4 = 14  # values of a row of `runs` in schema versions 1 to 4
 _Table = dict[tuple[Any, ...], tuple[Any, ...]]
 
 
@@ -60,12 +62,16 @@ class Finding(NamedTuple):
 
 @dataclass
 class Kept:
-    """A run that is whole: its row with the checksum, measures as (test, metric, value), artifacts, and earlier attempts."""
+    """A run that is whole: its row with the checksum, artifacts, and earlier attempts."""
 
-    row: tuple[Any, ...]
-    measures: list[tuple[Any, ...]]
+    row: Row
     artifacts: bytes = b""
     history: list[tuple[Any, ...]] = field(default_factory=list)
+
+    @property
+    def measures(self) -> list[tuple[str, str, float | None]]:
+        """(test, metric, value), with None for NaN."""
+        return measures_of(self.row)
 
 
 @dataclass
@@ -151,7 +157,8 @@ def _scan(db: sqlite3.Connection, name: str, found: _Table) -> None:
         order = ", ".join(f"{i} {direction}" for i in range(1, _KEYS[name] + 1))
         try:
             for row in db.execute(f"SELECT * FROM {name} ORDER BY {order}"):
-                found.setdefault(row[: _KEYS[name]], row)
+                if len(row) in (_WIDTHS[name], _OF_VERSION_4 if name == "runs" else 0):
+                    found.setdefault(row[: _KEYS[name]], row)
             return
         except sqlite3.Error:
             continue
@@ -174,9 +181,9 @@ def _carve(content: bytes, tables: dict[str, _Table]) -> None:
     carved: dict[str, list[tuple[Any, ...]]] = {name: [] for name in tables}
     for row in records(content):
         for name, width in _WIDTHS.items():
-            if len(row) == width and _looks_like(name, row):
+            if (len(row) == width and _looks_like(name, row)) or (name == "runs" and _is_of_version_4(row)):
                 carved[name].append(row)
-    carved["runs"].sort(key=lambda row: str(row[10]), reverse=True)
+    carved["runs"].sort(key=lambda row: str(row[6 if len(row) == _WIDTHS["runs"] else 10]), reverse=True)
     for name, rows in carved.items():
         for row in rows:
             tables[name].setdefault(row[: _KEYS[name]], row)
@@ -184,7 +191,7 @@ def _carve(content: bytes, tables: dict[str, _Table]) -> None:
 
 def _looks_like(name: str, row: tuple[Any, ...]) -> bool:
     kinds = {
-        "runs": (str, str, str),
+        "runs": (str, bytes, int, (float, int), str, str, str, bytes, str, str, str),
         "measures": (str, int, str, str, (float, int, type(None))),
         "artifacts": (str, bytes),
         "history": (str, int, str),
@@ -194,6 +201,10 @@ def _looks_like(name: str, row: tuple[Any, ...]) -> bool:
         "registered": (str, int, str, int),
     }[name]
     return all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=False))
+
+
+def _is_of_version_4(row: tuple[Any, ...]) -> bool:
+    return len(row) == _OF_VERSION_4 and all(isinstance(value, str) for value in row[:8])
 
 
 # -- what is whole ----------------------------------------------------------------------------------------------------
@@ -211,18 +222,21 @@ def _sort_out(tables: dict[str, _Table], found: Contents) -> None:
             found.findings.append(Finding("history", f"{key[0]} {key[1]}", _DIFFERS))
     known: dict[str, dict[str, Any]] = {}
     for (run_id,), row in tables["runs"].items():
-        row = (*row[:11], float(row[11]), *row[12:]) if isinstance(row[11], int) else row
-        kept = Kept(row, measures.get(run_id, []), history=history.get(run_id, []))
+        if len(row) == _OF_VERSION_4:
+            row = (*row[:11], float(row[11]), *row[12:]) if isinstance(row[11], int) else row
+            kept = Kept(converted(row, measures.get(run_id, [])), history=history.get(run_id, []))
+        else:
+            row = (*row[:3], float(row[3]), *row[4:]) if isinstance(row[3], int) else row
+            kept = Kept(typed(row), history=history.get(run_id, []))
         if wrong := _wrong(kept, known):
             found.findings.append(Finding("runs", str(run_id), wrong))
             continue
         content = tables["artifacts"].get((run_id,), (run_id, b""))[1]
-        if isinstance(content, bytes) and hashlib.sha256(content).digest() == row[12]:
+        if isinstance(content, bytes) and hashlib.sha256(content).digest() == kept.row.artifacts_sha256:
             kept.artifacts = content
         else:
             found.findings.append(Finding("artifacts", run_id, f"{_DIFFERS}; the numbers of the run are whole"))
-            bare = (*row[:12], _EMPTY)
-            kept.row = (*bare, digest(bare, kept.measures))
+            kept.row = signed(kept.row._replace(artifacts_sha256=_EMPTY))
         found.runs[run_id] = kept
     links: dict[Any, list[str]] = {}
     for key, row in sorted(tables["links"].items(), key=lambda item: (str(item[0][0]), _number(item[0][1]))):
@@ -248,9 +262,9 @@ _DIFFERS = "does not agree with its checksum"
 
 def _wrong(kept: Kept, known: dict[str, dict[str, Any]]) -> str:
     try:
-        if digest(kept.row[:-1], kept.measures) != kept.row[-1]:
+        if digest_of_row(kept.row) != kept.row.sha256:
             return _DIFFERS
-        run, _ = revived(kept.row[:-1], kept.measures)
+        run, _ = revived(kept.row)
         fingerprints_in(kept.row)
         columns(run, known)
     except Unfit as error:

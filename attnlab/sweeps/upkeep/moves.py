@@ -99,7 +99,7 @@ def export(path: str | os.PathLike[str], output: str | os.PathLike[str], experim
 
 
 def _line(kept: Kept, experiment: str) -> str:
-    run, result = revived(kept.row[:-1], kept.measures)
+    run, result = revived(kept.row)
     about = {"run_id": run.run_id, "experiment": experiment, "run": run.spec, "status": result.status}
     return json.dumps(
         {
@@ -160,23 +160,24 @@ def _join(db: Database, mine: Contents, run_id: str, kept: Kept, source: str, to
         _put(db, kept)
         done.added += 1
         return
-    if before.row[2] not in _RESULTS and kept.row[2] in _RESULTS:
-        earlier = (run_id, len(before.history), before.row[2], before.row[3], before.row[10], before.row[11], now())
+    old = before.row
+    if old.status not in _RESULTS and kept.row.status in _RESULTS:
+        earlier = (run_id, len(before.history), old.status, old.reason, old.started_at, old.seconds, now())
         history = [*before.history, (*earlier, digest(earlier))]
-        mine.runs[run_id] = replaced = Kept(kept.row, kept.measures, kept.artifacts, history)
+        mine.runs[run_id] = replaced = Kept(kept.row, kept.artifacts, history)
         _put(db, replaced)
         done.replaced += 1
         return
     done.same += 1
-    if kept.row[2] in _RESULTS and (differs := _differ(before, kept, tolerance)):
+    if kept.row.status in _RESULTS and (differs := _differ(before, kept, tolerance)):
         done.same -= 1
         done.conflicts.append(Conflict(run_id, *differs, source))
 
 
 def _differ(one: Kept, other: Kept, tolerance: float) -> tuple[str, Any, Any] | None:
     """Where two rows of one run differ, and how; costs and times are nobody's result."""
-    if one.row[2] != other.row[2]:
-        return "status", one.row[2], other.row[2]
+    if one.row.status != other.row.status:
+        return "status", one.row.status, other.row.status
     first, second = ({row[:2]: row[2] for row in kept.measures if row[1] not in _COSTS} for kept in (one, other))
     for key in first.keys() & second.keys():  # a metric that only one of them knew is no difference
         a, b = (math.nan if value is None else value for value in (first[key], second[key]))
@@ -249,7 +250,7 @@ def collect_garbage(path: str | os.PathLike[str], run_ids: Collection[str]) -> i
                 query = "SELECT 1 FROM links WHERE run_id = ? UNION SELECT 1 FROM leases WHERE run_id = ?"
                 if db.execute(query, (run_id, run_id)).fetchone():
                     continue
-                for table in ("runs", "measures", "artifacts", "history", "former"):
+                for table in ("runs", "artifacts", "history", "former"):
                     db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
                 n_deleted += 1
         db.still_there()
@@ -308,12 +309,10 @@ def _write(
 
 
 def _put(db: Database, kept: Kept) -> None:
-    run_id = kept.row[0]
-    for table in ("runs", "measures", "artifacts", "history"):
+    run_id = kept.row.run_id
+    for table in ("runs", "artifacts", "history"):
         db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     db.execute(f"INSERT INTO runs VALUES ({marks(len(kept.row))})", kept.row)
-    rows = ((run_id, place, *measure) for place, measure in enumerate(kept.measures))
-    db.executemany(f"INSERT INTO measures VALUES ({marks(5)})", rows)
     if kept.artifacts:
         db.execute("INSERT INTO artifacts VALUES (?, ?)", (run_id, kept.artifacts))
     for place, row in enumerate(kept.history):
