@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attnlab.component import Component, Source, first_line, names_of, settings_of
+from attnlab.sizes import sized
 
 if TYPE_CHECKING:
     from attnlab.data import Splits
@@ -231,6 +232,11 @@ class MechanismComponent(Component):
     kind = "mechanism"
     # False: contexts are formed without weights, which `weights` refuses (`Unsupported`)
     forms_weights: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "init" in cls.__dict__:
+            cls.init = sized(cls.init)  # type: ignore[method-assign]
 
     def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
         raise NotImplementedError
