@@ -140,6 +140,8 @@ class Aggregator(Part):
     over_keys: ClassVar[bool] = False
     # it refuses weights of which a row sums to neither one nor zero (`Unsupported`)
     rows_must_sum_to_one: ClassVar[bool] = False
+    # weights of zero and above that sum to one mix the values: probabilities of classes give probabilities. None: not said
+    mixes_values: ClassVar[bool | None] = None
 
     def aggregate(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -232,6 +234,8 @@ class MechanismComponent(Component):
     kind = "mechanism"
     # False: contexts are formed without weights, which `weights` refuses (`Unsupported`)
     forms_weights: ClassVar[bool] = True
+    # a context is a mixture of the values: probabilities of classes give probabilities. None: not said
+    mixes_values: bool | None = None
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
