@@ -86,6 +86,7 @@ _WHERE = {
     "SettingError": "attnlab.errors",
     "ShapeError": "attnlab.errors",
     "StoreError": "attnlab.errors",
+    "TooLarge": "attnlab.errors",
     "UnknownName": "attnlab.errors",
     "Unsupported": "attnlab.errors",
 }

@@ -8,6 +8,7 @@ AttnlabError                     the root: catch this to catch what attnlab refu
 ├── ComponentError (TypeError)   a class that does not keep the contract of its kind
 ├── Unsupported                  a part refuses a combination, and says why (a sweep records `skipped`)
 ├── NotInitialised (ValueError)  a part has arrays to learn and was given neither params nor rng
+├── TooLarge (MemoryError)       sizes that there is no memory for (a sweep records `oom`)
 ├── Diverged                     training met NaN or inf (a sweep records `invalid`)
 ├── InvalidResult                a model returned weights or values of the wrong shape, or not finite
 ├── InputChanged                 a file of a run is gone, or holds something else than was planned
@@ -37,6 +38,7 @@ __all__ = [
     "SettingError",
     "ShapeError",
     "StoreError",
+    "TooLarge",
     "UnknownName",
     "Unsupported",
     "did_you_mean",
@@ -78,6 +80,10 @@ class Unsupported(AttnlabError):
 
 class NotInitialised(AttnlabError, ValueError):
     """A part has arrays to learn, and neither params nor rng was given."""
+
+
+class TooLarge(AttnlabError, MemoryError):
+    """Settings of size need more memory than there is."""
 
 
 class Diverged(AttnlabError):

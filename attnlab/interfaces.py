@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attnlab.component import Component, Source, first_line, names_of, settings_of
+from attnlab.sizes import sized
 
 if TYPE_CHECKING:
     from attnlab.data import Splits
@@ -139,6 +140,8 @@ class Aggregator(Part):
     over_keys: ClassVar[bool] = False
     # it refuses weights of which a row sums to neither one nor zero (`Unsupported`)
     rows_must_sum_to_one: ClassVar[bool] = False
+    # weights of zero and above that sum to one mix the values: probabilities of classes give probabilities. None: not said
+    mixes_values: ClassVar[bool | None] = None
 
     def aggregate(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
@@ -231,6 +234,13 @@ class MechanismComponent(Component):
     kind = "mechanism"
     # False: contexts are formed without weights, which `weights` refuses (`Unsupported`)
     forms_weights: ClassVar[bool] = True
+    # a context is a mixture of the values: probabilities of classes give probabilities. None: not said
+    mixes_values: bool | None = None
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "init" in cls.__dict__:
+            cls.init = sized(cls.init)  # type: ignore[method-assign]
 
     def init(self, rng: Any, d_query: int, d_key: int, d_value: int) -> dict[str, Any]:
         raise NotImplementedError

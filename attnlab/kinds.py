@@ -117,7 +117,7 @@ TABLE: tuple[Kind, ...] = (
         in_mechanism=True,
         axis=True,
         composes=True,
-        flags=_PART,
+        flags=("mixes_values", *_PART),
     ),
     Kind(
         "position",

@@ -73,9 +73,15 @@ def on_the_host(x: Any) -> np.ndarray[Any, Any]:
     return np.asarray(detached(x))
 
 
+# What NumPy says of an array that has more numbers than an address
+TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big;", "high is out of bounds for int64")
+
+
 def no_memory(error: BaseException) -> bool:
     """Whether it says that memory is exhausted: Python's or NumPy's, or that of PyTorch or JAX on a processor or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, ValueError) and str(error).startswith(TOO_LARGE):
         return True
     starts = ("RESOURCE_EXHAUSTED", "CUDA error: out of memory", "CUDA out of memory")
     said = str(error) if isinstance(error, RuntimeError) else ""

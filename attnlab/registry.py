@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPOSED",
     "KINDS",
+    "OF_YOUR_OWN",
     "Entry",
     "Own",
     "build",
@@ -202,11 +203,18 @@ def entry(kind: str, name: str) -> Entry:
     return found[0]
 
 
+# What to say of a name that is like none that is known
+OF_YOUR_OWN = ". One of your own comes from a file, by --plugin FILE.py, or in Python from attnlab.register"
+
+
 def _unknown(kind: str, name: str, known: list[str]) -> str:
-    message = f"no {kind} {name!r}{did_you_mean(name, known)}; there are {', '.join(sorted(known)) or 'none'}"
+    near = did_you_mean(name, known)
+    message = f"no {kind} {name!r}{near}; there are {', '.join(sorted(known)) or 'none'}"
     elsewhere = [k for k in KINDS if k != kind and k in _by_kind and name in _by_kind[k]]
     if elsewhere:
         message += f". {name!r} is a {elsewhere[0]}"
+    elif not near:
+        message += OF_YOUR_OWN
     return message + may_have_it()
 
 

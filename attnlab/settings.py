@@ -18,7 +18,9 @@ from attnlab.errors import SettingError, did_you_mean
 from attnlab.interfaces import Component, names_of, settings_of
 from attnlab.nested import hints, nested
 
-__all__ = ["checked", "checked_one", "describe", "field_schema"]
+__all__ = ["SEEDS", "checked", "checked_one", "describe", "field_schema"]
+
+SEEDS = ("seed", "random_state")  # settings that may be any whole number: NumPy's generators take them of any length
 
 # pydantic's findings about types and ranges, which `describe` puts into words
 _DESCRIBED = {
@@ -135,6 +137,12 @@ def checked_one(kind: str, cls: type, setting: str, value: Any) -> Any:
     """One value of a setting that the class has, in its declared type; SettingError otherwise."""
     if isinstance(value, np.generic):
         value = value.item()
+    if setting not in SEEDS and (long := _beyond_64_bits(value)) is not None:
+        raise _error(
+            setting,
+            f"{kind} {getattr(cls, 'name', cls.__name__)!r}: {setting} must be {describe(cls, setting)}, and a whole number must fit in "
+            f"64 bits, as arrays have them; got {_short(long)}",
+        )
     adapter = _adapter(cls, setting)
     if adapter is None:
         return value
@@ -151,6 +159,19 @@ def checked_one(kind: str, cls: type, setting: str, value: Any) -> Any:
             setting,
             f"{kind} {name!r}: {setting} must be {describe(cls, setting)}; got {value!r}{meant}{more}",
         ) from None
+
+
+def _beyond_64_bits(value: Any) -> int | None:
+    """The first whole number, in lists and mappings too, that no array of integers holds."""
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return next((found for one in inner if (found := _beyond_64_bits(one)) is not None), None)
+
+
+def _short(number: int) -> str:
+    """A whole number, or its size where it is long: Python refuses to write one of thousands of digits."""
+    return str(number) if abs(number) < 10**30 else f"{'-' if number < 0 else ''}2**{number.bit_length() - 1} or more"
 
 
 def _literals(hint: Any) -> list[str]:

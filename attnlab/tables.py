@@ -335,7 +335,7 @@ def describe_component(name: str) -> str:
 
     from attnlab.interfaces import settings_of
     from attnlab.kinds import KINDS
-    from attnlab.registry import COMPOSED, entries, entry, may_have_it
+    from attnlab.registry import COMPOSED, OF_YOUR_OWN, entries, entry, may_have_it
     from attnlab.settings import describe
 
     head, colon, rest = name.partition(":")
@@ -353,7 +353,9 @@ def describe_component(name: str) -> str:
 
         known = [n for kind in KINDS for n in entries(kind)]
         near = did_you_mean(name, known)
-        raise UnknownName(f"no component {name!r}{near}; `attnlab list` prints them all{may_have_it()}")
+        raise UnknownName(
+            f"no component {name!r}{near}; `attnlab list` prints them all{'' if near else OF_YOUR_OWN}{may_have_it()}"
+        )
     blocks = []
     for e in found:
         cls: Any = e.cls

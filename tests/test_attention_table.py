@@ -237,6 +237,15 @@ def test_the_page_and_its_picture_come_from_a_store(swept, tmp_path, monkeypatch
     ranked = (tmp_path / "table.html").read_text(encoding="utf-8")
     assert ranked.index(">all tasks<") < ranked.index(">content<") < ranked.index(">order<")
     assert all(f"<td>{name}</td>" in ranked for name in ("scaled_dot + softmax", "uniform + softmax", "delta_rule"))
+    at = [
+        ranked.index(f'data-section="{title}"') for title in ("What can be concluded", "Families", "Quality and cost")
+    ]
+    assert at == sorted(at)
+    assert at[-1] < ranked.index(">content</p>")
+    assert "<td>similarity x normaliser</td>" in ranked
+    assert "<td>memories</td>" in ranked
+    assert ranked.count("<polyline") == 1
+    assert "operations_per_query</text>" in ranked
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert (tmp_path / "pictures" / "table-frontier.svg").exists()
     assert "27 mechanisms on 3 small tasks with 2 seeds: 162 runs" in text

@@ -130,8 +130,9 @@ def summarise(
     frame : DataFrame
         The results table of `sweep` or `load_results`, or a part of its rows.
     metric : str, sequence of str or None
-        Which metric to show. With several, the first ranks and has an interval, and the others have their mean. None is
-        the first metric of the experiment.
+        Which metric to show. With several, the first ranks and has an interval, and the others have their mean. A task that has
+        no value of the first is ranked by the next that it has, which the column `ranked_by` then names; the interval, `n` and
+        `standing` are of it. None is the first metric of the experiment.
     by : str, sequence of str or None
         The axes that tell the rows apart, such as "similarity" or ["similarity", "task.d"]. The runs that differ in other
         axes are then pooled, as seeds are. None is every axis that varies.
@@ -186,7 +187,7 @@ def summarise(
     keys = axes or [c for c in ALWAYS if c in frame.columns and by is None]
     # a run that failed has one row, whatever the test conditions are: it counts in each
     conditions = sorted(frame.loc[frame["status"] == "ok", "test"].unique(), key=_natural) or ["test"]
-    bounds = bounds_of(first, frame.get(first, ()))
+    bounds = {m: bounds_of(m, frame.get(m, ())) for m in (first, *others)}
     tells = first in frame and all(solved_at(first, str(task)) is not None for task in _tasks(frame).unique())
     points = [k for k in keys if k != "test"]
     told = [m for m in metric_columns(frame) if is_numeric_dtype(frame[m]) and not is_per_run(m)] if standing else []
@@ -196,36 +197,51 @@ def summarise(
     tasks = _TasksOf(frame)
     guessed = standing and GUESSED in (first, *others)
     rows, cells = [], list(data.cells(conditions))
-    for cell in cells:
-        values = data.values(first, cell.here)
+    asked = [c for c in points if c == "task" or c.startswith("task.")]
+    headlines = _headlines(data, cells, [named[c] for c in asked], (first, *others))
+    mixed = set(headlines) != {first} and bool(headlines)
+    ranks = []  # what sorts the rows of a task: less is better
+    for cell, headline in zip(cells, headlines, strict=True):
+        values = data.values(headline, cell.here)
         mean, low, high, n = t_interval(values, overlap=tasks.overlap(cell))
-        low, high = cut((low, high), bounds)
+        low, high = cut((low, high), bounds[headline])
+        ranks.append(mean if direction_of(headline) == "down" else -mean)
         row: dict[str, Any] = {c: named[c][cell.group[0]] for c in points}
         if "test" in keys or len(conditions) > 1:
             row["test"] = cell.condition
-        row |= {first: mean, "low": low, "high": high}
+        row |= {"ranked_by": headline} if mixed else {}
+        row |= {first: mean if headline == first else np.nan, "low": low, "high": high}
         row |= {"standing": ""} if standing else {}
         row |= {"chance": tasks.chance(cell)} if guessed and first == GUESSED else {}
         row |= {} if done is None else _solved(data, cell, first, done)
         for m in others:
-            row |= {m: _mean_of_some(data.values(m, cell.here), len(values))}
+            row |= {m: mean if m == headline else _mean_of_some(data.values(m, cell.here), len(values))}
             row |= {"chance": tasks.chance(cell)} if guessed and m == GUESSED else {}
         runs = [len(np.unique(data.runs[some])) for some in (cell.here, cell.group)]
         rows.append(row | {"n": n, "ok": f"{runs[0]}/{runs[1]}"})
     table = pd.DataFrame(rows)
     if "chance" in table and table["chance"].isna().all():
         table = table.drop(columns="chance")
-    asked = [c for c in points if c == "task" or c.startswith("task.")] + (["test"] if "test" in table else [])
+    asked += ["test"] if "test" in table else []
     places = _places(table, asked)
     if standing:
-        table.attrs["identical"] = _stand(table, data, cells, places, (first, *told), points, tasks)
-    order = table.assign(place_=places).sort_values(
-        first, ascending=direction_of(first) == "down", kind="stable", na_position="last", key=alike
-    )
+        table.attrs["identical"] = _stand(table, data, cells, places, headlines, (first, *told), points, tasks)
+    order = table.assign(rank_=ranks).sort_values("rank_", kind="stable", na_position="last", key=alike)
+    order = order.drop(columns="rank_")
     if "test" in table:
         order = order.sort_values("test", key=lambda c: c.map(conditions.index), kind="stable")
     by_task = _places(order, [c for c in asked if c != "test"], table)
     return order.assign(place_=by_task).sort_values("place_", kind="stable", ignore_index=True).drop(columns="place_")
+
+
+def _headlines(data: Measured, cells: Sequence[Cell], tasks: Sequence[Any], metrics: Sequence[str]) -> list[str]:
+    """What ranks each cell: the first of the metrics that a row of its task and test condition has; the first where none has any."""
+    found: dict[Any, str] = {}
+    keys = [(*(repr(column[cell.group[0]]) for column in tasks), cell.condition) for cell in cells]
+    for metric in reversed(metrics):
+        there = np.isfinite(data.column(metric))
+        found |= {key: metric for key, cell in zip(keys, cells, strict=True) if there[cell.here].any()}
+    return [found.get(key, metrics[0]) for key in keys]
 
 
 def _places(table: pd.DataFrame, columns: Sequence[str], within: pd.DataFrame | None = None) -> list[int]:
@@ -268,6 +284,7 @@ def _stand(
     data: Measured,
     cells: Sequence[Cell],
     places: Sequence[int],
+    headlines: Sequence[str],
     metrics: Sequence[str],
     axes: Sequence[str],
     tasks: _TasksOf,
@@ -275,18 +292,18 @@ def _stand(
     """Fill the columns `standing` and `identical`, and say what is identical. Rows are compared with those at the same place."""
     same, standing = [""] * len(table), [""] * len(table)
     said: dict[str, int] = {}
-    means = table[metrics[0]].tolist()
-    first = data.column(metrics[0])
     together: dict[int, list[int]] = {}
     for i, place in enumerate(places):
         together.setdefault(place, []).append(i)
     for here in together.values() if data.has_seed else ():
+        headline = headlines[here[0]]
+        means, first = table[headline].tolist(), data.column(headline)
         values = np.full((len(here), int(data.seeds.max()) + 1), np.nan)
         for at, i in enumerate(here):
             seeds, mean_of_each = data.by_seed(first[cells[i].here], cells[i].here)
             values[at, seeds] = mean_of_each
         overlap = max(tasks.overlap(cells[i]) for i in here)
-        own = standings(values, [means[i] for i in here], direction_of(metrics[0]), overlap)
+        own = standings(values, [means[i] for i in here], direction_of(headline), overlap)
         for i, word in zip(here, own, strict=True):
             standing[i] = word
         measured = [m for m in dict.fromkeys(metrics) if not is_per_run(m)]

@@ -157,7 +157,10 @@ def _use(kind: str, name: str) -> str:
 @click.argument("kind", shell_complete=complete_kinds)
 @click.argument("name")
 def new(kind: str, name: str) -> int:
-    """Start a plugin: make a package here with one component of KIND, called NAME, that passes its test."""
+    """Start a plugin: make a package here with one component of KIND, called NAME, that passes its test.
+
+    KIND: similarity, normaliser, aggregator, position, mask, modifier, mechanism, task, metric, or another of `attnlab list`.
+    """
     from attnlab.errors import SettingError, did_you_mean
     from attnlab.kinds import HOOKS
     from attnlab.registry import entries

@@ -83,7 +83,7 @@ def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> 
             if len(table):
                 print_claims(table)
             else:
-                click.echo("no claims")
+                click.echo("no claims: `claims:` in the file says what should come out (docs/claims.md)")
         return
     named = [table.assign(experiment=one.name)[["experiment", *COLUMNS]] for one, table in tables if len(table)]
     whole = pd.concat(named, ignore_index=True) if named else pd.DataFrame(columns=["experiment", *COLUMNS])

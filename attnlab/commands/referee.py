@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -90,9 +92,13 @@ def _print(found: Sequence[Experiment], reports: Sequence[Report], table: pd.Dat
     n_allowed = sum(len(report.allowed) for report in reports)
     allowed = f", {n_allowed} allowed" if n_allowed else ""
     print(
-        f"attnlab: {len(table)} findings{allowed}, in {len(reports)} experiments; docs/referee/ explains the codes",
+        f"attnlab: {_counted(len(table), 'finding')}{allowed}, in {_counted(len(reports), 'experiment')}; docs/referee/ explains the codes",
         file=sys.stderr,
     )
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _print_report(experiment: Experiment, report: Report) -> None:
@@ -118,6 +124,7 @@ def _print_report(experiment: Experiment, report: Report) -> None:
 
 def print_short(experiment: Experiment, report: Any, store: str) -> None:
     """The findings of a report on an experiment, in a line or two under its table."""
+    from attnlab.plugins import FILE, plugins
     from attnlab.tables import visible
 
     titles = dict.fromkeys((finding.code, finding.title) for finding in report.findings)
@@ -125,5 +132,8 @@ def print_short(experiment: Experiment, report: Any, store: str) -> None:
         return
     where = f" --experiment {experiment.name}" if experiment.path is None else f" {experiment.path}"
     where += "" if store == STORE else f" --store {store}"
+    where += "".join(
+        f" --plugin {shlex.quote(os.path.relpath(p.where))}" for p in plugins().records if p.distribution == FILE
+    )
     said = "; ".join(f"{code} {title}" for code, title in titles)
     click.echo(visible(f"referee: {said}. `attnlab referee{where}` says more"))

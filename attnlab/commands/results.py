@@ -267,8 +267,10 @@ def print_summary(table: pd.DataFrame, first: str) -> None:
     from attnlab.tables import print_table
 
     better = {"up": ", higher is better", "down": ", lower is better"}.get(direction_of(first) or "", "")
-    short = compact_summary(table) if {"solved", "solved_low", "mean_solved"} <= set(table.columns) else table
+    short = compact_summary(table)
     said = f"{first}{better}; mean and 95 % t interval over seeds"
+    if "ranked_by" in short:
+        said += "; ranked_by: what ranks a task that has no such metric, the interval and n are then of it"
     if "best" in short:
         said += "; best: of its task and test condition, ~ not shown to differ from it (paired t over seeds, Holm, 5 %)"
     if "chance" in short:

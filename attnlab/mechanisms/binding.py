@@ -17,6 +17,7 @@ import numpy as np
 from attnlab.errors import Unsupported
 from attnlab.interfaces import MechanismComponent, settings_of
 from attnlab.mechanisms.context import Context, context_of
+from attnlab.mechanisms.extremes import extremes_of, refuse_beyond
 from attnlab.mechanisms.pullback import pulled_whole
 from attnlab.nested import nested
 from attnlab.registry import built
@@ -112,6 +113,7 @@ class BoundComposition:
 
     def __init__(self, mechanism: MechanismComponent, backend: str = "auto") -> None:
         self.mechanism = mechanism
+        self._extremes = extremes_of((mechanism,))
         self.forward: Any = copy.copy(mechanism)
         self.inner: dict[str, _Inner] = {}
         for setting, value in _inner_of(mechanism).items():
@@ -125,6 +127,7 @@ class BoundComposition:
 
     def context(self, Q: Any, K: Any, V: Any = None, mask: Any = None, *, lengths: Any = None, **given: Any) -> Context:
         """The mask and all else that is passed on. Each inner mechanism makes its own context from it when it is called."""
+        refuse_beyond(self._extremes, Q)
         asks = frozenset() if lengths is None else frozenset({"lengths"})
         return context_of((mask,), Q, K, V, features="free", asks=asks, lengths=lengths, **given)
 

@@ -20,6 +20,7 @@ from attnlab.injection import asks_for, call
 from attnlab.interfaces import Aggregator, Mask, Normaliser, Position, Similarity
 from attnlab.kinds import COMBINES, KINDS, LEARNING
 from attnlab.mechanisms.context import Context, context_of
+from attnlab.mechanisms.extremes import Extreme, extremes_of, refuse_beyond, refuse_nan
 from attnlab.mechanisms.passes import at, run
 from attnlab.mechanisms.plan import NONE, Call, fused, numbers, planned
 from attnlab.mechanisms.primitive import on_boxes
@@ -73,6 +74,7 @@ class BoundMechanism:
     owners: tuple[tuple[tuple[str, ...], Any], ...] = field(init=False, repr=False)  # `parts.learning()`
     program: Program = field(init=False, repr=False)
     stateful: tuple[tuple[str, ...], ...] = field(init=False, repr=False)  # paths of the parts that remember
+    extremes: tuple[Extreme, ...] = field(init=False, repr=False)  # settings of an unusual size
     _verbs: tuple[tuple[Step, Any], ...] = field(init=False, repr=False)  # each step with the part that has the verb
     _names: frozenset[str] = field(init=False, repr=False)  # of the verbs
     _plans: dict[Any, tuple[Call, ...]] = field(init=False, repr=False, default_factory=dict)
@@ -85,6 +87,7 @@ class BoundMechanism:
         verbs = tuple((step, owners[step.path] if step.path else None) for step in program.steps)
         object.__setattr__(self, "program", program)
         object.__setattr__(self, "stateful", tuple(s.path for s in program.steps if s.verb == "update"))
+        object.__setattr__(self, "extremes", extremes_of(part for _, part in listed))
         object.__setattr__(self, "_verbs", verbs)
         object.__setattr__(self, "_names", frozenset(step.verb for step in program.steps))
 
@@ -106,6 +109,7 @@ class BoundMechanism:
         training: bool = False,
     ) -> Context:
         """Check shapes and combine masks; `Mechanism.weights` explains the arguments and errors. V may be None."""
+        refuse_beyond(self.extremes, Q)
         similarity = self.parts.similarity
         mixes = similarity.init is not None and {"d_query", "d_key"} <= asks_for(similarity, "init")
         return context_of(
@@ -213,7 +217,7 @@ class BoundMechanism:
             and context.content is None
             and keys_split(self.parts, scores)
         ):
-            return by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK)
+            return self._sound(by_keys(scores, params, slots, context, self.parts.normaliser, BLOCK), params, slots)
         return self._by_queries(calls, params, slots, context, self.program.Y)
 
     def is_long(self, Q: Any, K: Any, context: Context) -> bool:
@@ -228,8 +232,8 @@ class BoundMechanism:
         return _pairs(slots, context) * numbers(calls, K.shape[-2], K.shape[-1]) > BLOCK
 
     def _by_queries(self, calls: tuple[Call, ...], params: Params, slots: Any, context: Context, end: str) -> Any:
-        couples = any(getattr(part, "couples_rows", False) for _, part in self.owners)
-        return by_queries(calls, params, slots, context, self.program.W, end, BLOCK, couples)
+        couples, W = any(getattr(part, "couples_rows", False) for _, part in self.owners), self.program.W
+        return self._sound(by_queries(calls, params, slots, context, W, end, BLOCK, couples), params, slots)
 
     def aggregate(self, params: Params, W: Any, V: Any, Q: Any, K: Any, context: Context) -> Any:
         """Y (..., q, v) of given weights; zeros where there is no key at all."""
@@ -250,7 +254,18 @@ class BoundMechanism:
     def _run(
         self, calls: tuple[Call, ...], params: Params, slots: dict[str, Any], context: Context, tape: Any = None
     ) -> dict[str, Any]:
-        return run(calls, params, slots, context, self.program.W, tape)
+        if not self.extremes:
+            return run(calls, params, slots, context, self.program.W, tape)
+        nouns, ends = dict(slots), (self.program.W, *calls[-1].step.writes)
+        made = run(calls, params, slots, context, self.program.W, tape)
+        refuse_nan(self.extremes, params, nouns, [made[name] for name in ends if name in made])
+        return made
+
+    def _sound(self, result: Any, params: Params, nouns: Mapping[str, Any]) -> Any:
+        """The result, unless it holds NaN because of settings of an unusual size."""
+        if self.extremes:
+            refuse_nan(self.extremes, params, nouns, [result])
+        return result
 
     def in_steps(
         self,

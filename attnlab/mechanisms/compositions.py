@@ -78,6 +78,7 @@ class MultiHead(MechanismComponent):
     """
 
     name = "multi_head"
+    mixes_values = False
     source = Source("Attention Is All You Need", "Vaswani et al.", 2017, "NeurIPS")
 
     def __init__(
@@ -215,6 +216,12 @@ class Mixture(MechanismComponent):
     def _both(self) -> tuple[Any, Any]:
         first, second = (m if hasattr(m, "attend") else _mechanism(m) for m in (self.first, self.second))
         return first, second
+
+    @property
+    def mixes_values(self) -> bool | None:  # type: ignore[override]
+        """Whether both do."""
+        said = [one.mixes_values for one in self._both()]
+        return False if False in said else None if None in said else True
 
     @property
     def is_stateful(self) -> bool:

@@ -10,6 +10,7 @@ from attnlab.arrays import as_float, namespace
 from attnlab.errors import SettingError, ShapeError
 from attnlab.interfaces import Similarity
 from attnlab.mechanisms.choice import kernel_of
+from attnlab.mechanisms.extremes import extremes_of
 from attnlab.mechanisms.mechanism import Mechanism, generator, part_of
 from attnlab.registry import Own
 
@@ -176,6 +177,6 @@ def _row_by_row(S: Any, normaliser: Any) -> Any:
     part = part_of("normaliser", normaliser)
     dtype = str(S.dtype)
     kernel, _ = kernel_of(part, "normalise", "numpy", dtype) or (None, "")
-    if kernel is None or not kernel.row_by_row(part, dtype):
+    if kernel is None or not kernel.row_by_row(part, dtype) or extremes_of((part,)):
         return None
     return kernel.normalise(part, S, wants=frozenset())[0]

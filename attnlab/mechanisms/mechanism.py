@@ -183,6 +183,12 @@ class Mechanism(MechanismComponent):
         """Whether a context has one feature for each key, whatever the values have."""
         return bool(self.parts().aggregator.over_keys)
 
+    @property
+    def mixes_values(self) -> bool | None:  # type: ignore[override]
+        """Whether contexts mix values by weights of zero and above, as the aggregator says it; None where it does not say."""
+        parts = self.parts()
+        return parts.aggregator.mixes_values if parts.normaliser.nonnegative else False
+
     # -- attending ----------------------------------------------------------------------------------------------
     def weights(
         self,

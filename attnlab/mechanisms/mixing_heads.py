@@ -76,6 +76,7 @@ class TalkingHeads(MechanismComponent):
     """
 
     name = "talking_heads"
+    mixes_values = False
     source = Source("Talking-Heads Attention", "Shazeer et al.", 2020, "arXiv:2003.02436")
 
     def __init__(
@@ -207,6 +208,7 @@ class Differential(MechanismComponent):
     """
 
     name = "differential"
+    mixes_values = False
     source = Source("Differential Transformer", "Ye et al.", 2024, "arXiv:2410.05258")
 
     def __init__(

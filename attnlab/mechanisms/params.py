@@ -13,6 +13,7 @@ from attnlab.injection import asks_for, call, check_learned, needs
 from attnlab.interfaces import EVERY_VERB, names_of
 from attnlab.kinds import LEARNING, PARTS, VERBS
 from attnlab.mechanisms.bound import Params, Parts
+from attnlab.sizes import room_for
 
 __all__ = ["completed", "initial", "seen_by"]
 
@@ -36,7 +37,10 @@ def seen_by(part: Any, position: Any, dims: Mapping[str, int]) -> dict[str, int]
 
 
 def _init_part(part: Any, rng: Any, dims: Mapping[str, int]) -> dict[str, Any]:
-    return {} if part.init is None else check_learned(part, call(part, "init", rng=rng, **dims))
+    if part.init is None:
+        return {}
+    with room_for(part):
+        return check_learned(part, call(part, "init", rng=rng, **dims))
 
 
 def completed(

@@ -7,6 +7,7 @@ from typing import Any
 from attnlab.injection import asks_for
 from attnlab.interfaces import Position
 from attnlab.kinds import VERBS
+from attnlab.mechanisms.extremes import beyond, extremes_of
 
 __all__ = ["one_query_is_too_few", "orders_disagree", "refusal_of_parts"]
 
@@ -18,7 +19,12 @@ def refusal_of_parts(parts: Any) -> str:
     ----------
     parts : Parts
     """
-    return _signs(parts) or _sums(parts) or orders_disagree(parts)
+    return (
+        _signs(parts)
+        or _sums(parts)
+        or orders_disagree(parts)
+        or beyond(extremes_of(part for _, part in parts.learning()), "float64")
+    )
 
 
 def _signs(parts: Any) -> str:

@@ -34,6 +34,7 @@ from attnlab.models.estimating import Estimator, check_is_fitted
 from attnlab.models.fenchel_young import own_loss, refusal_of_losses, scored
 from attnlab.models.mechanism_setting import Attending, answered, refuse_positions
 from attnlab.models.on_library import library_of, working
+from attnlab.models.predictions import refuse_no_mixture
 from attnlab.models.stopping import Every, Fraction, Patience, Steps, Stopping, Tolerance
 from attnlab.models.training import (
     cast,
@@ -46,6 +47,7 @@ from attnlab.models.training import (
 )
 from attnlab.progress import told
 from attnlab.settings import checked
+from attnlab.sizes import sized
 
 __all__ = ["AttentionAligner"]
 
@@ -173,6 +175,7 @@ class AttentionAligner(Attending, Model, Estimator):
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
+    @sized
     @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: AlignmentData | None = None) -> AttentionAligner:
         """Learn from examples.
@@ -205,6 +208,7 @@ class AttentionAligner(Attending, Model, Estimator):
 
         self.mechanism_ = self._attending_with(self.mechanism)
         start = cast(self._init(streams[0], X), X.Q.dtype)
+        refuse_no_mixture(self, start, X)
         self.params_ = start
         self.n_parameters_ = count(start)
         self.operations_per_query_ = self._operations(X)

@@ -18,6 +18,7 @@ from attnlab.interfaces import Normaliser, Position
 from attnlab.mechanisms.bound import BoundMechanism
 from attnlab.mechanisms.mechanism import Mechanism
 from attnlab.models.batches import Examples
+from attnlab.models.predictions import mixes_no_predictions
 from attnlab.parts.normalisers import Entmax, Softmax, Sparsemax
 
 __all__ = ["fenchel_young", "loss_of_scores", "own_loss", "refusal_of_losses", "scored"]
@@ -64,6 +65,8 @@ def refusal_of_losses(model: Any, mechanism: Any) -> str:
     aligns = model.objective == "alignment"
     if model.mix == "predictions" and aligns:
         return 'mix="predictions" learns from class targets; objective="alignment" has none'
+    if model.mix == "predictions" and (why := mixes_no_predictions(mechanism)):
+        return why
     if model.loss == "squared":
         return ""
     if model.mix == "predictions":

@@ -29,6 +29,7 @@ class WeightedSum(Aggregator):
     """
 
     name = "weighted_sum"
+    mixes_values = True
     source = Source(
         "Neural Machine Translation by Jointly Learning to Align and Translate", "Bahdanau, Cho, Bengio", 2015, "ICLR"
     )
@@ -63,6 +64,7 @@ class Gather(Aggregator):
     """
 
     name = "gather"
+    mixes_values = True
     source = Source("Pointer Networks", "Vinyals, Fortunato, Jaitly", 2015, "NeurIPS")
     differentiable = False
 

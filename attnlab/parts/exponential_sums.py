@@ -54,6 +54,7 @@ class MaxPlus(Aggregator):
     """
 
     name = "max_plus"
+    mixes_values = False
     source = Source(
         "Tropical Attention: Neural Algorithmic Reasoning for Combinatorial Algorithms",
         "Hashemi et al.",
@@ -99,6 +100,7 @@ class Laser(Aggregator):
     """
 
     name = "laser"
+    mixes_values = False
     source = Source("LASER: Attention with Exponential Transformation", "Duvvuri, Dhillon", 2024, "arXiv:2411.03493")
 
     @in_float32

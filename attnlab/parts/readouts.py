@@ -39,6 +39,7 @@ class LuongOutput(Aggregator):
     """
 
     name = "luong_output"
+    mixes_values = False
     source = Source(
         "Effective Approaches to Attention-based Neural Machine Translation", "Luong, Pham, Manning", 2015, "EMNLP"
     )
@@ -87,6 +88,7 @@ class Gated(Aggregator):
     """
 
     name = "gated"
+    mixes_values = False
     source = Source(
         "Gated Attention for Large Language Models: Non-linearity, Sparsity, and Attention-Sink-Free",
         "Qiu et al.",
@@ -128,6 +130,7 @@ class Pointer(Aggregator):
     """
 
     name = "pointer"
+    mixes_values = False
     source = Source("Pointer Networks", "Vinyals, Fortunato, Jaitly", 2015, "NeurIPS")
     over_keys = True
 

@@ -113,6 +113,7 @@ class Parallax(Aggregator):
     """
 
     name = "parallax"
+    mixes_values = False
     source = Source("Parallax", "the authors of arXiv:2605.29157", 2026, "arXiv:2605.29157")
     rows_must_sum_to_one = True
 
@@ -169,6 +170,7 @@ class LocalLinear(Aggregator):
     """
 
     name = "local_linear"
+    mixes_values = False
     source = Source(
         "Robust Locally Weighted Regression and Smoothing Scatterplots",
         "Cleveland",

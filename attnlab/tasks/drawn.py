@@ -15,6 +15,7 @@ from attnlab.data import AlignmentData, Splits
 from attnlab.errors import ShapeError
 from attnlab.injection import call
 from attnlab.interfaces import Task
+from attnlab.sizes import EACH, refuse_sizes, room_for
 
 __all__ = ["BLOCK", "Array", "Count", "DrawnTask", "Rng"]
 
@@ -108,23 +109,29 @@ class DrawnTask(Task):
         ValueError, ShapeError
             When `draw` gives too few or too many examples, or blocks of different shapes.
         """
-        return self._made(rng, learned_from=True)
+        with room_for(self):
+            return self._made(rng, learned_from=True)
 
     def make_to_measure(self, rng: Rng) -> Splits:
         """As `make`, with one example to learn from, of the right shape: for a model that learns nothing.
 
         Validation and test examples are those of `make`, bit for bit. The one example of `train` is not among those of `make`.
         """
-        return self._made(rng, learned_from=False)
+        with room_for(self):
+            return self._made(rng, learned_from=False)
 
     def _made(self, rng: Rng, learned_from: bool) -> Splits:
+        if type(self).__module__.startswith("attnlab."):  # a setting of others may be anything
+            refuse_sizes(self, lambda setting, value: EACH * value)
         further = {name: dict(given) for name, given in self.conditions().items()}
         root = rng.bytes(16)
         shared = dict(self.shared(_stream(root, "shared")))
 
         def part(split: str, n: int, stream: str, given: Mapping[str, Any]) -> AlignmentData:
             numbers = range(max(1, -(-n // BLOCK)))
-            blocks = [self._block(_stream(root, stream, b), split, b, {**shared, **given}) for b in numbers]
+            blocks = [self._block(_stream(root, stream, 0), split, 0, {**shared, **given})]
+            self._refuse_many(blocks[0])
+            blocks += [self._block(_stream(root, stream, b), split, b, {**shared, **given}) for b in numbers[1:]]
             blocks[-1] = blocks[-1][: n - BLOCK * numbers[-1]]
             return self._joined(split, blocks)
 
@@ -135,6 +142,11 @@ class DrawnTask(Task):
             part("validation", self.n_validation, "validation", {}),
             {name: part(name, self.n_test, f"test:{name}", given) for name, given in {"test": {}, **further}.items()},
         )
+
+    def _refuse_many(self, block: AlignmentData) -> None:
+        arrays = [getattr(block, name) for name in ARRAYS]
+        each = sum(array.nbytes for array in arrays if array is not None) // BLOCK
+        refuse_sizes(self, lambda setting, value: each * value if setting in DrawnTask.counts else 0)
 
     def _block(self, rng: Rng, split: str, block: int, given: Mapping[str, Any], n: int = BLOCK) -> AlignmentData:
         drawn = call(self, "draw", **{"rng": rng, "n": n, "split": split, "block": block, **given})

@@ -12,10 +12,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from attnlab.data import AlignmentData
+from attnlab.errors import SettingError
 from attnlab.interfaces import Source
 from attnlab.tasks.drawn import Count, DrawnTask, Rng
 from attnlab.tasks.said import SaidTask
-from attnlab.tasks.words import Dictionary, Factor, HeldOut, Said, Unseen, chance_of, longer
+from attnlab.tasks.words import MOST_TRIES, Dictionary, Factor, HeldOut, Said, Unseen, chance_of, longer
 
 __all__ = ["BlockReorder", "ToyTranslation", "translate"]
 
@@ -338,10 +339,17 @@ class ToyTranslation(SaidTask):
         if factor > 1:
             return book.data([_sentence(rng, clauses) for _ in range(n)], k, q, layout=self.layout)
         found = [FIRST] if split == "test" and block == 0 else []
+        in_vain = 0
         while len(found) < n:
             said = _sentence(rng, int(rng.integers(1, clauses + 1)))
             if self._split_of(said, key) == split:
                 found.append(said)
+                in_vain = 0
+            elif (in_vain := in_vain + 1) > MOST_TRIES:
+                raise SettingError(
+                    f"task {self.name!r}: of {MOST_TRIES} sentences that were drawn one after the other, none belongs to {split} with "
+                    f"unseen = {self.unseen!r}: take more, such as 0.2"
+                )
         return book.data(found, k, q, layout=self.layout)
 
     def _split_of(self, said: Said, key: bytes) -> str:

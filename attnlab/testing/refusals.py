@@ -1,4 +1,4 @@
-"""S104, N209, A302, P403, O554 and C034: what parts say of signs and sums, by which a sweep refuses what cannot work."""
+"""S104, N209, A302, A303, P403, O554 and C034: what parts say of signs, sums and mixtures, by which a sweep refuses what cannot work."""
 
 from __future__ import annotations
 
@@ -58,6 +58,30 @@ def sums_refused_as_declared(s: Subject) -> None:
         except Unsupported:
             refused.append(True)
     declared(s, "rows_must_sum_to_one", all(refused), "weights whose rows sum to a half are refused")
+
+
+@check("A303", "aggregator")
+def mixes_as_declared(s: Subject) -> None:
+    """Probabilities are mixed to probabilities: if, and only if, `mixes_values` says so; None says nothing."""
+    away = 0.0
+    for draw in s.draws("A303", n=6):
+        started = s.learned(s.params(draw))
+        learned = {name: one + draw.rng.normal(size=one.shape) for name, one in started.items()}
+        nouns = s.nouns("aggregate", draw, learned)
+        E = np.exp(2 * draw.rng.normal(size=nouns["V"].shape))
+        W = np.abs(nouns["W"])
+        W = W / np.maximum(W.sum(axis=-1, keepdims=True), 1e-300)
+        P = E / E.sum(axis=-1, keepdims=True)
+        Y = np.asarray(s.direct("aggregate", learned, {**nouns, "W": W, "V": P}))
+        alive = W.sum(axis=-1) > 0.5
+        same = Y.shape[-1] == P.shape[-1]
+        away = max(
+            away,
+            float(np.max(np.abs(Y.sum(axis=-1) - 1)[alive], initial=0)),
+            -float(Y.min(initial=0)),
+            0 if same else 1,
+        )
+    declared(s, "mixes_values", away < 1e-6, "probabilities are mixed to probabilities")
 
 
 @check("P403", "position")

@@ -13,7 +13,7 @@ from attnlab.errors import AttnlabError, UnknownName, did_you_mean
 from attnlab.kinds import INTERFACES
 from attnlab.loading import given_by, without_entry_point
 from attnlab.plugins import FILE, active_options, configure, plugins
-from attnlab.registry import KINDS, Entry, entries, entry, may_have_it
+from attnlab.registry import KINDS, OF_YOUR_OWN, Entry, entries, entry, may_have_it
 
 __all__ = ["Target", "find_target", "resolve_target"]
 
@@ -81,7 +81,9 @@ def find_target(target: str) -> Target:
         )
     if lacks := without_entry_point(target):
         raise AttnlabError(lacks)
-    raise UnknownName(f"no component, plugin or file {target!r}{_meant(target, known)}{may_have_it()}")
+    raise UnknownName(
+        f"no component, plugin or file {target!r}{(meant := _meant(target, known))}{'' if meant else OF_YOUR_OWN}{may_have_it()}"
+    )
 
 
 def _same(one: str, two: str) -> bool:

@@ -440,3 +440,32 @@ def test_rows_that_are_the_same_in_every_digit_are_said_to_be():
     assert (table["identical"].loc["attention"] == "").all()
     assert table.attrs["identical"] == ["dot = cosine = additive (model.context fixed)"]
     assert "identical" not in ranked(frame[6:], "accuracy")
+
+
+def test_a_task_without_the_first_metric_is_ranked_by_the_next_that_it_has():
+    rows = [
+        {
+            "run_id": f"{task}{name}{seed}",
+            "task": task,
+            "similarity": name,
+            "seed": seed,
+            "test": "test",
+            "status": "ok",
+        }
+        | ({"context_error": error + seed / 100} if task == "lookup" else {"accuracy": right + seed / 50})
+        for task in ("lookup", "copy")
+        for name, error, right in (("dot", 0.1, 0.4), ("cosine", 0.3, 0.8), ("additive", 0.2, 0.6))
+        for seed in range(3)
+    ]
+    found = attnlab.summarise(pd.DataFrame(rows), ["context_error", "accuracy"], standing=True)
+    assert found["task"].tolist() == ["lookup"] * 3 + ["copy"] * 3
+    assert found["similarity"].tolist() == ["dot", "additive", "cosine", "cosine", "additive", "dot"]
+    assert found["ranked_by"].tolist() == ["context_error"] * 3 + ["accuracy"] * 3
+    assert found["context_error"].isna().tolist() == [False] * 3 + [True] * 3
+    best = found.iloc[3]
+    assert best["low"] < best["accuracy"] < best["high"]
+    assert best["accuracy"] == pytest.approx(0.82)
+    assert found["standing"].tolist()[::3] == ["best", "best"]
+    assert found["n"].tolist() == [3] * 6
+    alone = attnlab.summarise(pd.DataFrame(rows[:9]), ["context_error"], standing=True)
+    assert "ranked_by" not in alone

@@ -1277,6 +1277,17 @@ class TakesAnySum(Aggregator):
         return W @ V
 
 
+@rejected_by("A303")
+class SaysThatItMixes(Aggregator):
+    """Says that probabilities stay probabilities, and doubles them."""
+
+    name = "says_that_it_mixes"
+    mixes_values = True
+
+    def aggregate(self, W, V):
+        return 2 * (W @ V)
+
+
 @rejected_by("P403")
 class PushesBelowZero(Position):
     """Says that its bias keeps scores from zero up."""

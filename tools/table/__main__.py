@@ -40,13 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     use_plugins([], given.plugin)
     files = given.file or list(FILES)
     longer = Path(given.longer).read_text(encoding="utf-8").strip() if given.longer else ""
-    table = write(given.store, given.output, files, given.machine, given.short, longer)
+    table, rows = write(given.store, given.output, files, given.machine, given.short, longer)
     if given.page:
-        write_interactive(given.store, table, given.page)
+        write_interactive(given.store, table, rows, given.page)
 
 
-def write(store: str, output: str, files: Sequence[str], machine: str = "", short: str = "", longer: str = "") -> Table:
-    """Write the page to `output`, and its picture beside it in `pictures/`. `longer` is a section that was written by hand."""
+def write(
+    store: str, output: str, files: Sequence[str], machine: str = "", short: str = "", longer: str = ""
+) -> tuple[Table, pd.DataFrame]:
+    """Write the page to `output`, and its picture beside it in `pictures/`; returns the table, and quality against cost.
+
+    `longer` is a section that was written by hand.
+    """
     frame = load_results(store)
     table = gathered(frame)
     claims, asked_of = [], []
@@ -79,7 +84,7 @@ def write(store: str, output: str, files: Sequence[str], machine: str = "", shor
         f"pictures/{picture.name}",
     )
     Path(output).write_text(text, encoding="utf-8")
-    return table
+    return table, rows
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 import attnlab
-from attnlab.analysis.report import Chapter, collect, write_report
+from attnlab.analysis.report import Chapter, Section, collect, cost_plot, write_report
 from attnlab.analysis.report.book import Comparison
 from attnlab.analysis.report.curves_and_weights import Lookback
 from attnlab.analysis.statistics import t_interval
 from attnlab.analysis.summary import summarise
+from tools.table import variance
+from tools.table.page import NORMALISERS, OF_COST, OF_FAMILIES, SIMILARITIES, conclusions, families, variance_tables
 from tools.table.scores import BASELINE, LOWEST, SOLVED, Table
 
 __all__ = ["write_interactive"]
@@ -34,15 +36,15 @@ class Skill(attnlab.Metric):
         raise NotImplementedError("it is computed from a whole table")
 
 
-def write_interactive(store: str, table: Table, output: str) -> int:
-    """Write the page, and return its size in bytes; a page that is there is replaced."""
+def write_interactive(store: str, table: Table, costs: pd.DataFrame, output: str) -> int:
+    """Write the page, and return its size in bytes; a page that is there is replaced. `costs` is what `frontier` gives."""
     attnlab.register(Skill)
     book = collect(store)
-    chapters = [_all_tasks(table), *book.chapters]
+    chapters = [_all_tasks(table, costs), *book.chapters]
     return write_report(dataclasses.replace(book, chapters=chapters), output, force=True)
 
 
-def _all_tasks(table: Table) -> Chapter:
+def _all_tasks(table: Table, costs: pd.DataFrame) -> Chapter:
     shown = [m for m in SHOWN if m in table.frame and table.frame[m].notna().any()]
     frame = table.frame.assign(
         experiment=NAME, mechanism=table.frame["competitor"], skill=table.frame["skill"].round(9)
@@ -70,7 +72,31 @@ def _all_tasks(table: Table) -> Chapter:
         failures=[],
         notes=[],
         lookback=Lookback(),
+        more=_sections(table, costs),
     )
+
+
+def _sections(table: Table, costs: pd.DataFrame) -> list[Section]:
+    """What docs/table.md says of all tasks together."""
+    grid = table.grid(SIMILARITIES, NORMALISERS)
+    bounds = variance.intervals(grid) if len(table.seeds) > 1 else {}
+    said = [
+        line.replace("R103, below,", "R103, in docs/table.md,")
+        for line in conclusions(table, grid, bounds.get("within", {}))
+    ]
+    plot = cost_plot(costs, "skill", "operations_per_query")
+    return [
+        Section("What can be concluded", points=said),
+        Section(
+            "Which part explains what",
+            tables=[
+                (above.replace("*", ""), columns, [False, *[True] * (len(columns) - 1)])
+                for above, columns in variance_tables(table, grid, bounds)
+            ],
+        ),
+        Section("Families", [OF_FAMILIES], tables=[("", families(table), [False, True, True, True, True])]),
+        *([Section("Quality and cost", [OF_COST], plot=plot)] if plot else []),
+    ]
 
 
 def _against_baseline(frame: pd.DataFrame, table: Table) -> Comparison:

@@ -17,7 +17,23 @@ from tools.table.scores import ALPHA, BASELINE, FLOOR, LOWEST, SOLVED, Table
 
 Ends = Mapping[str, tuple[float, float]]
 Bounds = Mapping[str, Ends]
-__all__ = ["FAMILIES", "NORMALISERS", "SIMILARITIES", "page"]
+__all__ = [
+    "FAMILIES",
+    "NORMALISERS",
+    "OF_COST",
+    "OF_FAMILIES",
+    "SIMILARITIES",
+    "conclusions",
+    "families",
+    "page",
+    "variance_tables",
+]
+
+OF_FAMILIES = "Means over all tasks. The intervals are over seeds, for these members."
+OF_COST = (
+    "The mean skill over all tasks, with its interval over tasks, against the operations for one query. Named are the mechanisms that no "
+    "other beats in both."
+)
 
 SIMILARITIES = ("scaled_dot", "general", "additive", "cosine", "neg_l2")
 NORMALISERS = ("softmax", "sparsemax", "entmax", "sigmoid", "topk_softmax")
@@ -63,7 +79,7 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
         "# The Attention Table",
         _summary(table, about),
         "## What can be concluded",
-        _conclusions(table, grid, bounds.get("within", {})),
+        "\n".join(f"- {line}" for line in conclusions(table, grid, bounds.get("within", {}))),
         "## All mechanisms",
         _all(table),
         "## Which part explains what",
@@ -71,9 +87,7 @@ def page(table: Table, about: Mapping[str, Any], claims: pd.DataFrame, findings:
         "## Families",
         _families(table),
         "## Quality and cost",
-        f"![quality against operations per query]({picture})\n\n"
-        "The mean skill over all tasks, with its interval over tasks, against the operations for one query. Named are the mechanisms that no "
-        "other beats in both.",
+        f"![quality against operations per query]({picture})\n\n{OF_COST}",
         "## Every task",
         "The mean skill over seeds. **▲** is shown to be better than the baseline on this task, ▼ to be worse, and no mark says that no "
         "difference is shown.",
@@ -184,21 +198,22 @@ def _tasks(table: Table, kind: str) -> str:
     return markdown_rows(columns, [False] * len(columns))
 
 
-def _variance(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> str:
-    def rows(found: Mapping[str, float], ends: Mapping[str, tuple[float, float]]) -> str:
-        columns = [
+def variance_tables(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> list[tuple[str, list[list[str]]]]:
+    """(what is said above it, columns of text) of each table of the decomposition."""
+
+    def rows(found: Mapping[str, float], ends: Mapping[str, tuple[float, float]]) -> list[list[str]]:
+        return [
             ["part", *found],
             ["share of the variance", *(_percent(share, 1) for share in found.values())],
             ["95 % interval", *(f"{ends[p][0]:.1%} to {ends[p][1]:.1%}" if ends else "–" for p in found)],
         ]
-        return markdown_rows(columns, [False, True, True])
 
     by_task = [variance.within_tasks(grid[:, :, [j]]) for j in range(len(table.tasks))]
-    columns = [["task", *(markdown_text(task) for task in table.tasks)]]
+    columns = [["task", *table.tasks]]
     columns += [[part, *(_percent(found[part]) for found in by_task)] for part in variance.WITHIN]
     n = len(table.seeds)
-    return "\n\n".join(
-        [
+    return [
+        (
             f"The grid of {len(SIMILARITIES)} similarities and {len(NORMALISERS)} normalisers is complete on every task: {grid.size} skills. "
             "Their variance falls into parts that add up to one. An interaction is what two parts do together beyond what each "
             "does alone; *seeds* is all that differs between runs of one task and mechanism. "
@@ -209,15 +224,25 @@ def _variance(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> str:
                 else "With one seed there is no interval, and the noise of the seed is in the other parts."
             ),
             rows(variance.shares(grid), bounds.get("whole", {})),
+        ),
+        (
             "Within a task, the difficulty of tasks left out, and a part's interaction with the task counted with the part:",
             rows(variance.within_tasks(grid), bounds.get("within", {})),
-            "Task by task:",
-            markdown_rows(columns, [False, *[True] * len(variance.WITHIN)]),
-        ]
-    )
+        ),
+        ("Task by task:", columns),
+    ]
 
 
-def _families(table: Table) -> str:
+def _variance(table: Table, grid: np.ndarray[Any, Any], bounds: Bounds) -> str:
+    texts = []
+    for said, columns in variance_tables(table, grid, bounds):
+        first = [columns[0][0], *map(markdown_text, columns[0][1:])]
+        texts += [said, markdown_rows([first, *columns[1:]], [False, *[True] * (len(columns) - 1)])]
+    return "\n\n".join(texts)
+
+
+def families(table: Table) -> list[list[str]]:
+    """Columns of text: each family with the mean skill of its members, over all tasks."""
     columns: list[list[str]] = [["family"], ["mechanisms"], ["skill [95 %]"], ["least"], ["greatest"]]
     means = _means(table)
     for family, members in FAMILIES.items():
@@ -235,10 +260,14 @@ def _families(table: Table) -> str:
         )
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
-    return f"{markdown_rows(columns, [False, True, True, True, True])}\n\nMeans over all tasks. The intervals are over seeds, for these members."
+    return columns
 
 
-def _conclusions(table: Table, grid: np.ndarray[Any, Any], ends: Ends) -> str:
+def _families(table: Table) -> str:
+    return f"{markdown_rows(families(table), [False, True, True, True, True])}\n\n{OF_FAMILIES}"
+
+
+def conclusions(table: Table, grid: np.ndarray[Any, Any], ends: Ends) -> list[str]:
     """Sentences, each computed from the numbers that it names."""
     within = variance.within_tasks(grid)
     verdicts, means, order = table.verdicts(), _means(table), _order(table)
@@ -296,7 +325,7 @@ def _conclusions(table: Table, grid: np.ndarray[Any, Any], ends: Ends) -> str:
         lines.append(f"No mechanism reaches a skill of 0.5 on {_listed(hard)}.")
     if easy:
         lines.append(f"Half of all mechanisms solve {_listed(easy)}, so these tell them apart only below.")
-    return "\n".join(f"- {line}" for line in lines)
+    return lines
 
 
 def _over_tasks(table: Table) -> str:

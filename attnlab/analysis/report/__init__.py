@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from attnlab.analysis.report.book import Book, Chapter, collect
 from attnlab.analysis.report.page import check_output, page, write_report
+from attnlab.analysis.report.sections import Section, cost_plot
 
-__all__ = ["Book", "Chapter", "check_output", "collect", "page", "write_report"]
+__all__ = ["Book", "Chapter", "Section", "check_output", "collect", "cost_plot", "page", "write_report"]

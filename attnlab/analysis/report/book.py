@@ -19,6 +19,7 @@ from attnlab.analysis.compare import compare, pairwise
 from attnlab.analysis.referee.judging import Report, reported
 from attnlab.analysis.referee.stored import Stored
 from attnlab.analysis.report.curves_and_weights import Budget, Lookback, look_back
+from attnlab.analysis.report.sections import Section
 from attnlab.analysis.summary import summarise, varied
 from attnlab.errors import AttnlabError
 from attnlab.kinds import PARTS
@@ -93,6 +94,7 @@ class Chapter:
     lookback: Lookback
     plugin_files: Mapping[str, str] = field(default_factory=dict)  # run_id -> "--plugin FILE.py", if a run needs one
     asked: Sequence[str] = ()  # the axes that claims are about, the one that most are about first
+    more: Sequence[Section] = ()  # after the comparison; the report of a store has none
     referee: Report | None = None  # None where no experiment plans the runs
 
     @property

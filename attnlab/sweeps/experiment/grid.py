@@ -165,8 +165,7 @@ class GridReader:
         if len(value) != 1:
             problem(
                 at,
-                f"{_a(kind)} is written {{name: {{setting: value}}}} with one name; got {names_of(map(short, value))}"
-                f"{' (for several write a list: [a, b])' if len(value) > 1 else ''}",
+                f"{_a(kind)} is written {{name: {{setting: value}}}} with one name; got {names_of(map(short, value))}{_as_a_list(value)}",
             )
             return None
         ((name, settings),) = value.items()
@@ -377,3 +376,9 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: canonical(inner) for key, inner in value.items()}
     raise TypeError(f"is {type(value).__name__}: {short(value)}, which an experiment cannot write down")
+
+
+def _as_a_list(several: Mapping[str, Any]) -> str:
+    """How several components in one mapping are written."""
+    items = ", ".join(f"{{{name}: ...}}" for name in list(several)[:2])
+    return f" (for several write a list: [{items}])" if len(several) > 1 else ""

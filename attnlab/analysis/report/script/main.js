@@ -107,17 +107,20 @@ function ranking(place, chapter) {
     return { update() {} };
   }
   const first = chapter.first, at = ranked.names.indexOf(first);
-  const means = ranked.get(first).filter((v) => v !== null && Number.isFinite(v));
-  const [least, greatest] = [means.reduce((a, b) => Math.min(a, b), Infinity), means.reduce((a, b) => Math.max(a, b), -Infinity)];
-  const room = 0.4 * (greatest - least) || Math.abs(greatest) || 1; // a very wide interval is cut off, or it would flatten the others
-  const scale = [least - room, greatest + room];
-  const [low, middle, high] = ["low", first, "high"].map((name) => ranked.get(name));
+  const by = ranked.packed.has("ranked_by") ? ranked.get("ranked_by") : Array.from({ length: ranked.n }, () => first); // a task without the first metric is ranked by the next
+  const [low, high] = ["low", "high"].map((name) => ranked.get(name)), middle = by.map((name, row) => ranked.get(name)[row]);
+  const scales = new Map([...new Set(by)].map((name) => {
+    const means = middle.filter((v, row) => by[row] === name && v !== null && Number.isFinite(v));
+    const [least, greatest] = [means.reduce((a, b) => Math.min(a, b), Infinity), means.reduce((a, b) => Math.max(a, b), -Infinity)];
+    const room = 0.4 * (greatest - least) || Math.abs(greatest) || 1; // a very wide interval is cut off, or it would flatten the others
+    return [name, [least - room, greatest + room]];
+  }));
   const keys = ranked.names.slice(0, at).filter((name) => runs.packed.has(name));
   const above = keys.filter((name) => name === "test" || chapter.tasks.includes(name)), own = keys.filter((name) => !above.includes(name));
-  const inHead = new Set([...above, "chance", "low", "high", "solved_low", "solved_high", "standing", "identical"]);
+  const inHead = new Set([...above, "chance", "low", "high", "solved_low", "solved_high", "standing", "identical", "ranked_by"]);
   const columns = ranked.names.map((name) => ({ name, numeric: ranked.numeric(name), hidden: inHead.has(name), get: (row) => ranked.get(name)[row], first: chapter.directions[name] === "up" ? -1 : 1, on: own.includes(name) && own.length > 1 ? "wide" : undefined }));
   const marks = { best: "●", "not shown to differ": "○" }, standing = ranked.packed.has("standing") ? ranked.get("standing") : [];
-  columns.splice(at + 1, 0, { name: "95 % interval", still: true, get: () => null, cell: (row) => interval(low[row], middle[row], high[row], scale) });
+  columns.splice(at + 1, 0, { name: "95 % interval", still: true, get: () => null, cell: (row) => interval(low[row], middle[row], high[row], scales.get(by[row])) });
   if (standing.some((word) => marks[word])) columns.splice(at, 0, { name: "best", still: true, get: () => null, cell: (row) => (marks[standing[row]] ? make("span", { class: "mark" }, make("span", { "aria-hidden": "true" }, marks[standing[row]]), make("span", { class: "sr" }, standing[row])) : "") });
   if (own.length > 1) columns.unshift({ name: "mechanism", on: "narrow", get: (row) => own.map((name) => ranked.get(name)[row]).filter((value) => value !== null).map(shown).join(" · ") });
   const late = ["solved", "mean_solved", "n", "ok"]; // the metrics come first
@@ -125,11 +128,12 @@ function ranking(place, chapter) {
   for (const column of columns) {
     const [share, least, most] = column.name === "solved" ? ["solved", "solved_low", "solved_high"].map((name) => ranked.get(name)) : [];
     if (share) column.cell = (row) => (share[row] === null ? "–" : `${shown(share[row])} (${shown(least[row])} to ${shown(most[row])})`);
-    if (column.name === first) column.cell = (row) => (standing[row] === "best" ? make("strong", {}, shown(middle[row])) : shown(middle[row]));
+    if (scales.has(column.name)) column.cell = (row) => (by[row] === column.name && standing[row] === "best" ? make("strong", {}, shown(middle[row])) : shown(column.get(row)));
   }
   const chance = ranked.packed.has("chance") ? ranked.get("chance") : [];
   const group = (row) => {
     const words = [chapter.taskLabel(row, ranked) || (chance[row] != null ? shown(runs.get("task")[0]) : ""), above.includes("test") && chapter.tests ? shown(ranked.get("test")[row]) : ""];
+    if (scales.size > 1) words.push(`ranked by ${by[row]}`);
     if (chance[row] != null) words.push(`guessing: alignment_accuracy ${shown(chance[row])}`);
     return words.filter(Boolean).join(" · ");
   };
@@ -137,7 +141,7 @@ function ranking(place, chapter) {
     const own = Array.from({ length: runs.n }, (_, i) => i).filter((i) => keys.every((name) => name === "test" && runs.get("status")[i] !== "ok" || runs.get(name)[i] === ranked.get(name)[row]));
     const names = [...new Map(own.map((i) => [runs.get("run_id")[i], i]))];
     return make("div", {}, `${names.length} ${names.length === 1 ? "run" : "runs"}:`, make("ul", { class: "commands" }, ...names.slice(0, 50).map(([run, i]) =>
-      make("li", {}, copier(run, chapter.command(i)), make("code", {}, chapter.command(i)), make("span", { class: "quiet" }, `seed ${shown(runs.get("seed")[i])}, ${runs.get("status")[i]}, ${first} ${shown(runs.get(first)[i])}`)))),
+      make("li", {}, copier(run, chapter.command(i)), make("code", {}, chapter.command(i)), make("span", { class: "quiet" }, `seed ${shown(runs.get("seed")[i])}, ${runs.get("status")[i]}, ${by[row]} ${shown(runs.get(by[row])[i])}`)))),
       names.length > 50 ? `and ${names.length - 50} more, below` : null);
   };
   const made = table(place, { label: "Ranking", columns, rows: () => chapter.rows(ranked), detail, size: 25, group });
