@@ -39,6 +39,12 @@ measured = {"test": {"alignment_accuracy": 1.0, "gold_mass": 1.0, "context_error
 reply = pack(Result("ok", metrics=measured, facts={"fit_seconds": 0.0}, executor="dask", started_at="2026-01-01T00:00:00.000+00:00"))
 remote._done_beside = lambda executor, run: reply
 """
+CALM = {  # as docs/cluster.md says
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "2s",
+}
 PARTS = ("throughput", "efficiency", "model")
 FIRST = 4  # runs of which the time is not counted
 
@@ -83,7 +89,7 @@ def cluster(n_workers: int, preload: str = "") -> Iterator[tuple[str, int]]:
             "env": {
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(sys.path),
-                "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # as docs/cluster.md says
+                **CALM,
             },
         }
         options = ["--scheduler-file", str(file), "--no-dashboard"]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["DaskExecutor"]
 
 _AHEAD = 2  # orders in the scheduler for each thread of the workers: one at work, one that waits
-_SECONDS = 0.25  # of work in one order, as far as runs are short
+_SECONDS = 1.0  # of work in one order, as far as runs are short: an order takes dask and this process about 10 ms
 _MOST = 64  # runs in one order
 _LEAST, _MEAN_OF = 0.002, 8  # seconds that a run takes at least with what is around it; over how many runs a mean goes
 _LOOK = 0.5  # seconds between looks at the connection while nothing arrives
@@ -86,7 +86,7 @@ class DaskExecutor(Executor):
     run is tried again, at first beside others, then alone, after all others. It is `crashed` when its worker died alone with it,
     and more often than `retries` in all. A component of somebody's that kills three workers in a row is no longer tried.
 
-    Runs are handed over a few at a time, and as many of them as take a quarter of a second in one order. So the scheduler
+    Runs are handed over a few at a time, and as many of them as take a second in one order. So the scheduler
     never holds more than a small multiple of what the workers do at once.
 
     Parameters
@@ -145,7 +145,8 @@ class DaskExecutor(Executor):
         self._finished: deque[tuple[Run, Result]] = deque()
         self._orders: dict[int, _Order] = {}
         self._number = 0
-        self._seconds = _SECONDS  # that a run takes, about
+        self._seconds = _SECONDS  # that a run takes, about: the mean of the last ones, and at first of those there were
+        self._n_taken = 0
         self._quarantine = Quarantine()
         self._nobody_since: float | None = None  # `time.monotonic()` when the last worker had gone
 
@@ -404,7 +405,8 @@ class DaskExecutor(Executor):
                 self._quarantine.died(asked.run)
         else:
             self._quarantine.lived(asked.run)
-        self._seconds += (max(result.seconds, _LEAST) - self._seconds) / _MEAN_OF
+        self._n_taken += 1
+        self._seconds += (max(result.seconds, _LEAST) - self._seconds) / min(self._n_taken, _MEAN_OF)
         self._finish(asked, dataclasses.replace(result, attempts=max(result.attempts, asked.deaths + 1)))
 
     def _bury(self, order: _Order, said: str) -> None:
