@@ -6,8 +6,8 @@ PART is one of these, by default all:
     efficiency   time of 1 worker by twice the time of 2 workers, on real runs, for `local` and `dask`. "busy" is the part of the time
                  in which 2 workers are within a run; "slower" is how much longer a run takes beside another one, for which the
                  machine is answerable; "around" is what a whole sweep takes before its first run and after its last
-    model        processor time, bytes and store of a run at the coordinator, the scheduler and on the wire, and what follows for
-                 10^6 and 10^8 runs
+    model        processor time of a run and of an order at the coordinator, the scheduler and a worker (an empty run takes it
+                 none), bytes of a run on the wire and in the store, and what follows for 10^6 and 10^8 runs
 
 The cluster is a scheduler and workers of dask as processes of this machine. An empty run answers at once: in the worker process of
 `local`, and in the worker of dask itself (a preload script puts it there). Real runs take about a tenth of a second each.
@@ -39,6 +39,12 @@ measured = {"test": {"alignment_accuracy": 1.0, "gold_mass": 1.0, "context_error
 reply = pack(Result("ok", metrics=measured, facts={"fit_seconds": 0.0}, executor="dask", started_at="2026-01-01T00:00:00.000+00:00"))
 remote._done_beside = lambda executor, run: reply
 """
+CALM = {  # as docs/cluster.md says
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "2s",
+}
 PARTS = ("throughput", "efficiency", "model")
 FIRST = 4  # runs of which the time is not counted
 
@@ -83,7 +89,7 @@ def cluster(n_workers: int, preload: str = "") -> Iterator[tuple[str, int]]:
             "env": {
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(sys.path),
-                "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # as docs/cluster.md says
+                **CALM,
             },
         }
         options = ["--scheduler-file", str(file), "--no-dashboard"]
@@ -221,11 +227,33 @@ def _of_runs(n_runs: int, steps: int, executor: Any) -> tuple[float, float]:
         return took, sum(result.seconds for result in results)
 
 
-def model(quick: bool) -> list[dict[str, Any]]:
+def _of_empty_runs(n_runs: int, most: int) -> dict[str, float]:
+    """Processor time of a run in ms: of this process, the scheduler and the worker, with so many runs in an order."""
     import psutil
 
+    from attnlab.sweeps.executors import dask
+
+    before, dask._MOST = dask._MOST, most
+    try:
+        with cluster(1, EMPTY) as (file, pid):
+            swept(empty(100), {"dask": {"address": file}})
+            worker = next(p.pid for p in psutil.Process().children() if "distributed.cli.dask_worker" in p.cmdline())
+            there = [psutil.Process(one) for one in (pid, worker)]
+            began = [sum(process.cpu_times()[:2]) for process in there]
+            ((_, own),) = beside_start(empty, n_runs, {"dask": {"address": file}}, 1)
+            # `beside_start` does a tenth twice, and then all
+            took = [
+                (sum(p.cpu_times()[:2]) - s) / (n_runs + n_runs // 10 * 2) for p, s in zip(there, began, strict=True)
+            ]
+    finally:
+        dask._MOST = before
+    return {"coordinator": own * 1e3, "scheduler": took[0] * 1e3, "worker": took[1] * 1e3}
+
+
+def model(quick: bool) -> list[dict[str, Any]]:
     from attnlab.sweeps.execute import execute
     from attnlab.sweeps.executors.agreement import behind, described
+    from attnlab.sweeps.executors.dask import _MOST, _SECONDS, worth
     from attnlab.sweeps.executors.messages import pack
     from attnlab.sweeps.executors.remote import order_of
     from attnlab.sweeps.experiment.read import read
@@ -237,32 +265,34 @@ def model(quick: bool) -> list[dict[str, Any]]:
     reply = statistics.mean(len(pack(result)) for result in results)
     here = described(behind(runs[0]))
     limits = {"time_limit": None, "memory_limit": None, "retries": 1}
-    several, single = (len(order_of("0" * 32, {}, limits, here, some, 0.25)) / len(some) for some in (runs, runs[:1]))
+    several, single = (
+        len(order_of("0" * 32, {}, limits, here, some, _SECONDS)) / len(some) for some in (runs, runs[:1])
+    )
     _, _, few = swept(real(20, 50), "serial")
     _, _, many = swept(real(120, 50), "serial")
     stored = (many - few) / 100
-    with cluster(1, EMPTY) as (file, pid):
-        swept(empty(100), {"dask": {"address": file}})
-        scheduler = psutil.Process(pid)
-        before = sum(scheduler.cpu_times()[:2])
-        ((_, own),) = beside_start(empty, n_runs, {"dask": {"address": file}}, 1)
-        there = (sum(scheduler.cpu_times()[:2]) - before) / (n_runs + n_runs // 10)
-    row = {
-        "coordinator, ms": own * 1e3,
-        "scheduler, ms": there * 1e3,
-        "order, bytes": several,
-        "order of one, bytes": single,
+    few_at_once, one_at_once = (_of_empty_runs(n_runs, most) for most in (_MOST, 1))
+    an_order = {who: (one_at_once[who] - few_at_once[who]) / (1 - 1 / _MOST) for who in few_at_once}
+    a_run = {who: max(0.0, few_at_once[who] - an_order[who] / _MOST) for who in few_at_once}
+    row = {f"{who}, ms a run": ms for who, ms in a_run.items()} | {
+        f"{who}, ms an order": ms for who, ms in an_order.items()
     }
+    sizes = {"order, bytes": several, "order of one, bytes": single, "result, bytes": reply, "store, bytes": stored}
     print(
-        "\nA run:\n\n" + common.markdown([{**row, "result, bytes": reply, "store, bytes": stored}]) + "\n\nThen:\n",
-        flush=True,
+        f"\nOf empty runs:\n\n{common.markdown([row])}\n\nA run:\n\n{common.markdown([sizes])}\n\nThen:\n", flush=True
     )
     rows = []
-    for n in (10**6, 10**8):
-        hours = n * own / 3600
-        row = {"runs": f"10^{len(str(n)) - 1}", "coordinator, h": hours, "store, GB": n * stored / 1e9}
-        row |= {"wire, GB": n * (reply + several) / 1e9}
-        rows.append({**row, **{f"threads kept busy by runs of {s:g} s": s / own for s in (0.1, 1, 60)}})
+    for seconds in (0.01, 0.1, 1, 60):
+        threads = 1.0
+        for _ in range(100):  # the more threads, the more runs are in an order
+            at_once = max(1, min(_MOST, int(worth(int(threads)) / seconds)))
+            own, there = (a_run[who] + an_order[who] / at_once for who in ("coordinator", "scheduler"))
+            threads = seconds * 1e3 / max(own, there)
+        row = {"runs of, s": f"{seconds:g}", "runs an order": at_once, "coordinator, ms": own, "scheduler, ms": there}
+        row |= {"threads kept busy": threads}
+        rows.append({**row, **{f"10^{k} runs, h": 10**k * max(own, there) / 3.6e6 for k in (6, 8)}})
+    for k in (6, 8):
+        common.say({"runs": f"10^{k}", "store, GB": 10**k * stored / 1e9, "wire, GB": 10**k * (reply + several) / 1e9})
     return rows
 
 

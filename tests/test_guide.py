@@ -104,7 +104,31 @@ PARTS = {
 }
 
 
+def commands_of(manifest):
+    if isinstance(manifest, dict):
+        yield from (words for key, words in manifest.items() if key in ("args", "command"))
+    for part in manifest.values() if isinstance(manifest, dict) else manifest if isinstance(manifest, list) else ():
+        yield from commands_of(part)
+
+
+@with_blocks("yml")
+def test_the_manifests_of_a_page_are_yaml_and_call_commands_with_text(page):
+    from ruamel.yaml import YAML
+
+    words = [
+        words for text in blocks(page, "yml") for part in YAML(typ="safe").load_all(text) for words in commands_of(part)
+    ]
+    assert words
+    assert {first for first, *_ in words} <= {"attnlab", "dask"}
+    assert all(isinstance(word, str) for several in words for word in several)  # Kubernetes takes nothing else
+
+
 def command_lines(page):
+    for block in blocks(page, "yml"):
+        from ruamel.yaml import YAML
+
+        for part in YAML(typ="safe").load_all(block):
+            yield from (shlex.join(words) for words in commands_of(part) if words[0] == "attnlab")
     for block in blocks(page, "console"):
         for line in block.splitlines():
             if line.startswith("attnlab "):

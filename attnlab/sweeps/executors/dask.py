@@ -39,10 +39,14 @@ from attnlab.sweeps.run import Result, Run
 if TYPE_CHECKING:
     from attnlab.sweeps.executors.cluster import Cluster
 
-__all__ = ["DaskExecutor"]
+__all__ = ["DaskExecutor", "worth"]
 
 _AHEAD = 2  # orders in the scheduler for each thread of the workers: one at work, one that waits
-_SECONDS = 0.25  # of work in one order, as far as runs are short
+_SECONDS = (
+    1.0  # of work in one order, as far as runs are short: an order takes the processor 3 ms in each of three processes
+)
+_ORDERS = 100.0  # a second, of all threads together: where there are more threads, orders are of more work
+_LONGEST = 30.0  # seconds of work in one order, even then
 _MOST = 64  # runs in one order
 _LEAST, _MEAN_OF = 0.002, 8  # seconds that a run takes at least with what is around it; over how many runs a mean goes
 _LOOK = 0.5  # seconds between looks at the connection while nothing arrives
@@ -73,6 +77,11 @@ class _Order:
     is_last: bool  # it is alone: nothing else goes on anywhere
 
 
+def worth(width: int) -> float:
+    """Seconds of work in one order, where so many threads do runs."""
+    return max(_SECONDS, min(_LONGEST, width / _ORDERS))
+
+
 class DaskExecutor(Executor):
     """Executes runs on a dask cluster, for sweeps that are too large for one machine.
 
@@ -86,8 +95,9 @@ class DaskExecutor(Executor):
     run is tried again, at first beside others, then alone, after all others. It is `crashed` when its worker died alone with it,
     and more often than `retries` in all. A component of somebody's that kills three workers in a row is no longer tried.
 
-    Runs are handed over a few at a time, and as many of them as take a quarter of a second in one order. So the scheduler
-    never holds more than a small multiple of what the workers do at once.
+    Runs are handed over a few at a time, and as many of them as take a second in one order; where there are more than a
+    hundred threads, as many more as keep it to a hundred orders a second. So the scheduler never holds more than a small
+    multiple of what the workers do at once.
 
     Parameters
     ----------
@@ -145,7 +155,8 @@ class DaskExecutor(Executor):
         self._finished: deque[tuple[Run, Result]] = deque()
         self._orders: dict[int, _Order] = {}
         self._number = 0
-        self._seconds = _SECONDS  # that a run takes, about
+        self._seconds = _SECONDS  # that a run takes, about: the mean of the last ones, and at first of those there were
+        self._n_taken = 0
         self._quarantine = Quarantine()
         self._nobody_since: float | None = None  # `time.monotonic()` when the last worker had gone
 
@@ -269,7 +280,8 @@ class DaskExecutor(Executor):
 
     def _next(self) -> list[_Asked]:
         """The runs of the next order: one, or several that are short and never lost a worker."""
-        most = min(_MOST, int(_SECONDS / self._seconds), len(self._waiting) // (_AHEAD * self.width()))
+        width = self.width()
+        most = min(_MOST, int(worth(width) / self._seconds), len(self._waiting) // (_AHEAD * width))
         taken: list[_Asked] = []
         while self._waiting and len(taken) < max(1, most):
             is_suspect = self._waiting[0].deaths or self._waiting[0].unable
@@ -290,7 +302,7 @@ class DaskExecutor(Executor):
         here = {name: value for name, value in self._here.items() if name in components or not is_component(name)}
         self._number += 1
         self._orders[self._number] = order
-        self._connected().submit(self._number, here, runs, order.whom, _SECONDS)
+        self._connected().submit(self._number, here, runs, order.whom, worth(self.width()))
 
     def _know(self, runs: Sequence[Run]) -> frozenset[str]:
         """What is behind some runs, which this process then knows of itself."""
@@ -404,7 +416,8 @@ class DaskExecutor(Executor):
                 self._quarantine.died(asked.run)
         else:
             self._quarantine.lived(asked.run)
-        self._seconds += (max(result.seconds, _LEAST) - self._seconds) / _MEAN_OF
+        self._n_taken += 1
+        self._seconds += (max(result.seconds, _LEAST) - self._seconds) / min(self._n_taken, _MEAN_OF)
         self._finish(asked, dataclasses.replace(result, attempts=max(result.attempts, asked.deaths + 1)))
 
     def _bury(self, order: _Order, said: str) -> None:
