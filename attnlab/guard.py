@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from attnlab.staying import kept_open, staying
+
 __all__ = ["ASKING", "Called", "Terminated", "called", "changing", "interruptions", "on_signal", "wait_for_children"]
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -58,14 +60,14 @@ class Called(NamedTuple):
 
 
 def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
-    """Call what others wrote. What would end this process, or put another program in its place, raises SystemExit there.
+    """Call what others wrote. What would end this process, or close files that are not its own, raises SystemExit there.
 
     Raises
     ------
     KeyboardInterrupt, Terminated
         When a signal arrived meanwhile that asks this process to end. What the function itself raised is no such signal.
     """
-    with _staying():
+    with staying():
         return changing(function, *args, **kwargs)
 
 
@@ -82,32 +84,6 @@ def changing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
             os._exit(1)
         changes = before.put_back()
     return Called(value, raised, changes)
-
-
-_ENDING = ("_exit", "execv", "execve")  # the rest of `os.exec*` calls these
-
-
-@contextlib.contextmanager
-def _staying() -> Iterator[None]:
-    """Within, functions of `os` that end this process at once raise SystemExit. In a fork, and later, they do what they did."""
-    owner, is_within, real = os.getpid(), [True], {name: getattr(os, name) for name in _ENDING if hasattr(os, name)}
-
-    def guarded(name: str) -> Callable[..., Any]:
-        def end(*args: Any, **kwargs: Any) -> Any:
-            if is_within and os.getpid() == owner:
-                raise SystemExit(f"os.{name}{args!r:.200}")
-            return real[name](*args, **kwargs)
-
-        return end
-
-    for name in real:
-        setattr(os, name, guarded(name))
-    try:
-        yield
-    finally:
-        is_within.clear()
-        for name, function in real.items():
-            setattr(os, name, function)
 
 
 @contextlib.contextmanager
@@ -150,6 +126,8 @@ class _Process:
         self.lists = {name: (found := getattr(sys, name), [*found]) for name in ("path", "meta_path", "path_hooks")}
         self.modules = dict(sys.modules)
         self.copies = {descriptor: _copy(descriptor) for descriptor in (0, 1, 2)}
+        self.mine = {self.folder, *self.copies.values()}
+        kept_open.update(self.mine)
         self.handlers = {number: signal.getsignal(number) for number in _signals()}
         self.timer = signal.getitimer(signal.ITIMER_REAL) if hasattr(signal, "getitimer") else None
         self.masked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else set()
@@ -164,6 +142,7 @@ class _Process:
 
     def put_back(self) -> list[str]:
         """Put everything back; what had been changed, in words."""
+        kept_open.difference_update(self.mine)
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(self.watch)
         changes = [  # functions first, on which the rest relies

@@ -23,7 +23,7 @@ from typing import Any
 
 import pluggy
 
-from attnlab import guard, hookspecs
+from attnlab import guard, hookspecs, staying
 from attnlab.errors import AttnlabError, did_you_mean
 from attnlab.guard import called
 from attnlab.kinds import HOOKS
@@ -83,7 +83,7 @@ class Plugin:
 def _explain(error: BaseException) -> str:
     """The error and, where it is known, the last line of the plugin's own code that led to it."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    frames = [f for f in frames if f.filename not in (__file__, guard.__file__)]
+    frames = [f for f in frames if f.filename not in (__file__, guard.__file__, staying.__file__)]
     place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnlab.descriptors import Descriptors
 from attnlab.errors import StoreError
 from attnlab.sweeps import earlier
 from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, OF_VERSION_4, SCHEMA_VERSION, TABLES, misshapen
@@ -47,6 +48,7 @@ class Database:
         self._home = Path(os.path.abspath(self.path))  # wherever the working directory may be later
         self._logged = False  # whether there is a write-ahead log
         self._current: object = None  # the transaction that goes on
+        self._is_closed = False
         if not create and not self.path.exists():
             raise StoreError(f"{self.path}: there is no results store; run a sweep first, or name another with --store")
         with self.refusals():
@@ -79,8 +81,20 @@ class Database:
 
     def close(self) -> None:
         """Close the file; closing again does nothing."""
+        self._is_closed = True
         with self.refusals():
             self._connection.close()
+
+    def descriptors(self) -> Descriptors:
+        """Those by which this process has the file and its log open now."""
+        return Descriptors(self._whereabouts.names())
+
+    def closed_by_others(self, name: str) -> StoreError:
+        """The error to raise when somebody else in this process has closed one of its files."""
+        return StoreError(
+            f"{name}: code of this process, perhaps a plugin's hook, closed this file while the sweep had it open; the sweep cannot "
+            f"go on. What was stored is kept: sweep again, without that code"
+        )
 
     def _open(self, create: bool) -> None:
         self.execute("PRAGMA trusted_schema = OFF")
@@ -228,8 +242,10 @@ class Database:
         """What SQLite and the system refuse, as a StoreError that says what to do."""
         try:
             yield
-        except sqlite3.ProgrammingError:  # a mistake of the caller: closed, or another thread
-            raise
+        except sqlite3.ProgrammingError as error:
+            if "closed" not in str(error) or self._is_closed:  # a mistake of the caller
+                raise
+            raise self.closed_by_others(str(self.path)) from None
         except (sqlite3.Error, UnicodeDecodeError) as error:
             advice = {
                 sqlite3.SQLITE_BUSY: f"another process has kept it locked for {self.timeout:g} s; wait for it, or end it",

@@ -154,6 +154,10 @@ class Leases:
             with contextlib.suppress(RuntimeError):  # no threads here: each claim is a heartbeat
                 thread.start()
 
+    def between_beats(self) -> contextlib.AbstractContextManager[Any]:
+        """Within, the thread has no connection open."""
+        return _BEATING
+
     # -- looking ------------------------------------------------------------------------------------------------------
     def row_marks(self, run_ids: Sequence[str]) -> dict[str, bytes]:
         """The checksums of the rows that the store has of some runs, as they were written; read before what they say."""

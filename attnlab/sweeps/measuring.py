@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,7 @@ from attnlab.guard import called, wait_for_children
 from attnlab.injection import call
 from attnlab.registry import Entry, entries
 
-__all__ = ["SECONDS", "Tested", "measure_others", "read_only", "sealed", "unshared"]
+__all__ = ["SECONDS", "Tested", "measure_others", "number_of", "read_only", "sealed", "unshared"]
 
 SECONDS = 30.0  # that a metric of others may take with all test conditions of a run
 _SHARE = 0.8  # of the time that a run has left, which metrics of others may use up
@@ -104,7 +106,7 @@ def _measured(e: Entry, tested: Mapping[str, Tested], model: Any, fit_seconds: f
         try:
             metric: Any = e.cls()
             if metric.applies(mine):
-                values[condition] = value = float(call(metric, "measure", **available))
+                values[condition] = value = number_of(call(metric, "measure", **available))
                 if np.isinf(value):
                     notes.append(f"metric {e.shown} is infinite, and counts as no value")
         except _TooLong:
@@ -113,6 +115,26 @@ def _measured(e: Entry, tested: Mapping[str, Tested], model: Any, fit_seconds: f
             values[condition] = float("nan")
             notes.append(f"metric {e.shown} raised {type(error).__name__}: {error}"[:_NOTE])
     return Outcome(values, list(dict.fromkeys(notes)))
+
+
+def number_of(value: Any) -> float:
+    """What a metric gave, where that is one real number; True and False are 1 and 0, and a masked number is none.
+
+    Raises
+    ------
+    TypeError
+        For everything else: text that looks like a number, None, complex numbers, dates, lists and arrays of numbers.
+    """
+    if isinstance(value, (Real, Decimal, np.bool_)) and not isinstance(value, np.timedelta64):
+        return float(value)
+    if np.ma.is_masked(value):
+        return float("nan")
+    scalar = getattr(value, "shape", None) == () and hasattr(
+        value, "dtype"
+    )  # an array of no dimensions, of any library
+    if scalar and getattr(value.dtype, "kind", "f") not in "OSUTcmM":
+        return float(value)
+    raise TypeError(f"measure must give a number; got {type(value).__name__} {value!r:.60}")
 
 
 def _in_a_fork(work: Callable[[], Outcome], limit: float) -> Outcome | str:

@@ -138,7 +138,7 @@ def sweep(
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
             runs_now = (p for p in decided if p.action in wanted)
             todo = by_examples(_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in runs_now)
-            _report("attnlab_sweep_started", experiment=experiment, runs=todo)
+            _report(opened, "attnlab_sweep_started", experiment=experiment, runs=todo)
             workers = several.for_runs(spec, todo)
             if workers.name == "local":
                 warmed(p.run for p in decided if p.action == "run")
@@ -151,7 +151,7 @@ def sweep(
                         progress.elsewhere(1)  # it was taken over, and done
                         continue
                     progress.finished(run, result)
-                    _report("attnlab_run_finished", run=run, result=result)
+                    _report(opened, "attnlab_run_finished", run=run, result=result)
                     if fail_fast and result.status not in ("ok", "skipped"):
                         raise Stopped(f"run {run.run_id} ({run.label()}): {result.status}: {result.reason}")
             if shared.elsewhere:
@@ -162,7 +162,9 @@ def sweep(
                     file=sys.stderr,
                 )
             table = _table(opened, [(experiment, reading.results(runs))])
-            _report("attnlab_sweep_finished", experiment=experiment, frame=table() if hooks_of_others() else None)
+            _report(
+                opened, "attnlab_sweep_finished", experiment=experiment, frame=table() if hooks_of_others() else None
+            )
             if finished is not None and not shared.elsewhere:
                 all_of_it = (
                     table if len(runs) == len(planned) else _table(opened, [(experiment, reading.results(planned))])
@@ -386,6 +388,13 @@ def distinct(sources: Sequence[Source]) -> list[Experiment]:
     return list(found.values())
 
 
-def _report(event: str, **facts: Any) -> None:
-    for failure in plugins().report(event, **facts):
-        print(f"attnlab: {failure}", file=sys.stderr)
+def _report(opened: Store, event: str, **facts: Any) -> None:
+    if not hooks_of_others():
+        return
+    failures: list[str] = []
+    try:
+        with opened.lent():
+            failures = plugins().report(event, **facts)
+    finally:
+        for failure in failures:
+            print(f"attnlab: {failure}", file=sys.stderr)

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from attnlab.descriptors import identity
 from attnlab.errors import StoreError
 
 __all__ = ["JOURNAL", "Whereabouts", "checked_path", "file_system", "journal_mode", "log_of"]
@@ -88,20 +89,16 @@ class Whereabouts:
         self.path = Path(os.path.abspath(path))
         log = str(log_of(self.path))
         self._log = log, f"{log.removesuffix('-wal')}-shm"
-        self._files = {str(self.path): _identity(str(self.path))}
+        self._files = {str(self.path): identity(str(self.path))}
+
+    def names(self) -> list[str]:
+        """The file, its log, and the log's index."""
+        return [str(self.path), *self._log]
 
     def missing(self, logged: bool) -> str:
         """Which file is no longer what it was, in words; empty if all are. `logged`: whether there is a write-ahead log."""
         for name in (str(self.path), *(self._log if logged else ())):
-            now = _identity(name)
+            now = identity(name)
             if now is None or self._files.setdefault(name, now) != now:
                 return f"{name} was {'deleted or moved' if now is None else 'replaced by another file'}"
         return ""
-
-
-def _identity(name: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(name)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -110,6 +110,17 @@ class Store:
         finally:
             self._db.close()
 
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Within, code of others is called in this process; StoreError if it closed a file of the store, which is put right first."""
+        with self.leases.between_beats():
+            held = self._db.descriptors()
+        try:
+            yield
+        finally:
+            if lost := held.lost():
+                raise self._db.closed_by_others(lost[0])
+
     def __enter__(self) -> Store:
         return self
 

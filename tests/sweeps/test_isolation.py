@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import json
+import mmap
 import os
+import platform
 import random
 import runpy
 import sys
@@ -147,3 +151,30 @@ def test_messes_in_any_order_reach_no_other_run(runs, alone, seed):
     assert found[calm.run_id] == [alone[calm.run_id]] * len(MESSES)
     assert found[own.run_id] == [alone[own.run_id]] * len(MESSES)
     assert all(len(found[run.run_id]) == 1 for run in messy.values())
+
+
+def test_what_a_run_will_write_to_is_copied_before_it_begins():
+    from attnlab.sweeps.executors import rehearsal
+
+    size = 64 * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.write(b"a" * size)
+    first = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    wanted = [[first + i * mmap.PAGESIZE, mmap.PAGESIZE] for i in range(0, 64, 3)]
+    ours, theirs = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            before = rehearsal._copied([(first, first + size, "")])
+            rehearsal._written[:] = rehearsal._in_calls(wanted)
+            rehearsal.write_ahead()
+            after = rehearsal._copied([(first, first + size, "")])
+            os.write(theirs, json.dumps([before.tolist(), after.tolist(), memory[:] == b"a" * size]).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        before, after, same = json.loads(pipe.read())
+    os.waitpid(pid, 0)
+    if not after and tuple(map(int, platform.release().split(".")[:2])) < (6, 13):
+        pytest.skip("a process cannot ask for that on this system")
+    assert (before, after, same) == ([], wanted, True)

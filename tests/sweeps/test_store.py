@@ -536,3 +536,43 @@ def test_numpy_numbers_are_kept_and_what_is_not_plain_is_refused_before_anything
             store.append(run_of(0), Result("ok", facts={"n": object()}), {})
         ((_, result),) = store.results([run_of(0).run_id])
         assert (result.facts, result.metrics) == ({"n": 3}, {"t": {"m": 0.5}})
+
+
+# -- code of others in this process -----------------------------------------------------------------------------------
+def test_a_file_of_the_store_that_others_close_is_told_and_nothing_is_lost(path, tmp_path):
+    store = Store(path)
+    for seed in range(3):
+        store.append(run_of(seed), result_of(seed), FINGERPRINTS)
+    held = store._db.descriptors()._open
+    assert {Path(name).name for name, _ in held.values()} == {"attnlab.db", "attnlab.db-wal", "attnlab.db-shm"}
+    lent = store.lent()
+    lent.__enter__()
+    for n, descriptor in enumerate(held):
+        theirs = os.open(tmp_path / f"theirs-{n}", os.O_RDWR | os.O_CREAT)
+        os.dup2(theirs, descriptor)  # closes the one that the store has, and takes its number
+        os.close(theirs)
+    with pytest.raises(StoreError, match="closed this file while the sweep had it open"):
+        lent.__exit__(None, None, None)
+    store.close()  # which writes what is in the log into the file
+    assert [p.stat().st_size for p in sorted(tmp_path.glob("theirs-*"))] == [0] * len(held)
+    with Store(path) as store:
+        assert len(store.known([run_of(seed).run_id for seed in range(3)])) == 3
+
+
+def test_a_connection_that_others_close_is_told(path):
+    store = Store(path)
+    store.append(run_of(0), result_of(0), FINGERPRINTS)
+    store._db._connection.close()
+    with pytest.raises(StoreError, match="closed this file while the sweep had it open"):
+        store.append(run_of(1), result_of(1), FINGERPRINTS)
+    store.close()
+    with pytest.raises(sqlite3.ProgrammingError):  # a mistake of the caller stays one
+        store.append(run_of(1), result_of(1), FINGERPRINTS)
+
+
+def test_code_of_others_may_read_the_store(path):
+    with Store(path) as store:
+        store.append(run_of(0), result_of(0), FINGERPRINTS)
+        with store.lent(), Store(path, create=False) as again:
+            assert len(again.results([run_of(0).run_id])) == 1
+        assert store.append(run_of(1), result_of(1), FINGERPRINTS)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import textwrap
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import attnlab
 from attnlab import hookspecs
 from attnlab.errors import AmbiguousName, ExperimentError, SettingError
 from attnlab.plugins import configure
+from attnlab.sweeps.measuring import number_of
 from attnlab.sweeps.pipeline import plan_with_reasons
 
 TINY = {
@@ -149,6 +153,78 @@ def test_an_infinite_metric_is_told(plugin, sweep):
         .str.contains("metric endless is infinite, and counts as no value")
         .all()
     )
+
+
+class Floats:
+    def __float__(self):
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        *(
+            (kind(1), 1.0)
+            for kind in (int, float, np.int8, np.uint64, np.float16, np.float32, np.longdouble, Decimal, Fraction)
+        ),
+        *((kind(True), 1.0) for kind in (bool, np.bool_)),
+        *((np.array(1, kind), 1.0) for kind in (bool, int, "u1", "f2", "f4", "g")),
+        (math.inf, math.inf),
+        *((nan, math.nan) for nan in (math.nan, np.float32("nan"), np.array(np.nan), np.ma.masked, Decimal("nan"))),
+    ],
+    ids=repr,
+)
+def test_a_metric_gives_one_real_number(given, number):
+    np.testing.assert_equal(number_of(given), number)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("0.5", "nan", b"0.5", bytearray(b"1"), np.str_("0.5"), np.array("0.5"), np.bytes_(b"1"), np.array(b"1")),
+        *(
+            None,
+            1j,
+            np.complex64(1),
+            np.array(1 + 0j),
+            np.array(0.5, object),
+            Floats(),
+            float,
+            [0.5],
+            (0.5,),
+            {},
+            {0.5},
+        ),
+        *(
+            np.array([0.5]),
+            np.array([[1]]),
+            np.timedelta64(1, "s"),
+            np.array(1, "m8[s]"),
+            np.datetime64("2020"),
+            10**400,
+        ),
+    ],
+    ids=repr,
+)
+def test_what_is_no_number_is_no_value_of_a_metric(given):
+    with pytest.raises((TypeError, OverflowError)):
+        number_of(given)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax.numpy"])
+def test_numbers_of_other_libraries_are_numbers(library):
+    xp = pytest.importorskip(library)
+    for dtype in (xp.float32, xp.bfloat16, xp.int32, xp.bool if library == "torch" else xp.bool_):
+        assert number_of((xp.tensor if library == "torch" else xp.asarray)(1, dtype=dtype)) == 1.0
+    with pytest.raises(TypeError):
+        number_of((xp.tensor if library == "torch" else xp.asarray)([1.0]))
+
+
+def test_text_that_looks_like_a_number_is_told(plugin, sweep):
+    plugin("mine", METRIC.format(name="text", body="return '0.5'"))
+    found = sweep({"metrics": ["text"]})
+    assert found["text"].isna().all()
+    assert found["notes"].str.contains("metric text raised TypeError: measure must give a number; got str '0.5'").all()
 
 
 def test_metrics_may_be_named_with_their_distribution(plugin, sweep):

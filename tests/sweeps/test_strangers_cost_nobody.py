@@ -185,6 +185,8 @@ def test_what_a_plugin_registers_for_the_end_is_done(at):
         ("sys.path.clear(), sys.meta_path.clear()",),
         ("sys.modules.clear()",),
         ("builtins.__import__ = None",),
+        ("os.closerange(3, 4096)",),
+        ("[os.close(d) for d in range(3, 256)]",),
         always=(1, 4, 5, 9),
     ),
 )
@@ -195,6 +197,24 @@ def test_a_hook_of_an_event_ends_no_sweep(at, alone, body):
     assert "alignment_accuracy" in done.stdout
     columns = ["run_id", "alignment_accuracy", "gold_mass"]
     assert rows(at)[columns].values.tolist() == alone[columns].values.tolist()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("executor", ["serial", "local", "dask"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[o.close() for o in gc.get_objects() if isinstance(o, sqlite3.Connection)]",
+        "[libc.close(int(d)) for d in os.listdir('/dev/fd') if '.db' in os.path.realpath(f'/dev/fd/{d}')]",
+    ],
+)
+def test_a_hook_that_closes_the_store_ends_the_sweep_with_a_sentence(at, executor, body):
+    hook = f"import ctypes, gc, os, sqlite3\nfrom attnlab import hookimpl\nlibc = ctypes.CDLL(None)\n@hookimpl\ndef attnlab_run_finished(run):\n    {body}\n"
+    done = at(f"sweep idea.yaml -q --executor {executor}", plugin=hook)
+    assert done.returncode == 6, done.stderr
+    assert "closed this file while the sweep had it open" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert 1 <= len(rows(at)) < 4
 
 
 # -- metrics ----------------------------------------------------------------------------------------------------------

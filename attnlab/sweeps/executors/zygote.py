@@ -326,7 +326,7 @@ def _life(control: socket.socket, other: socket.socket | None, coordinator: int,
 
                 prepare()
                 is_prepared = True
-            answer = _forked(control, descriptors, execute, *order["fork"])
+            answer = _forked(control, descriptors, execute, order["apart"], *order["fork"])
             workers.update({answer["pid"]} if "pid" in answer else ())
         elif "warm" in order:
             from attnlab.sweeps.executors.compiling import warm
@@ -366,6 +366,7 @@ def _forked(
     control: socket.socket,
     descriptors: list[int],
     execute: Execute,
+    apart: bool,
     memory_limit: int | None,
     time_limit: float | None,
 ) -> dict[str, Any]:
@@ -376,10 +377,19 @@ def _forked(
     except OSError as error:
         return {"error": [error.errno, error.strerror]}
     if pid == 0:
-        _never_returning(serve, channel, output, [control.detach()], me, execute, memory_limit, time_limit)
+        _never_returning(_serve, apart, channel, output, [control.detach()], me, execute, memory_limit, time_limit)
     channel.close()
     output.close()
     return {"pid": pid}
+
+
+def _serve(apart: bool, *args: Any) -> None:
+    """The life of a worker; one that does a single run gets ready for it while it waits."""
+    if apart:
+        from attnlab.sweeps.executors.rehearsal import write_ahead
+
+        write_ahead()
+    serve(*args)
 
 
 def _described(components: list[str]) -> dict[str, Any]:
