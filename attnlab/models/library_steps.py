@@ -16,10 +16,10 @@ from attnlab.progress import at
 __all__ = ["by_steps", "restored"]
 
 
-def restored(cls: Any, device: str, dtype: str) -> Any:
+def restored(cls: Any, device: str, dtype: str, compile: Any = "auto") -> Any:
     """The library of a model that is loaded; None, which is NumPy, with a warning where the library or its device is not there."""
     try:
-        return cls(device, dtype)
+        return cls(device, dtype, compile)
     except SettingError as error:
         warnings.warn(f"{error}. The model that is loaded computes with NumPy instead", UserWarning, stacklevel=2)
         return None

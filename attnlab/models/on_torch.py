@@ -11,6 +11,7 @@ import numpy as np
 from attnlab.errors import SettingError
 from attnlab.libraries import no_memory
 from attnlab.models.library_steps import by_steps, restored
+from attnlab.models.torch_compiled import COMPILED, TorchStep
 from attnlab.models.training import Fitted, Tree, Watch, leaves, rebuild
 
 __all__ = ["OnTorch"]
@@ -24,6 +25,13 @@ class OnTorch:
     device : str
     dtype : "float32", "float64" or "bfloat16"
         With bfloat16 the products of a step of learning are of bfloat16, and all else, and what is learned, is float32.
+    compile : "auto", True or False
+        Whether a step of learning is compiled; auto: on a GPU.
+
+    Attributes
+    ----------
+    step : str
+        "torch.compile" where the last steps were compiled.
 
     Raises
     ------
@@ -31,9 +39,9 @@ class OnTorch:
         When PyTorch is not installed, or the device is not there.
     """
 
-    needs_fixed_shapes = False
+    step = ""
 
-    def __init__(self, device: str, dtype: str) -> None:
+    def __init__(self, device: str, dtype: str, compile: Any = "auto") -> None:
         try:
             import torch
         except ImportError as error:
@@ -52,7 +60,10 @@ class OnTorch:
         self.torch, self.device = torch, device
         self.mixed = dtype == "bfloat16"
         self.dtype = torch.float32 if self.mixed else getattr(torch, dtype)
-        self._made_of = device, dtype
+        self._made_of = device, dtype, compile
+        self.asked = compile is True
+        # a step is compiled anew for each shape
+        self.needs_fixed_shapes = self.asked or (compile == "auto" and torch.device(device).type == "cuda")
 
     def __reduce__(self) -> Any:
         return restored, (type(self), *self._made_of)
@@ -111,12 +122,13 @@ class OnTorch:
         tree = rebuild(params, tensors)
         adam = torch.optim.Adam(tensors, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8)
 
+        def around() -> Any:
+            return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.mixed)
+
+        gradient = TorchStep(torch, loss, tensors, around, self.needs_fixed_shapes, self.asked, rng)
+
         def step_of(batch: Any, rate: float) -> float:
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.mixed):
-                value = loss(tree, batch)
-            adam.zero_grad()
-            if value.requires_grad:
-                value.backward()
+            value = gradient(tree, self.tensor(batch) if self.needs_fixed_shapes else batch)
             for a in tensors:  # what the loss does not depend on has gradient zero, as in NumPy
                 a.grad = torch.zeros_like(a) if a.grad is None else a.grad
             if clip_norm is not None:
@@ -126,7 +138,7 @@ class OnTorch:
                     a.grad *= shrink
             adam.param_groups[0]["lr"] = rate
             adam.step()
-            return float(value.detach())
+            return float(value)
 
         def all_finite() -> bool:
             return all(bool(torch.isfinite(a).all()) for a in tensors)
@@ -138,3 +150,4 @@ class OnTorch:
             return by_steps(step_of, all_finite, lambda: self.arrays(tree), *given)
         finally:
             torch.set_num_threads(threads)
+            self.step = COMPILED if gradient.compiled is not None else ""
