@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import SettingError
-from attnlab.models.library_steps import by_steps, restored
+from attnlab.models.library_steps import by_steps, given_gpu, not_there, restored
 from attnlab.models.training import Fitted, Tree, Watch, leaves, rebuild
 
 __all__ = ["OnJax"]
@@ -52,7 +52,7 @@ class OnJax:
                 f"library='jax' needs JAX, which cannot be imported ({error}): pip install 'attnlab[jax]', or a build of it for "
                 "your GPU, such as jax[cuda13]"
             ) from None
-        self.jax, self.device, self.dtype = jax, _device(jax, device), np.dtype(dtype)
+        self.jax, self.device, self.dtype = jax, _device(jax, given_gpu(device)), np.dtype(dtype)
         self._made_of = device, dtype, compile
         self.compiles = compile is not False
 
@@ -191,8 +191,7 @@ def _device(jax: Any, name: str) -> Any:
     try:
         return jax.devices(platform)[int(number or 0)]
     except (RuntimeError, IndexError, ValueError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise SettingError(f"device={name!r} cannot be used ({first}); JAX has {', '.join(there)} here") from None
+        raise not_there(name, error, f"JAX has {', '.join(there)}") from None
 
 
 def _platforms(jax: Any) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from attnlab.errors import SettingError
 from attnlab.libraries import no_memory
-from attnlab.models.library_steps import by_steps, restored
+from attnlab.models.library_steps import by_steps, given_gpu, not_there, restored
 from attnlab.models.torch_compiled import COMPILED, TorchStep
 from attnlab.models.training import Fitted, Tree, Watch, leaves, rebuild
 
@@ -49,18 +49,18 @@ class OnTorch:
                 f"library='torch' needs PyTorch, which cannot be imported ({error}): pip install 'attnlab[torch]', or a build "
                 "of it for your GPU from pytorch.org"
             ) from None
+        asked, device = device, given_gpu(device)
         try:
             torch.zeros(1, device=device).item()
-        except (RuntimeError, AssertionError) as error:  # it knows no such device, or has none
+        except (RuntimeError, AssertionError, ImportError) as error:  # it knows no such device, or has none
             if no_memory(error):
                 raise
             devices = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-            first = str(error).splitlines()[0]
-            raise SettingError(f"device={device!r} cannot be used ({first}); PyTorch has {devices} here") from None
+            raise not_there(device, error, f"PyTorch has {devices}") from None
         self.torch, self.device = torch, device
         self.mixed = dtype == "bfloat16"
         self.dtype = torch.float32 if self.mixed else getattr(torch, dtype)
-        self._made_of = device, dtype, compile
+        self._made_of = asked, dtype, compile
         self.asked = compile is True
         # a step is compiled anew for each shape
         self.needs_fixed_shapes = self.asked or (compile == "auto" and torch.device(device).type == "cuda")
