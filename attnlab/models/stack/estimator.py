@@ -270,8 +270,7 @@ class AttentionStack(Attending, Model, Estimator):
         self, X: AlignmentData, validation: AlignmentData | None, streams: list[Any], stopping: Stopping
     ) -> None:
         network, reader = self._network, self._reader
-        places = reader.read(X, rng=streams[2], training=True)
-        labels = reader.labels(X)
+        places, labels = reader.read(X, rng=streams[2], training=True), reader.labels(X)
 
         def gradient(params: Any, rows: Any) -> Any:
             return loss_and_gradient(network, params, reader.pick(places, rows, labels))
