@@ -120,7 +120,32 @@ class OnTorch:
         torch = self.torch
         tensors = [self.tensor(a).requires_grad_() for _, a in leaves(params)]
         tree = rebuild(params, tensors)
-        adam = torch.optim.Adam(tensors, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8)
+        step_of, gradient = self.stepping(loss, tree, tensors, clip_norm, rng)
+
+        def all_finite() -> bool:
+            return all(bool(torch.isfinite(a).all()) for a in tensors)
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as NumPy's fits have one
+        try:
+            given = (params, batches, steps, learning_rate, watch, warm_up)
+            return by_steps(step_of, all_finite, lambda: self.arrays(tree), *given)
+        finally:
+            torch.set_num_threads(threads)
+            self.step = COMPILED if gradient.compiled is not None else ""
+
+    def stepping(
+        self,
+        loss: Callable[[Tree, Any], Any],
+        tree: Tree,
+        tensors: list[Any],
+        clip_norm: float | None = None,
+        rng: Any = None,
+    ) -> tuple[Callable[[Any, float], float], TorchStep]:
+        """(a step of Adam with a batch and a learning rate, which changes the tensors of the tree and gives the loss before; the
+        gradient that it takes)."""
+        torch = self.torch
+        adam = torch.optim.Adam(tensors, lr=0.001, betas=(0.9, 0.999), eps=1e-8)
 
         def around() -> Any:
             return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.mixed)
@@ -140,14 +165,4 @@ class OnTorch:
             adam.step()
             return float(value)
 
-        def all_finite() -> bool:
-            return all(bool(torch.isfinite(a).all()) for a in tensors)
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as NumPy's fits have one
-        try:
-            given = (params, batches, steps, learning_rate, watch, warm_up)
-            return by_steps(step_of, all_finite, lambda: self.arrays(tree), *given)
-        finally:
-            torch.set_num_threads(threads)
-            self.step = COMPILED if gradient.compiled is not None else ""
+        return step_of, gradient

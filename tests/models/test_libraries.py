@@ -178,6 +178,7 @@ class TestCompiledSteps:
             warnings.simplefilter("always")
             return fit(library="torch", compile=True, **given), [str(w.message) for w in said]
 
+    @pytest.mark.long
     def test_a_stack_learns_the_same(self, monkeypatch):
         quickly_compiled(monkeypatch)
         mechanism = {"normaliser": "sparsemax", "position": "alibi"}
@@ -279,8 +280,8 @@ class TestCompiledSteps:
 
 def test_compositions_learn_in_bfloat16_and_are_pickled():
     need("torch")
-    for mechanism in ("differential", {"multi_head": {"heads": 2}}, "hopfield"):
-        ids, fitted = stacks(mechanism, 3, "bfloat16", ("torch",), layers=1, mlp=0)
+    for mechanism in ("differential", "hopfield"):
+        ids, fitted = stacks(mechanism, 2, "bfloat16", ("torch",), layers=1, mlp=0)
         assert np.isfinite(fitted.loss_curve_).all()
         np.testing.assert_array_equal(copy.deepcopy(pickle.loads(pickle.dumps(fitted))).predict(ids), fitted.predict(ids))
 
