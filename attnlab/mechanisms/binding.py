@@ -70,7 +70,9 @@ class _Inner:
         return self.bound.weights(params, Q, K, self.bound.context(Q, K, None, mask, **context))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "mechanism" not in self.__dict__:  # a copy, or one that is loaded, has nothing at first
+        if (
+            name.startswith("__") or "mechanism" not in self.__dict__
+        ):  # a copy, or one that is loaded, has nothing at first
             raise AttributeError(name)
         return getattr(self.mechanism, name)
 

@@ -19,6 +19,7 @@ __all__ = ["by_steps", "given_gpu", "not_there", "restored"]
 
 SAID = 160  # letters of an error of a library, which may list all its devices
 
+
 def given_gpu(device: str) -> str:
     """The device with the number of the GPU that a sweep has given to this process, where it asks for any GPU."""
     number = os.environ.get(DEVICE, "")

@@ -62,7 +62,9 @@ def library_for(library: str, device: str, dtype: Any, compile: Any = "auto") ->
         found: OnLibrary = OTHERS[library](device, name, compile)
         return found
     if compile is True:
-        raise SettingError("compile=True needs library='torch' or 'jax'; NumPy computes with kernels that are compiled already")
+        raise SettingError(
+            "compile=True needs library='torch' or 'jax'; NumPy computes with kernels that are compiled already"
+        )
     if device != "cpu":
         raise SettingError(f"device={device!r} needs library='torch' or 'jax'; NumPy computes on the cpu alone")
     return None

@@ -48,7 +48,9 @@ class TorchStep:
         if self.compiled is not None:
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # PyTorch's, while it compiles; attnlab's were heard in the first step
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # PyTorch's, while it compiles; attnlab's were heard in the first step
                     return self._gradient(self.compiled, tree, batch)
             except Exception as error:
                 if no_memory(error):

@@ -157,7 +157,9 @@ class AttentionModule(nn.Module):
             if not isinstance(noun, torch.Tensor):
                 raise TypeError(f"{name} must be a torch.Tensor; got {type(noun).__name__}")
             if noun.ndim < 2 or noun.shape[-1] != size:
-                raise attnlab.ShapeError(f"{name} must be (..., {name[0]}, {size}) as d_{name}={size}; got {tuple(noun.shape)}")
+                raise attnlab.ShapeError(
+                    f"{name} must be (..., {name[0]}, {size}) as d_{name}={size}; got {tuple(noun.shape)}"
+                )
 
     def extra_repr(self) -> str:
         return repr(self.mechanism)

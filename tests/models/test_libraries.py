@@ -183,7 +183,7 @@ class TestCompiledSteps:
         quickly_compiled(monkeypatch)
         mechanism = {"normaliser": "sparsemax", "position": "alibi"}
         given = {"steps": 8, "dtype": "float64", "layers": 1, "mlp": 0, "libraries": ("torch",)}
-        ids, one = stacks(mechanism, **given)
+        _ids, one = stacks(mechanism, **given)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             _, other = stacks(mechanism, **given, compile=True)
@@ -283,7 +283,9 @@ def test_compositions_learn_in_bfloat16_and_are_pickled():
     for mechanism in ("differential", "hopfield"):
         ids, fitted = stacks(mechanism, 2, "bfloat16", ("torch",), layers=1, mlp=0)
         assert np.isfinite(fitted.loss_curve_).all()
-        np.testing.assert_array_equal(copy.deepcopy(pickle.loads(pickle.dumps(fitted))).predict(ids), fitted.predict(ids))
+        np.testing.assert_array_equal(
+            copy.deepcopy(pickle.loads(pickle.dumps(fitted))).predict(ids), fitted.predict(ids)
+        )
 
 
 def test_bfloat16_learns_like_float32_and_keeps_float32():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections import deque
@@ -102,4 +103,4 @@ def test_workers_share_the_gpus_and_never_one_of_them():
     assert {gpu for gpu, _, _ in spans} <= {"0", "1"}
     for gpu in "01":
         own = sorted((began, ended) for name, began, ended in spans if name == gpu)
-        assert all(one[1] <= two[0] for one, two in zip(own, own[1:], strict=False))
+        assert all(one[1] <= two[0] for one, two in itertools.pairwise(own))

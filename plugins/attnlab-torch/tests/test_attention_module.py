@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_refused(mechanism):
     Q = torch.ones(3, 5, 6)
     with pytest.raises(attnlab.ShapeError, match=r"query must be \(\.\.\., q, 6\) as d_query=6; got \(3, 5, 7\)"):
         module(torch.ones(3, 5, 7), Q)
-    with pytest.raises(TypeError, match="key must be a torch.Tensor; got ndarray"):
+    with pytest.raises(TypeError, match=r"key must be a torch\.Tensor; got ndarray"):
         module(Q, np.ones((3, 5, 6)))
     with pytest.raises(TypeError, match="mask must be boolean, True = may attend"):
         module(Q, mask=torch.zeros(5, 5))
