@@ -1,10 +1,12 @@
-"""Whether this process is attnlab's own: a command, or a process that it started to do runs."""
+"""Whether this process is attnlab's own: a command, or a process that it started to do runs, and what that was given."""
 
 from __future__ import annotations
 
 import sys
 
-__all__ = ["claim", "is_own"]
+__all__ = ["DEVICE", "claim", "is_own"]
+
+DEVICE = "ATTNLAB_DEVICE"  # in the environment of a worker: the number of the GPU that its run has
 
 _own = False
 

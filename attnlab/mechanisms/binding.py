@@ -20,6 +20,7 @@ from attnlab.mechanisms.context import Context, context_of
 from attnlab.mechanisms.extremes import extremes_of, refuse_beyond
 from attnlab.mechanisms.pullback import pulled_whole
 from attnlab.nested import nested
+from attnlab.precision import is_low, widened
 from attnlab.registry import built
 
 __all__ = ["BoundComposition", "attended", "refusal_of", "step_of", "weighed", "with_heads"]
@@ -60,12 +61,20 @@ class _Inner:
         self.bound = mechanism.bind(backend)
 
     def attend(self, params: Any, Q: Any, K: Any, V: Any, mask: Any = None, **context: Any) -> Any:
+        if is_low(Q) or is_low(K) or is_low(V):  # what PyTorch's autocast multiplied
+            params, Q, K, V = (widened(one) for one in (params, Q, K, V))
         return self.bound.attend(params, Q, K, V, self.bound.context(Q, K, V, mask, **context))
 
     def weights(self, params: Any, Q: Any, K: Any, mask: Any = None, **context: Any) -> Any:
+        if is_low(Q) or is_low(K):
+            params, Q, K = (widened(one) for one in (params, Q, K))
         return self.bound.weights(params, Q, K, self.bound.context(Q, K, None, mask, **context))
 
     def __getattr__(self, name: str) -> Any:
+        if (
+            name.startswith("__") or "mechanism" not in self.__dict__
+        ):  # a copy, or one that is loaded, has nothing at first
+            raise AttributeError(name)
         return getattr(self.mechanism, name)
 
 

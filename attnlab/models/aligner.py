@@ -89,6 +89,8 @@ class AttentionAligner(Attending, Model, Estimator):
         for ``objective="alignment"``, else of contexts as scores of class targets. Its gradient is weights less gold.
     library, device : "numpy", "torch" or "jax"; "cpu", "cuda", "cuda:1", ..
         What `fit` computes with, and where; NumPy computes on the cpu. All see the same examples and give NumPy arrays.
+    compile : "auto", True or False
+        Whether PyTorch or JAX compiles the steps; auto: JAX does, and PyTorch on a GPU.
 
     Attributes
     ----------
@@ -154,6 +156,7 @@ class AttentionAligner(Attending, Model, Estimator):
         loss: Literal["squared", "fenchel_young"] = "squared",
         library: Literal["numpy", "torch", "jax"] = "numpy",
         device: str = "cpu",
+        compile: Literal["auto", True, False] = "auto",
     ) -> None:
         self.mechanism = mechanism
         self.projection = projection
@@ -172,6 +175,7 @@ class AttentionAligner(Attending, Model, Estimator):
         self.loss = loss
         self.library = library
         self.device = device
+        self.compile = compile
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
@@ -277,6 +281,7 @@ class AttentionAligner(Attending, Model, Estimator):
                 return self._loss(bound, params, examples.at(batch))
 
             fitted = other.minimise_adam(loss, start, batches, stopping.most, rate, watch, rng=streams[2])
+            self.kernels_ |= {"step": other.step} if other.step else {}
         elif self.optimizer == "adam":
             fitted = minimise_adam(gradient, start, batches, stopping.most, rate, watch, by_hand=True, whole=whole)
         else:

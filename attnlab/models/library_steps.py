@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,15 +12,34 @@ import numpy as np
 
 from attnlab.errors import Diverged, SettingError
 from attnlab.models.training import AT_FIRST, Fitted, Tree, Watch, leaves
+from attnlab.process import DEVICE
 from attnlab.progress import at
 
-__all__ = ["by_steps", "restored"]
+__all__ = ["by_steps", "given_gpu", "not_there", "restored"]
+
+SAID = 160  # letters of an error of a library, which may list all its devices
 
 
-def restored(cls: Any, device: str, dtype: str) -> Any:
+def given_gpu(device: str) -> str:
+    """The device with the number of the GPU that a sweep has given to this process, where it asks for any GPU."""
+    number = os.environ.get(DEVICE, "")
+    return f"{device}:{number}" if device in ("cuda", "gpu") and number else device
+
+
+def not_there(device: str, error: BaseException, has: str) -> SettingError:
+    """The error that says that a device cannot be used, and why, and which can."""
+    first = (str(error).splitlines() or [""])[0]
+    if len(first) > SAID:
+        first = first[:SAID].rstrip() + " .."
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hides = "" if shown is None or not device.startswith(("cuda", "gpu")) else f"; CUDA_VISIBLE_DEVICES is {shown!r}"
+    return SettingError(f"device={device!r} cannot be used ({first}); {has} here{hides}")
+
+
+def restored(cls: Any, device: str, dtype: str, compile: Any = "auto") -> Any:
     """The library of a model that is loaded; None, which is NumPy, with a warning where the library or its device is not there."""
     try:
-        return cls(device, dtype)
+        return cls(device, dtype, compile)
     except SettingError as error:
         warnings.warn(f"{error}. The model that is loaded computes with NumPy instead", UserWarning, stacklevel=2)
         return None

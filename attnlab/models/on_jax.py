@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from attnlab.errors import SettingError
-from attnlab.models.library_steps import by_steps, restored
+from attnlab.models.library_steps import by_steps, given_gpu, not_there, restored
 from attnlab.models.training import Fitted, Tree, Watch, leaves, rebuild
 
 __all__ = ["OnJax"]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
+COMPILED = "jax.jit"  # what `kernels_` of a model names
 
 
 class OnJax:
@@ -26,6 +27,13 @@ class OnJax:
     device : str
         "cpu", or the name of another platform of JAX, such as "cuda" or "tpu", with a number after a colon or without.
     dtype : "float32" or "float64"
+    compile : "auto", True or False
+        Whether a step of learning is compiled; auto: it is.
+
+    Attributes
+    ----------
+    step : str
+        "jax.jit" where the last steps were compiled.
 
     Raises
     ------
@@ -34,8 +42,9 @@ class OnJax:
     """
 
     needs_fixed_shapes = True  # a step is compiled anew for each shape
+    step = ""
 
-    def __init__(self, device: str, dtype: str) -> None:
+    def __init__(self, device: str, dtype: str, compile: Any = "auto") -> None:
         try:
             import jax
         except ImportError as error:
@@ -43,8 +52,9 @@ class OnJax:
                 f"library='jax' needs JAX, which cannot be imported ({error}): pip install 'attnlab[jax]', or a build of it for "
                 "your GPU, such as jax[cuda13]"
             ) from None
-        self.jax, self.device, self.dtype = jax, _device(jax, device), np.dtype(dtype)
-        self._made_of = device, dtype
+        self.jax, self.device, self.dtype = jax, _device(jax, given_gpu(device)), np.dtype(dtype)
+        self._made_of = device, dtype, compile
+        self.compiles = compile is not False
 
     def __reduce__(self) -> Any:
         return restored, (type(self), *self._made_of)
@@ -106,7 +116,9 @@ class OnJax:
         with self.working():
             learner = _Learner(self, loss, params, clip_norm, rng)
             given = (params, batches, steps, learning_rate, watch, warm_up)
-            return by_steps(learner.step, learner.all_finite, learner.learned, *given)
+            fitted = by_steps(learner.step, learner.all_finite, learner.learned, *given)
+            self.step = COMPILED if learner.compiles else ""
+            return fitted
 
 
 class _Learner:
@@ -120,7 +132,7 @@ class _Learner:
         self.arrays = [library.tensor(a) for _, a in leaves(params)]
         self.m, self.v = [xp.zeros_like(a) for a in self.arrays], [xp.zeros_like(a) for a in self.arrays]
         self.t = 0
-        self.compiles = True
+        self.compiles = library.compiles
         self.compiled = library.jax.jit(self.changed)
 
     def changed(self, arrays: Any, m: Any, v: Any, rows: Any, rate: Any, t: Any) -> Any:
@@ -179,8 +191,7 @@ def _device(jax: Any, name: str) -> Any:
     try:
         return jax.devices(platform)[int(number or 0)]
     except (RuntimeError, IndexError, ValueError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise SettingError(f"device={name!r} cannot be used ({first}); JAX has {', '.join(there)} here") from None
+        raise not_there(name, error, f"JAX has {', '.join(there)}") from None
 
 
 def _platforms(jax: Any) -> list[str]:

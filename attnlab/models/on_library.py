@@ -21,6 +21,7 @@ class OnLibrary(Protocol):
 
     dtype: Any
     needs_fixed_shapes: bool
+    step: str  # what compiled the last steps of learning, if something did
 
     def tensor(self, array: Any) -> Any: ...
     def blank(self, shape: tuple[int, ...]) -> Any: ...
@@ -39,14 +40,14 @@ def library_of(model: Any, dtype: Any) -> OnLibrary | None:
     ------
     SettingError
     """
-    found = library_for(model.library, model.device, dtype)
+    found = library_for(model.library, model.device, dtype, model.compile)
     for name, value in (("optimizer", "adam"), ("loss", "squared")):
         if found is not None and getattr(model, name) != value:
             raise SettingError(f"library={model.library!r} needs {name}={value!r}; got {name}={getattr(model, name)!r}")
     return found
 
 
-def library_for(library: str, device: str, dtype: Any) -> OnLibrary | None:
+def library_for(library: str, device: str, dtype: Any, compile: Any = "auto") -> OnLibrary | None:
     """What computes for a model: None for NumPy.
 
     Raises
@@ -58,8 +59,12 @@ def library_for(library: str, device: str, dtype: Any) -> OnLibrary | None:
     if name == "bfloat16" and library != "torch":
         raise SettingError(f"dtype='bfloat16' needs library='torch'; got library={library!r}")
     if library != "numpy":
-        found: OnLibrary = OTHERS[library](device, name)
+        found: OnLibrary = OTHERS[library](device, name, compile)
         return found
+    if compile is True:
+        raise SettingError(
+            "compile=True needs library='torch' or 'jax'; NumPy computes with kernels that are compiled already"
+        )
     if device != "cpu":
         raise SettingError(f"device={device!r} needs library='torch' or 'jax'; NumPy computes on the cpu alone")
     return None

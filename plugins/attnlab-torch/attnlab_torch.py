@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 import attnlab
+from attnlab.precision import is_low, widened
 
 __all__ = ["AttentionModule"]
 
@@ -47,13 +49,15 @@ class AttentionModule(nn.Module):
     d_key, d_value : int or None
         Features of a key and of a value; None: d_query and d_key.
     rng : numpy.random.Generator, int or None
-        Where the arrays start.
+        Where the arrays start, and what parts draw from that draw at random in training.
     dtype : torch.dtype
 
     Notes
     -----
     `state_dict` names the arrays as attnlab's `params` do, with a prefix: ``arrays.similarity.W``. `params` and `load_params` go to and
     from attnlab's own dict of NumPy arrays. Shapes are checked at each call, and nothing is cleaned: no query or key may hold NaN.
+    float16 and bfloat16, and what comes out of `torch.autocast`, are computed in float32, and cast at the end. Only what goes to PyTorch's
+    own attention is left to autocast.
 
     Examples
     --------
@@ -84,7 +88,10 @@ class AttentionModule(nn.Module):
             mechanism = attnlab.get("mechanism", name, **settings)
         self.mechanism = mechanism
         self._bound = mechanism.bind()
-        self.arrays = _Arrays(mechanism.init(np.random.default_rng(rng), d_query, d_key, d_value), dtype)
+        self._whole = self._bound.kernels("torch.float32", "torch").get("attend") == "attnlab:torch_attention"
+        self._sizes = {"query": d_query, "key": d_key, "value": d_value}
+        self._rng = np.random.default_rng(rng)
+        self.arrays = _Arrays(mechanism.init(self._rng, d_query, d_key, d_value), dtype)
 
     def forward(
         self,
@@ -93,6 +100,8 @@ class AttentionModule(nn.Module):
         value: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
         lengths: torch.Tensor | None = None,
+        q_index: torch.Tensor | None = None,
+        k_index: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The contexts (..., q, v).
 
@@ -102,21 +111,58 @@ class AttentionModule(nn.Module):
             No key means the queries, and no value the keys.
         mask : bool tensor, broadcast to (..., q, k), True = may attend
         lengths : int tensor (..., 2), true numbers of queries and keys, for parts that ask for them
+        q_index, k_index : int tensors (..., q) and (..., k), the places of queries and keys; None: 0, 1, ..
         """
         key = query if key is None else key
         value = key if value is None else value
-        context = self._bound.context(query, key, value, mask, lengths=lengths, training=self.training)
-        found: torch.Tensor = self._bound.attend(self.arrays.tree(), query, key, value, context)
-        return found
+        return self._computed("attend", (query, key, value), mask, lengths, q_index, k_index)
 
     def weights(
-        self, query: torch.Tensor, key: torch.Tensor | None = None, mask: torch.Tensor | None = None
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+        q_index: torch.Tensor | None = None,
+        k_index: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The weights (..., q, k)."""
-        key = query if key is None else key
-        context = self._bound.context(query, key, None, mask, training=self.training)
-        found: torch.Tensor = self._bound.weights(self.arrays.tree(), query, key, context)
-        return found
+        """The weights (..., q, k); `forward` explains the arguments."""
+        return self._computed("weights", (query, query if key is None else key), mask, lengths, q_index, k_index)
+
+    def _computed(
+        self, verb: str, nouns: tuple[torch.Tensor, ...], mask: Any, lengths: Any, q_index: Any, k_index: Any
+    ) -> torch.Tensor:
+        self._check(nouns)
+        params: Any = self.arrays.tree()
+        dtype = nouns[0].dtype if any(map(is_low, nouns)) else None
+        if dtype is not None or any(map(is_low, self.parameters())):
+            params, nouns = widened(params), tuple(map(widened, nouns))
+        query, key, value = nouns if len(nouns) == 3 else (*nouns, None)
+        given = {"lengths": lengths, "q_index": q_index, "k_index": k_index, "training": self.training}
+        if self.training:
+            given["rng"] = self._rng
+        context = self._bound.context(query, key, value, mask, **given)
+        device = query.device.type
+        by_itself = self._whole or not torch.is_autocast_enabled(device)
+        with nullcontext() if by_itself else torch.autocast(device, enabled=False):
+            found: torch.Tensor = getattr(self._bound, verb)(params, *nouns, context)
+        return found if dtype is None else found.to(dtype)
+
+    def _check(self, nouns: tuple[torch.Tensor, ...]) -> None:
+        """Compare features with those that the arrays were made for; a mechanism of parts says itself what its values may be."""
+        if next(self.parameters(), None) is None:
+            return
+        several = 2 if isinstance(self.mechanism, attnlab.Mechanism) else 3
+        for (name, size), noun in zip(list(self._sizes.items())[:several], nouns, strict=False):
+            if not isinstance(noun, torch.Tensor):
+                raise TypeError(f"{name} must be a torch.Tensor; got {type(noun).__name__}")
+            if noun.ndim < 2 or noun.shape[-1] != size:
+                raise attnlab.ShapeError(
+                    f"{name} must be (..., {name[0]}, {size}) as d_{name}={size}; got {tuple(noun.shape)}"
+                )
+
+    def extra_repr(self) -> str:
+        return repr(self.mechanism)
 
     def params(self) -> dict[str, Any]:
         """attnlab's `params`: nested NumPy arrays, a copy."""

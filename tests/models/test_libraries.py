@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -171,6 +173,136 @@ def test_a_fit_that_diverges_says_when(other):
     with pytest.raises(attnlab.Diverged, match="step"):
         AttentionStack(library=other, hidden_dim=8, learning_rate=1e30, warm_up=0, clip_norm=None, steps=9).fit(
             [[0, 1, 2, 3]] * 4
+        )
+
+
+def lookup():
+    return attnlab.get("task", "lookup", n_train=40).make(np.random.default_rng(0)).train
+
+
+def quickly_compiled(monkeypatch):
+    """`torch.compile` without the C++ compiler, which takes half a minute: the graph is made, and computed as it is."""
+    torch = need("torch")
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, options, **given: compile(f, backend="aot_eager", **given))
+
+
+class TestCompiledSteps:
+    """`compile` with PyTorch: a step is one graph, and learns what it learns without; or it is not compiled, and says so."""
+
+    def compiled(self, fit, **given):
+        """(the model, what it said)."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            return fit(library="torch", compile=True, **given), [str(w.message) for w in said]
+
+    @pytest.mark.long
+    def test_a_stack_learns_the_same(self, monkeypatch):
+        quickly_compiled(monkeypatch)
+        mechanism = {"normaliser": "sparsemax", "position": "alibi"}
+        given = {"steps": 8, "dtype": "float64", "layers": 1, "mlp": 0, "libraries": ("torch",)}
+        _ids, one = stacks(mechanism, **given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            _, other = stacks(mechanism, **given, compile=True)
+        assert "step" not in one.kernels_
+        assert other.kernels_["step"] == "torch.compile"
+        np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+        assert apart(one, other) < 1e-8
+
+    def test_an_aligner_learns_the_same(self, monkeypatch):
+        quickly_compiled(monkeypatch)
+
+        def fit(**given):
+            return AttentionAligner(projection=3, steps=5, random_state=0, **given).fit(lookup())
+
+        one, (other, said) = fit(library="torch"), self.compiled(fit)
+        assert not said
+        assert other.kernels_["step"] == "torch.compile"
+        np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+
+    @pytest.mark.parametrize(
+        ("mechanism", "why"),
+        [
+            ({"normaliser": "gumbel"}, "a part draws at random in training"),
+            ({"aggregator": "parallax"}, "data-dependent"),  # it looks whether its weights sum to one
+        ],
+        ids=["draws", "looks"],
+    )
+    def test_what_cannot_be_compiled_says_so_once_and_learns_the_same(self, mechanism, why, monkeypatch):
+        quickly_compiled(monkeypatch)
+
+        def fit(**given):
+            return AttentionAligner(mechanism, projection=3, steps=5, random_state=0, **given).fit(lookup())
+
+        one, (other, said) = fit(library="torch"), self.compiled(fit)
+        assert len(said) == 1
+        assert "steps are not compiled, with the same results" in said[0]
+        assert why in said[0]
+        assert "step" not in other.kernels_
+        np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+
+    @pytest.mark.parametrize("when", ["at first", "while it computes"])
+    def test_a_compiler_that_fails_costs_only_itself(self, when, monkeypatch):
+        torch = need("torch")
+
+        def fails(*args, **given):
+            raise RuntimeError("no C++ compiler here\nand much more")
+
+        monkeypatch.setattr(torch, "compile", fails if when == "at first" else lambda *args, **given: fails)
+
+        def fit(**given):
+            return AttentionAligner(projection=3, steps=5, random_state=0, **given).fit(lookup())
+
+        one, (other, said) = fit(library="torch"), self.compiled(fit)
+        assert said == ["steps are not compiled, with the same results: RuntimeError: no C++ compiler here"]
+        np.testing.assert_array_equal(one.loss_curve_, other.loss_curve_)
+
+    def test_memory_that_is_exhausted_is_no_failure_of_the_compiler(self, monkeypatch):
+        torch = need("torch")
+
+        def fills(*given):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(torch, "compile", lambda *args, **given: fills)
+        with pytest.raises(torch.OutOfMemoryError):
+            self.compiled(lambda **given: AttentionAligner(projection=3, steps=5, **given).fit(lookup()))
+
+    @pytest.mark.long
+    def test_by_the_compiler_itself_many_times_in_one_process(self):
+        """PyTorch gives up a function that it has compiled eight times, and keeps threads that compile."""
+        need("torch")
+        before = threading.active_count()
+        for seed in range(10):
+            given = {"steps": 3, "dtype": "float64", "layers": 1, "libraries": ("torch",)}
+            _, one = stacks({"position": "alibi"}, **given)
+            _, other = stacks({"position": "alibi"}, **given, compile=True)
+            assert other.kernels_["step"] == "torch.compile", seed
+            np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-9)
+        assert threading.active_count() == before
+
+    def test_numpy_compiles_no_steps(self):
+        with pytest.raises(SettingError, match="compile=True needs library='torch' or 'jax'"):
+            AttentionStack(compile=True, steps=1).fit([[0, 1]])
+
+    def test_jax_need_not_compile(self):
+        need("jax")
+        one, other = (
+            AttentionAligner(projection=3, steps=3, random_state=0, library="jax", compile=compile).fit(lookup())
+            for compile in ("auto", False)
+        )
+        assert one.kernels_["step"] == "jax.jit"
+        assert "step" not in other.kernels_
+        np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-12)
+
+
+def test_compositions_learn_in_bfloat16_and_are_pickled():
+    need("torch")
+    for mechanism in ("differential", "hopfield"):
+        ids, fitted = stacks(mechanism, 2, "bfloat16", ("torch",), layers=1, mlp=0)
+        assert np.isfinite(fitted.loss_curve_).all()
+        np.testing.assert_array_equal(
+            copy.deepcopy(pickle.loads(pickle.dumps(fitted))).predict(ids), fitted.predict(ids)
         )
 
 

@@ -75,10 +75,10 @@ class AttentionStack(Attending, Model, Estimator):
         ends when validation no longer improves. `tol` is in nats a place.
     dtype : "float32", "float64" or "bfloat16"
         With bfloat16, which needs PyTorch, a step of learning multiplies in bfloat16; what is learned is float32, as are predictions.
-    library : "numpy", "torch" or "jax"
-        What computes: NumPy with a gradient by hand, or PyTorch or JAX with its own. Data are drawn by NumPy in any case.
-    device : str
-        Where PyTorch or JAX computes: "cpu", "cuda", "cuda:1", ..; NumPy computes on the "cpu".
+    library, device : "numpy", "torch" or "jax"; "cpu", "cuda", "cuda:1", ..
+        What computes, and where: NumPy with a gradient by hand, or PyTorch or JAX with its own; NumPy computes on the cpu.
+    compile : "auto", True or False
+        Whether PyTorch or JAX compiles the steps of learning; auto: JAX does, and PyTorch on a GPU.
     random_state : int, numpy.random.Generator or RandomState, or None
 
     Attributes
@@ -161,6 +161,7 @@ class AttentionStack(Attending, Model, Estimator):
         dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         library: Literal["numpy", "torch", "jax"] = "numpy",
         device: str = "cpu",
+        compile: Literal["auto", True, False] = "auto",
         random_state: Any = None,
     ) -> None:
         self.mechanism = mechanism
@@ -186,6 +187,7 @@ class AttentionStack(Attending, Model, Estimator):
         self.dtype = dtype
         self.library = library
         self.device = device
+        self.compile = compile
         self.random_state = random_state
 
     # -- learning -----------------------------------------------------------------------------------------------
@@ -259,7 +261,7 @@ class AttentionStack(Attending, Model, Estimator):
         made = {id(one): one.bind() for one in self.mechanisms_}
         bound = [made[id(one)] for one in self.mechanisms_]
         self._network = Network(bound, self.mechanisms_, self.heads, self.norm, self.mlp, self.short_conv, self.tied)
-        library = library_for(self.library, self.device, self.dtype)
+        library = library_for(self.library, self.device, self.dtype, self.compile)
         self._reader = Reader(bound, self.heads, self.hidden_dim, self.n_tokens_, self.causal, self._kept_as, library)
         dtype = self._kept_as if library is None else library.dtype
         several = self.by_layer is not None
@@ -274,8 +276,7 @@ class AttentionStack(Attending, Model, Estimator):
         self, X: AlignmentData, validation: AlignmentData | None, streams: list[Any], stopping: Stopping
     ) -> None:
         network, reader = self._network, self._reader
-        places = reader.read(X, rng=streams[2], training=True)
-        labels = reader.labels(X)
+        places, labels = reader.read(X, rng=streams[2], training=True), reader.labels(X)
 
         def gradient(params: Any, rows: Any) -> Any:
             return loss_and_gradient(network, params, reader.pick(places, rows, labels))
@@ -296,6 +297,7 @@ class AttentionStack(Attending, Model, Estimator):
             fitted = minimise_adam(gradient, *given, by_hand=True, warm_up=self.warm_up)
         else:
             fitted = reader.library.minimise_adam(loss, *given, warm_up=self.warm_up, rng=streams[2])
+            self.kernels_ |= {"step": reader.library.step} if reader.library.step else {}
         self.params_, self.n_iter_, self.converged_ = fitted.params, fitted.n_iter, stopping.converged(fitted)
         self.loss_curve_, self.validation_curve_ = fitted.loss_curve, fitted.validation_curve
 

@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt
 from attnlab.errors import SettingError
 from attnlab.interfaces import Executor
 from attnlab.sweeps.executors.attempt import Execute, now, or_standard, readable_size
+from attnlab.sweeps.executors.devices import Devices, asked_for
 from attnlab.sweeps.executors.messages import unpack
 from attnlab.sweeps.executors.quarantine import Quarantine
 from attnlab.sweeps.executors.strangers import is_apart
@@ -71,6 +72,8 @@ class LocalExecutor(Executor):
         What does a run. Default: `attnlab.sweeps.execute.execute`.
     retries : int
         How often a run is tried again whose worker died of a signal, >= 0.
+    devices : int, optional
+        GPUs that runs share: each has one run at a time, and a run on "cuda" gets a free one. Default: those that CUDA shows.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class LocalExecutor(Executor):
         memory_limit: Annotated[int, Gt(0)] | None = None,
         execute: Execute | None = None,
         retries: Annotated[int, Ge(0)] = 1,
+        devices: Annotated[int, Ge(0)] | None = None,
     ) -> None:
         if retries < 0:
             raise SettingError(f"LocalExecutor: retries must be 0 or more; got {retries!r}")
@@ -123,6 +127,8 @@ class LocalExecutor(Executor):
         self.memory_limit = memory_limit
         self.execute = execute
         self.retries = retries
+        self.devices = devices
+        self._gpus = Devices(devices)
         self.zygote_of: Callable[[], Zygote] | None = None  # gives the process that workers are forked from (Linux)
         self.heard: Callable[[bytes], None] | None = None  # takes what runs print; not shown otherwise
         self.coming: Run | None = None  # will perhaps be submitted next
@@ -206,7 +212,7 @@ class LocalExecutor(Executor):
     def _dispatch(self) -> None:
         if any(w.attempt > 1 for w in self._busy()):
             return  # a second attempt is alone
-        while self._waiting:
+        while self._waiting and self._gpus.bring(self._waiting, self._workers):
             if self._is_refused(self._waiting[0]):
                 self._waiting.popleft()
                 continue
@@ -219,7 +225,7 @@ class LocalExecutor(Executor):
                 if self._is_refused(self._waiting[0]):
                     self._waiting.popleft()
                     continue
-            if worker.give(self._waiting[0]):
+            if worker.give(self._waiting[0], device=self._gpus.of(self._waiting[0], self._workers, worker.device)):
                 self._waiting.popleft()
             else:
                 self._retire(worker)
@@ -229,13 +235,15 @@ class LocalExecutor(Executor):
         if self._again and not self._busy():
             for worker in list(self._workers):
                 self._retire(worker)
-            if self._new_worker().give(*self._again[0]):
+            if self._new_worker().give(*self._again[0], device=self._gpus.of(self._again[0][0], ())):
                 self._again.popleft()
 
     def _prefer(self, worker: Worker) -> None:
         """Put first a run whose examples a worker has drawn before, or one whose examples no other worker has."""
         others = {w.examples for w in self._busy()}
-        ahead = [run for run in itertools.islice(self._waiting, _AHEAD) if not self._is_apart(run)]
+        if asked_for(self._waiting[0]) is not None:  # it has been put first because its GPU is free
+            return
+        ahead = [r for r in itertools.islice(self._waiting, _AHEAD) if not self._is_apart(r) and asked_for(r) is None]
         same = (run for run in ahead if run.examples == worker.examples)
         first = next(same, next((run for run in ahead if run.examples not in others), None))
         if first is not None and first is not self._waiting[0]:

@@ -64,6 +64,7 @@ class Worker:
         self.ready = False
         self.used = False
         self.examples = ""
+        self.device: int | None = None  # the number of the GPU that its run has, or its last run on one had
         self._process: Any = None
         self._channel: socket.socket | None = None
         self._output: socket.socket | None = None
@@ -225,18 +226,21 @@ class Worker:
         return self.last_words()
 
     # -- work ---------------------------------------------------------------------------------------------------------
-    def give(self, run: Run, attempt: int = 1) -> bool:
-        """Hand it a run; False if it cannot take it, being dead."""
+    def give(self, run: Run, attempt: int = 1, device: int | None = None) -> bool:
+        """Hand it a run, and the number of its GPU if it has one; False if it cannot take it, being dead."""
         if self._channel is None:
             return False
         self._hear_output()
         self._printed.clear()
         self.run, self.attempt, self.started_at, self.used = run, attempt, now(), True
-        self.examples = run.examples
+        self.examples, self.device = run.examples, device
         self._start_clock()
         try:
             self._channel.settimeout(_PATIENCE)
-            self._channel.sendall(frame(f"{run.run_id}\n{to_json(run.metrics)}\n{run.canonical}".encode("ascii")))
+            gpu = "" if device is None else str(device)
+            self._channel.sendall(
+                frame("\n".join((run.run_id, to_json(run.metrics), run.canonical, gpu)).encode("ascii"))
+            )
             self._channel.setblocking(False)
         except OSError:
             self.run = None

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnlab.plugins import configure
+from attnlab.process import DEVICE
 from attnlab.sweeps.executors.attempt import Execute, attempt
 from attnlab.sweeps.executors.kin import adopt_orphans, below, die_with_parent, end_descendants
 from attnlab.sweeps.run import Run
@@ -67,7 +68,9 @@ def serve(
     with contextlib.suppress(OSError):  # the coordinator is gone, and with it the reason to go on
         channel.sendall(frame(b""))
         while (message := _receive(channel)) is not None:
-            run_id, metrics, canonical = message.decode("ascii").split("\n")
+            run_id, metrics, canonical, device = message.decode("ascii").split("\n")
+            if device:
+                os.environ[DEVICE] = device
             run = Run(canonical, run_id, tuple(json.loads(metrics)), time_limit)
             seed_everything(run)
             reply, spent = attempt(execute, run, "local", memory_limit)
