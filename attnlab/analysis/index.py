@@ -22,7 +22,7 @@ from attnlab.sweeps.experiment.stored import read_stored
 from attnlab.sweeps.frame import frame_of, registered_in
 from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Store
-from attnlab.tables import shown
+from attnlab.tables import shown, shown_column
 from attnlab.writing import write_whole
 
 if TYPE_CHECKING:
@@ -166,9 +166,10 @@ def _solved(experiment: Experiment, frame: pd.DataFrame) -> str:
         f"| {' | '.join(map(markdown_text, axes))} | solved [95 % interval] | n |",
         "| --- " * len(axes) + "| --- | ---: |",
     ]
-    for row in table.to_dict("records"):
+    settings = zip(*(shown_column(c, table[c]) for c in axes), strict=True)
+    for row, cells in zip(table.to_dict("records"), settings, strict=True):
         share = f"{shown(row['solved'])} [{shown(row['solved_low'])}, {shown(row['solved_high'])}]"
-        lines.append(f"| {' | '.join(markdown_text(shown(row[c])) for c in axes)} | {share} | {row['n']} |")
+        lines.append(f"| {' | '.join(map(markdown_text, cells))} | {share} | {row['n']} |")
     said = f"The share of seeds that solved the task, by {markdown_text(metric)}, with Wilson's interval:"
     return "\n\n".join([said, "\n".join(lines)])
 
