@@ -22,7 +22,7 @@ from attnlab import __version__
 from attnlab.commands.ahead import Ahead
 from attnlab.commands.align import align
 from attnlab.commands.authoring import cite, new
-from attnlab.commands.claims import claims, index, print_claims
+from attnlab.commands.claims import claims, index, print_claims, warn_of
 from attnlab.commands.compare import compare
 from attnlab.commands.completion import complete_runs
 from attnlab.commands.components import check, list_, plugins, schema, show
@@ -225,6 +225,7 @@ def sweep(
     everything = [*experiments, *(more for _, more in pairs)]
     if dry_run:
         return _print_plan(everything, store, rerun, only, limit, "table")
+    warn_of(experiments)
     ahead = Ahead(store, executor)
     try:
         with ahead:
@@ -365,6 +366,7 @@ def _print_plan(files: Sequence[Any], store: str, rerun: str, only: str | None, 
     known: dict[str, dict[str, Any]] = {}  # columns of runs that differ in their seed alone
     rows, totals, own = [], {"run": 0, "skip": 0, "keep": 0, "later": 0, "elsewhere": 0}, []
     for experiment, decided in plan_with_reasons(files, store, rerun, only, limit):
+        warn_of([experiment])
         for planned in decided:
             totals[planned.action] += 1
             if planned.stale_own:

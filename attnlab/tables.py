@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "print_table",
     "setting_text",
     "shown",
+    "shown_column",
     "visible",
 ]
 
@@ -72,6 +73,22 @@ def shown(value: Any) -> str:
     return visible(str(value))
 
 
+def shown_column(name: Any, values: Iterable[Any]) -> list[str]:
+    """The cells of a column as `shown` writes them; those of a setting (`task.d`) with all digits where two would look the same.
+
+    >>> shown_column("task.noise", [0.1001, 0.1002, None]), shown_column("accuracy", [0.1001, 0.1002])
+    (['0.1001', '0.1002', '–'], ['0.100', '0.100'])
+    """
+    values = list(values)
+    cells = [shown(value) for value in values]
+    if "." not in str(name):
+        return cells
+    exact = [
+        c if c == shown(None) or isinstance(v, str) else setting_text(v) for c, v in zip(cells, values, strict=True)
+    ]
+    return cells if len(set(exact)) == len(set(cells)) else exact
+
+
 def setting_text(value: Any) -> str:
     """A setting with all its digits, so that two different settings never look the same; `none` if missing.
 
@@ -113,7 +130,7 @@ def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | N
     from rich.text import Text
 
     console = Console(highlight=False)
-    cells = {name: [shown(value) for value in column] for name, column in frame.items()}
+    cells = {name: shown_column(name, column) for name, column in frame.items()}
     numbers = {name: len(frame) > 0 and frame[name].dtype.kind in "fiu" for name in cells}
     widths: dict[Any, int | None] = dict.fromkeys(cells)
     if console.is_terminal:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.analysis.presentation import paper_table
 from attnlab.errors import SettingError
 from attnlab.tables import _fitting, _plain, print_frame, print_table
 
@@ -25,6 +26,16 @@ def test_a_caption_is_one_line_after_the_table(capsys):
     caption = "alignment_accuracy, higher is better; mean and 95 % t interval over seeds [0, 1]"
     print_table(pd.DataFrame({"a": [1], "b": [2]}), caption)
     assert capsys.readouterr().out.splitlines() == ["a  b", "1  2", caption]
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "latex"])
+def test_two_settings_never_look_the_same(capsys, form):
+    """A row of a table is a point of the grid: rounded to three decimals, two of them would be one row twice."""
+    settings, same = [0.0101, 0.0102, None], [0.5, 0.25, 1.0]
+    frame = pd.DataFrame({"model.learning_rate": settings, "task.noise": same, "accuracy": [0.9001, 0.9002, 0.8]})
+    print_table(frame) if form == "table" else print(paper_table(frame, form))
+    out = capsys.readouterr().out
+    assert [out.count(text) for text in ("0.0101", "0.0102", "0.010 ", "0.500", "0.250", "0.900")] == [1, 1, 0, 1, 1, 2]
 
 
 @pytest.mark.parametrize("rows", [1, 2])

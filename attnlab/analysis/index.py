@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from attnlab.analysis.claims import Judgement, judge, table_of
+from attnlab.analysis.measures import solved_at
 from attnlab.analysis.plots import claims_figure, save
 from attnlab.analysis.presentation import markdown_text
+from attnlab.analysis.summary import summarise
 from attnlab.analysis.verdicts import Region
 from attnlab.errors import ExperimentError, SettingError, UnknownName
 from attnlab.sweeps import migrate
@@ -20,7 +22,7 @@ from attnlab.sweeps.experiment.stored import read_stored
 from attnlab.sweeps.frame import frame_of, registered_in
 from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Store
-from attnlab.tables import shown
+from attnlab.tables import shown, shown_column
 from attnlab.writing import write_whole
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ def results_of(
 def write_index(found: Iterable[tuple[Experiment, pd.DataFrame]], output: str | os.PathLike[str]) -> list[str]:
     """Write the page, and a picture of each experiment's claims in the folder `pictures/` beside it.
 
+    Where some seeds solved the task of an experiment and others did not, a table has the share that did.
+
     Parameters
     ----------
     found : iterable of (Experiment, results table)
@@ -98,13 +102,16 @@ def write_index(found: Iterable[tuple[Experiment, pd.DataFrame]], output: str | 
     page = Path(output)
     if page.exists() and not page.read_text(encoding="utf-8").startswith(MADE):
         raise SettingError(f"{page} was not made by `attnlab index` and is not overwritten; choose another name")
-    judged = [(experiment, judge(frame, experiment)) for experiment, frame in found]
+    judged, solved = [], []
+    for experiment, frame in found:
+        judged.append((experiment, judge(frame, experiment)))
+        solved.append(_solved(experiment, frame))
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     for experiment, judgements in judged:
         if judgements:
             save(claims_figure(judgements), pictures / _picture(experiment))
-    sections = [_section(experiment, judgements, page) for experiment, judgements in judged]
+    sections = [_section(*one, share, page) for one, share in zip(judged, solved, strict=True)]
     write_whole(page, "\n\n".join([MADE, _head(judged), *sections]) + "\n")
     lacking = [f"{experiment.name} makes no claim" for experiment, judgements in judged if not judgements]
     return lacking + [
@@ -140,13 +147,40 @@ def _head(judged: Sequence[tuple[Experiment, Sequence[Judgement]]]) -> str:
     return "\n\n".join(["# Experiments", said, "\n".join(table)])
 
 
-def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path) -> str:
+def _solved(experiment: Experiment, frame: pd.DataFrame) -> str:
+    """The share of seeds that solved the task, cell by cell, by the first metric that says what counts as solved.
+
+    There is no table where all seeds solved it, or none did: it would tell nothing apart.
+    """
+    known = (m for m in experiment.metrics if all(solved_at(m, choice.name) is not None for choice in experiment.tasks))
+    metric = next((m for m in known if m in frame), None)
+    if metric is None:
+        return ""
+    frame = frame.copy()
+    frame.attrs["tuned"] = experiment.chosen
+    table = summarise(frame, metric)
+    if "solved" not in table or {*table["solved"].dropna()} in (set(), {0.0}, {1.0}):
+        return ""
+    axes = [str(c) for c in table.columns[: list(table.columns).index(metric)]]
+    lines = [
+        f"| {' | '.join(map(markdown_text, axes))} | solved [95 % interval] | n |",
+        "| --- " * len(axes) + "| --- | ---: |",
+    ]
+    settings = zip(*(shown_column(c, table[c]) for c in axes), strict=True)
+    for row, cells in zip(table.to_dict("records"), settings, strict=True):
+        share = f"{shown(row['solved'])} [{shown(row['solved_low'])}, {shown(row['solved_high'])}]"
+        lines.append(f"| {' | '.join(map(markdown_text, cells))} | {share} | {row['n']} |")
+    said = f"The share of seeds that solved the task, by {markdown_text(metric)}, with Wilson's interval:"
+    return "\n\n".join([said, "\n".join(lines)])
+
+
+def _section(experiment: Experiment, judgements: Sequence[Judgement], solved: str, page: Path) -> str:
     parts = [f"## {markdown_text(experiment.name)}", f"**{markdown_text(experiment.question)}**"]
     path = experiment.path
     file = "" if path is None else f"[{markdown_text(path.name)}]({quote(_relative(path, page.parent))})"
     parts.append(". ".join(filter(None, [markdown_text(experiment.source or ""), file])))
     if not judgements:
-        return "\n\n".join([*parts, "No claim."])
+        return "\n\n".join(filter(None, [*parts, "No claim.", solved]))
     lines = [
         "| claim | metric | claimed | effect [95 % interval] | n | verdict |",
         "| --- | --- | --- | --- | ---: | --- |",
@@ -170,7 +204,12 @@ def _section(experiment: Experiment, judgements: Sequence[Judgement], page: Path
             said = ". ".join(markdown_text(text).rstrip(".") for text in (row["say"], why) if text)
             reason = f" ({markdown_text(row['reason'])})" if row["reason"] else ""
             remarks.append(f"- {row['verdict'].capitalize()}: {said}{reason}.")
-    parts += ["\n".join(lines), "\n".join(remarks), f"![seeds, intervals and bounds](pictures/{_picture(experiment)})"]
+    parts += [
+        "\n".join(lines),
+        "\n".join(remarks),
+        solved,
+        f"![seeds, intervals and bounds](pictures/{_picture(experiment)})",
+    ]
     return "\n\n".join(filter(None, parts))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -14,7 +14,7 @@ from attnlab.analysis.conclusion import percent
 from attnlab.analysis.standing import BEST, TIED
 from attnlab.analysis.verdicts import Region
 from attnlab.sweeps.predictions import BEFORE
-from attnlab.tables import check_new, shown
+from attnlab.tables import check_new, shown, shown_column
 from attnlab.writing import write_whole
 
 __all__ = [
@@ -224,9 +224,9 @@ def _is_number(column: pd.Series) -> bool:
     return len(column) > 0 and column.dtype.kind in "fiu"
 
 
-def _line(value: Any) -> str:
-    """A cell on one line."""
-    return " ".join(shown(value).split())
+def _lines(name: Any, column: Iterable[Any]) -> list[str]:
+    """The cells of a column, each on one line."""
+    return [" ".join(cell.split()) for cell in shown_column(name, column)]
 
 
 # what pandas does not escape: these signs need a command in the fonts that LaTeX uses by default
@@ -259,7 +259,7 @@ def latex_table(frame: pd.DataFrame) -> str:
     \end{tabular}
     """
     numbers = [_is_number(frame[name]) for name in frame.columns]
-    cells = pd.DataFrame({str(name): frame[name].map(_line).to_numpy() for name in frame.columns}, dtype=object)
+    cells = pd.DataFrame({str(name): _lines(name, frame[name]) for name in frame.columns}, dtype=object)
     style = cells.style.hide(axis="index")
     style = style.format_index(_latex_text, axis="columns", escape="latex")
     for name, number in zip(cells.columns, numbers, strict=True):
@@ -335,7 +335,10 @@ def markdown_table(frame: pd.DataFrame) -> str:
     | :---------- | ----: |
     | scaled\_dot | 0.250 |
     """
-    columns = [[_line(value).translate(_MARKDOWN) for value in (str(name), *frame[name])] for name in frame.columns]
+    columns = [
+        [cell.translate(_MARKDOWN) for cell in (*_lines("", [name]), *_lines(name, frame[name]))]
+        for name in frame.columns
+    ]
     return markdown_rows(columns, [_is_number(frame[name]) for name in frame.columns])
 
 

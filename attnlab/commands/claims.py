@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -97,6 +97,15 @@ def _print_all(tables: Sequence[tuple[Experiment, pd.DataFrame]], form: str) -> 
         short.insert(0, "experiment", whole["experiment"])
     click.echo(paper_table(short, form))
     print("attnlab: the reasons are left out, to fit on paper; --format csv has them", file=sys.stderr)
+
+
+def warn_of(experiments: Iterable[Experiment]) -> None:
+    """Say which claims can compare nothing, whatever the results will be, each with its place in the file."""
+    from attnlab.tables import visible
+
+    for experiment in experiments:
+        for warning in experiment.warnings:
+            print(f"attnlab: warning: {visible(warning)}", file=sys.stderr)
 
 
 def print_claims(table: pd.DataFrame) -> None:

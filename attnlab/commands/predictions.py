@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from attnlab.commands.claims import warn_of
 from attnlab.commands.options import format_option, plugin_options, store_option, use_plugins
 
 __all__ = ["preregister", "scoreboard"]
@@ -34,6 +35,7 @@ def preregister(
     from attnlab.tables import print_frame, print_table
 
     planned = [(experiment, plan(experiment)) for experiment in distinct(files)]
+    warn_of(experiment for experiment, _ in planned)
     rows: list[dict[str, Any]] = []
     with Store(store) as opened:
         for experiment, runs in planned:

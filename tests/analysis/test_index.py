@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import attnlab
-from attnlab.analysis.index import stored_experiments
+from attnlab.analysis.index import stored_experiments, write_index
 from attnlab.analysis.weights import kept_example
 from attnlab.cli import _status
 from attnlab.plugins import configure
@@ -193,6 +193,22 @@ def test_identities_and_doubtful_verdicts_are_marked_wherever_verdicts_stand(tmp
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<strong>doubtful</strong>" in html
     assert 'class="verdict identity"' in html
+
+
+def test_the_index_has_the_share_of_seeds_that_solved_the_task(swept, tmp_path):
+    hubs, frame = read("experiments/hubs.yaml"), attnlab.load_results("results/attnlab.db", experiment="hubs")
+    frame["alignment_accuracy"] = np.where((frame["similarity"] == "cosine") & (frame["seed"] < 2), 0.97, 0.5)
+    write_index([(hubs, frame)], tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "The share of seeds that solved the task, by alignment\\_accuracy, with Wilson's interval:" in page
+    rows = [line for line in page.splitlines() if line.startswith(("| cosine |", "| dot |"))]
+    assert rows == ["| cosine | 0.667 [0.208, 0.939] | 3 |", "| dot | 0 [0, 0.561] | 3 |"]
+    for same in (0.5, 1.0):
+        write_index([(hubs, frame.assign(alignment_accuracy=same))], tmp_path / "page.md")
+        assert "share of seeds" not in (tmp_path / "page.md").read_text(encoding="utf-8")
+    one = frame[frame["similarity"] == "cosine"]
+    write_index([(hubs, one)], tmp_path / "page.md")
+    assert "| 0.667 [0.208, 0.939] | 3 |" in (tmp_path / "page.md").read_text(encoding="utf-8")
 
 
 def test_the_index_says_how_many_claims_it_judges(swept, attnlab_command, tmp_path):

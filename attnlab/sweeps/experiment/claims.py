@@ -15,6 +15,7 @@ from attnlab.sweeps.experiment.source import At, Document, short
 
 __all__ = ["FORMS", "Claim", "Table", "check_selections", "column_of_metric", "with_columns"]
 
+LEAST_MECHANISMS = 4  # of a correlation; with fewer it has no interval
 FORMS = ("better", "equal", "at_least", "at_most", "correlation")
 Selection = Annotated[dict[str, Any], Len(1)]
 
@@ -167,7 +168,10 @@ def _key(value: Any) -> tuple[bool, Any]:
 
 
 def check_selections(document: Document, claims: Sequence[Claim], table: Table) -> None:
-    """Note every key that is no column of the plan, and every selection that no planned run fits."""
+    """Note every key that is no column of the plan, and every selection that no planned run fits.
+
+    A claim whose runs are planned, and which can compare nothing all the same, is a warning.
+    """
     for i, claim in enumerate(claims):
         at: At = ("claims", i)
         good = _check_selection(document, claim.where, (*at, "where"), {}, table)
@@ -183,6 +187,11 @@ def check_selections(document: Document, claims: Sequence[Claim], table: Table) 
             if _runs_of(one, table) == _runs_of(other, table):
                 message = "both sides select the same runs; a claim compares different ones"
                 document.problem((*at, *sides[1][0]), message)
+            elif apart := _nothing_in_common(claim, table):
+                document.warn((*at, *sides[1][0]), apart)
+        elif good and claim.form == "correlation" and (n := _mechanisms_of(claim, table)) < LEAST_MECHANISMS:
+            message = f"a correlation takes {LEAST_MECHANISMS} mechanisms, and {n} {'is' if n == 1 else 'are'} planned here; it cannot be decided"
+            document.warn((*at, "correlation"), message)
 
 
 def _check_selection(
@@ -218,6 +227,50 @@ def _runs_of(chosen: Mapping[str, Any], table: Table) -> tuple[dict[str, set[int
         if key in table.role:
             left[table.role[key]] &= set[int]().union(*(table.having(key, one) for one in _each(value)))
     return left, {str(one) for one in _each(chosen["test"])} if "test" in chosen else None
+
+
+def _nothing_in_common(claim: Claim, table: Table) -> str:
+    """Why the two sides of a claim share no grid point and seed, whatever the results will be; '' if they share some.
+
+    A grid point of a run is told by the columns that all runs of both sides have, without those that the claim selects by. Each
+    role has its own columns, so that the sides share a point if they share one in each role.
+    """
+    sides = [_runs_of({**claim.where, **chosen}, table)[0] for _, chosen in claim.selections()]
+    own = {key for _, chosen in claim.selections() for key in chosen}
+    for role, rows in table.rows.items():
+        both = [[rows[i] for i in sorted(side[role])] for side in sides]
+        shared = set.intersection(*(set(row) for side in both for row in side)) - {"seed", *table.tuned}
+        pairing = sorted(c for c in shared if not any(c == key or c.startswith(f"{key}.") for key in own))
+        if not _common(both, pairing):
+            varied = [c for c in pairing if len({_key(row[c]) for side in both for row in side}) > 1]
+            alone = [c for c in pairing if not _common(both, [c])] or varied
+            values = "; ".join(f"{c}: {_listed(both[0], c)}, and {_listed(both[1], c)}" for c in alone[:3])
+            more = f", and {len(alone) - 3} more" if len(alone) > 3 else ""
+            return (
+                f"the two sides share no grid point, so that the claim compares nothing. They differ in {values}{more}; "
+                f"select by {' and '.join(alone[:3])} as well, or plan points that both have"
+            )
+        if role == "seed" and not _common(both, ["seed"]):
+            return "the two sides share no seed, so that the claim compares nothing: differences are taken seed by seed"
+    return ""
+
+
+def _common(sides: Sequence[Sequence[Mapping[str, Any]]], columns: Sequence[str]) -> bool:
+    """Whether two lists of rows have the same values of these columns somewhere."""
+    one, other = ({tuple(_key(row[c]) for c in columns) for row in side} for side in sides)
+    return bool(one & other)
+
+
+def _listed(rows: Sequence[Mapping[str, Any]], column: str) -> str:
+    values = list(dict.fromkeys(short(row[column]) for row in rows))
+    return ", ".join(values[:4]) + (", ..." if len(values) > 4 else "")
+
+
+def _mechanisms_of(claim: Claim, table: Table) -> int:
+    """How many mechanisms a correlation is over."""
+    ((role, rows),) = ((r, rows) for r, rows in table.rows.items() if r.startswith("mechanism"))
+    left = [rows[i] for i in _runs_of(claim.where, table)[0][role]]
+    return len({tuple((c, _key(v)) for c, v in row.items() if not c.startswith("model")) for row in left})
 
 
 def _check_values(document: Document, key: str, value: Any, at: At, table: Table) -> bool:

@@ -175,6 +175,7 @@ class Experiment(BaseModel):
     allow: tuple[Allowed, ...]
     inputs: dict[str, str]  # files that tasks read: path in a run -> SHA-256
     text: str
+    warnings: tuple[str, ...] = ()  # one for each claim that can compare nothing, with its place
 
     @property
     def count(self) -> int:
@@ -265,6 +266,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | Document) -> Exper
         allow=with_reasons(document, layout.allow),
         inputs=inputs.hashes,
         text=document.text,
+        warnings=document.warnings,
     )
 
 

@@ -65,6 +65,7 @@ class Document:
         self._places: dict[At, tuple[int, int]] = {}  # of values
         self._keys: dict[At, tuple[int, int]] = {}  # of the keys that lead to them
         self._problems: dict[str, tuple[int, int]] = {}
+        self._warnings: dict[str, tuple[int, int]] = {}
         if isinstance(source, Mapping):
             self.name = "experiment"
             self.value = self._plain(source, ())
@@ -86,20 +87,32 @@ class Document:
         """Note what is wrong with the value at `at`, or with the key that leads to it."""
         self._add((0, 0) if self.path is None else self._place(at, key), at, message)
 
+    def warn(self, at: At, message: str) -> None:
+        """Note what can be read, and cannot be meant."""
+        place = (0, 0) if self.path is None else self._place(at, key=False)
+        self._warnings.setdefault(self._line(place, at, message), place)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What `warn` noted, in the order of its places."""
+        return tuple(sorted(self._warnings, key=lambda line: self._warnings[line]))
+
     def problem_at(self, mark: Any, message: str) -> None:
         """Note what is wrong at a place of the file."""
         self._add((mark.line + 1, mark.column + 1), (), message)
 
     def _add(self, place: tuple[int, int], at: At, message: str) -> None:
-        where = ".".join(map(str, at)) if self.path is None else f"{place[0]}:{place[1]}"
-        self._note(place, where, message)
+        self._problems.setdefault(self._line(place, at, message), place)
         if len(self._problems) >= MAX_PROBLEMS:
-            self._note(place, where, f"stopped after {MAX_PROBLEMS} problems")
+            self._problems.setdefault(self._line(place, at, f"stopped after {MAX_PROBLEMS} problems"), place)
             self.refuse()
+
+    def _line(self, place: tuple[int, int], at: At, message: str) -> str:
+        return self._told(".".join(map(str, at)) if self.path is None else f"{place[0]}:{place[1]}", message)
 
     def stop(self, line: int, column: int, message: str) -> NoReturn:
         """Give up: the rest of the file cannot be read."""
-        self._note((line, column), f"{line}:{column}", message)
+        self._problems.setdefault(self._told(f"{line}:{column}", message), (line, column))
         self._raise()
 
     def refuse(self) -> None:
@@ -115,12 +128,12 @@ class Document:
     def _raise(self) -> NoReturn:
         raise ExperimentError("\n".join(sorted(self._problems, key=lambda line: self._problems[line]))) from None
 
-    def _note(self, place: tuple[int, int], where: str, message: str) -> None:
+    def _told(self, where: str, message: str) -> str:
         message = " ".join(message.split())
         if len(message) > 2000:
             message = f"{message[:1500]} ... {message[-400:]}"
         head = f"{self.name}:{where}" if self.path else f"{self.name}: {where}" if where else self.name
-        self._problems.setdefault(f"{head}: {message}", place)
+        return f"{head}: {message}"
 
     def _place(self, at: At, key: bool) -> tuple[int, int]:
         if key and at in self._keys:
