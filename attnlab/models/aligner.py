@@ -393,11 +393,8 @@ class AttentionAligner(Attending, Model, Estimator):
             for part in chunks(X):
                 Q, K = self._placed(self.params_, part)
                 V = self._values(self.params_, part)
-                rows.append(
-                    attended(
-                        self.mechanism_, self.params_["mechanism"], Q, K, V, mask=part.mask, lengths=true_lengths(part)
-                    )
-                )
+                learned, lengths = self.params_["mechanism"], true_lengths(part)
+                rows.append(attended(self.mechanism_, learned, Q, K, V, mask=part.mask, lengths=lengths))
         return np.concatenate(rows)
 
     def predict_and_align(self, X: Any) -> tuple[Any, Any]:
@@ -436,10 +433,8 @@ class AttentionAligner(Attending, Model, Estimator):
 
     def _fitting(self, X: Any) -> AlignmentData:
         X = alignment_data(X)
-        for name, size, fitted in (
-            ("queries", X.Q.shape[2], self.n_features_in_),
-            ("keys", X.K.shape[2], self.n_features_key_),
-        ):
+        sizes = ("queries", X.Q.shape[2], self.n_features_in_), ("keys", X.K.shape[2], self.n_features_key_)
+        for name, size, fitted in sizes:
             if size != fitted:
                 raise ShapeError(f"axis 'd' disagrees: fitted on {name} with {fitted} features, got {size}")
         return X

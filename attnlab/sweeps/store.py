@@ -81,8 +81,7 @@ class Store:
     Raises
     ------
     StoreError
-        From here or from any method: not a store, of a newer attnlab, damaged, locked, not writable, disk full; each
-        with what to do.
+        From here or from any method: not a store, of a newer attnlab, damaged, locked, not writable, disk full. Each says what to do.
 
     Examples
     --------
