@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from commands import attnlab_command
-from forked import measures_in
+from sweeps.forked import measures_in
 
 import attnlab
 from attnlab.sweeps.store import Store
