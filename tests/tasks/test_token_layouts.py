@@ -23,6 +23,7 @@ from attnlab.tasks.ngrams import NgramCopy
 from attnlab.tasks.orders import SelectiveCopy, Sort
 from attnlab.tasks.recall import Lookup, NoisyRecall, NormHubs, NullQueries
 from attnlab.tasks.regression import InContextRegression
+from attnlab.tasks.said import asked_after
 from attnlab.tasks.sequences import Copy, Reverse
 from attnlab.tasks.sets import MaxRetrieval, SubsetMean
 from attnlab.tasks.translation import BlockReorder, ToyTranslation
@@ -151,6 +152,17 @@ def test_of_a_set_the_keys_come_first_and_then_the_queries(task):
             np.testing.assert_allclose(data.gold[e, m : m + q, :m], pair.gold[e][:, keys])
             assert data.gold[e].sum() == pytest.approx(pair.gold[e].sum())
             np.testing.assert_array_equal(data.V[e, :m], pair.V[e, keys])
+
+
+def test_a_key_that_nobody_may_attend_to_is_left_out_wherever_it_is():
+    X = np.arange(3.0).reshape(1, 3, 1)
+    mask = np.array([[[True, False, True]]])
+    pair = attnlab.AlignmentData([[[9.0]]], X, X + 5, mask=mask, gold=[[[0, 0, 1]]], target=[[2]])
+    data = asked_after(pair)
+    assert data.ids.tolist() == [[0, 0, 1, -1]]
+    assert data.inputs[0, :, 0].tolist() == [0, 2, 9, 0]
+    assert data.gold[0].tolist() == [[0] * 4, [0] * 4, [0, 1, 0, 0], [0] * 4]
+    assert data.target.tolist() == [[0, 0, 2, 0]]
 
 
 # -- solvers: (task, the tokens of an example, its inputs) -> {place: (label, {source places: weight}, possible places)} -------------
