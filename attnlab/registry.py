@@ -359,7 +359,8 @@ def components() -> pd.DataFrame:
                     "version": e.version,
                     "source": str(e.cls.source) if e.cls.source else "",  # type: ignore[attr-defined]
                 }
-                row |= {flag: getattr(e.cls, flag, None) for flag in FLAGS}
+                said = {flag: getattr(e.cls, flag, None) for flag in FLAGS}  # a property says it of an object only
+                row |= {flag: value if isinstance(value, bool) else None for flag, value in said.items()}
                 rows.append(row)
     frame = pd.DataFrame(rows, columns=["kind", "name", "summary", "plugin", "version", "source", *FLAGS])
     for flag in FLAGS:
