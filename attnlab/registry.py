@@ -344,7 +344,7 @@ def register(cls: type) -> type:
 
 
 def components() -> pd.DataFrame:
-    """Every component: kind, name, summary, plugin, version, source, and the flags it declares (NA: not of its kind, or not the same for all settings)."""
+    """Every component: kind, name, summary, plugin, version, source, and the flags it declares (NA: not of its kind)."""
     import pandas as pd
 
     rows = []
@@ -359,7 +359,7 @@ def components() -> pd.DataFrame:
                     "version": e.version,
                     "source": str(e.cls.source) if e.cls.source else "",  # type: ignore[attr-defined]
                 }
-                said = {flag: getattr(e.cls, flag, None) for flag in FLAGS}
+                said = {flag: getattr(e.cls, flag, None) for flag in FLAGS}  # a property says it of an object only
                 row |= {flag: value if isinstance(value, bool) else None for flag, value in said.items()}
                 rows.append(row)
     frame = pd.DataFrame(rows, columns=["kind", "name", "summary", "plugin", "version", "source", *FLAGS])

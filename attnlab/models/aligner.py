@@ -47,7 +47,6 @@ from attnlab.models.training import (
 )
 from attnlab.progress import told
 from attnlab.settings import checked
-from attnlab.sizes import sized
 
 __all__ = ["AttentionAligner"]
 
@@ -179,7 +178,6 @@ class AttentionAligner(Attending, Model, Estimator):
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
-    @sized
     @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: AlignmentData | None = None) -> AttentionAligner:
         """Learn from examples.

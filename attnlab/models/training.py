@@ -15,6 +15,7 @@ import numpy as np
 from attnlab.errors import Diverged, SettingError
 from attnlab.kernels.normalisers import compiled
 from attnlab.progress import at
+from attnlab.sizes import room_for
 from attnlab.threads import blas, one_thread
 
 __all__ = [
@@ -195,11 +196,14 @@ def seed_sequence(random_state: Any) -> np.random.SeedSequence:
 
 
 def on_one_thread(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """A method during which BLAS has one thread: the products are so small that more threads would only wait."""
+    """A method during which BLAS has one thread: the products are so small that more threads would only wait.
+
+    A size that there is no memory for is refused by name (`attnlab.TooLarge`).
+    """
 
     @functools.wraps(fit)
     def alone(self: Any, *args: Any, **named: Any) -> Any:
-        with one_thread(blas()):
+        with one_thread(blas()), room_for(self):
             keep_memory()
             return fit(self, *args, **named)
 

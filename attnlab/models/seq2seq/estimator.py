@@ -31,7 +31,6 @@ from attnlab.models.training import cast, count, minimise_adam, on_one_thread, s
 from attnlab.progress import told
 from attnlab.registry import Own, build
 from attnlab.settings import checked
-from attnlab.sizes import sized
 
 __all__ = ["AttentionSeq2Seq"]
 
@@ -211,18 +210,18 @@ class AttentionSeq2Seq(Attending, Model, Estimator):
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
-    @sized
     @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: Any = None) -> AttentionSeq2Seq:
         """Learn from pairs of sentences.
 
         Parameters
         ----------
-        X, y : lists of source and of target sentences, each a list of tokens; or AlignmentData with `tokens`, and None
+        X : list of source sentences, each a list of tokens; or AlignmentData with `tokens`
+        y : list of target sentences; None for AlignmentData
         validation : (X, y), AlignmentData, or None
             Used every `validate_every` steps, for `validation_curve_` and early stopping.
         verbose : bool or None
-            Whether to say how far it is, on stderr; None is a bar on a terminal after 3 seconds.
+            Whether to say how far it is, on stderr. None shows a bar on a terminal where it takes longer than 3 seconds.
 
         Returns
         -------

@@ -25,7 +25,6 @@ from attnlab.models.training import cast, count, minibatches, minimise_adam, on_
 from attnlab.progress import told
 from attnlab.registry import Own
 from attnlab.settings import checked
-from attnlab.sizes import sized
 
 __all__ = ["AttentionStack"]
 
@@ -192,7 +191,6 @@ class AttentionStack(Attending, Model, Estimator):
 
     # -- learning -----------------------------------------------------------------------------------------------
     @told("steps")
-    @sized
     @on_one_thread
     def fit(self, X: Any, y: Any = None, validation: Any = None) -> AttentionStack:
         """Learn from sequences.

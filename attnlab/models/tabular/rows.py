@@ -25,7 +25,6 @@ from attnlab.models.training import cast, count, on_one_thread
 from attnlab.progress import told
 from attnlab.registry import build
 from attnlab.settings import checked
-from attnlab.sizes import sized
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +104,6 @@ class AttentionOverRows(BaseEstimator):
 
     # -- learning -------------------------------------------------------------------------------------------------
     @told("steps")
-    @sized
     @on_one_thread
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Keep the rows and their targets; learn if there is something to learn.

@@ -20,7 +20,6 @@ from attnlab.models.words.prior import Alignment, D
 from attnlab.progress import at, told
 from attnlab.registry import Own
 from attnlab.settings import checked
-from attnlab.sizes import sized
 
 __all__ = ["WordAligner"]
 
@@ -142,7 +141,6 @@ class WordAligner(Attending, Model, Estimator):
 
     # -- learning -----------------------------------------------------------------------------------------------------
     @told("iterations")
-    @sized
     @on_one_thread
     def fit(self, X: Any, y: Any = None) -> WordAligner:
         """Learn from pairs of sentences.
