@@ -100,6 +100,6 @@ ENVIRONMENT: dict[str, str] = {
     "ATTNLAB_STORE_JOURNAL": "`wal` or `delete`: the journal of the store, where attnlab does not see that its disk is another machine's",
     "ATTNLAB_PLUGINS": "names of plugins (entry points or distributions), with commas between: these are loaded and no others. "
     "Empty: none",
-    "CUDA_VISIBLE_DEVICES": "CUDA's own: the GPUs that a sweep uses, with commas between. Empty: none",
+    "CUDA_VISIBLE_DEVICES": "the GPUs that CUDA shows; the executor `local` gives them to runs, each to one at a time",
     "NO_COLOR": "if set and not empty, tables are printed without colour",
 }
