@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.abc
+import operator
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from attnlab.shared_state import SharedState
 from attnlab.staying import kept_open, staying
 
 __all__ = ["ASKING", "Called", "Terminated", "called", "changing", "interruptions", "on_signal", "wait_for_children"]
@@ -129,7 +131,7 @@ class _Process:
         self.mine = {self.folder, *self.copies.values()}
         kept_open.update(self.mine)
         self.handlers = {number: signal.getsignal(number) for number in _signals()}
-        self.timer = signal.getitimer(signal.ITIMER_REAL) if hasattr(signal, "getitimer") else None
+        self.state = SharedState()
         self.masked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else set()
         self.limits = _limits()
         self.recursion = sys.getrecursionlimit()
@@ -151,6 +153,7 @@ class _Process:
             *self._folder(),
             *self._streams(),
             *self._signals(),
+            *self.state.put_back(),
             *self._limits(),
         ]
         warnings.filters[:] = self.filters  # type: ignore[index]
@@ -227,9 +230,6 @@ class _Process:
             if signal.getsignal(number) is not handler and handler is not None:
                 changes.append(f"what happens at {signal.Signals(number).name}")
                 signal.signal(number, handler)
-        if self.timer == (0.0, 0.0) and signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            changes.append("the alarm clock")
         if (
             hasattr(signal, "pthread_sigmask")
             and signal.pthread_sigmask(signal.SIG_SETMASK, self.masked) != self.masked
@@ -256,6 +256,8 @@ class _Process:
         changes = []
         for owner, shown, names in self.functions:
             now = vars(owner)
+            if all(map(operator.is_, map(now.get, names), names.values())):
+                continue
             for name, value in names.items():
                 if now.get(name) is not value and (callable(value) or isinstance(value, _METHODS)):
                     changes.append(f"{shown}.{name}")
@@ -315,20 +317,33 @@ _RELIED_ON = {  # by numbers, names of runs and stores
         "os",
         "random",
     ),
-    *("re", "sqlite3", "struct", "time", "zlib", "numpy", "numpy.linalg", "numpy.random", "scipy.special"),
-    *("autograd", "autograd.numpy"),
+    *(
+        "re",
+        "sqlite3",
+        "struct",
+        "time",
+        "zlib",
+        "scipy.special",
+        "json.encoder",
+        "json.decoder",
+        "contextlib",
+        "pathlib",
+    ),
 }
+_PACKAGES = ("attnlab", "numpy", "autograd")  # with all their modules
 
 
+_classes: dict[tuple[str, int, int], list[type]] = {}  # of modules that were looked through
+_CHANGEABLE = 1 << 9  # the flag of classes that are no builtin ones
 _Owner = tuple[Any, str, dict[str, Any]]  # a module or class, what it is called, and what it has
 
 
 def _is_relied_on(name: str) -> bool:
-    return name in _RELIED_ON or name.startswith("attnlab.")
+    return name in _RELIED_ON or name.partition(".")[0] in _PACKAGES
 
 
 def _functions() -> list[_Owner]:
-    """The functions and classes of modules that everybody relies on, and the methods of attnlab's classes."""
+    """The functions and classes of modules that everybody relies on, and the methods of their classes."""
     found: list[_Owner] = []
     for name, module in list(sys.modules.items()):
         if _is_relied_on(name) and isinstance(module, ModuleType):
@@ -337,11 +352,12 @@ def _functions() -> list[_Owner]:
 
 
 def _functions_of(module: ModuleType, name: str) -> list[_Owner]:
-    own = {key: value for key, value in vars(module).items() if callable(value)}
-    classes = (
-        [c for c in own.values() if isinstance(c, type) and c.__module__ == name] if name.startswith("attnlab.") else []
-    )
-    return [(module, name, own), *((cls, f"{name}.{cls.__name__}", dict(vars(cls))) for cls in classes)]
+    own = dict(vars(module))
+    key = (name, id(module), len(own))
+    if key not in _classes:
+        mine = (c for c in own.values() if isinstance(c, type) and c.__module__ == name)
+        _classes[key] = [c for c in mine if c.__flags__ & _CHANGEABLE]
+    return [(module, name, own), *((cls, f"{name}.{cls.__name__}", dict(vars(cls))) for cls in _classes[key])]
 
 
 class _Watch(importlib.abc.MetaPathFinder):

@@ -11,6 +11,8 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+from attnlab.staying import staying
+
 __all__ = ["Stream", "leave", "let_go", "prepare"]
 
 _CLOSED = (errno.EPIPE, errno.ESHUTDOWN)
@@ -94,7 +96,8 @@ def leave(status: int, at_once: bool = False) -> NoReturn:
     """
     kept = any(not t.daemon and t is not threading.current_thread() and t.is_alive() for t in threading.enumerate())
     if at_once and not kept:
-        atexit._run_exitfuncs()
+        with staying(files=False):  # what a plugin has registered sets no other status
+            atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):
