@@ -9,6 +9,8 @@ import threading
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from attnlab.sweeps.collecting import uncollected
+
 __all__ = ["Ahead", "Made", "made"]
 
 _SWITCH = 0.0005  # seconds after which the thread lets the sweep give out its next run
@@ -23,6 +25,7 @@ class Made(NamedTuple):
     report: Any
 
 
+@uncollected()
 def made(experiment: Any, store: str, frame: Any = None, whole: Any = None) -> Made:
     """Compute it from the store, or from all results where the caller has read them; the summary from `frame` if there is one."""
     from attnlab.analysis.index import results_of

@@ -99,7 +99,7 @@ class Revival:
             map(_STATUSES.__getitem__, of.status),
             _texts(of.reason),
             _texts(of.traceback),
-            _metrics(of.measured, _parsed(of.numbers)),
+            _metrics(of.measured, _parsed(of.numbers, null=b"NaN")),
             _facts(_parsed(of.facts)),
             map(versions.__getitem__, of.versions),
             itertools.repeat(b""),
@@ -116,7 +116,7 @@ class Revival:
         rest = self._rests.get((before, after))
         if rest is not None and seed.isdigit() and len(seed) <= 18 and (seed[:1] != b"0" or seed == b"0"):
             run = Run(row.canonical.decode(), row.run_id.decode())
-            run.__dict__.update(but_the_seed=rest, seed_in_text=int(seed))  # one text for all
+            run.__dict__.update(but_the_seed=rest, seed_in_text=int(seed))  # the rest is one text for all
             return run
         run, _ = self.one(row)
         if run.but_the_seed.encode() == before + after:
@@ -133,10 +133,13 @@ def _texts(column: Sequence[bytes]) -> list[str]:
     return [known[text] for text in column]
 
 
-def _parsed(column: Sequence[bytes]) -> list[Any]:
-    """The values of JSON texts, parsed as one. Between them is a word that nobody can guess, so that none runs into the next."""
+def _parsed(column: Sequence[bytes], null: bytes = b"null") -> list[Any]:
+    """The values of JSON texts, parsed as one, with another word for `null`.
+
+    Between them is a word that nobody can guess, so that none runs into the next.
+    """
     word = secrets.token_hex(8)
-    found = json.loads(f',"{word}",'.encode().join(column).join((b"[", b"]")))
+    found = json.loads(f',"{word}",'.encode().join(column).join((b"[", b"]")).replace(b"null", null))
     if len(found) != 2 * len(column) - 1 or any(between != word for between in found[1::2]):
         raise _Unusual
     values: list[Any] = found[::2]
@@ -144,10 +147,7 @@ def _parsed(column: Sequence[bytes]) -> list[Any]:
 
 
 def _metrics(measured: Sequence[bytes], numbers: list[Any]) -> list[dict[str, dict[str, float]]]:
-    if {*map(type, numbers)} != {list} or not {*map(type, itertools.chain.from_iterable(numbers))} <= {
-        float,
-        type(None),
-    }:
+    if {*map(type, numbers)} != {list} or not {*map(type, itertools.chain.from_iterable(numbers))} <= {float}:
         raise _Unusual
     tests = {text: named(text.decode()) for text in {*measured}}
     found = []
@@ -155,8 +155,6 @@ def _metrics(measured: Sequence[bytes], numbers: list[Any]) -> list[dict[str, di
         named_so = tests[text]
         if len(values) != (named_so[-1][3] if named_so else 0):
             raise _Unusual
-        if None in values:
-            values = [math.nan if value is None else value for value in values]
         found.append({test: dict(zip(names, values[first:end], strict=True)) for test, names, first, end in named_so})
     return found
 

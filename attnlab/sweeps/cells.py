@@ -7,7 +7,7 @@ taken many times, and their metrics are put into columns all at once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class Cells:
         With a code and a seed for each row.
     metrics : sequence of mappings
         Of each row.
-    own : mapping of str to list
+    own : mapping of str to sequence
         The columns that each row has one cell of, which no setting and no metric takes the place of.
     few : collection of str
         Those of them that are texts and have few different ones.
@@ -90,7 +90,7 @@ class Cells:
         self,
         settings: Settings,
         metrics: Sequence[Mapping[str, Any]],
-        own: Mapping[str, list[Any]],
+        own: Mapping[str, Sequence[Any]],
         few: Collection[str] = (),
     ) -> None:
         self.settings, self._own, self._few = settings, own, few
@@ -114,7 +114,7 @@ class Cells:
     def column(self, name: str) -> Any:
         """The cells of a column: a list, or an array that a table takes as it is."""
         if name in self._own:
-            return _coded(self._own[name]) if name in self._few else self._own[name]
+            return _coded(self._own[name]) if name in self._few else list(self._own[name])
         measured = [alike for alike in self._alike.values() if name in alike.names]
         if not measured:
             return self.settings.cells(name)
@@ -128,10 +128,10 @@ class Cells:
         return cells
 
 
-def _coded(column: Iterable[Hashable]) -> Any:
+def _coded(column: Sequence[Hashable]) -> Any:
     """A column of few values: each is kept once. Values that are equal are the same."""
     known = {value: code for code, value in enumerate(dict.fromkeys(column))}
-    return _taken(list(known), [known[value] for value in column])
+    return _taken(list(known), [known[value] for value in column] if len(known) > 1 else [0] * len(column))
 
 
 def _taken(values: list[Any], codes: list[int]) -> Any:

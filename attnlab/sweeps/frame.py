@@ -41,24 +41,34 @@ _TEXTS = (
 )
 
 
-def _own_of(results: Sequence[Result], plugin_versions: list[str]) -> dict[str, list[Any]]:
+def _own_of(results: Sequence[Result], plugin_versions: Sequence[str]) -> dict[str, Sequence[Any]]:
     """What the table says of runs besides their settings and their metrics, by column."""
-    facts = [result.facts for result in results]
-    own: dict[str, list[Any]] = {
-        "status": [result.status for result in results],
-        "reason": [result.reason for result in results],
-        "notes": [" | ".join(found["notes"]) if "notes" in found else "" for found in facts],
-        "attempts": [result.attempts for result in results],
-    }
-    for name in ("fit_seconds", "n_parameters", "operations_per_query"):
-        own[name] = [found.get(name, np.nan) for found in facts]
-    return own | {
-        "converged": [found.get("converged") for found in facts],
-        "n_tuned": [found.get("n_tuned", np.nan) for found in facts],
-        "backend": [found.get("backend", "") for found in facts],
-        "executor": [result.executor for result in results],
-        "attnlab_version": [result.versions.get("attnlab", "") for result in results],
-        "started_at": [result.started_at for result in results],
+    said = [(r.status, r.reason, r.attempts, r.executor, r.versions.get("attnlab", ""), r.started_at) for r in results]
+    asked = [
+        (
+            " | ".join(get("notes", ())), get("fit_seconds", np.nan), get("n_parameters", np.nan),
+            get("operations_per_query", np.nan), get("converged"), get("n_tuned", np.nan), get("backend", ""),
+        )
+        for get in (result.facts.get for result in results)
+    ]  # fmt: skip
+    status, reason, attempts, executor, attnlab_version, started_at = zip(*said, strict=True) if said else ((),) * 6
+    notes, fit_seconds, n_parameters, operations, converged, n_tuned, backend = (
+        zip(*asked, strict=True) if asked else ((),) * 7
+    )
+    return {
+        "status": status,
+        "reason": reason,
+        "notes": notes,
+        "attempts": attempts,
+        "fit_seconds": fit_seconds,
+        "n_parameters": n_parameters,
+        "operations_per_query": operations,
+        "converged": converged,
+        "n_tuned": n_tuned,
+        "backend": backend,
+        "executor": executor,
+        "attnlab_version": attnlab_version,
+        "started_at": started_at,
         "plugin_versions": plugin_versions,
     }
 
@@ -94,6 +104,7 @@ class _Carried(dict[str, Any]):
         return self
 
 
+@uncollected()
 def frame_of(
     records: Iterable[tuple[str, Run, Result]],
     tidy: bool = False,
@@ -140,7 +151,11 @@ def frame_of(
             tuned |= chosen
             candidates |= run.spec.get("tune", {})
     results = [result for _, _, result in records]
-    own = {"run_id": [run.run_id for _, run, _ in records], "test": [], **_own_of(results, _plugins_of(results))}
+    own: dict[str, Any] = {
+        "run_id": [run.run_id for _, run, _ in records],
+        "test": [],
+        **_own_of(results, _plugins_of(results)),
+    }
     if budgets:
         wanted = (budgets.get(experiment) for experiment, _, _ in records)
         own["off_budget"] = [own[b[0]][n] / b[1] - 1 if b is not None else np.nan for n, b in enumerate(wanted)]

@@ -18,6 +18,7 @@ from attnlab.registry import build
 from attnlab.sweeps import execute as _execute
 from attnlab.sweeps import migrate
 from attnlab.sweeps.asked import executor_of, limits, usable
+from attnlab.sweeps.collecting import uncollected
 from attnlab.sweeps.columns import only as filtered
 from attnlab.sweeps.environment import versions_of
 from attnlab.sweeps.executors.strangers import hooks_of_others, metrics_of_others
@@ -122,7 +123,8 @@ def sweep(
     asked = {"jobs": jobs, "address": address, "retries": retries, **limits(time_limit, memory_limit, patience)}
     executor = usable(executor, asked)
     executors = [executor_of(executor, asked, experiment) for experiment in experiments]
-    whole = [(experiment, plan(experiment)) for experiment in experiments]
+    with uncollected():
+        whole = [(experiment, plan(experiment)) for experiment in experiments]
     chosen = _chosen(whole, only)
     _check_limit(limit)
     asked_metrics = _metrics_of_others(chosen)
@@ -133,8 +135,9 @@ def sweep(
         reading = Reading(opened)
         for (experiment, runs), (_, planned), spec in zip(chosen, whole, executors, strict=True):
             _link(opened, experiment, planned)
-            known, before = reading.known(runs)
-            decided = _limited(_decided(opened, experiment, runs, words, known), limit)
+            with uncollected():
+                known, before = reading.known(runs)
+                decided = _limited(_decided(opened, experiment, runs, words, known), limit)
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
             runs_now = (p for p in decided if p.action in wanted)
             todo = by_examples(_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in runs_now)
@@ -231,11 +234,12 @@ def plan_with_reasons(
     words = parse_rerun(rerun)
     _check_limit(limit)
     store = checked_path(store)
-    chosen = _chosen([(experiment, plan(experiment)) for experiment in distinct(sources)], only)
+    with uncollected():
+        chosen = _chosen([(experiment, plan(experiment)) for experiment in distinct(sources)], only)
     if not store.exists():
         new = [(experiment, with_refusals(decide(runs, {}, fingerprints, words))) for experiment, runs in chosen]
         return [(experiment, _limited(decided, limit)) for experiment, decided in new]
-    with Store(store, create=False) as opened:
+    with Store(store, create=False) as opened, uncollected():
         decided = [
             (experiment, _decided(opened, experiment, runs, words, migrate.known(opened, _ids(runs))))
             for experiment, runs in chosen

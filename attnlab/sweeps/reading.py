@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attnlab.sweeps import migrate
+from attnlab.sweeps.collecting import uncollected
 from attnlab.sweeps.run import DAMAGED, Result, Run
 from attnlab.sweeps.store import Known, Store, Stored
 
@@ -59,6 +60,10 @@ class Reading:
     def results(self, runs: Sequence[Run]) -> list[tuple[Run, Result]]:
         """The runs that the store has, in their order, as it is now; a damaged one as it is planned, with the status `damaged`."""
         self._look(runs)
+        with uncollected():
+            return self._results(runs)
+
+    def _results(self, runs: Sequence[Run]) -> list[tuple[Run, Result]]:
         kept = {run.run_id: found.pair for run in runs if (found := self._read.get(run.run_id)) is not None}
         pairs = {run_id: pair for run_id, pair in kept.items() if pair is not None}
         if missing := [run.run_id for run in runs if run.run_id not in pairs]:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from commands import attnlab_command
-from sweeps.forked import measures_in
 
 import attnlab
 from attnlab.sweeps.store import Store
@@ -50,7 +49,15 @@ def done_by(process):
 def metrics_of(store):
     """The numbers of a store, bit for bit, without costs."""
     with sqlite3.connect(store) as db:
-        rows = [*measures_in(db)]
+        rows = [
+            (run_id, test, metric, value)
+            for run_id, measured, numbers in db.execute("SELECT run_id, measured, numbers FROM runs")
+            for (test, metric), value in zip(
+                ((test, metric) for test, metrics in json.loads(measured).items() for metric in metrics),
+                json.loads(numbers),
+                strict=True,
+            )
+        ]
     costs = {"fit_seconds", "steps_per_second"}
     return sorted((run, test, metric, str(value)) for run, test, metric, value in rows if metric not in costs)
 
