@@ -97,6 +97,7 @@ class Zygote:
             [sys.executable, "-c", _BOOT, *arguments],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            process_group=0,  # a Ctrl-C at the terminal does not reach it, not even while it imports
             env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
         )
         return self._popen.pid
