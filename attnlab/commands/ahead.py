@@ -26,8 +26,11 @@ class Made(NamedTuple):
 
 
 @uncollected()
-def made(experiment: Any, store: str, frame: Any = None, whole: Any = None) -> Made:
-    """Compute it from the store, or from all results where the caller has read them; the summary from `frame` if there is one."""
+def made(experiment: Any, store: str, frame: Any = None, whole: Any = None, planned: Any = None) -> Made:
+    """Compute it from the store, or from all results where the caller has read them; the summary from `frame` if there is one.
+
+    `planned` are the runs of the experiment, where they are known.
+    """
     from attnlab.analysis.index import results_of
     from attnlab.analysis.referee.judging import reported
     from attnlab.analysis.referee.stored import Stored
@@ -41,7 +44,7 @@ def made(experiment: Any, store: str, frame: Any = None, whole: Any = None) -> M
 
         judged = judge(whole, experiment)
         claims = told(judged, whole, experiment)
-    report = reported(experiment.name, whole, experiment, Stored.of(store), judged)
+    report = reported(experiment.name, whole, experiment, Stored.of(store), judged, planned)
     frame = whole.copy() if frame is None else frame
     frame.attrs["tuned"] = experiment.chosen
     shown = [*experiment.metrics, *(["off_budget"] if experiment.budget else [])]
@@ -99,18 +102,23 @@ class Ahead:
         found = self._made.get(experiment.name)
         if found is not None and len(found.whole) == len(frame):
             return found
-        return made(experiment, self._store, frame, self._whole(experiment))
+        return made(experiment, self._store, frame, self._whole(experiment), self._planned(experiment))
 
     def _whole(self, experiment: Any) -> Any:
         """A copy of the table of all its runs, if the sweep has read it."""
         swept = self._swept.get(experiment.name)
         return None if swept is None else swept.table().copy()
 
+    def _planned(self, experiment: Any) -> Any:
+        swept = self._swept.get(experiment.name)
+        return None if swept is None else swept.runs
+
     def _work(self) -> None:
         while (experiment := self._waiting.get()) is not None:
             with contextlib.suppress(Exception):  # it is raised again where it is printed
                 if not _of_others(experiment, self._swept.get(experiment.name)):
-                    self._made[experiment.name] = made(experiment, self._store, None, self._whole(experiment))
+                    whole, planned = self._whole(experiment), self._planned(experiment)
+                    self._made[experiment.name] = made(experiment, self._store, None, whole, planned)
 
 
 def _of_others(experiment: Any, swept: Any = None) -> bool:

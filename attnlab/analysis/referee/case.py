@@ -80,6 +80,8 @@ class Case:
         Codes that other results in the store have settled.
     judged : sequence of Judgement or None
         The claims with their decisions, where they are judged already.
+    planned : sequence of Run or None
+        The runs of the experiment, where they are planned already.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Case:
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     settled: Sequence[str] = ()
     judged: Sequence[Judgement] | None = None
+    planned: Sequence[Run] | None = None
 
     def __post_init__(self) -> None:
         self._overlaps: dict[str, float] = {}
@@ -253,7 +256,9 @@ class Case:
     @functools.cached_property
     def runs(self) -> Mapping[str, Run]:
         """The planned runs, where the experiment is known."""
-        return {run.run_id: run for run in plan(self.experiment)} if self.experiment is not None else {}
+        if self.experiment is None:
+            return {}
+        return {run.run_id: run for run in (plan(self.experiment) if self.planned is None else self.planned)}
 
     # -- claims -------------------------------------------------------------------------------------------------------
     @functools.cached_property

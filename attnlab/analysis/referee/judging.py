@@ -17,6 +17,7 @@ from attnlab.analysis.summary import check_table
 from attnlab.errors import AttnlabError, SettingError
 from attnlab.findings import CODES, Finding
 from attnlab.sweeps.experiment.read import Experiment, read
+from attnlab.sweeps.run import Run
 from attnlab.sweeps.suites import expanded
 
 if TYPE_CHECKING:
@@ -153,11 +154,12 @@ def reported(
     experiment: Experiment | None,
     stored: Any = None,
     judged: Sequence[Judgement] | None = None,
+    planned: Sequence[Run] | None = None,
 ) -> Report:
-    """What the referee says of the rows of one experiment, whose claims may be `judged` already."""
+    """What the referee says of the rows of one experiment, whose claims may be `judged` already, and its runs `planned`."""
     needed = [c for c in ("run_id", "test", "status") if c not in rows]
     curves = {} if stored is None else stored.curves(rows)
-    case = Case(name, rows, experiment, curves, stored.settled(name) if stored else (), judged)
+    case = Case(name, rows, experiment, curves, stored.settled(name) if stored else (), judged, planned)
     findings: list[Finding] = []
     notes = (
         [] if experiment is not None or stored is None else [f"claims: {stored.why(name)}"] if stored.why(name) else []
