@@ -8,6 +8,7 @@ interruption of the user comes through: a signal that arrived, whether or not th
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import operator
 import os
@@ -22,7 +23,17 @@ from typing import Any, NamedTuple
 from attnlab.shared_state import SharedState
 from attnlab.staying import kept_open, staying
 
-__all__ = ["ASKING", "Called", "Terminated", "called", "changing", "interruptions", "on_signal", "wait_for_children"]
+__all__ = [
+    "ASKING",
+    "Called",
+    "Terminated",
+    "called",
+    "changing",
+    "interruptions",
+    "on_signal",
+    "settled",
+    "wait_for_children",
+]
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -119,10 +130,16 @@ def interruptions() -> Iterator[None]:
             raise arrived[0] from None
 
 
+def settled() -> None:
+    """Have attnlab's own changes of autograd be made, so that nobody is blamed for them whose code imports it first."""
+    importlib.import_module("attnlab.arrays")
+
+
 class _Process:
     """What a process has one of, as it was: put back where somebody changed it."""
 
     def __init__(self) -> None:
+        settled()
         self.folder = _opened_folder()
         self.streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
         self.lists = {name: (found := getattr(sys, name), [*found]) for name in ("path", "meta_path", "path_hooks")}

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attnlab.guard import changing, wait_for_children
+from attnlab.guard import changing, settled, wait_for_children
 
 __all__ = ["Candidate", "Verdict", "changed", "messages_to_stderr", "tried"]
 
@@ -67,6 +67,7 @@ def tried(candidates: Sequence[Candidate]) -> list[Verdict]:
 
 def _in_a_child(candidates: Sequence[Candidate], verdicts: list[Verdict], first: int) -> tuple[int, str, str] | None:
     """Fill in what is found; what the child was about when it ended or hung, and how; None if it came through."""
+    settled()
     ours, theirs = os.pipe()
     sys.stdout and sys.stdout.flush()
     pid = os.fork()
