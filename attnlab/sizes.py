@@ -15,9 +15,8 @@ from attnlab.libraries import no_memory
 __all__ = ["EACH", "memory", "readable", "refuse_sizes", "room_for", "sized"]
 
 LARGE = 1000  # a smaller number is not what used up the memory
-EACH = (
-    64  # bytes that one more word, key or feature of a task takes at least: each is in arrays, or an object of Python's
-)
+# Bytes that one more word, key or feature of a task takes at least: each is in arrays, or an object of Python's
+EACH = 64
 
 
 def memory() -> int:

@@ -21,7 +21,6 @@ __all__ = ["Extreme", "beyond", "extremes_of", "refuse_beyond", "refuse_nan"]
 ORDINARY = 1e-6, 1e6  # sizes whose squares, quotients and products are harmless beside numbers as data have them
 EXPONENT = 64  # whole numbers beyond which powers may leave the range
 
-
 Extreme = tuple[str, str, float]  # (whose it is, the setting, its value)
 
 
@@ -45,9 +44,7 @@ def _of(component: Any) -> Iterator[Extreme]:
 
 
 def _unusual(component: Any, number: Any) -> bool:
-    if (
-        isinstance(number, int) and getattr(component, "init", None) is None
-    ):  # it is no size of arrays, perhaps an exponent
+    if isinstance(number, int) and getattr(component, "init", None) is None:  # no size of arrays, perhaps an exponent
         return abs(number) > EXPONENT
     return not ORDINARY[0] <= abs(number) <= ORDINARY[1]
 

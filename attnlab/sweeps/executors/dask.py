@@ -42,9 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["DaskExecutor", "worth"]
 
 _AHEAD = 2  # orders in the scheduler for each thread of the workers: one at work, one that waits
-_SECONDS = (
-    1.0  # of work in one order, as far as runs are short: an order takes the processor 3 ms in each of three processes
-)
+# Of work in one order, as far as runs are short: an order takes the processor 3 ms in each of three processes
+_SECONDS = 1.0
 _ORDERS = 100.0  # a second, of all threads together: where there are more threads, orders are of more work
 _LONGEST = 30.0  # seconds of work in one order, even then
 _MOST = 64  # runs in one order

@@ -90,6 +90,8 @@ def write_ahead() -> None:
     A page that is copied when the run first writes to it costs an interruption of the run besides. Python writes to every object that
     it touches, so about 2,000 pages of any two runs are the same. Systems that cannot do it do nothing.
     """
+    if not _written:
+        return
     with contextlib.suppress(OSError):
         me = os.pidfd_open(os.getpid())
         call, long = ctypes.CDLL(None).syscall, ctypes.c_long
