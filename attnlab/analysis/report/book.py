@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import importlib.metadata
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +23,7 @@ from attnlab.errors import AttnlabError
 from attnlab.kinds import PARTS
 from attnlab.plugins import FILE, active_options
 from attnlab.progress import over
+from attnlab.sweeps.collecting import uncollected
 from attnlab.sweeps.columns import ROLES, components_of
 from attnlab.sweeps.environment import environment
 from attnlab.sweeps.experiment.read import Experiment
@@ -134,7 +133,7 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
     StoreError, UnknownName
         When there is no such store or experiment, or a row is damaged.
     """
-    with _without_collections(), Store(store, create=False) as opened:
+    with uncollected(), Store(store, create=False) as opened:
         linked = {entry.key: entry for entry in opened.experiments()}
         records: dict[str, list[tuple[str, Run, Result]]] = {
             key: [] for key in linked if experiment is None or key == experiment
@@ -149,18 +148,6 @@ def collect(store: str | os.PathLike[str], experiment: str | None = None) -> Boo
         ]
     environment = _environment([record for found in records.values() for record in found])
     return Book(os.fspath(store), chapters, environment, given)
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """No search for garbage meanwhile: of millions of small objects that all stay, it would take a quarter of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _chapter(
