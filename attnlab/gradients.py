@@ -6,6 +6,8 @@ everywhere: at ties of max and maximum the gradient is shared, at the zero vecto
 
 from __future__ import annotations
 
+import functools
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +16,6 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp, primitive
 from autograd.tracer import getval, isbox
-from scipy import special
 
 __all__ = [
     "absolute",
@@ -35,6 +36,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softplus",
+    "special",
     "take_along_axis",
     "tanh",
     "where",
@@ -110,14 +112,24 @@ tanh = primitive(np.tanh)
 defvjp(tanh, lambda ans, x: lambda g: g * (1 - ans * ans))
 
 
-def _in_its_dtype(function: Callable[..., Any]) -> Any:
+@functools.cache
+def special() -> Any:
+    """`scipy.special`, loaded when a number needs it: its import takes as long as NumPy's, and most commands compute nothing."""
+    return importlib.import_module("scipy.special")
+
+
+def _of_scipy(name: str) -> Any:
     """A function of scipy's, which gives float64 for float16."""
-    f = primitive(lambda x: function(x).astype(x.dtype) if getattr(x, "dtype", None) == np.float16 else function(x))
-    f.fun.__name__ = function.__name__
-    return f
+
+    def function(x: Any) -> Any:
+        found = getattr(special(), name)(x)
+        return found.astype(x.dtype) if getattr(x, "dtype", None) == np.float16 else found
+
+    function.__name__ = name
+    return primitive(function)
 
 
-sigmoid = _in_its_dtype(special.expit)
+sigmoid = _of_scipy("expit")
 defvjp(sigmoid, lambda ans, x: lambda g: g * ans * (1 - ans))
 
 
@@ -135,7 +147,7 @@ def softplus(x: Any) -> Any:
 
 defvjp(softplus, lambda ans, x: lambda g: g * sigmoid(x))
 
-erf = _in_its_dtype(special.erf)
+erf = _of_scipy("erf")
 defvjp(erf, lambda ans, x: lambda g: g * (2 / math.sqrt(math.pi)) * anp.exp(-(x * x)))
 
 
@@ -185,7 +197,7 @@ def softmax(x: Any, axis: int = -1) -> Any:
 @primitive
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     x = _floats(x)
-    return np.asarray(special.logsumexp(x, axis=axis, keepdims=keepdims)).astype(x.dtype, copy=False)
+    return np.asarray(special().logsumexp(x, axis=axis, keepdims=keepdims)).astype(x.dtype, copy=False)
 
 
 def _logsumexp_vjp(ans: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -125,30 +125,33 @@ def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | N
     On a terminal cells are wrapped between words. Columns that still do not fit are left out, and stderr names them. The
     columns at the end of `order` are left out first; `order` is the order of the frame unless it is given.
     """
+    cells = {name: shown_column(name, column) for name, column in frame.items()}
+    numbers = {name: len(frame) > 0 and frame[name].dtype.kind in "fiu" for name in cells}
+    if not _may_be_a_terminal() and (plain := _plain(cells, numbers, _WIDEST)) is not None:
+        print("\n".join(plain))
+        if caption := visible(caption):
+            print(caption)
+        return
+
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
-    cells = {name: shown_column(name, column) for name, column in frame.items()}
-    numbers = {name: len(frame) > 0 and frame[name].dtype.kind in "fiu" for name in cells}
     widths: dict[Any, int | None] = dict.fromkeys(cells)
     if console.is_terminal:
         widths |= (fitting := _fitting(cells, list(frame.columns if order is None else order), console.width))
         widths = {name: widths[name] for name in cells if name in fitting}
     else:
-        console = Console(highlight=False, width=10_000)
+        console = Console(highlight=False, width=_WIDEST)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, width in widths.items():
         heading = visible(str(name)) if width is None else _broken(visible(str(name)), width)
         table.add_column(Text(heading), justify="right" if numbers[name] else "left", overflow="fold", width=width)
-    plain = None if console.is_terminal else _plain(cells, numbers, console.width)
-    for row in zip(*(cells[name] for name in widths), strict=True) if plain is None else ():
+    for row in zip(*(cells[name] for name in widths), strict=True):
         table.add_row(*(Text(cell) for cell in row))
     if console.is_terminal:
         console.print(table)
-    elif plain is not None:
-        print("\n".join(plain))
     else:
         with console.capture() as captured:
             console.print(table)
@@ -163,6 +166,12 @@ def print_table(frame: pd.DataFrame, caption: str = "", order: Sequence[str] | N
 
 _GAP = 2  # characters between columns
 _WORD = 20  # a longer word may be broken
+_WIDEST = 10_000  # characters of a line in a file or a pipe
+
+
+def _may_be_a_terminal() -> bool:
+    """Whether rich has to be asked, which takes a tenth of a second to load: it counts a pipe as a terminal where it is told to."""
+    return sys.stdout.isatty() or "FORCE_COLOR" in os.environ or "TTY_COMPATIBLE" in os.environ
 
 
 def _plain(cells: Mapping[Any, Sequence[str]], numbers: Mapping[Any, bool], width: int) -> list[str] | None:

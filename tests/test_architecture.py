@@ -203,7 +203,7 @@ def test_a_file_is_read_in_one_sitting():
 
 
 # -- what an import costs: real processes ----------------------------------------------------------------------------
-HEAVY = ("pandas", "sklearn", "numba", "autograd", "scipy", "pydantic", "matplotlib", "numpy")
+HEAVY = ("pandas", "sklearn", "numba", "autograd", "scipy", "pydantic", "matplotlib", "numpy", "rich.console")
 
 
 def loaded_after(code: str) -> set[str]:
@@ -247,6 +247,30 @@ from attnlab.sweeps.executors.rehearsal import rehearse
 [entries(kind) for kind in KINDS]
 rehearse()"""
     assert loaded_after(code).isdisjoint(("pandas", "sklearn"))
+
+
+def test_planning_loads_nothing_that_computes_or_paints(tmp_path):
+    experiment = tmp_path / "few.yaml"
+    experiment.write_text("attnlab: 1\nquestion: Few?\ntask: lookup\nmechanism: {similarity: dot}\n", encoding="utf-8")
+    code = f"""
+from attnlab.process import claim
+claim()
+from attnlab.cli import main
+try:
+    main(["plan", {str(experiment)!r}, "--store", {str(tmp_path / "s.db")!r}])
+except SystemExit as stop:
+    assert not stop.code, stop.code"""
+    assert loaded_after(code).isdisjoint(("scipy", "rich.console", "sklearn"))
+
+
+def test_every_library_with_threads_is_told_to_have_one():
+    """SciPy comes with a BLAS of its own. One that is loaded after the look has as many threads as the machine has processors."""
+    code = """
+from attnlab.sweeps.execute import threads
+known = {library.filepath for library in threads().lib_controllers}
+import numpy.linalg, scipy.linalg, scipy.special, threadpoolctl
+assert known == {library["filepath"] for library in threadpoolctl.threadpool_info()}"""
+    assert "scipy" in loaded_after(code)
 
 
 # -- public names ------------------------------------------------------------------------------------------------------

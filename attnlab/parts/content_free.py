@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Gt
-from scipy import special
 
 from attnlab.arrays import namespace, to_numpy
 from attnlab.errors import Unsupported
+from attnlab.gradients import special
 from attnlab.interfaces import Similarity, Source
 from attnlab.libraries import is_traced
 from attnlab.precision import in_float32
@@ -202,7 +202,7 @@ class RandomScores(Similarity):
         columns = to_numpy(k_index).astype(np.uint64)[..., None, :]
         bits = _mixed(_mixed(_mixed(np.array([self.seed % 2**64], np.uint64)) + rows) + columns)
         uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
-        return xp.astype(xp.asarray(self.scale * special.ndtri(uniform)), Q.dtype)
+        return xp.astype(xp.asarray(self.scale * special().ndtri(uniform)), Q.dtype)
 
     def operations(self, n_keys: int) -> float:
         return 20.0 * n_keys

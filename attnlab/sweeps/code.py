@@ -15,6 +15,7 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -142,8 +143,11 @@ def _imported(node: ast.Import | ast.ImportFrom, here: str) -> Iterator[tuple[st
 
 # -- attnlab's own ----------------------------------------------------------------------------------------------------
 def _own_file(name: str) -> Path | None:
-    path = ROOT.joinpath(*name.split(".")[1:])
-    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+    place = os.path.join(ROOT, *name.split(".")[1:])
+    return next((_path(f) for f in (f"{place}.py", os.path.join(place, "__init__.py")) if os.path.isfile(f)), None)
+
+
+_path = functools.cache(Path)
 
 
 _modules: dict[tuple[str, str], tuple[Source, Module]] = {}

@@ -25,6 +25,7 @@ from threadpoolctl import ThreadpoolController
 
 from attnlab.data import AlignmentData, Splits
 from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported
+from attnlab.gradients import special
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
 from attnlab.libraries import no_memory
@@ -64,11 +65,12 @@ def execute(run: Run, raise_errors: bool = False) -> Result:
     MemoryError, or what PyTorch or JAX raise where memory is exhausted
         Always; the executor decides what it means.
     """
+    libraries = threads()  # before the clock starts
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     began = time.perf_counter()
     outcome: dict[str, Any]
     try:
-        with one_thread(threads()), silent():
+        with one_thread(libraries), silent():
             outcome = {"status": "ok", **_carry_out(run, began)}
             check(run.spec.get("inputs", {}))  # what was read in between is what was planned
     except Exception as error:
@@ -100,7 +102,6 @@ def look_up(run: Run) -> None:
                     prepared(e.cls, settings)
     fingerprints_of_metrics({e.shown for found in entries("metric").values() for e in found})
     environment()
-    threads()
 
 
 def _behind(run: Run, measured: set[str]) -> dict[str, str]:
@@ -128,7 +129,8 @@ def _reason(error: Exception) -> str:
 
 @functools.lru_cache(maxsize=1)
 def threads() -> ThreadpoolController:
-    """The libraries in this process that have threads of their own."""
+    """The libraries in this process that have threads of their own. SciPy's is loaded first, which comes with another BLAS."""
+    special()
     return ThreadpoolController()
 
 

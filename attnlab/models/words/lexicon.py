@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.special import digamma
+
+from attnlab.gradients import special
 
 __all__ = ["Cells", "Direction", "Prior", "spelled_alike"]
 
@@ -91,6 +91,8 @@ def spelled_alike(cells: Cells) -> Array:
         rows += [row] * len(pieces)
         columns += [index.setdefault(piece, len(index)) for piece in pieces]
     shape = (len(cells.words[0]) + len(cells.words[1]), max(1, len(index)))
+    from scipy import sparse
+
     has = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
     size = np.bincount(rows, minlength=shape[0])
     source, target = cells.types[:, 0], len(cells.words[0]) + cells.types[:, 1]
@@ -129,6 +131,7 @@ class Prior:
         """
         total = np.bincount(group, counts + prior, n_groups)[group]
         if self.variational:
+            digamma = special().digamma
             return np.exp(digamma(counts + prior) - digamma(total))
         return (counts + prior) / np.where(total > 0, total, 1)
 
