@@ -44,7 +44,7 @@ from attnlab.commands.plot import plot
 from attnlab.commands.predictions import preregister, scoreboard
 from attnlab.commands.referee import print_short, referee
 from attnlab.commands.report import report
-from attnlab.commands.results import print_summary, results
+from attnlab.commands.results import notes_in, print_summary, results
 from attnlab.commands.store import store
 from attnlab.commands.streams import Stream, leave, prepare
 from attnlab.guard import ASKING, Terminated, on_signal, wait_for_children
@@ -310,13 +310,10 @@ def _print_experiment(experiment: Any, frame: Any, store: str, only: str | None,
     made = ahead.of(experiment, frame)
     print_summary(made.summary, experiment.metrics[0])
     ok = frame[frame["status"] == "ok"]
-    noted = frame.drop_duplicates("run_id")["notes"].str.split(" | ", regex=False).explode().value_counts(sort=False)
-    noted = noted[noted.index != ""]
+    noted = notes_in(frame)
     for metric in experiment.metrics:
         if len(ok) and (metric not in ok or ok[metric].isna().all()):
-            new = (
-                "" if any(metric in note for note in noted.index) else "; if it is new here, `--rerun all` measures it"
-            )
+            new = "" if any(metric in note for note in noted) else "; if it is new here, `--rerun all` measures it"
             click.echo(f"{metric} has no value in these runs{new}")
     for note, n_runs in noted.items():
         print(

@@ -13,7 +13,7 @@ from attnlab.commands.options import experiment_option, output_format, plugin_op
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["print_question", "print_summary", "results"]
+__all__ = ["notes_in", "print_question", "print_summary", "results"]
 
 FORMS = ("table", "csv", "json", "markdown", "latex", "parquet", "xlsx")
 
@@ -258,6 +258,15 @@ def _print_referee(store: str, name: str) -> None:
     if (experiment := Stored(store).experiment(name)) is not None:
         ((_, frame),) = results_of([experiment], store)
         print_short(experiment, reported(experiment.name, frame, experiment, Stored.of(store)), store)
+
+
+def notes_in(frame: pd.DataFrame) -> dict[str, int]:
+    """The notes of runs, with the number of runs that have each."""
+    found: dict[str, int] = {}
+    for notes, n_runs in frame.drop_duplicates("run_id")["notes"].value_counts(sort=False).items():
+        for note in str(notes).split(" | ") if notes else ():
+            found[note] = found.get(note, 0) + int(n_runs)
+    return found
 
 
 def print_summary(table: pd.DataFrame, first: str) -> None:

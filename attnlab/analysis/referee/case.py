@@ -95,7 +95,7 @@ class Case:
     def __post_init__(self) -> None:
         self._overlaps: dict[str, float] = {}
         self._cells: dict[tuple[str, tuple[str, ...] | None], list[Cell]] = {}
-        self._known: dict[tuple[str, ...], list[str]] = {}
+        self._known: dict[tuple[str, ...], NDArray[np.object_]] = {}
         self.whole.attrs["tuned"] = list(self.experiment.chosen if self.experiment else self.tuned)
 
     # -- columns ------------------------------------------------------------------------------------------------------
@@ -174,17 +174,18 @@ class Case:
     def named(self, rows: pd.DataFrame, axes: Sequence[str] | None = None) -> pd.Series:
         """The competitor of each row of the table, in words."""
         axes = self.axes if axes is None else axes
-        return pd.Series(self._words(rows.index, axes) if axes else [text_of(rows)] * len(rows), index=rows.index)
+        words = self._words(rows.index, axes) if axes else text_of(rows)
+        return pd.Series(words, index=rows.index, dtype=object)
 
     def task_of(self, rows: pd.DataFrame) -> pd.Series:
         """The task of each row of the table, in words."""
-        return pd.Series(self._words(rows.index, ["task", *self.task_axes]), index=rows.index)
+        return pd.Series(self._words(rows.index, ["task", *self.task_axes]), index=rows.index, dtype=object)
 
-    def _words(self, index: Iterable[int], columns: Sequence[str]) -> list[str]:
+    def _words(self, index: pd.Index, columns: Sequence[str]) -> NDArray[np.object_]:
         key = tuple(columns)
         if key not in self._known:
             self._known[key] = _words(self.table, columns)
-        return [self._known[key][i] for i in index]
+        return self._known[key][index.to_numpy(dtype=np.intp)]
 
     def cells(self, metric: str, axes: Sequence[str] | None = None) -> list[Cell]:
         """Each task and test condition, with the values of each competitor."""
@@ -197,14 +198,14 @@ class Case:
         rows = one_row_a_run(self.ok, metric) if is_per_run(metric) else self.ok
         if metric not in rows or not len(rows):
             return
-        kinds = map(str, rows["task"]) if "task" in rows else itertools.repeat("")
+        kinds = map(str, _cells(rows["task"])) if "task" in rows else itertools.repeat("")
         each = zip(
-            self.task_of(rows),
+            _cells(self.task_of(rows)),
             kinds,
-            rows["test"],
-            self.named(rows, axes),
-            rows["seed"] if "seed" in rows else range(len(rows)),
-            pd.to_numeric(rows[metric], errors="coerce").astype(float),
+            _cells(rows["test"]),
+            _cells(self.named(rows, axes)),
+            _cells(rows["seed"]) if "seed" in rows else range(len(rows)),
+            _cells(pd.to_numeric(rows[metric], errors="coerce").astype(float)),
             strict=False,
         )
         places: dict[tuple[str, str], list[int]] = {}
@@ -282,20 +283,33 @@ def text_of(rows: pd.DataFrame) -> str:
     return " ".join(w for w in words if w not in ("nan", "single_head")) or "the mechanism"
 
 
-def _words(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+def _cells(column: pd.Series) -> list[Any]:
+    """A column as objects of Python; to walk through a column of texts takes ten times as long."""
+    return list(column.to_numpy(dtype=object))
+
+
+def _words(rows: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.object_]:
     """The values of some columns of each row in words: names as they are, settings as `setting=value`."""
-    known: dict[tuple[Any, ...], str] = {}
-    there = [c for c in columns if c in rows]
-    found = []
-    for values in rows[there].itertuples(index=False, name=None):
-        key = tuple(map(repr, values))
-        if key not in known:
-            said = []
-            for column, value in zip(there, values, strict=True):
-                if value is None or value != value:
-                    continue
-                setting = column.rpartition(".")[2] if "." in column else ""
-                said.append(f"{setting}={setting_text(value)}" if setting else str(value))
-            known[key] = " ".join(said) or "?"
-        found.append(known[key])
-    return found
+    codes = np.zeros(len(rows), dtype=np.int64)  # of each row, which of the combinations of values it has
+    said: list[tuple[str, ...]] = [()]
+    for column in columns:
+        if column in rows:
+            own, values = _coded(rows[column])
+            both, codes = np.unique(codes * (len(values) + 1) + own + 1, return_inverse=True)
+            before, here = np.divmod(both, len(values) + 1)
+            setting = column.rpartition(".")[2] if "." in column else ""
+            words = [(), *((f"{setting}={setting_text(v)}" if setting else str(v),) for v in values)]
+            said = [said[i] + words[j] for i, j in zip(before, here, strict=True)]
+    found = np.array([" ".join(words) or "?" for words in said], dtype=object)
+    return found[codes]
+
+
+def _coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
+    """The different values of a column, and which of them each row has; -1 where it has none."""
+    if column.dtype != object:
+        codes, unique = pd.factorize(column)
+        return codes.astype(np.int64), list(unique)
+    missing = column.isna().to_numpy()
+    codes, _ = pd.factorize(column.map(repr))  # what is equal in Python may look different: 1 and true
+    values = [column.iloc[np.argmax(codes == i)] for i in range(codes.max(initial=-1) + 1)]
+    return np.where(missing, -1, codes), values
