@@ -79,8 +79,9 @@ def shown_column(name: Any, values: Iterable[Any]) -> list[str]:
     >>> shown_column("task.noise", [0.1001, 0.1002, None]), shown_column("accuracy", [0.1001, 0.1002])
     (['0.1001', '0.1002', '–'], ['0.100', '0.100'])
     """
-    values = list(values)
-    cells = [shown(value) for value in values]
+    values = list(values if getattr(values, "dtype", None) != "str" else values.to_numpy(dtype=object))  # type: ignore[attr-defined]
+    texts = {value: visible(value) for value in {value for value in values if type(value) is str}}
+    cells = [texts[value] if type(value) is str else shown(value) for value in values]
     if "." not in str(name):
         return cells
     exact = [
