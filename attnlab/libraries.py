@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from attnlab.errors import message_of
+
 __all__ = [
     "OtherNamespace",
     "constant",
@@ -81,10 +83,10 @@ def no_memory(error: BaseException) -> bool:
     """Whether it says that memory is exhausted: Python's or NumPy's, or that of PyTorch or JAX on a processor or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    if isinstance(error, ValueError) and str(error).startswith(TOO_LARGE):
+    if isinstance(error, ValueError) and message_of(error).startswith(TOO_LARGE):
         return True
     starts = ("RESOURCE_EXHAUSTED", "CUDA error: out of memory", "CUDA out of memory")
-    said = str(error) if isinstance(error, RuntimeError) else ""
+    said = message_of(error) if isinstance(error, RuntimeError) else ""
     return said.startswith(starts) or "DefaultCPUAllocator: can't allocate memory" in said
 
 
