@@ -223,12 +223,12 @@ class _Process:
             if type(stream) is not form.kind:
                 changes.append(f"sys.{name}.__class__")
                 stream.__class__ = form.kind
-            if (now := _form(stream)) is None and "stdin" not in name:
+            if (writes := _form(stream)) is None and "stdin" not in name:
                 changes.append(f"sys.{name}, which it closed,")
                 descriptor = 1 if "stdout" in name else 2
                 with contextlib.suppress(OSError):
                     setattr(sys, name, os.fdopen(descriptor, "w", errors="backslashreplace", closefd=False))
-            elif now is not None and now[1:] != form[1:]:
+            elif writes is not None and writes.options != form.options:
                 changes.append(f"the encoding or the buffer of sys.{name}")
                 stream.reconfigure(**form.options)
         return changes

@@ -83,7 +83,11 @@ class Plugin:
 
 def _explain(error: BaseException) -> str:
     """The error and, where it is known, the last line of the plugin's own code that led to it."""
-    frames = [f for f in traceback.extract_tb(object.__getattribute__(error, "__traceback__")) if "importlib" not in f.filename]
+    frames = [
+        f
+        for f in traceback.extract_tb(object.__getattribute__(error, "__traceback__"))
+        if "importlib" not in f.filename
+    ]
     frames = [f for f in frames if f.filename not in (__file__, guard.__file__, staying.__file__)]
     place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     said = message_of(error)

@@ -31,8 +31,29 @@ _RELIED_ON = {  # by numbers, names of runs, stores, tables and messages
     *("pandas", "pandas.core.frame", "pandas.core.generic", "pandas.core.groupby.generic", "pandas.core.groupby.groupby"),
     *("pandas.core.indexes.base", "pandas.core.reshape.concat", "pandas.core.series", "scipy.special", "scipy.stats"),
 }  # fmt: skip
-_IMPORTED_LATER = ("pandas", "scipy", "sklearn", "matplotlib", "jinja2", "rich", "pydantic", "ruamel", "dask", "distributed")
-_OF_SYS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__", "last_type", "last_value", "last_traceback")
+_IMPORTED_LATER = (
+    "pandas",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "jinja2",
+    "rich",
+    "pydantic",
+    "ruamel",
+    "dask",
+    "distributed",
+)
+_OF_SYS = (
+    "stdin",
+    "stdout",
+    "stderr",
+    "__stdin__",
+    "__stdout__",
+    "__stderr__",
+    "last_type",
+    "last_value",
+    "last_traceback",
+)
 _QUIETLY = (  # what programs replace with good reason
     *("sys.excepthook", "sys.unraisablehook", "sys.displayhook", "threading.excepthook", "warnings.showwarning"),
     "warnings._showwarnmsg_impl",
@@ -60,7 +81,15 @@ class Modules:
                 self.look(module, name)
         self.modules = sys.modules.copy()
         self.lists = {name: (found := getattr(sys, name), [*found]) for name in ("path", "meta_path", "path_hooks")}
-        mine = (builtins, os, operator, descriptors, shared_state, staying, *map(sys.modules.get, ("attnlab.guard", __name__)))
+        mine = (
+            builtins,
+            os,
+            operator,
+            descriptors,
+            shared_state,
+            staying,
+            *map(sys.modules.get, ("attnlab.guard", __name__)),
+        )
         self.first = [(vars(m), vars(m).copy()) for m in mine if m is not None]
         self.builtins = _names_of_builtins
         self.spoilt: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
@@ -136,7 +165,11 @@ class Modules:
             if same and len(now) == len(names):
                 continue
             for name, value in names.items():
-                if now.get(name, self) is not value and _is_kept(name, value) and not (shown == "sys" and name in _OF_SYS):
+                if (
+                    now.get(name, self) is not value
+                    and _is_kept(name, value)
+                    and not (shown == "sys" and name in _OF_SYS)
+                ):
                     if f"{shown}.{name}" not in _QUIETLY:
                         changes.append(f"{shown}.{name}")
                     setattr(owner, name, value)
@@ -149,14 +182,18 @@ class Modules:
         changes = []
         for shown, table, before in self.tables:
             if not isinstance(table, dict):
-                same = len(table) == len(before) and (table == before if isinstance(table, set) else all(map(operator.is_, table, before)))
+                same = len(table) == len(before) and (
+                    table == before if isinstance(table, set) else all(map(operator.is_, table, before))
+                )
                 if not same:
                     changes.append(shown)
                     table.clear()
                     table.update(before) if isinstance(table, set) else table.extend(before)
                 continue
             spoilt = not all(map(operator.is_, map(table.get, before), before.values()))
-            ours = [key for key in table if key not in before and _is_common(key)] if shown.startswith("copyreg") else []
+            ours = (
+                [key for key in table if key not in before and _is_common(key)] if shown.startswith("copyreg") else []
+            )
             if spoilt or ours:
                 changes.append(shown)
                 table.update(before)
@@ -193,7 +230,13 @@ def _is_no_module(name: str, module: Any) -> bool:
 
 def _is_common(key: Any) -> bool:
     """Whether it is a class of Python's, NumPy's or attnlab's."""
-    return isinstance(key, type) and key.__module__.partition(".")[0] in ("builtins", "collections", "numpy", "attnlab", "types")
+    return isinstance(key, type) and key.__module__.partition(".")[0] in (
+        "builtins",
+        "collections",
+        "numpy",
+        "attnlab",
+        "types",
+    )
 
 
 class _Watch(importlib.abc.MetaPathFinder):

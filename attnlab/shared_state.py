@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ _TIMERS = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 _STORED = (float, int, str, bytes, bytearray)  # what SQLite keeps as it is, unless somebody registers an adapter
 _PLAIN = (*_STORED, bool, complex, type(None), list, tuple, dict, set, frozenset)
 _DEFAULT = ctypes.c_void_p(-1)  # the state of the processor's arithmetic that each process begins with (fenv.h)
+_SLACK, _SOON = 0.5, 0.01  # seconds
 _HALF_A_STEP, _LEAST = 2.0**-53, sys.float_info.min
 
 
@@ -43,18 +46,21 @@ class SharedState:
         self.rang = False
         self.get_timer, self.set_timer = signal.getitimer, signal.setitimer
         self.timers = [number for name in _TIMERS if (number := getattr(signal, name, None)) is not None]
-        self.running = [number for number in self.timers if signal.getitimer(number) != (0.0, 0.0)]
+        self.running = {number: signal.getitimer(number) for number in self.timers}
+        self.began, self.now = time.monotonic(), time.monotonic
         self.timeout = socket.getdefaulttimeout() if (socket := sys.modules.get("socket")) is not None else None
         self.settings = [(put, get(), get) for get, put in _settings()]
         self.callbacks = [*gc.callbacks]
         self.families = _families()
 
     def silence(self) -> None:
-        """Stop the clocks that were set."""
-        for number in self.timers:
-            if number not in self.running and self.get_timer(number) != (0.0, 0.0):
-                self.rang = True
-                self.set_timer(number, 0)
+        """Stop the clocks that were set, and set those that went before for what they had left."""
+        for number, (seconds, again) in self.running.items():
+            left, repeats = self.get_timer(number)
+            due = seconds - (self.now() - self.began) if seconds else 0.0
+            if repeats != again or abs(left - due) > (_SLACK if seconds and number == signal.ITIMER_REAL else 0.0):
+                self.rang = self.rang or not seconds or number == signal.ITIMER_REAL
+                self.set_timer(number, max(due, _SOON) if seconds else 0.0, again)
 
     def put_back(self) -> list[str]:
         """Put everything back; what had been changed, in words."""
@@ -86,7 +92,7 @@ class SharedState:
         changes = []
         for family, before, registered in self.families:
             if _members(family) != before:
-                import _abc
+                _abc: Any = importlib.import_module("_abc")
 
                 _abc._reset_registry(family)
                 _abc._reset_caches(family)
@@ -104,8 +110,8 @@ def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
         (gc.get_threshold, lambda value: gc.set_threshold(*value)),
         (gc.get_debug, gc.set_debug),
         (gc.isenabled, lambda value: gc.enable() if value else gc.disable()),
-        (threading.gettrace, threading.settrace),  # type: ignore[list-item]
-        (threading.getprofile, threading.setprofile),  # type: ignore[list-item]
+        (threading.gettrace, threading.settrace),
+        (threading.getprofile, threading.setprofile),
     ]
     if hasattr(sys, "set_int_max_str_digits"):
         found.append((sys.get_int_max_str_digits, sys.set_int_max_str_digits))
@@ -153,11 +159,10 @@ def _families() -> list[tuple[Any, list[bool], list[Any]]]:
     import collections.abc
     import numbers
 
-    from _abc import _get_dump
-
+    dump: Any = importlib.import_module("_abc")._get_dump  # Python says by no other way what was registered
     names = ("Callable", "Collection", "Hashable", "Iterable", "Mapping", "Sequence", "Set", "Sized")
     families = [numbers.Number, numbers.Real, numbers.Integral, *(getattr(collections.abc, name) for name in names)]
-    return [(family, _members(family), [*_get_dump(family)[0]]) for family in families]
+    return [(family, _members(family), [*dump(family)[0]]) for family in families]
 
 
 def _members(family: Any) -> list[bool]:

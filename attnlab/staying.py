@@ -121,7 +121,10 @@ def nobody_else_ends_it() -> None:
             ours = str(sys._getframe(1).f_globals.get("__name__", "")).partition(".")[0] in ("attnlab", "__main__")
             if os.getpid() == owner and not (ours and threading.current_thread() is threading.main_thread()):
                 where = "code" if threading.current_thread() is threading.main_thread() else "a thread"
-                print(f"attnlab: {where} of a plugin called os.{name}{args!r:.200}, which ended nothing else", file=sys.stderr)
+                print(
+                    f"attnlab: {where} of a plugin called os.{name}{args!r:.200}, which ended nothing else",
+                    file=sys.stderr,
+                )
                 raise SystemExit
             return real(*args, **kwargs)
 

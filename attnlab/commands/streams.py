@@ -95,7 +95,9 @@ def _end(status: int) -> None:
     """End the process, if what was registered for its end does not."""
     time.sleep(PATIENCE)
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(f"attnlab: what a plugin does at the end of the process takes longer than {PATIENCE:g} s", file=sys.stderr)
+        print(
+            f"attnlab: what a plugin does at the end of the process takes longer than {PATIENCE:g} s", file=sys.stderr
+        )
         sys.stdout.flush()
     _exit(status)
 

@@ -256,7 +256,11 @@ def _carry_out(run: Run, began: float) -> dict[str, Any]:
         others, failures = measure_others(run.metrics, tested, model, facts["fit_seconds"], left)
         notes += failures
     measured = {condition: {**own, **others.get(condition, {})} for condition, own in measured.items()}
-    notes += [message_of(w.message) for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning))]
+    notes += [
+        message_of(w.message) if isinstance(w.message, Warning) else w.message
+        for w in caught
+        if issubclass(w.category, (UserWarning, RuntimeWarning))
+    ]
     facts["notes"] = list(dict.fromkeys(notes))[:NOTES_KEPT]
     return {"metrics": measured, "facts": facts, "artifacts": artifacts}
 

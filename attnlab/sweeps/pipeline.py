@@ -165,9 +165,7 @@ def sweep(
                     file=sys.stderr,
                 )
             table = _table(opened, [(experiment, reading.results(runs))])
-            told(
-                opened, "attnlab_sweep_finished", experiment=experiment, frame=table() if hooks_of_others() else None
-            )
+            told(opened, "attnlab_sweep_finished", experiment=experiment, frame=table() if hooks_of_others() else None)
             if finished is not None and not shared.elsewhere:
                 all_of_it = (
                     table if len(runs) == len(planned) else _table(opened, [(experiment, reading.results(planned))])

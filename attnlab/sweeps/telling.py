@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["told"]
 
+_TABLES = ("metrics", "facts", "versions", "fingerprints")
+
 
 def told(opened: Store, event: str, **facts: Any) -> None:
     """Tell every plugin of an event; what their hooks raise or change is said on stderr."""
@@ -36,7 +38,7 @@ def _copied(fact: Any) -> Any:
     if isinstance(fact, Run):
         return Run(fact.canonical, fact.run_id, fact.metrics, fact.time_limit)
     if isinstance(fact, Result):
-        tables = {f.name: copy.deepcopy(v) for f in dataclasses.fields(fact) if isinstance(v := getattr(fact, f.name), dict)}
+        tables: dict[str, Any] = {name: copy.deepcopy(getattr(fact, name)) for name in _TABLES}
         return dataclasses.replace(fact, **tables)
     if isinstance(fact, Experiment):
         return fact.model_copy(deep=True)

@@ -84,7 +84,9 @@ def attempt(execute: Execute, run: Run, executor: str, memory_limit: int | None 
             size, allowed = readable_size(len(reply)), readable_size(LARGEST_RESULT)
             raise ValueError(f"it takes {size}, and at most {allowed} are kept")
     except Exception as error:
-        failed = Result("failed", reason=f"the result cannot be kept: {message_of(error)}", traceback=traceback.format_exc())
+        failed = Result(
+            "failed", reason=f"the result cannot be kept: {message_of(error)}", traceback=traceback.format_exc()
+        )
         reply = pack(_dated(failed, executor, started_at, seconds))
     return reply, spent or threading.active_count() > n_threads
 

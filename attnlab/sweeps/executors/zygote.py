@@ -259,7 +259,7 @@ def shared() -> Iterator[None]:
     try:
         yield
     finally:
-        _current.remove(zygote)
+        _current[:] = [one for one in _current if one is not zygote]
         zygote.end()
 
 
