@@ -6,6 +6,7 @@ an axis may be a NumPy integer, gradients at kinks and values at infinity are th
 
 from __future__ import annotations
 
+import errno
 import functools
 import types
 from typing import Any
@@ -80,8 +81,10 @@ TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big;", "high is
 
 
 def no_memory(error: BaseException) -> bool:
-    """Whether it says that memory is exhausted: Python's or NumPy's, or that of PyTorch or JAX on a processor or a GPU."""
+    """Whether it says that memory is exhausted: Python's, NumPy's or the system's, or that of PyTorch or JAX on a processor or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # of a mapping, or a fork
         return True
     if isinstance(error, ValueError) and message_of(error).startswith(TOO_LARGE):
         return True

@@ -101,7 +101,9 @@ def _done(execute: Execute, run: Run, memory_limit: int | None) -> tuple[Result,
         if no_memory(error):
             spent = True
             limit = "out of memory"
-            if memory_limit and isinstance(error, MemoryError):  # others may speak of a device that has no limit
+            if memory_limit and isinstance(
+                error, (MemoryError, OSError)
+            ):  # others may speak of a device that has no limit
                 limit = f"its memory limit of {readable_size(memory_limit)} is used up"
             result = Result("oom", reason=f"{limit} ({_says(error)})", traceback=traceback.format_exc())
         else:
