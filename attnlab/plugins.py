@@ -91,7 +91,7 @@ def _explain(error: BaseException) -> str:
     frames = [f for f in frames if f.filename not in (__file__, guard.__file__, staying.__file__)]
     place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     said = message_of(error)
-    return f"{type(error).__name__}: {said[:_SAID]}{' ... cut' if len(said) > _SAID else ''}{place}"
+    return f"{type(error).__name__[:_SAID]}: {said[:_SAID]}{' ... cut' if len(said) > _SAID else ''}{place}"
 
 
 def _prefixed(name: str, hooks: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from attnlab.plugins import plugins
 from attnlab.sweeps.executors.strangers import hooks_of_others
 from attnlab.sweeps.experiment.read import Experiment
 from attnlab.sweeps.run import Result, Run
+from attnlab.tables import visible
 
 if TYPE_CHECKING:
     from attnlab.sweeps.store import Store
@@ -30,7 +31,7 @@ def told(opened: Store, event: str, **facts: Any) -> None:
             failures = plugins().report(event, lambda: {name: _copied(fact) for name, fact in facts.items()})
     finally:
         for failure in failures:
-            print(f"attnlab: {failure}", file=sys.stderr)
+            print(f"attnlab: {visible(failure)}", file=sys.stderr)
 
 
 def _copied(fact: Any) -> Any:

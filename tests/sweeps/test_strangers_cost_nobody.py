@@ -221,6 +221,14 @@ def test_what_a_hook_changes_of_a_table_is_not_printed(at):
     assert done.stdout.splitlines()[:5] == calm.stdout.splitlines()[:5]
 
 
+def test_what_a_hook_raises_is_shown_and_not_obeyed(at):
+    hook = (
+        "from attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    raise ValueError('\\x1b[31m')\n"
+    )
+    done = at("sweep idea.yaml -q --executor serial", plugin=hook)
+    assert (done.returncode, "\x1b" in done.stderr, "ValueError" in done.stderr) == (0, False, True), done.stderr
+
+
 def test_a_hook_that_gives_components_without_end_is_named(at):
     hook = "import itertools\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_masks():\n    return itertools.repeat(int)\n"
     done = at("list mask", plugin=hook)
