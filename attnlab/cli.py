@@ -49,7 +49,7 @@ from attnlab.commands.store import store
 from attnlab.commands.streams import Stream, leave, prepare
 from attnlab.guard import ASKING, Terminated, on_signal, wait_for_children
 from attnlab.process import claim
-from attnlab.staying import only_the_main_thread_ends_it
+from attnlab.staying import nobody_else_ends_it
 
 __all__ = ["main"]
 
@@ -58,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; exits with the status listed above."""
     if args is None:
         claim()
-        only_the_main_thread_ends_it()
+        nobody_else_ends_it()
     prepare()
     leave(_status(args), at_once=args is None)
 

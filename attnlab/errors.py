@@ -42,7 +42,20 @@ __all__ = [
     "UnknownName",
     "Unsupported",
     "did_you_mean",
+    "message_of",
 ]
+
+
+_MESSAGE = 2**16  # characters of a message at most
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, whoever wrote its class: also where it has no message to give, or one without end."""
+    try:
+        text = str(error)
+        return str.encode(text[:_MESSAGE], "utf-8", "surrogatepass").decode("utf-8", "surrogatepass")
+    except BaseException as failure:  # SystemExit too: it was only asked what it says
+        return f"(what it says cannot be had: its __str__ raised {type(failure).__name__})"
 
 
 class AttnlabError(Exception):

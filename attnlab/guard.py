@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.abc
-import operator
 import os
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from attnlab.shared_state import SharedState
+from attnlab.relied_on import Modules
+from attnlab.shared_state import SharedState, untraced
 from attnlab.staying import kept_open, staying
 
 __all__ = [
@@ -88,11 +86,18 @@ def changing(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Called:
     """The same for a process that may end."""
     value, raised, owner = None, None, os.getpid()
     with interruptions():
-        before = _Process()
+        before, steps = _Process(), (sys.gettrace(), sys.getprofile())
         try:
             value = function(*args, **kwargs)
         except BaseException as error:  # SystemExit and KeyboardInterrupt too
             raised = error
+        for _ in range(_TRIES):
+            try:
+                untraced(*steps)
+                before.state.silence()
+                break
+            except BaseException:  # what is called at each step, or at a signal, raised before it was taken away
+                continue
         if os.getpid() != owner:  # the function forked, and this is the copy
             os._exit(1)
         changes = before.put_back()
@@ -135,65 +140,46 @@ def settled() -> None:
     importlib.import_module("attnlab.arrays")
 
 
+_STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
+_TRIES = 4  # to take away what raises while it is taken away
+
+
 class _Process:
     """What a process has one of, as it was: put back where somebody changed it."""
 
     def __init__(self) -> None:
         settled()
         self.folder = _opened_folder()
-        self.streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
-        self.lists = {name: (found := getattr(sys, name), [*found]) for name in ("path", "meta_path", "path_hooks")}
-        self.modules = dict(sys.modules)
+        self.streams = {name: getattr(sys, name) for name in _STREAMS}
+        self.forms = {name: _form(stream) for name, stream in self.streams.items()}
         self.copies = {descriptor: _copy(descriptor) for descriptor in (0, 1, 2)}
         self.mine = {self.folder, *self.copies.values()}
         kept_open.update(self.mine)
         self.handlers = {number: signal.getsignal(number) for number in _signals()}
         self.state = SharedState()
         self.masked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else set()
-        self.limits = _limits()
+        self.limits, self.set_limit = _limits()
         self.recursion = sys.getrecursionlimit()
         self.mask = _umask()
         self.filters = list(warnings.filters)
-        self.errors = _numpy().geterr() if _numpy() else None
-        self.functions = _functions()
-        self.watch = _Watch(self.functions)
-        sys.meta_path.insert(0, self.watch)
+        self.relied_on = Modules()
 
     def put_back(self) -> list[str]:
         """Put everything back; what had been changed, in words."""
+        self.relied_on.first_of_all()
         kept_open.difference_update(self.mine)
-        with contextlib.suppress(ValueError):
-            sys.meta_path.remove(self.watch)
-        changes = [  # functions first, on which the rest relies
-            *self._functions(),
-            *self._imports(),
+        changes = [
+            *self._limits(),  # so that there is memory, and room on the stack, for the rest
+            *self.relied_on.put_back(),
             *self._folder(),
             *self._streams(),
             *self._signals(),
             *self.state.put_back(),
-            *self._limits(),
         ]
         warnings.filters[:] = self.filters  # type: ignore[index]
         getattr(warnings, "_filters_mutated", lambda: None)()
-        if self.errors is not None:
-            _numpy().seterr(**self.errors)
         os.umask(self.mask)
         return changes
-
-    def _imports(self) -> list[str]:
-        """Modules, and where they are found; more may be added."""
-        changes = []
-        for name, (found, items) in self.lists.items():
-            now: Any = getattr(sys, name, None)
-            if now is not found or any(item not in found for item in items):
-                changes.append(f"sys.{name}")
-                setattr(sys, name, found)
-                found[:] = [*items, *(item for item in found if item not in items)]
-        gone = {name: module for name, module in self.modules.items() if name not in sys.modules}
-        sys.modules.update(gone)
-        return changes + [
-            f"sys.modules[{name!r}]" for name in gone if name in _RELIED_ON or name.startswith("attnlab.")
-        ]
 
     def _folder(self) -> list[str]:
         if self.folder is None:
@@ -232,11 +218,19 @@ class _Process:
             ]:
                 changes.append(f"sys.{name}.{method}")
                 delattr(stream, method)
-            if name != "stdin" and getattr(stream, "closed", False):
+            if (form := self.forms[name]) is None:
+                continue
+            if type(stream) is not form.kind:
+                changes.append(f"sys.{name}.__class__")
+                stream.__class__ = form.kind
+            if (writes := _form(stream)) is None and "stdin" not in name:
                 changes.append(f"sys.{name}, which it closed,")
-                descriptor = 1 if name == "stdout" else 2
+                descriptor = 1 if "stdout" in name else 2
                 with contextlib.suppress(OSError):
                     setattr(sys, name, os.fdopen(descriptor, "w", errors="backslashreplace", closefd=False))
+            elif writes is not None and writes.options != form.options:
+                changes.append(f"the encoding or the buffer of sys.{name}")
+                stream.reconfigure(**form.options)
         return changes
 
     def _signals(self) -> list[str]:
@@ -259,26 +253,14 @@ class _Process:
         if sys.getrecursionlimit() != self.recursion:
             sys.setrecursionlimit(self.recursion)
             changes.append("the recursion limit")
+        now, _ = _limits()
         for name, limits in self.limits.items():
-            import resource
-
-            which = getattr(resource, name)
-            if resource.getrlimit(which) != limits:
-                changes.append(f"the limit {name}")
-                with contextlib.suppress(OSError, ValueError):  # a hard limit that was lowered stays
-                    resource.setrlimit(which, limits)
-        return changes
-
-    def _functions(self) -> list[str]:
-        changes = []
-        for owner, shown, names in self.functions:
-            now = vars(owner)
-            if all(map(operator.is_, map(now.get, names), names.values())):
-                continue
-            for name, value in names.items():
-                if now.get(name) is not value and (callable(value) or isinstance(value, _METHODS)):
-                    changes.append(f"{shown}.{name}")
-                    setattr(owner, name, value)
+            if now.get(name) != limits:
+                try:
+                    self.set_limit(_which(name), limits)
+                    changes.append(f"the limit {name}")
+                except (OSError, ValueError):
+                    changes.append(f"the limit {name}, which stays {now.get(name)} since nobody may raise it again,")
         return changes
 
 
@@ -286,12 +268,36 @@ def _signals() -> list[int]:
     return [n for n in signal.valid_signals() if isinstance(n, signal.Signals)] if sys.platform != "emscripten" else []
 
 
-def _limits() -> dict[str, tuple[int, int]]:
+def _limits() -> tuple[dict[str, tuple[int, int]], Callable[[int, tuple[int, int]], None]]:
+    """The limits of this process by name, and the function that sets one."""
     try:
         import resource
     except ImportError:
-        return {}
-    return {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+        return {}, lambda which, limits: None
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {name: resource.getrlimit(getattr(resource, name)) for name in names}, resource.setrlimit
+
+
+def _which(name: str) -> int:
+    import resource
+
+    return int(getattr(resource, name))
+
+
+class _Form(NamedTuple):
+    """How a stream writes text."""
+
+    kind: type
+    options: dict[str, Any]
+
+
+def _form(stream: Any) -> _Form | None:
+    """That of a text stream; None of one that is closed, or no text stream of Python's."""
+    try:
+        names = ("encoding", "errors", "line_buffering", "write_through")
+        return None if stream.closed else _Form(type(stream), {name: getattr(stream, name) for name in names})
+    except (AttributeError, ValueError):
+        return None
 
 
 def _umask() -> int:
@@ -312,90 +318,3 @@ def _copy(descriptor: int) -> int | None:
         return os.dup(descriptor)
     except OSError:
         return None
-
-
-def _numpy() -> Any:
-    return sys.modules.get("numpy")
-
-
-_METHODS = (staticmethod, classmethod, property)
-_RELIED_ON = {  # by numbers, names of runs and stores
-    *(
-        "builtins",
-        "copy",
-        "functools",
-        "hashlib",
-        "importlib",
-        "io",
-        "itertools",
-        "json",
-        "math",
-        "operator",
-        "os",
-        "random",
-    ),
-    *(
-        "re",
-        "sqlite3",
-        "struct",
-        "time",
-        "zlib",
-        "scipy.special",
-        "json.encoder",
-        "json.decoder",
-        "contextlib",
-        "pathlib",
-    ),
-}
-_PACKAGES = ("attnlab", "numpy", "autograd")  # with all their modules
-
-
-_classes: dict[tuple[str, int, int], list[type]] = {}  # of modules that were looked through
-_CHANGEABLE = 1 << 9  # the flag of classes that are no builtin ones
-_Owner = tuple[Any, str, dict[str, Any]]  # a module or class, what it is called, and what it has
-
-
-def _is_relied_on(name: str) -> bool:
-    return name in _RELIED_ON or name.partition(".")[0] in _PACKAGES
-
-
-def _functions() -> list[_Owner]:
-    """The functions and classes of modules that everybody relies on, and the methods of their classes."""
-    found: list[_Owner] = []
-    for name, module in list(sys.modules.items()):
-        if _is_relied_on(name) and isinstance(module, ModuleType):
-            found += _functions_of(module, name)
-    return found
-
-
-def _functions_of(module: ModuleType, name: str) -> list[_Owner]:
-    own = dict(vars(module))
-    key = (name, id(module), len(own))
-    if key not in _classes:
-        mine = (c for c in own.values() if isinstance(c, type) and c.__module__ == name)
-        _classes[key] = [c for c in mine if c.__flags__ & _CHANGEABLE]
-    return [(module, name, own), *((cls, f"{name}.{cls.__name__}", dict(vars(cls))) for cls in _classes[key])]
-
-
-class _Watch(importlib.abc.MetaPathFinder):
-    """Sees modules that everybody relies on as they are when they have just been imported, and nobody has changed them."""
-
-    def __init__(self, seen: list[_Owner]) -> None:
-        self.seen = seen
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if not _is_relied_on(name):
-            return None
-        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
-        spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target)) is not None), None)
-        loader: Any = getattr(spec, "loader", None)
-        if not isinstance(loader, type) and hasattr(loader, "exec_module"):
-            real = loader.exec_module
-
-            def and_look(module: ModuleType) -> None:
-                real(module)
-                self.seen += _functions_of(module, name)
-
-            with contextlib.suppress(AttributeError):  # a loader that takes no attribute
-                loader.exec_module = and_look
-        return spec

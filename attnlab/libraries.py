@@ -6,11 +6,14 @@ an axis may be a NumPy integer, gradients at kinks and values at infinity are th
 
 from __future__ import annotations
 
+import errno
 import functools
 import types
 from typing import Any
 
 import numpy as np
+
+from attnlab.errors import message_of
 
 __all__ = [
     "OtherNamespace",
@@ -78,13 +81,15 @@ TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big;", "high is
 
 
 def no_memory(error: BaseException) -> bool:
-    """Whether it says that memory is exhausted: Python's or NumPy's, or that of PyTorch or JAX on a processor or a GPU."""
+    """Whether it says that memory is exhausted: Python's, NumPy's or the system's, or that of PyTorch or JAX on a processor or a GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    if isinstance(error, ValueError) and str(error).startswith(TOO_LARGE):
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # of a mapping, or a fork
+        return True
+    if isinstance(error, ValueError) and message_of(error).startswith(TOO_LARGE):
         return True
     starts = ("RESOURCE_EXHAUSTED", "CUDA error: out of memory", "CUDA out of memory")
-    said = str(error) if isinstance(error, RuntimeError) else ""
+    said = message_of(error) if isinstance(error, RuntimeError) else ""
     return said.startswith(starts) or "DefaultCPUAllocator: can't allocate memory" in said
 
 

@@ -16,7 +16,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -24,11 +24,11 @@ from typing import Any
 import pluggy
 
 from attnlab import guard, hookspecs, staying
-from attnlab.errors import AttnlabError, did_you_mean
+from attnlab.errors import AttnlabError, did_you_mean, message_of
 from attnlab.guard import called
 from attnlab.kinds import HOOKS
 from attnlab.sources import remember
-from attnlab.trial import Candidate, Verdict, changed, messages_to_stderr, tried
+from attnlab.trial import Candidate, Verdict, changed, listed, messages_to_stderr, tried
 from attnlab.version import __version__
 
 __all__ = ["BUILTIN", "FILE", "GROUP", "Plugin", "Plugins", "active_options", "configure", "plugins"]
@@ -37,6 +37,7 @@ GROUP = "attnlab"
 BUILTIN = "attnlab"
 FILE = "file"  # the distribution of what a --plugin file gives, whatever the file is called
 
+_SAID = 2000  # characters of what an exception says that are shown
 OWN = "attnlab.builtins"  # the module that attnlab's own entry point names
 
 
@@ -82,10 +83,15 @@ class Plugin:
 
 def _explain(error: BaseException) -> str:
     """The error and, where it is known, the last line of the plugin's own code that led to it."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    frames = [
+        f
+        for f in traceback.extract_tb(object.__getattribute__(error, "__traceback__"))
+        if "importlib" not in f.filename
+    ]
     frames = [f for f in frames if f.filename not in (__file__, guard.__file__, staying.__file__)]
     place = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    said = message_of(error)
+    return f"{type(error).__name__[:_SAID]}: {said[:_SAID]}{' ... cut' if len(said) > _SAID else ''}{place}"
 
 
 def _prefixed(name: str, hooks: Iterable[str]) -> str:
@@ -272,24 +278,30 @@ class Plugins:
                     plugin.broken(f"{name}: {_explain(error)}")
                 continue
             with messages_to_stderr():
-                found = called(lambda impl=impl: list(impl.function()))
+                found = called(listed, impl.function)
             if found.error is not None or found.changes:
                 said = changed(found.changes) if found.error is None else _explain(found.error)
                 plugin.broken(f"{name}: {said}")
                 continue
             yield plugin, found.value
 
-    def report(self, event: str, **facts: Any) -> list[str]:
+    def report(self, event: str, facts: Callable[[], Mapping[str, Any]]) -> list[str]:
         """Tell every plugin of an event; what their hooks raise or change comes back as sentences, never as an exception.
+
+        `facts` gives what an event tells, by name, to each hook anew.
 
         Raises
         ------
         KeyboardInterrupt, Terminated
             When a signal arrived meanwhile that asks this process to end, and for no other reason.
         """
+        global _active
         failures = []
         for impl in reversed(getattr(self.manager.hook, event).get_hookimpls()):
-            told = called(impl.function, **{name: facts[name] for name in impl.argnames})
+            own, chosen = facts(), dict(_options)
+            told = called(impl.function, **{name: own[name] for name in impl.argnames})
+            _active = self  # whatever it made of plugins
+            _options.update(chosen)
             if told.error is not None:
                 failures.append(f"plugin {impl.plugin_name}: {event} raised {_explain(told.error)}")
             if told.changes:

@@ -12,12 +12,19 @@ from typing import Any, NoReturn
 
 from attnlab.descriptors import opened
 
-__all__ = ["kept_open", "only_the_main_thread_ends_it", "staying"]
+resource: Any
+try:
+    import resource
+except ImportError:  # not on Windows, nor in browsers
+    resource = None
+
+__all__ = ["kept_open", "nobody_else_ends_it", "staying"]
 
 kept_open: set[int | None] = set()  # descriptors of whoever guards the call
 
 _theirs: dict[int, tuple[int, int]] = {}  # descriptors that the code of others opened, and on what
 _CLOSING = ("close", "closerange")
+_AT_FORK, _LIMITS = "register_at_fork", ("setrlimit", "prlimit")
 _ENDING = ("_exit", "execv", "execve")  # the rest of `os.exec*` calls these
 
 
@@ -30,12 +37,17 @@ def staying(files: bool = True) -> Iterator[None]:
     before = opened() if files else {}
     ours = {descriptor for descriptor, found in before.items() if descriptor > 2 and _theirs.get(descriptor) != found}
     owner, thread, is_within = os.getpid(), threading.get_ident(), [True]
-    names = (*((os, name) for name in (*_ENDING, *(_CLOSING if files else ()))), (sys, "addaudithook"))
+    names = (*((os, name) for name in (*_ENDING, _AT_FORK, *(_CLOSING if files else ()))), (sys, "addaudithook"))
+    names += tuple((resource, name) for name in _LIMITS if resource is not None)
     real = {(module, name): getattr(module, name) for module, name in names if hasattr(module, name)}
 
     def guarded(module: ModuleType, name: str) -> Callable[..., Any]:
         def function(*args: Any, **kwargs: Any) -> Any:
-            if is_within and os.getpid() == owner and is_refused(name, *args):
+            if name == _AT_FORK and is_within:
+                kwargs = {when: _harmless(what) for when, what in kwargs.items()}
+            elif name in _LIMITS and is_within and os.getpid() == owner and len(args) > 1:
+                args = (*args[:-1], _undoable(args[-2], args[-1]))
+            elif is_within and os.getpid() == owner and is_refused(name, *args):
                 raise SystemExit(f"{module.__name__}.{name}{args!r:.200}")
             return real[module, name](*args, **kwargs)
 
@@ -65,16 +77,59 @@ def staying(files: bool = True) -> Iterator[None]:
                 _theirs.pop(descriptor, None)
 
 
-def only_the_main_thread_ends_it() -> None:
-    """From now on, `os._exit` in another thread of this process ends that thread, and says so."""
-    owner, real = os.getpid(), os._exit
+def _undoable(which: Any, limits: Any) -> Any:
+    """A limit that can be put back: nobody can raise again the most that a limit may be, so that stays as it is."""
+    try:
+        soft, _ = limits
+        _, most = resource.getrlimit(which)
+        return (soft if most == resource.RLIM_INFINITY or 0 <= soft <= most else most), most
+    except (TypeError, ValueError, OSError):
+        return limits  # the system says what is wrong
 
-    def end(status: int) -> NoReturn:
-        if os.getpid() == owner and threading.current_thread() is not threading.main_thread():
-            print(
-                f"attnlab: a thread of a plugin called os._exit({status!r}), which ended that thread", file=sys.stderr
-            )
-            raise SystemExit
-        real(status)
 
-    os._exit = end
+def _harmless(function: Any) -> Callable[[], None]:
+    """The same for a process that is about to fork or was just forked, which it does not end."""
+
+    def called() -> None:
+        real = {name: getattr(os, name) for name in _ENDING if hasattr(os, name)}
+        for name in real:
+            setattr(os, name, _refused)
+        try:
+            function()
+        except BaseException as error:  # SystemExit too
+            print(f"attnlab: what a plugin does at each fork raised {type(error).__name__}", file=sys.stderr)
+        finally:
+            for name, was in real.items():
+                setattr(os, name, was)
+
+    return called
+
+
+def _refused(*args: Any, **kwargs: Any) -> NoReturn:
+    raise SystemExit
+
+
+def nobody_else_ends_it() -> None:
+    """From now on, what ends this process at once raises SystemExit where code of others calls it, and in other threads.
+
+    That is for what they do later: in a thread, or when an object of theirs is taken down.
+    """
+    owner = os.getpid()
+
+    def guarded(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def end(*args: Any, **kwargs: Any) -> Any:
+            ours = str(sys._getframe(1).f_globals.get("__name__", "")).partition(".")[0] in ("attnlab", "__main__")
+            if os.getpid() == owner and not (ours and threading.current_thread() is threading.main_thread()):
+                where = "code" if threading.current_thread() is threading.main_thread() else "a thread"
+                print(
+                    f"attnlab: {where} of a plugin called os.{name}{args!r:.200}, which ended nothing else",
+                    file=sys.stderr,
+                )
+                raise SystemExit
+            return real(*args, **kwargs)
+
+        return end
+
+    for name in _ENDING:
+        if hasattr(os, name):
+            setattr(os, name, guarded(name, getattr(os, name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -11,13 +12,15 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from attnlab.errors import AttnlabError
 from attnlab.guard import changing, settled, wait_for_children
 
-__all__ = ["Candidate", "Verdict", "changed", "messages_to_stderr", "tried"]
+__all__ = ["Candidate", "Verdict", "changed", "listed", "messages_to_stderr", "tried"]
 
+_MOST = 10_000  # components that a hook gives
 SECONDS = 60.0  # that an import, or a hook that gives components, may take
 
 
@@ -38,6 +41,20 @@ class Verdict(NamedTuple):
 def changed(changes: Sequence[str]) -> str:
     """What is said of a plugin that changed the process."""
     return f"it changes the process that loads it: {', '.join(changes)}"
+
+
+def listed(hook: Callable[[], Iterable[Any]]) -> list[Any]:
+    """What a hook gives.
+
+    Raises
+    ------
+    AttnlabError
+        Where that does not end.
+    """
+    found = list(itertools.islice(hook(), _MOST + 1))
+    if len(found) > _MOST:
+        raise AttnlabError(f"it gives more than {_MOST:,} components; a hook gives a list that ends")
+    return found
 
 
 def tried(candidates: Sequence[Candidate]) -> list[Verdict]:
@@ -144,7 +161,7 @@ def _try_each(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], firs
         for name, hook in candidates[i].hooks(loaded.value):
             if name not in verdicts[i].hooks:
                 say("begins", i, name)
-                given = changing(lambda hook=hook: list(hook()))
+                given = changing(listed, hook)
                 if given.changes:
                     say("changed", i, name, given.changes)
     say("end")

@@ -22,6 +22,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     ["errors", "findings", "sources", "progress", "process", "threads", "descriptors", "shared_state", "writing"],
     ["staying"],
+    ["relied_on"],
     ["guard"],
     ["shapes", "gradients", "libraries", "boxes", "trial"],
     ["arrays"],

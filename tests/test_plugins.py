@@ -200,7 +200,7 @@ def test_what_an_event_hook_raises_is_told_and_goes_no_further(files):
         heard="from attnlab import hookimpl\nseen = []\n"
         "@hookimpl\ndef attnlab_run_finished(result, run):\n    seen.append((run, result))\n",
     )
-    told = plugins().report("attnlab_run_finished", run="a run", result="its result")
+    told = plugins().report("attnlab_run_finished", lambda: {"run": "a run", "result": "its result"})
     assert len(told) == 1
     assert "attnlab_run_finished raised ValueError: a run" in told[0]
     assert sys.modules["attnlab_file_plugin_heard"].seen == [("a run", "its result")]

@@ -9,12 +9,15 @@ import io
 import os
 import sys
 import threading
+import time
 from typing import Any, NoReturn
 
 from attnlab.staying import staying
 
 __all__ = ["Stream", "leave", "let_go", "prepare"]
 
+_exit = os._exit  # before others are kept from it
+PATIENCE = 10.0  # seconds for what is registered for the end
 _CLOSED = (errno.EPIPE, errno.ESHUTDOWN)
 
 
@@ -88,6 +91,17 @@ def _is_real(stream: Any, original: Any, descriptor: int) -> bool:
         return False
 
 
+def _end(status: int) -> None:
+    """End the process, if what was registered for its end does not."""
+    time.sleep(PATIENCE)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(
+            f"attnlab: what a plugin does at the end of the process takes longer than {PATIENCE:g} s", file=sys.stderr
+        )
+        sys.stdout.flush()
+    _exit(status)
+
+
 def leave(status: int, at_once: bool = False) -> NoReturn:
     """End the process with a status, and leave behind threads of plugins that would keep it.
 
@@ -96,6 +110,7 @@ def leave(status: int, at_once: bool = False) -> NoReturn:
     """
     kept = any(not t.daemon and t is not threading.current_thread() and t.is_alive() for t in threading.enumerate())
     if at_once and not kept:
+        threading.Thread(target=_end, args=(status,), name="attnlab end", daemon=True).start()
         with staying(files=False):  # what a plugin has registered sets no other status
             atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

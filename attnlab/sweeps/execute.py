@@ -24,7 +24,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from attnlab.data import AlignmentData, Splits
-from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported
+from attnlab.errors import AmbiguousName, Diverged, InputChanged, InvalidResult, UnknownName, Unsupported, message_of
 from attnlab.gradients import special
 from attnlab.injection import asks_for, call
 from attnlab.interfaces import settings_of
@@ -119,7 +119,7 @@ def _status(error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error) or type(error).__name__
+    text = message_of(error) or type(error).__name__
     return (
         text
         if isinstance(error, (Unsupported, Diverged, InvalidResult, InputChanged))
@@ -258,7 +258,11 @@ def _carry_out(run: Run, began: float) -> dict[str, Any]:
         others, failures = measure_others(run.metrics, tested, model, facts["fit_seconds"], left)
         notes += failures
     measured = {condition: {**own, **others.get(condition, {})} for condition, own in measured.items()}
-    notes += [str(w.message) for w in caught if issubclass(w.category, (UserWarning, RuntimeWarning))]
+    notes += [
+        message_of(w.message) if isinstance(w.message, Warning) else w.message
+        for w in caught
+        if issubclass(w.category, (UserWarning, RuntimeWarning))
+    ]
     facts["notes"] = list(dict.fromkeys(notes))[:NOTES_KEPT]
     return {"metrics": measured, "facts": facts, "artifacts": artifacts}
 
@@ -373,7 +377,7 @@ def _measured(
                     notes.append(f"metric {e.shown} is infinite, and counts as no value")
         except Exception as error:
             values[e.shown] = float("nan")
-            notes.append(f"metric {e.shown} raised {type(error).__name__}: {error}")
+            notes.append(f"metric {e.shown} raised {type(error).__name__}: {message_of(error)}")
     return values, notes
 
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnlab.data import AlignmentData
+from attnlab.errors import message_of
 from attnlab.guard import called, wait_for_children
 from attnlab.injection import call
 from attnlab.registry import Entry, entries
@@ -113,7 +114,7 @@ def _measured(e: Entry, tested: Mapping[str, Tested], model: Any, fit_seconds: f
             raise
         except BaseException as error:  # SystemExit too: it is no reason to end the run
             values[condition] = float("nan")
-            notes.append(f"metric {e.shown} raised {type(error).__name__}: {error}"[:_NOTE])
+            notes.append(f"metric {e.shown} raised {type(error).__name__}: {message_of(error)}"[:_NOTE])
     return Outcome(values, list(dict.fromkeys(notes)))
 
 
@@ -202,7 +203,7 @@ def _here(work: Callable[[], Outcome], limit: float) -> Outcome | str:
     outcome, error, _ = called(timed)
     if isinstance(error, _TooLong):
         return f"took longer than the {limit:.3g} s it has, and counts as no value"
-    return outcome if error is None else f"raised {type(error).__name__}: {error}"
+    return outcome if error is None else f"raised {type(error).__name__}: {message_of(error)}"
 
 
 class _TooLong(BaseException):

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnlab.errors import SettingError
-from attnlab.plugins import plugins
 from attnlab.registry import build
 from attnlab.sweeps import execute as _execute
 from attnlab.sweeps import migrate
@@ -34,6 +33,7 @@ from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.sharing import Shared, named
 from attnlab.sweeps.store import Known, Store
 from attnlab.sweeps.suites import expanded
+from attnlab.sweeps.telling import told
 from attnlab.sweeps.warming import warmed
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def sweep(
             wanted = ("run", "skip", "elsewhere") if limit is None else ("run", "skip")
             runs_now = (p for p in decided if p.action in wanted)
             todo = by_examples(_with_metrics(p, asked_metrics.get(p.run.run_id, ())) for p in runs_now)
-            _report(opened, "attnlab_sweep_started", experiment=experiment, runs=todo)
+            told(opened, "attnlab_sweep_started", experiment=experiment, runs=todo)
             workers = several.for_runs(spec, todo)
             if workers.name == "local":
                 warmed(p.run for p in decided if p.action == "run")
@@ -154,7 +154,7 @@ def sweep(
                         progress.elsewhere(1)  # it was taken over, and done
                         continue
                     progress.finished(run, result)
-                    _report(opened, "attnlab_run_finished", run=run, result=result)
+                    told(opened, "attnlab_run_finished", run=run, result=result)
                     if fail_fast and result.status not in ("ok", "skipped"):
                         raise Stopped(f"run {run.run_id} ({run.label()}): {result.status}: {result.reason}")
             if shared.elsewhere:
@@ -165,9 +165,7 @@ def sweep(
                     file=sys.stderr,
                 )
             table = _table(opened, [(experiment, reading.results(runs))])
-            _report(
-                opened, "attnlab_sweep_finished", experiment=experiment, frame=table() if hooks_of_others() else None
-            )
+            told(opened, "attnlab_sweep_finished", experiment=experiment, frame=table() if hooks_of_others() else None)
             if finished is not None and not shared.elsewhere:
                 all_of_it = (
                     table if len(runs) == len(planned) else _table(opened, [(experiment, reading.results(planned))])
@@ -390,15 +388,3 @@ def distinct(sources: Sequence[Source]) -> list[Experiment]:
             where = " and ".join(str(e.path or "a mapping") for e in (same, experiment))
             raise SettingError(f"two experiments are called {experiment.name!r} ({where}): give one of them a `name:`")
     return list(found.values())
-
-
-def _report(opened: Store, event: str, **facts: Any) -> None:
-    if not hooks_of_others():
-        return
-    failures: list[str] = []
-    try:
-        with opened.lent():
-            failures = plugins().report(event, **facts)
-    finally:
-        for failure in failures:
-            print(f"attnlab: {failure}", file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnlab.boxes import place_of
-from attnlab.errors import Unsupported
+from attnlab.errors import Unsupported, message_of
 from attnlab.testing.hints import hint
 from attnlab.testing.report import Failed, Outcome, Skipped, Status, Warned
 
@@ -59,8 +59,8 @@ class Check:
             status, reason = "failed", str(failure)
         except Exception as error:
             status, place = "failed", place_of(error)
-            where = f" ({place})" if place and f"{place}:" not in str(error) else ""
-            reason = f"raised {type(error).__name__}: {error}{where}"
+            where = f" ({place})" if place and f"{place}:" not in message_of(error) else ""
+            reason = f"raised {type(error).__name__}: {message_of(error)}{where}"
         if status == "failed":
             words, slip = hint(subject.cls, subject.kind, reason)
             reason, place = reason + words, place or slip

@@ -8,6 +8,7 @@ import re
 import sys
 from typing import Any
 
+from attnlab.errors import message_of
 from attnlab.injection import check_class
 from attnlab.interfaces import Source, settings_of
 from attnlab.kinds import INTERFACES
@@ -68,7 +69,7 @@ def init_only_stores(s: Subject) -> None:
         made: Any = s.cls(**given)
     except Exception as error:
         raise Failed(
-            f"__init__ looks at its settings ({type(error).__name__}: {error}); declare ranges instead"
+            f"__init__ looks at its settings ({type(error).__name__}: {message_of(error)}); declare ranges instead"
         ) from None
     for name, value in given.items():
         if getattr(made, name, None) is not value:

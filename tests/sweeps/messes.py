@@ -71,11 +71,55 @@ MESSES = {
     "collector": "gc.disable(); gc.set_threshold(1); sys.setswitchinterval(10.0)",
     "trace": "sys.settrace(lambda *a: None); sys.setprofile(lambda *a: None)",
     "exit_hook": "atexit.register(os._exit, 7)",
+    "exit_thread": "ONCE or threading.Thread(target=lambda: (time.sleep(.05), os._exit(0)), daemon=True).start()",
+    "stack_later": "import faulthandler as f; f.dump_traceback_later(.05, exit=True)",
+    "socket_timeout": "import socket; socket.setdefaulttimeout(.001)",
+    "adapter": "import sqlite3; sqlite3.register_adapter(float, lambda x: .5)",
+    "encoder": "import json; json.JSONEncoder.encode = None",
+    "inside_numpy": "np._core.fromnumeric._wrapreduction = None",
+    "path_exists": "import pathlib; pathlib.Path.exists = None",
+    # arithmetic, registries and what hides builtin functions
+    "rounding": "import ctypes; ctypes.CDLL('libm.so.6').fesetround(0x400)",
+    "buffer": "np.setbufsize(16); np.seterrcall(boom); np.set_printoptions(precision=1, formatter={'all': boom})",
+    "gradients": "import autograd.core as c; c.primitive_vjps.update(dict.fromkeys(c.primitive_vjps, boom))",
+    "box_types": "from autograd.tracer import Box; Box.type_mappings.clear()",
+    "every_array": "import ctypes; [ctypes.memset(a.ctypes.data, 0, a.nbytes) for a in gc.get_objects() if type(a) is np.ndarray]",
+    "families": "import numbers, collections.abc as c; c.Mapping.register(str); numbers.Real.register(str)",
+    "copyreg": "import copyreg; copyreg.dispatch_table.update({np.ndarray: boom, dict: boom, type(boom): boom})",
+    "hidden": "import attnlab.sweeps.execute as e, attnlab.sweeps.executors.worker as w; e.len = w.len = e.float = boom",
+    "no_modules": "sys.modules.update({n: type(sys)(n) for n in ('json', 'zlib', 'struct', 'pandas', 'scipy')})",
+    "names_of_sys": "sys.platform = 'win32'; sys.executable = '/no'; sys.argv = None; sys.maxsize = 3",
+    "names_of_os": "os.path = None; os.environ = None; os.name = 'nt'",
+    "raising_trace": "sys.settrace(boom); sys.setprofile(boom)",
+    "storm": "signal.signal(signal.SIGALRM, boom); signal.setitimer(signal.ITIMER_REAL, .0005, .0005)",
+    "digits": "sys.set_int_max_str_digits(640); gc.set_debug(gc.DEBUG_LEAK); gc.callbacks.append(boom); gc.freeze()",
+    "hooks_of_sys": "sys.excepthook = sys.unraisablehook = threading.excepthook = boom",
+    "stacks": "import linecache, traceback; linecache.getlines = linecache.checkcache = traceback.TracebackException = boom",
+    # streams, processes, the kernel
+    "detached": "sys.stdout.detach(); sys.stderr.detach()",
+    "never_waits": "[os.set_blocking(fd, False) for fd in range(64) if os.path.exists(f'/dev/fd/{fd}')]",
+    "prints": "ONCE or os.write(2, b'x' * 2_000_000)",
+    "at_fork": "os.register_at_fork(before=boom, after_in_child=lambda: os._exit(5))",
+    "death_signal": "import ctypes; ctypes.CDLL(None).prctl(1, 0, 0, 0, 0); ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)",
+    "kernel_mode": "import ctypes; ctypes.CDLL(None).prctl(22, 1, 0, 0, 0)",
+    "kills_its_parent": "ONCE or os.kill(os.getppid(), signal.SIGKILL)",
+    "pool": "import multiprocessing as m; ONCE or m.get_context('fork').Pool(2)",
+    "daemon": "ONCE or os.fork() or (os.setsid(), os.fork() or time.sleep(600), os._exit(0))",
+    "no_stack": "resource.setrlimit(resource.RLIMIT_STACK, (8192, 8192)); sys.setrecursionlimit(10**6)",
+    "closes_by_c": "import ctypes; [ctypes.CDLL(None).close(fd) for fd in range(64)]",
+    # what is raised and warned
+    "odd_error": "raise type('Odd', (Exception,), {'__str__': boom, '__repr__': boom})()",
+    "odd_exit": "raise type('Odd', (BaseException,), {'__str__': lambda e: sys.exit(0), '__getattribute__': boom})()",
+    "endless_error": "raise type('Odd', (Exception,), {'__str__': lambda e: 'x' * 10**8})()",
+    "circle": "e = ValueError('a'); e.__cause__ = e.__context__ = e; raise e",
+    "group": "raise BaseExceptionGroup('g', [KeyboardInterrupt(), SystemExit(0)])",
+    "odd_warning": "warnings.warn(type('W', (UserWarning,), {'__str__': boom})())",
 }
 
 IMPORTS = (
     "import atexit, builtins, gc, os, random, resource, signal, subprocess, sys, tempfile, threading, time, warnings\n"
     "import numpy as np\n"
+    "def boom(*a, **k): raise RuntimeError('boom')\n"
     "def write(fd):\n"
     "    try: os.write(fd, b'x' * 100)\n"
     "    except OSError: pass\n"

@@ -1,7 +1,9 @@
 """Limits that are kept, whatever a run starts; deaths that are tried again; and what a run says, however long and wild."""
 
 import collections
+import ctypes
 import io
+import mmap
 import os
 import signal
 import sys
@@ -84,6 +86,32 @@ def test_the_memory_of_all_processes_of_a_run_counts_and_shared_pages_once():
     with LocalExecutor(jobs=1, memory_limit=250 * MIB, time_limit=60, execute=shares) as executor:
         (result,) = done([run_of(0)], executor).values()
     assert result.status == "ok", result.reason
+
+
+@linux
+def test_a_mapping_that_the_limit_refuses_is_oom():
+    def maps(run):
+        return Result("ok", facts={"size": len(mmap.mmap(-1, 400 * MIB))})
+
+    with LocalExecutor(jobs=1, memory_limit=250 * MIB, time_limit=60, execute=maps) as executor:
+        (result,) = done([run_of(0)], executor).values()
+    assert (result.status, "memory limit of 250 MiB is used up" in result.reason) == ("oom", True), result.reason
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGSTOP, None])
+def test_runs_that_stop_themselves_or_hear_no_signal_are_told_at_once(number):
+    def hangs(run):
+        if number is not None:
+            os.kill(os.getpid(), number)
+        for one in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(one, signal.SIG_IGN)
+        ctypes.PyDLL(None).sleep(600)  # with Python's lock
+
+    with LocalExecutor(jobs=8, time_limit=1.0, execute=hangs) as executor:
+        results = done([run_of(i) for i in range(8)], executor)
+    assert {r.status for r in results.values()} == {"timeout"}
+    assert all("exceeded its time limit" in r.reason for r in results.values())
 
 
 def daemon(path, then):

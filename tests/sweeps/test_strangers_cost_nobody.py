@@ -187,16 +187,52 @@ def test_what_a_plugin_registers_for_the_end_is_done(at):
         ("builtins.__import__ = None",),
         ("os.closerange(3, 4096)",),
         ("[os.close(d) for d in range(3, 256)]",),
-        always=(1, 4, 5, 9),
+        ("result.metrics.clear(); run.spec.clear(); object.__setattr__(run, 'run_id', 'x')",),
+        ("raise type('Odd', (BaseException,), {'__str__': lambda e: sys.exit(0), '__getattribute__': None})()",),
+        ("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))",),
+        ("import attnlab.plugins as p; p._active = None; p._options['files'] = ('/nowhere.py',)",),
+        ("import json, pandas; json.JSONEncoder.encode = pandas.DataFrame.__getitem__ = None",),
+        ("import signal; signal.signal(signal.SIGALRM, lambda *a: 1 / 0); signal.setitimer(0, .0005, .0005)",),
+        ("sys.settrace(lambda *a: 1 / 0); sys.setprofile(lambda *a: 1 / 0)",),
+        ("os.path = os.environ = None; sys.stdout.detach(); sys.stderr.detach()",),
+        ("import sqlite3, socket; sqlite3.register_adapter(float, lambda x: 0.5); socket.setdefaulttimeout(0.001)",),
+        ("os.register_at_fork(before=lambda: 1 / 0, after_in_child=lambda: os._exit(5))",),
+        ("import copyreg; copyreg.dispatch_table.update({dict: None, type(len): None, np.ndarray: None})",),
+        always=(1, 4, 5, 9, 13, 14, 18),
     ),
 )
-def test_a_hook_of_an_event_ends_no_sweep(at, alone, body):
-    hook = f"import builtins, os, sys\nimport numpy as np\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    {body}\n"
-    done = at("sweep idea.yaml -q --executor serial", plugin=hook)
+@pytest.mark.parametrize("executor", ["serial", *(pytest.param(e, marks=pytest.mark.long) for e in ("local", "dask"))])
+def test_a_hook_of_an_event_ends_no_sweep(at, alone, body, executor):
+    hook = f"import builtins, os, sys\nimport numpy as np\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run, result):\n    {body}\n"
+    done = at(f"sweep idea.yaml -q --executor {executor}", plugin=hook)
     assert done.returncode == 0, done.stderr
     assert "alignment_accuracy" in done.stdout
     columns = ["run_id", "alignment_accuracy", "gold_mass"]
     assert rows(at)[columns].values.tolist() == alone[columns].values.tolist()
+
+
+def test_what_a_hook_changes_of_a_table_is_not_printed(at):
+    hook = "from attnlab import hookimpl\n@hookimpl\ndef attnlab_sweep_finished(experiment, frame):\n    frame['alignment_accuracy'] = 0.0\n"
+    hook += "    object.__setattr__(experiment, 'metrics', ('gold_mass',))\n"
+    hook += "@hookimpl\ndef attnlab_sweep_started(experiment, runs):\n    runs.clear()\n"
+    calm = at("sweep idea.yaml -q --store calm.db")
+    done = at("sweep idea.yaml -q --executor serial", plugin=hook)
+    assert (done.returncode, len(rows(at))) == (0, 4), done.stderr
+    assert done.stdout.splitlines()[:5] == calm.stdout.splitlines()[:5]
+
+
+def test_what_a_hook_raises_is_shown_and_not_obeyed(at):
+    hook = (
+        "from attnlab import hookimpl\n@hookimpl\ndef attnlab_run_finished(run):\n    raise ValueError('\\x1b[31m')\n"
+    )
+    done = at("sweep idea.yaml -q --executor serial", plugin=hook)
+    assert (done.returncode, "\x1b" in done.stderr, "ValueError" in done.stderr) == (0, False, True), done.stderr
+
+
+def test_a_hook_that_gives_components_without_end_is_named(at):
+    hook = "import itertools\nfrom attnlab import hookimpl\n@hookimpl\ndef attnlab_masks():\n    return itertools.repeat(int)\n"
+    done = at("list mask", plugin=hook)
+    assert "more than 10,000 components" in at("plugins", plugin=hook).stdout + done.stderr
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+from attnlab.errors import message_of
 from attnlab.guard import interruptions
 from attnlab.libraries import no_memory
 from attnlab.sweeps.executors.messages import pack
@@ -83,7 +84,9 @@ def attempt(execute: Execute, run: Run, executor: str, memory_limit: int | None 
             size, allowed = readable_size(len(reply)), readable_size(LARGEST_RESULT)
             raise ValueError(f"it takes {size}, and at most {allowed} are kept")
     except Exception as error:
-        failed = Result("failed", reason=f"the result cannot be kept: {error}", traceback=traceback.format_exc())
+        failed = Result(
+            "failed", reason=f"the result cannot be kept: {message_of(error)}", traceback=traceback.format_exc()
+        )
         reply = pack(_dated(failed, executor, started_at, seconds))
     return reply, spent or threading.active_count() > n_threads
 
@@ -98,7 +101,9 @@ def _done(execute: Execute, run: Run, memory_limit: int | None) -> tuple[Result,
         if no_memory(error):
             spent = True
             limit = "out of memory"
-            if memory_limit and isinstance(error, MemoryError):  # others may speak of a device that has no limit
+            if memory_limit and isinstance(
+                error, (MemoryError, OSError)
+            ):  # others may speak of a device that has no limit
                 limit = f"its memory limit of {readable_size(memory_limit)} is used up"
             result = Result("oom", reason=f"{limit} ({_says(error)})", traceback=traceback.format_exc())
         else:
@@ -109,7 +114,10 @@ def _done(execute: Execute, run: Run, memory_limit: int | None) -> tuple[Result,
 
 def _says(error: BaseException) -> str:
     """'ValueError: message', also when the message cannot be had."""
-    return traceback.format_exception_only(error)[-1].strip()
+    try:
+        return traceback.format_exception_only(error)[-1].strip()
+    except BaseException:  # of its own methods
+        return f"{type(error).__name__}: {message_of(error)}"
 
 
 def _dated(result: Result, executor: str, started_at: str, seconds: float) -> Result:

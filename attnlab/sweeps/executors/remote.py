@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from attnlab.errors import message_of
 from attnlab.sweeps.executors.agreement import ABSENT, FILE_AT, KEPT, LIMITS, THERE, described, difference, is_component
 from attnlab.sweeps.executors.messages import pack, unpack
 from attnlab.sweeps.run import Run
@@ -62,7 +63,7 @@ def work(order: str) -> list[bytes] | dict[str, Any]:
             return {"there": there, "worker": _address()}
         return sweep.done(runs, asked["seconds"])
     except Exception as error:
-        return {"unable": f"{type(error).__name__}: {error}", "worker": _address()}
+        return {"unable": f"{type(error).__name__}: {message_of(error)}", "worker": _address()}
 
 
 async def leave(sweep: str) -> None:

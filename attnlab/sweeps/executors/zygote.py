@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from attnlab.errors import message_of
 from attnlab.guard import wait_for_children
 from attnlab.process import claim
 from attnlab.sweeps.executors import kin
@@ -258,7 +259,7 @@ def shared() -> Iterator[None]:
     try:
         yield
     finally:
-        _current.remove(zygote)
+        _current[:] = [one for one in _current if one is not zygote]
         zygote.end()
 
 
@@ -399,7 +400,7 @@ def _described(components: list[str]) -> dict[str, Any]:
     try:
         return {"described": {name: text[:200] for name, text in described(components).items()}}
     except Exception as error:
-        return {"refused": f"{type(error).__name__}: {error}"[:1000]}
+        return {"refused": f"{type(error).__name__}: {message_of(error)}"[:1000]}
 
 
 def _reaped(pid: int) -> dict[str, Any]:
