@@ -51,6 +51,7 @@ def diff(
     from attnlab.analysis.index import results_of, stored_experiments
     from attnlab.analysis.moved import moved, summary_of
     from attnlab.errors import UnknownName
+    from attnlab.sweeps.rows import as_text
     from attnlab.tables import print_frame, print_table
 
     sides, missed = [], 0
@@ -72,7 +73,8 @@ def diff(
     else:
         people = shown[["experiment", "what", "metric", "moved"]].copy()
         for side, name in (("a", first), ("b", second)):
-            people[name] = _effects(shown, side)
+            heading = as_text(name)  # a name may be no text
+            people[f"{heading} ({side})" if heading in people else heading] = _effects(shown, side)
         if form == "markdown":
             from attnlab.analysis.presentation import paper_table
 

@@ -14,7 +14,7 @@ from attnlab.descriptors import Descriptors
 from attnlab.errors import StoreError
 from attnlab.sweeps import earlier
 from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, OF_VERSION_4, SCHEMA_VERSION, TABLES, misshapen
-from attnlab.sweeps.place import Whereabouts, checked_path, journal_mode, log_of
+from attnlab.sweeps.place import Whereabouts, begun_beside, checked_path, journal_mode, log_of
 
 __all__ = ["Database"]
 
@@ -29,6 +29,8 @@ class Database:
         Make the file, and its folder, if there is none; otherwise that is an error.
     timeout : float
         Seconds to wait for another process that is writing.
+    called : path-like or None
+        What errors call it, where that is another name than it has now.
 
     Attributes
     ----------
@@ -42,8 +44,11 @@ class Database:
         Not a store, of a newer attnlab, damaged, locked, not writable, disk full; each with what to do.
     """
 
-    def __init__(self, path: str | os.PathLike[str], create: bool, timeout: float) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], create: bool, timeout: float, called: str | os.PathLike[str] | None = None
+    ) -> None:
         self.path = checked_path(path)
+        self._called = called or self.path
         self.timeout = timeout
         self._home = Path(os.path.abspath(self.path))  # wherever the working directory may be later
         self._logged = False  # whether there is a write-ahead log
@@ -141,18 +146,26 @@ class Database:
 
         A copy of the store as it was is made first, beside it.
         """
-        with self.transaction():
-            (version,) = self.execute("PRAGMA user_version").fetchone()
-            if version < SCHEMA_VERSION:  # nobody else was first
-                self.copy_to(self._free_name(f".version-{version}"))
-            for step in range(version, SCHEMA_VERSION):
-                for statement in MIGRATIONS[step]:
-                    self.execute(statement)
-                if step == 4:
-                    earlier.move_rows(self.execute, OF_VERSION_4)
-                    for table in (OF_VERSION_4, "measures"):
-                        self.execute(f"DROP TABLE {table}")
-            self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        copy = None
+        try:
+            with self.transaction():
+                (version,) = self.execute("PRAGMA user_version").fetchone()
+                if version < SCHEMA_VERSION:  # nobody else was first
+                    copy = self._free_name(f".version-{version}")
+                    self.copy_to(copy)
+                for step in range(version, SCHEMA_VERSION):
+                    for statement in MIGRATIONS[step]:
+                        self.execute(statement)
+                    if step == 4:
+                        earlier.move_rows(self.execute, OF_VERSION_4)
+                        for table in (OF_VERSION_4, "measures"):
+                            self.execute(f"DROP TABLE {table}")
+                self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                if copy is not None and self.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                    copy.unlink(missing_ok=True)  # of a store that is as it was
+            raise
         return SCHEMA_VERSION
 
     def _free_name(self, ending: str) -> Path:
@@ -161,20 +174,13 @@ class Database:
 
     def copy_to(self, path: Path) -> None:
         """Write all that is committed, as this connection sees it, to a new file: whole or not at all."""
-        begun = path.with_name(f"{path.name}.part")
-        begun.unlink(missing_ok=True)
-        try:
-            with contextlib.closing(sqlite3.connect(begun, isolation_level=None)) as copied:
-                if self._connection.in_transaction:  # of which only another connection sees what was before
-                    with contextlib.closing(self.another()) as reader:
-                        reader.backup(copied)
-                else:
-                    self._connection.backup(copied)
-                copied.execute("PRAGMA journal_mode = DELETE")
-        except BaseException:
-            begun.unlink(missing_ok=True)
-            raise
-        os.replace(begun, path)
+        with begun_beside(path) as begun, contextlib.closing(sqlite3.connect(begun, isolation_level=None)) as copied:
+            if self._connection.in_transaction:  # of which only another connection sees what was before
+                with contextlib.closing(self.another()) as reader:
+                    reader.backup(copied)
+            else:
+                self._connection.backup(copied)
+            copied.execute("PRAGMA journal_mode = DELETE")
 
     def another(self, timeout: float | None = None) -> sqlite3.Connection:
         """Another connection to the same file, which must exist; it may be used by another thread."""
@@ -253,16 +259,16 @@ class Database:
                 sqlite3.SQLITE_READONLY: "it is read-only; make the file and its folder writable, or copy it elsewhere",
                 sqlite3.SQLITE_PERM: "it is read-only; make the file and its folder writable, or copy it elsewhere",
                 sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must exist and be writable",
-                sqlite3.SQLITE_FULL: "the disk is full; make room and run the sweep again: what was stored is kept",
+                sqlite3.SQLITE_FULL: "the disk, or that of temporary files (TMPDIR), is full; make room and try again: what was stored is kept",
                 sqlite3.SQLITE_IOERR: "the disk refused to read or write; is it full, or gone? What was stored is kept",
                 sqlite3.SQLITE_TOOBIG: "a value is larger than SQLite can hold",
                 sqlite3.SQLITE_NOTADB: "this is not a results store; name another file with --store",
             }.get(_code(error))
             if advice is None:
                 raise self.damaged(str(error)) from error
-            raise StoreError(f"{self.path}: {advice} ({error})") from error
+            raise StoreError(f"{self._called}: {advice} ({error})") from error
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be used: {error.strerror}; name another with --store") from error
+            raise StoreError(f"{self._called}: cannot be used: {error.strerror}; name another with --store") from error
 
     def damaged(self, what: str) -> StoreError:
         """The error to raise when the file differs from what was written."""

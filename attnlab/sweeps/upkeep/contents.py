@@ -112,11 +112,18 @@ def contents_of(path: str | os.PathLike[str]) -> Contents:
     with tempfile.TemporaryDirectory(prefix="attnlab-store-") as folder:
         copy = Path(folder) / "copy.db"
         try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
             shutil.copyfile(path, copy)
             if (log := log_of(path)).exists():
                 shutil.copyfile(log, f"{copy}-wal")
         except OSError as error:
-            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+            raise StoreError(
+                f"{path}: cannot be copied to {folder}, where it is looked at: {error.strerror}. Set TMPDIR to a folder with more room"
+            ) from error
         tables = _read_all(copy, found.findings)
     if not any(tables.values()) and found.findings:
         raise StoreError(
