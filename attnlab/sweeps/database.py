@@ -54,6 +54,7 @@ class Database:
         self._logged = False  # whether there is a write-ahead log
         self._current: object = None  # the transaction that goes on
         self._is_closed = False
+        self.version: Any = None
         if not create and not self.path.exists():
             raise StoreError(f"{self.path}: there is no results store; run a sweep first, or name another with --store")
         with self.refusals():
@@ -133,10 +134,11 @@ class Database:
         if create and version < SCHEMA_VERSION:
             version = self._migrate()
         self.version = version
-        for table in ("runs", *(["measures"] if version < 5 else []), "history", "experiments", "links"):
-            for (found,) in self.execute(f"PRAGMA integrity_check({table})"):
-                if found != "ok" and " value in " not in found:  # a wrong value is its row's damage alone
-                    raise self.damaged(str(found).replace("\n", " "))
+        with self.transaction("DEFERRED"):
+            for table in ("runs", *(["measures"] if version < 5 else []), "history", "experiments", "links"):
+                for (found,) in self.execute(f"PRAGMA integrity_check({table})"):
+                    if found != "ok" and " value in " not in found:  # a wrong value is its row's damage alone
+                        raise self.damaged(str(found).replace("\n", " "))
         if not self._only_read:
             self._logged = self._set_journal(journal_mode(self.path)) == "wal"
         self._whereabouts = Whereabouts(self._home)
@@ -236,12 +238,24 @@ class Database:
         self._current = mine = object()
         try:
             self.execute(f"BEGIN {kind}")
+            self._is_of_its_version()
             yield
             self.execute("COMMIT")
         except BaseException:
             if self._current is mine and self._connection.in_transaction:
                 self.execute("ROLLBACK")
             raise
+
+    def _is_of_its_version(self) -> None:
+        """Raise StoreError if another attnlab has brought the store to another schema since it was opened; within a transaction."""
+        if self.version is None:  # it is being opened
+            return
+        (found,) = self.execute("PRAGMA user_version").fetchone()
+        if found != self.version:
+            raise StoreError(
+                f"{self.path}: another attnlab has brought it from schema version {self.version} to {found} since it was opened here. "
+                f"What was stored is kept: try again, with that attnlab if this one reads no version {found}"
+            )
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:

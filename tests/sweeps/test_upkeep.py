@@ -379,6 +379,28 @@ def test_merge_names_numbers_that_differ_and_keeps_the_first(tmp_path, monkeypat
     assert merge(tmp_path / "a.db", [tmp_path / "c.db"], tolerance=1e-3).conflicts == []
 
 
+def test_what_is_left_out_obeys_no_name_of_a_run(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (run_id, *_) = ids_of(store)
+    signed_anew(store, run_id, facts="[]")
+    sql(store, f"UPDATE runs SET run_id = 'a' || char(27) || '[2J' WHERE run_id = '{run_id}'")
+    for words in (("repair", "--store", "s.db", "-o", "new.db"), ("merge", "other.db", "s.db")):
+        status_of("store", *words)
+        said = capsys.readouterr().err
+        assert "\\x1b[2J" in said
+        assert "\x1b" not in said
+
+
+def test_a_store_whose_name_is_no_text_is_read_by_every_command(store, tmp_path):
+    name = os.fsdecode(b"ff\xff ?#%41.db")
+    store.rename(tmp_path / name)
+    for words in (("diff", name, name), ("results", "--format", "csv"), ("store", "verify"), ("scoreboard",)):
+        done = command(*words, *([] if words[0] == "diff" else ["--store", name]), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = command("diff", name, name, "--all", cwd=tmp_path)
+    assert done.stdout.count("ff\\udcff") == 2, done.stdout
+
+
 def test_merge_into_a_new_store_joins_shards_with_whatever_is_whole(tmp_path):
     shards = [filled(tmp_path / f"{i}.db", {i: float(i), i + 10: i / 2}, f"e{i}") for i in range(3)]
     sql(shards[1], f"UPDATE runs SET numbers = '[99.0]' WHERE run_id = '{Run.of({'seed': 11}).run_id}'")
