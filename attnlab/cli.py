@@ -60,7 +60,12 @@ def main(args: Sequence[str] | None = None) -> None:
         claim()
         only_the_main_thread_ends_it()
     prepare()
-    leave(_status(args), at_once=args is None)
+    status = _status(args)
+    if args is None:  # all is done: a signal that comes now has nothing to interrupt
+        for number in ASKING:
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, signal.SIG_DFL)
+    leave(status, at_once=args is None)
 
 
 def _status(args: Sequence[str] | None) -> int:
@@ -74,7 +79,8 @@ def _status(args: Sequence[str] | None) -> int:
     try:
         result = cli.main(args=args, prog_name="attnlab", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
+    except click.exceptions.Abort:  # what click makes of Ctrl-C
+        print("attnlab: interrupted", file=sys.stderr)
         return 130
     except click.ClickException as error:
         error.show()

@@ -48,6 +48,17 @@ def verify(store: str, form: str) -> int:
     return 1 if len(frame) else 0
 
 
+def _answered(question: str) -> bool:
+    """Whether somebody says yes; the end of the input is a no."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        print("\nattnlab: there is nobody to answer; --yes does not ask", file=sys.stderr)
+        return False
+
+
 def _print_left_out(findings: Iterable[Finding]) -> None:
     from attnlab.tables import visible
 
@@ -141,7 +152,7 @@ def gc(store: str, yes: bool) -> int:
         print(f"attnlab: {store}: an experiment names each run", file=sys.stderr)
         return 0
     click.echo(visible("\n".join(found)))
-    if not yes and not click.confirm(f"Delete these {len(found)} runs of {store}?", err=True):
+    if not yes and not _answered(f"Delete these {len(found)} runs of {store}?"):
         print("attnlab: nothing was deleted", file=sys.stderr)
         return 1
     print(f"attnlab: {store}: {collect_garbage(store, found)} runs were deleted", file=sys.stderr)

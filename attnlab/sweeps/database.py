@@ -14,7 +14,7 @@ from attnlab.descriptors import Descriptors
 from attnlab.errors import StoreError
 from attnlab.sweeps import earlier
 from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, OF_VERSION_4, SCHEMA_VERSION, TABLES, misshapen
-from attnlab.sweeps.place import Whereabouts, begun_beside, checked_path, journal_mode, log_of
+from attnlab.sweeps.place import Whereabouts, begun_beside, checked_path, journal_mode, log_of, there_is
 
 __all__ = ["Database"]
 
@@ -55,7 +55,7 @@ class Database:
         self._current: object = None  # the transaction that goes on
         self._is_closed = False
         self.version: Any = None
-        if not create and not self.path.exists():
+        if not create and not there_is(self.path):
             raise StoreError(f"{self.path}: there is no results store; run a sweep first, or name another with --store")
         with self.refusals():
             if create:

@@ -25,7 +25,7 @@ from attnlab.sweeps.executors.strangers import hooks_of_others, metrics_of_other
 from attnlab.sweeps.experiment.read import Experiment, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
-from attnlab.sweeps.place import checked_path
+from attnlab.sweeps.place import checked_path, there_is
 from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, but_for_the_seed, by_examples, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.reading import Reading, Swept
@@ -236,7 +236,7 @@ def plan_with_reasons(
     store = checked_path(store)
     with uncollected():
         chosen = _chosen([(experiment, plan(experiment)) for experiment in distinct(sources)], only)
-    if not store.exists():
+    if not there_is(store):
         new = [(experiment, with_refusals(decide(runs, {}, fingerprints, words))) for experiment, runs in chosen]
         return [(experiment, _limited(decided, limit)) for experiment, decided in new]
     with Store(store, create=False) as opened, uncollected():

@@ -11,7 +11,16 @@ from pathlib import Path
 from attnlab.descriptors import identity
 from attnlab.errors import StoreError
 
-__all__ = ["JOURNAL", "Whereabouts", "begun_beside", "checked_path", "file_system", "journal_mode", "log_of"]
+__all__ = [
+    "JOURNAL",
+    "Whereabouts",
+    "begun_beside",
+    "checked_path",
+    "file_system",
+    "journal_mode",
+    "log_of",
+    "there_is",
+]
 
 JOURNAL = "ATTNLAB_STORE_JOURNAL"  # wal or delete, whatever is found out
 
@@ -37,6 +46,23 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
             f"{text!r}: a results store is a file, and this names none; give a path, such as results/attnlab.db"
         )
     return Path(text)
+
+
+def there_is(path: Path) -> bool:
+    """Whether there is a file of this name.
+
+    Raises
+    ------
+    StoreError
+        Where that cannot be known, or can never be: a folder that may not be looked into, a name that is too long.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be used: {error.strerror}; name another with --store") from None
+    return True
 
 
 def file_system(path: Path, mounts: str | os.PathLike[str] = "/proc/self/mounts") -> str:

@@ -435,6 +435,9 @@ def test_gc_deletes_what_nobody_names_after_asking(tmp_path):
     refused = command("store", "gc", "--store", "a.db", cwd=tmp_path, input="n\n")
     assert refused.returncode == 1
     assert "nothing was deleted" in refused.stderr
+    nobody = command("store", "gc", "--store", "a.db", cwd=tmp_path)  # the end of the input is no answer
+    assert nobody.returncode == 1
+    assert "--yes does not ask" in nobody.stderr
     done = command("store", "gc", "--store", "a.db", "--yes", cwd=tmp_path)
     assert (done.returncode, done.stdout.split()) == (0, ids[:1])
     assert numbers(tmp_path / "a.db") == {0: 1.0}
@@ -456,6 +459,16 @@ def test_what_names_no_file_is_refused(tmp_path, monkeypatch, name):
         with pytest.raises(StoreError, match="a results store is a file"):
             use()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["loop.db", "s.db/x.db", "x" * 300])
+def test_where_no_store_can_be_every_command_says_so(store, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    Path("loop.db").symlink_to("loop.db")
+    Path("x.yaml").write_text(json.dumps(EXPERIMENT))
+    for words in (("plan", "x.yaml"), ("results",), ("store", "verify"), ("store", "vacuum"), ("store", "gc")):
+        assert status_of(*words, "--store", name) == 6, words
+        assert f"{name}: cannot be used" in capsys.readouterr().err
 
 
 def deleted(path):

@@ -21,7 +21,7 @@ from attnlab.errors import StoreError
 from attnlab.sweeps.checksums import digest, digest_of_row
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.earlier import converted
-from attnlab.sweeps.place import checked_path, log_of
+from attnlab.sweeps.place import checked_path, log_of, there_is
 from attnlab.sweeps.rows import Row, Unfit, fingerprints_in, measures_of, revived, signed, typed
 from attnlab.sweeps.upkeep.pages import records
 
@@ -106,7 +106,7 @@ def contents_of(path: str | os.PathLike[str]) -> Contents:
         When there is no file, or nothing of a results store in it.
     """
     path = checked_path(path)
-    if not path.is_file():
+    if not there_is(path) or not path.is_file():
         raise StoreError(f"{path}: there is no results store; name another with --store")
     found = Contents()
     with tempfile.TemporaryDirectory(prefix="attnlab-store-") as folder:

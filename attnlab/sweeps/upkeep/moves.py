@@ -13,7 +13,7 @@ from typing import Any
 from attnlab.errors import SettingError, StoreError, UnknownName
 from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.database import Database
-from attnlab.sweeps.place import begun_beside, checked_path, log_of
+from attnlab.sweeps.place import begun_beside, checked_path, log_of, there_is
 from attnlab.sweeps.rows import marks, now, revived
 from attnlab.sweeps.upkeep.contents import Contents, Finding, Kept, contents_of, linked_runs
 from attnlab.writing import whole
@@ -261,7 +261,7 @@ def collect_garbage(path: str | os.PathLike[str], run_ids: Collection[str]) -> i
 # -- writing ----------------------------------------------------------------------------------------------------------
 def _new(output: str | os.PathLike[str]) -> Path:
     path = checked_path(output)
-    if path.exists():
+    if there_is(path):
         raise StoreError(f"{path}: this file exists and is not overwritten; name another one with -o")
     if not path.absolute().parent.is_dir():
         raise StoreError(f"{path}: there is no folder {path.parent}; make it first")
