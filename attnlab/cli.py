@@ -94,8 +94,10 @@ def _status(args: Sequence[str] | None) -> int:
         print(f"attnlab: {visible(str(error))}", file=sys.stderr)
         return 6
     except (AttnlabError, FileNotFoundError) as error:
+        from attnlab.tables import visible
+
         located = isinstance(error, ExperimentError)  # begins with file:line:column, which editors can open
-        print(error if located else f"attnlab: {error}", file=sys.stderr)
+        print(visible(str(error) if located else f"attnlab: {error}"), file=sys.stderr)
         return 2
     except OSError as error:  # a file that may not be opened, a full disk
         if not isinstance(sys.stdout, Stream):
@@ -414,11 +416,11 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     from attnlab.sweeps.execute import execute
     from attnlab.sweeps.executors.strangers import metrics_of_others
     from attnlab.sweeps.frame import load_run, with_files
-    from attnlab.tables import shown
+    from attnlab.tables import shown, visible
 
     stored = load_run(run_id, store)
     found = with_files(stored.run, store)
-    print(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})", file=sys.stderr)
+    print(visible(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})"), file=sys.stderr)
     try:
         columns = {column for values in stored.result.metrics.values() for column in values}
         result = execute(dataclasses.replace(found, metrics=metrics_of_others(columns)), raise_errors=True)

@@ -35,6 +35,7 @@ from attnlab.sweeps.sharing import Shared, named
 from attnlab.sweeps.store import Known, Store
 from attnlab.sweeps.suites import expanded
 from attnlab.sweeps.warming import warmed
+from attnlab.tables import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,12 +205,12 @@ def _link(opened: Store, experiment: Experiment, planned: Sequence[Run]) -> None
     if replaced is None or replaced.text == experiment.text:
         return
     if replaced.path != path or (not path and replaced.question != experiment.question):
-        print(
+        said = (
             f"attnlab: {experiment.name}: this experiment takes the place of another one of the same name in {opened.path}, "
             f"that of {replaced.path or 'a mapping'} ({replaced.question}). The results stay, and `attnlab results` shows them "
-            f"under no experiment; give one of the two a `name:` of its own",
-            file=sys.stderr,
+            f"under no experiment; give one of the two a `name:` of its own"
         )
+        print(visible(said), file=sys.stderr)
 
 
 def _is_stale(opened: Store, experiment: Experiment, words: Collection[str], run: Run) -> bool:

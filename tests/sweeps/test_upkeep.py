@@ -9,13 +9,14 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from commands import attnlab_command
 
 import attnlab
 from attnlab.cli import main
 from attnlab.errors import StoreError, UnknownName
-from attnlab.sweeps.checksums import digest_of_row
+from attnlab.sweeps.checksums import digest, digest_of_row
 from attnlab.sweeps.pipeline import plan_with_reasons
 from attnlab.sweeps.place import file_system, journal_mode
 from attnlab.sweeps.run import Result, Run
@@ -377,6 +378,45 @@ def test_merge_names_numbers_that_differ_and_keeps_the_first(tmp_path, monkeypat
     assert numbers(tmp_path / "a.db") == {0: 1.0, 1: 1.0}
     filled(tmp_path / "c.db", {1: 1.0 + 1e-4})
     assert merge(tmp_path / "a.db", [tmp_path / "c.db"], tolerance=1e-3).conflicts == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"claims": [1], "plan": {"sha256": ""}, "question": ""}', "[" * 5000])
+def test_what_was_registered_and_cannot_be_read_is_told_and_repair_leaves_it_out(
+    store, tmp_path, monkeypatch, capsys, text
+):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as db:
+        row = [*db.execute("SELECT * FROM registered").fetchone()]
+        row[6] = text
+        db.execute("UPDATE registered SET text = ?, sha256 = ?", (text, digest(row[:-1])))
+    for words in (["claims"], ["results"]):
+        assert status_of(*words, "--store", "s.db") == 6
+        assert "s.db: what the experiment cared registered (0)" in capsys.readouterr().err
+    assert status_of("store", "verify", "--store", "s.db") == 1
+    assert status_of("store", "repair", "--store", "s.db", "-o", "new.db") == 0
+    assert status_of("claims", "--store", "new.db") == 0
+
+
+def test_a_reason_with_control_characters_goes_into_a_spreadsheet(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run_id, *_) = ids_of(store)
+    signed_anew(store, run_id, status="failed", reason="\x1b[31mred\x1b[0m \0")
+    pytest.importorskip("openpyxl")
+    assert status_of("results", "--store", "s.db", "-o", "o.xlsx") == 0
+    read = pd.read_excel("o.xlsx")
+    assert read["reason"].dropna().tolist() == ["\\x1b[31mred\\x1b[0m \\x00"]
+
+
+def test_the_name_of_a_machine_is_shown_and_not_obeyed(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(json.dumps({**EXPERIMENT, "question": "What does it say?"}))
+    (run_id, *_) = ids_of(store)
+    owner = "INSERT INTO owners VALUES ('x', char(27) || '[2J', 'another', 5, '1', 1, 1.0, 1e300)"
+    sql(store, owner, f"INSERT INTO leases VALUES ('{run_id}', 'x')", "DELETE FROM runs")
+    assert status_of("sweep", "x.yaml", "-q", "--store", "s.db", "--no-wait", "--executor", "serial") == 1
+    said = capsys.readouterr()
+    assert "process 5 on \\x1b[2J" in said.err
+    assert "\x1b" not in said.err + said.out
 
 
 def test_what_is_left_out_obeys_no_name_of_a_run(store, tmp_path, monkeypatch, capsys):

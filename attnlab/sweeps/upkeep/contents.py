@@ -22,6 +22,7 @@ from attnlab.sweeps.checksums import digest, digest_of_row
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.earlier import converted
 from attnlab.sweeps.place import checked_path, log_of, there_is
+from attnlab.sweeps.predictions import misfit
 from attnlab.sweeps.rows import Row, Unfit, fingerprints_in, measures_of, revived, signed, typed
 from attnlab.sweeps.upkeep.pages import records
 
@@ -258,10 +259,10 @@ def _sort_out(tables: dict[str, _Table], found: Contents) -> None:
             )
     found.former = {str(run_id): str(row[1]) for (run_id,), row in tables["former"].items() if run_id in found.runs}
     for key, row in sorted(tables["registered"].items(), key=lambda item: (str(item[0][0]), _number(item[0][1]))):
-        if digest(row[:-1]) == row[-1]:
-            found.registered.setdefault(str(key[0]), []).append(row)
+        if wrong := _DIFFERS if digest(row[:-1]) != row[-1] else misfit(row):
+            found.findings.append(Finding("registered", f"{key[0]} {key[1]}", wrong))
         else:
-            found.findings.append(Finding("registered", f"{key[0]} {key[1]}", _DIFFERS))
+            found.registered.setdefault(str(key[0]), []).append(row)
 
 
 _DIFFERS = "does not agree with its checksum"
