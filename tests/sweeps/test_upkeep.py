@@ -407,6 +407,23 @@ def test_a_reason_with_control_characters_goes_into_a_spreadsheet(store, tmp_pat
     assert read["reason"].dropna().tolist() == ["\\x1b[31mred\\x1b[0m \\x00"]
 
 
+def test_a_run_of_which_a_store_says_too_little_is_not_repeated(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (run_id, other, *_) = ids_of(store)
+    ((text,),) = sql(store, f"SELECT canonical FROM runs WHERE run_id = '{run_id}'")[0]
+    spec = json.loads(text)
+    del spec["mechanism"]
+    signed_anew(store, run_id, canonical=json.dumps(spec))
+    assert status_of("run", run_id, "--store", "s.db") == 6
+    assert "canonical has no mechanism" in capsys.readouterr().err
+    signed_anew(
+        store, other, fingerprints='{"task": "lookup-/1b/50", "mechanism": ":/", "model": "/", "similarity": "dot:/"}'
+    )
+    Path("x.yaml").write_text(json.dumps(EXPERIMENT))
+    assert status_of("plan", "x.yaml", "--store", "s.db", "--format", "csv") == 0
+    assert f"{other},run," in capsys.readouterr().out
+
+
 def test_the_name_of_a_machine_is_shown_and_not_obeyed(store, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("x.yaml").write_text(json.dumps({**EXPERIMENT, "question": "What does it say?"}))
