@@ -23,7 +23,7 @@ from attnlab.cli import main
 from attnlab.sweeps.checksums import digest, digest_of_row
 
 SHORT = {"experiments": 40, "stores": 12, "signed": 8, "bitext": 40, "arrays": 40}
-LONG = {"experiments": 2000, "stores": 500, "signed": 400, "bitext": 2000, "arrays": 2000}
+LONG = {"experiments": 2000, "stores": 500, "signed": 1000, "bitext": 2000, "arrays": 2000}
 VERSIONS = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 
 EXPERIMENT = """\
