@@ -60,7 +60,12 @@ def main(args: Sequence[str] | None = None) -> None:
         claim()
         nobody_else_ends_it()
     prepare()
-    leave(_status(args), at_once=args is None)
+    status = _status(args)
+    if args is None:  # all is done: a signal that comes now has nothing to interrupt
+        for number in ASKING:
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, signal.SIG_DFL)
+    leave(status, at_once=args is None)
 
 
 def _status(args: Sequence[str] | None) -> int:
@@ -74,7 +79,8 @@ def _status(args: Sequence[str] | None) -> int:
     try:
         result = cli.main(args=args, prog_name="attnlab", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
+    except click.exceptions.Abort:  # what click makes of Ctrl-C
+        print("attnlab: interrupted", file=sys.stderr)
         return 130
     except click.ClickException as error:
         error.show()
@@ -88,8 +94,10 @@ def _status(args: Sequence[str] | None) -> int:
         print(f"attnlab: {visible(str(error))}", file=sys.stderr)
         return 6
     except (AttnlabError, FileNotFoundError) as error:
+        from attnlab.tables import visible
+
         located = isinstance(error, ExperimentError)  # begins with file:line:column, which editors can open
-        print(error if located else f"attnlab: {error}", file=sys.stderr)
+        print(visible(str(error) if located else f"attnlab: {error}"), file=sys.stderr)
         return 2
     except OSError as error:  # a file that may not be opened, a full disk
         if not isinstance(sys.stdout, Stream):
@@ -405,11 +413,11 @@ def run(run_id: str, store: str, plugin_files: tuple[str, ...], blocked: tuple[s
     from attnlab.sweeps.execute import execute
     from attnlab.sweeps.executors.strangers import metrics_of_others
     from attnlab.sweeps.frame import load_run, with_files
-    from attnlab.tables import shown
+    from attnlab.tables import shown, visible
 
     stored = load_run(run_id, store)
     found = with_files(stored.run, store)
-    print(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})", file=sys.stderr)
+    print(visible(f"{stored.run.run_id}: {stored.run.label()} (was {stored.result.status})"), file=sys.stderr)
     try:
         columns = {column for values in stored.result.metrics.values() for column in values}
         result = execute(dataclasses.replace(found, metrics=metrics_of_others(columns)), raise_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,14 +45,20 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 def for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
     """The same table for programs that take text for formulas: text that begins with = + - @ gets an apostrophe before it."""
 
-    def escaped(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return _with_texts(frame, lambda text: f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text)
 
-    changed = frame.rename(columns=escaped)
+
+def _with_texts(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The same table with other texts, in its headings too."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    found = frame.rename(columns=changed)
     for i, column in enumerate(frame.columns):
         if frame[column].dtype.kind not in "iufbM":
-            changed.isetitem(i, [escaped(value) for value in frame[column]])
-    return changed
+            found.isetitem(i, [changed(value) for value in frame[column]])
+    return found
 
 
 def shown(value: Any) -> str:
@@ -299,7 +305,7 @@ def _write_binary(frame: pd.DataFrame, form: str, output: str | None) -> None:
             if form == "parquet":
                 frame.to_parquet(partial)
             else:
-                frame.to_excel(partial, index=False, engine="openpyxl")
+                _with_texts(frame, visible).to_excel(partial, index=False, engine="openpyxl")  # a sheet refuses others
     except ImportError:
         raise SettingError(
             f"--format {form} needs {needs}, which is not installed: pip install 'attnlab[{extra}]'; --format csv needs nothing"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["whole", "write_whole"]
+__all__ = ["together", "whole", "write_whole"]
 
 
 @contextlib.contextmanager
@@ -37,6 +37,22 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from None
+
+
+@contextlib.contextmanager
+def together(paths: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
+    """Within, several files are written, each whole; after an error those that were not there before are removed, with their folders."""
+    new = [Path(path) for path in paths if not os.path.lexists(path)]
+    folders = {folder for file in new for folder in file.parents if not folder.exists()}
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for file in new:
+                file.unlink(missing_ok=True)
+            for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
+                folder.rmdir()
+        raise
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> None:

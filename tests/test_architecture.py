@@ -316,3 +316,23 @@ def test_the_tree_of_exceptions_is_drawn_as_it_is():
     assert "\nAttnlabError " in errors.__doc__
     assert set(real) <= set(errors.__all__)
     assert set(real) <= set(attnlab.__all__)
+
+
+def test_files_of_users_are_written_whole():
+    """Through `attnlab.writing`, or as its own file beside the one that it takes the place of; a full disk leaves no half of one."""
+    beside = {"writing.py", "sweeps/outlines.py", "sweeps/upkeep/moves.py", "analysis/report/page.py"}
+    writes = {"write_text", "write_bytes"}
+
+    def writing(node):
+        if not isinstance(node, ast.Call):
+            return False
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        modes = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        return name in writes or (name == "open" and any(mode in ("w", "wb", "a", "x", "r+") for mode in modes))
+
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        if any(writing(node) for node in ast.walk(ast.parse(path.read_text("utf-8"))))
+    }
+    assert found <= beside, found - beside

@@ -23,7 +23,7 @@ from attnlab.sweeps.frame import frame_of, registered_in
 from attnlab.sweeps.plan import plan
 from attnlab.sweeps.store import Store
 from attnlab.tables import shown, shown_column
-from attnlab.writing import write_whole
+from attnlab.writing import together, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,12 +107,13 @@ def write_index(found: Iterable[tuple[Experiment, pd.DataFrame]], output: str | 
         judged.append((experiment, judge(frame, experiment)))
         solved.append(_solved(experiment, frame))
     pictures = page.parent / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for experiment, judgements in judged:
-        if judgements:
-            save(claims_figure(judgements), pictures / _picture(experiment))
-    sections = [_section(*one, share, page) for one, share in zip(judged, solved, strict=True)]
-    write_whole(page, "\n\n".join([MADE, _head(judged), *sections]) + "\n")
+    drawn = {pictures / _picture(experiment): judgements for experiment, judgements in judged if judgements}
+    with together([*drawn, page]):
+        pictures.mkdir(parents=True, exist_ok=True)
+        for picture, judgements in drawn.items():
+            save(claims_figure(judgements), picture)
+        sections = [_section(*one, share, page) for one, share in zip(judged, solved, strict=True)]
+        write_whole(page, "\n\n".join([MADE, _head(judged), *sections]) + "\n")
     lacking = [f"{experiment.name} makes no claim" for experiment, judgements in judged if not judgements]
     return lacking + [
         f"{experiment.name}: refuted, and no `why:` says why: {one.claim.say}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from attnlab.kinds import PARTS
 from attnlab.mechanisms.mechanism import Mechanism, generator
 from attnlab.registry import COMPOSED, get, names
 from attnlab.tables import check_new, shown
+from attnlab.writing import write_whole
 
 __all__ = ["WeightComparison", "compare_weights"]
 
@@ -143,7 +143,7 @@ class WeightComparison(Mapping[str, Any]):
         )
         style = "<style>:root{color-scheme:light dark}body{font-family:system-ui,sans-serif;margin:1.2rem}figure{max-width:100%;overflow-x:auto}</style>"
         title = f"<title>Weights of {html.escape(', '.join(self.names))}</title>"
-        Path(path).write_text(f"{head}{title}{style}{self._repr_html_()}</html>\n", encoding="utf-8")
+        write_whole(path, f"{head}{title}{style}{self._repr_html_()}</html>\n")
 
     def plot(self) -> Any:
         """The same as matplotlib axes (`attnlab.plot_alignments`)."""

@@ -14,7 +14,7 @@ import click
 
 from attnlab.commands.completion import complete_kinds
 from attnlab.commands.options import plugin_options, use_plugins
-from attnlab.writing import write_whole
+from attnlab.writing import together, write_whole
 
 if TYPE_CHECKING:
     from attnlab.interfaces import Source
@@ -48,7 +48,6 @@ TEST = """\
 import {module}
 
 from attnlab.testing import parametrize_with_checks
-from attnlab.writing import write_whole
 
 
 @parametrize_with_checks(list({module}.{hook}()))
@@ -176,10 +175,11 @@ def new(kind: str, name: str) -> int:
     taken = [path for path in files if os.path.exists(path)]
     if taken:
         raise SettingError(f"{taken[0]} exists, and nothing is overwritten; choose another name or another directory")
-    for path, text in files.items():
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_whole(path, text)
-        click.echo(path)
+    with together(files):
+        for path, text in files.items():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_whole(path, text)
+    click.echo("\n".join(files))
     folder = next(iter(files)).partition("/")[0]
     click.echo(f"next: pip install -e {folder}, then attnlab check {name}", err=True)
     return 0

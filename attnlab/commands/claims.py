@@ -61,12 +61,14 @@ def claims(
     _print_all([(one, check_claims(frame, one)) for one, frame in results_of(found, store)], form)
     if not found and not unreadable:
         print(f"attnlab: {store}: this store has no experiments, so there are no claims", file=sys.stderr)
+    from attnlab.tables import visible
+
     for name, problem in unreadable.items():
-        print(
+        said = (
             f"attnlab: {name}: its claims were not judged, because its text in the store cannot be read here; give "
-            f"--plugin FILE.py or FILE.yaml\n{textwrap.indent(problem, '  ')}",
-            file=sys.stderr,
+            f"--plugin FILE.py or FILE.yaml\n{textwrap.indent(problem, '  ')}"
         )
+        print(visible(said), file=sys.stderr)
     return 1 if unreadable else 0
 
 

@@ -14,6 +14,7 @@ import click
 
 from attnlab.commands.completion import complete_metrics
 from attnlab.commands.options import experiment_option, output_format, plugin_options, store_option, use_plugins
+from attnlab.writing import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,8 +161,7 @@ def _into(output: str | None) -> Iterator[None]:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         yield
-    with open(output, "w", encoding="utf-8") as file:
-        file.write(printed.getvalue())
+    write_whole(output, printed.getvalue())
 
 
 def _print_for_paper(table: TaskTable, form: str) -> None:

@@ -51,7 +51,8 @@ def diff(
     from attnlab.analysis.index import results_of, stored_experiments
     from attnlab.analysis.moved import moved, summary_of
     from attnlab.errors import UnknownName
-    from attnlab.tables import print_frame, print_table
+    from attnlab.sweeps.rows import as_text
+    from attnlab.tables import print_frame, print_table, visible
 
     sides, missed = [], 0
     for store in (first, second):
@@ -60,7 +61,8 @@ def diff(
         unreadable = {name: why for name, why in unreadable.items() if experiment in (None, name)}
         sides.append({one.name: (one, frame) for one, frame in results_of(found, store)})
         for name, problem in unreadable.items():
-            print(f"attnlab: {store}: {name}: not compared, its text cannot be read here: {problem}", file=sys.stderr)
+            said = f"attnlab: {store}: {name}: not compared, its text cannot be read here: {problem}"
+            print(visible(said), file=sys.stderr)
         missed += len(unreadable)
     if experiment is not None and not any(sides) and not missed:
         raise UnknownName(f"no experiment {experiment!r} in {first} or {second}")
@@ -72,7 +74,8 @@ def diff(
     else:
         people = shown[["experiment", "what", "metric", "moved"]].copy()
         for side, name in (("a", first), ("b", second)):
-            people[name] = _effects(shown, side)
+            heading = as_text(name)  # a name may be no text
+            people[f"{heading} ({side})" if heading in people else heading] = _effects(shown, side)
         if form == "markdown":
             from attnlab.analysis.presentation import paper_table
 

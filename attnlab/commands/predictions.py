@@ -83,7 +83,7 @@ def scoreboard(
     from attnlab.analysis.index import results_of, stored_experiments
     from attnlab.analysis.scoreboard import scoreboard as scored
     from attnlab.sweeps.pipeline import distinct
-    from attnlab.tables import print_frame, print_table
+    from attnlab.tables import print_frame, print_table, visible
 
     found, unreadable = (distinct(files), {}) if files else stored_experiments(store)
     table = scored(results_of(found, store))
@@ -98,5 +98,6 @@ def scoreboard(
     else:
         print(f"attnlab: {store}: no experiment has claims", file=sys.stderr)
     for name, problem in unreadable.items():
-        print(f"attnlab: {name}: not counted, its text in the store cannot be read here: {problem}", file=sys.stderr)
+        said = f"attnlab: {name}: not counted, its text in the store cannot be read here: {problem}"
+        print(visible(said), file=sys.stderr)
     return 1 if unreadable else 0

@@ -56,6 +56,7 @@ def referee(
     from attnlab.analysis.referee.judging import reported, table_of
     from attnlab.analysis.referee.stored import Stored
     from attnlab.sweeps.pipeline import distinct
+    from attnlab.tables import visible
 
     unreadable: dict[str, str] = {}
     if files:
@@ -67,16 +68,16 @@ def referee(
     table = table_of(reports)
     _print(found, reports, table, form)
     for name, problem in unreadable.items():
-        print(
+        said = (
             f"attnlab: {name}: not refereed, because its text in the store cannot be read here; give --plugin FILE.py or "
-            f"FILE.yaml\n{textwrap.indent(problem, '  ')}",
-            file=sys.stderr,
+            f"FILE.yaml\n{textwrap.indent(problem, '  ')}"
         )
+        print(visible(said), file=sys.stderr)
     return 1 if unreadable or (strict and len(table)) else 0
 
 
 def _print(found: Sequence[Experiment], reports: Sequence[Report], table: pd.DataFrame, form: str) -> None:
-    from attnlab.tables import print_frame
+    from attnlab.tables import print_frame, visible
 
     if form in ("csv", "json"):
         print_frame(table, form)
@@ -88,7 +89,7 @@ def _print(found: Sequence[Experiment], reports: Sequence[Report], table: pd.Dat
         if form == "table":
             _print_report(one, report)
         for note in [*report.notes, *(f"allow: {code} is not found; leave it out" for code in report.unused)]:
-            print(f"attnlab: {one.name}: {note}", file=sys.stderr)
+            print(visible(f"attnlab: {one.name}: {note}"), file=sys.stderr)
     n_allowed = sum(len(report.allowed) for report in reports)
     allowed = f", {n_allowed} allowed" if n_allowed else ""
     print(

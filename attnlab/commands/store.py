@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from attnlab.commands.options import WholeHelp, format_option, store_option
+
+if TYPE_CHECKING:
+    from attnlab.sweeps.upkeep.contents import Finding
 
 __all__ = ["store"]
 
@@ -44,6 +48,24 @@ def verify(store: str, form: str) -> int:
     return 1 if len(frame) else 0
 
 
+def _answered(question: str) -> bool:
+    """Whether somebody says yes; the end of the input is a no."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        print("\nattnlab: there is nobody to answer; --yes does not ask", file=sys.stderr)
+        return False
+
+
+def _print_left_out(findings: Iterable[Finding]) -> None:
+    from attnlab.tables import visible
+
+    for one in findings:
+        print(visible(f"attnlab: left out: {one.table} {one.key}: {one.what}"), file=sys.stderr)
+
+
 @store.command()
 @store_option
 @_output("The new store; it must not exist.")
@@ -52,8 +74,7 @@ def repair(store: str, output: str) -> int:
     from attnlab.sweeps.upkeep.moves import repair
 
     contents = repair(store, output)
-    for finding in contents.findings:
-        print(f"attnlab: left out: {finding.table} {finding.key}: {finding.what}", file=sys.stderr)
+    _print_left_out(contents.findings)
     n_runs, n_experiments = len(contents.runs), len(contents.experiments)
     print(f"attnlab: {output} has {n_runs} runs and {n_experiments} experiments; {store} is as it was", file=sys.stderr)
     return 0
@@ -77,14 +98,14 @@ def merge(into: str, sources: tuple[str, ...], tolerance: float) -> int:
     place of a failure.
     """
     from attnlab.sweeps.upkeep.moves import RULE, merge
+    from attnlab.tables import visible
 
     done = merge(into, sources, tolerance)
-    for finding in done.findings:
-        print(f"attnlab: left out: {finding.table} {finding.key}: {finding.what}", file=sys.stderr)
+    _print_left_out(done.findings)
     for key, name in done.renamed.items():
-        print(f"attnlab: the experiment {key} with another text was added as {name}", file=sys.stderr)
+        print(visible(f"attnlab: the experiment {key} with another text was added as {name}"), file=sys.stderr)
     for c in done.conflicts:
-        click.echo(f"{c.run_id}\t{c.where}\t{c.first}\t{c.second}\t{c.store}")
+        click.echo(visible(f"{c.run_id}\t{c.where}\t{c.first}\t{c.second}\t{c.store}"))
     if done.conflicts:
         print(f"attnlab: {len(done.conflicts)} runs differ. The rule: {RULE}", file=sys.stderr)
     counts = f"{done.added} runs added, {done.replaced} failures replaced by results, {done.same} there already"
@@ -124,13 +145,14 @@ def vacuum(store: str) -> int:
 def gc(store: str, yes: bool) -> int:
     """Delete the runs that no experiment names, after asking."""
     from attnlab.sweeps.upkeep.moves import collect_garbage, unnamed
+    from attnlab.tables import visible
 
     found = unnamed(store)
     if not found:
         print(f"attnlab: {store}: an experiment names each run", file=sys.stderr)
         return 0
-    click.echo("\n".join(found))
-    if not yes and not click.confirm(f"Delete these {len(found)} runs of {store}?", err=True):
+    click.echo(visible("\n".join(found)))
+    if not yes and not _answered(f"Delete these {len(found)} runs of {store}?"):
         print("attnlab: nothing was deleted", file=sys.stderr)
         return 1
     print(f"attnlab: {store}: {collect_garbage(store, found)} runs were deleted", file=sys.stderr)

@@ -14,7 +14,7 @@ from attnlab.descriptors import Descriptors
 from attnlab.errors import StoreError
 from attnlab.sweeps import earlier
 from attnlab.sweeps.layout import APPLICATION_ID, MIGRATIONS, OF_VERSION_4, SCHEMA_VERSION, TABLES, misshapen
-from attnlab.sweeps.place import Whereabouts, checked_path, journal_mode, log_of
+from attnlab.sweeps.place import Whereabouts, begun_beside, checked_path, journal_mode, log_of, there_is
 
 __all__ = ["Database"]
 
@@ -29,6 +29,8 @@ class Database:
         Make the file, and its folder, if there is none; otherwise that is an error.
     timeout : float
         Seconds to wait for another process that is writing.
+    called : path-like or None
+        What errors call it, where that is another name than it has now.
 
     Attributes
     ----------
@@ -42,14 +44,18 @@ class Database:
         Not a store, of a newer attnlab, damaged, locked, not writable, disk full; each with what to do.
     """
 
-    def __init__(self, path: str | os.PathLike[str], create: bool, timeout: float) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], create: bool, timeout: float, called: str | os.PathLike[str] | None = None
+    ) -> None:
         self.path = checked_path(path)
+        self._called = called or self.path
         self.timeout = timeout
         self._home = Path(os.path.abspath(self.path))  # wherever the working directory may be later
         self._logged = False  # whether there is a write-ahead log
         self._current: object = None  # the transaction that goes on
         self._is_closed = False
-        if not create and not self.path.exists():
+        self.version: Any = None
+        if not create and not there_is(self.path):
             raise StoreError(f"{self.path}: there is no results store; run a sweep first, or name another with --store")
         with self.refusals():
             if create:
@@ -128,10 +134,11 @@ class Database:
         if create and version < SCHEMA_VERSION:
             version = self._migrate()
         self.version = version
-        for table in ("runs", *(["measures"] if version < 5 else []), "history", "experiments", "links"):
-            for (found,) in self.execute(f"PRAGMA integrity_check({table})"):
-                if found != "ok" and " value in " not in found:  # a wrong value is its row's damage alone
-                    raise self.damaged(str(found).replace("\n", " "))
+        with self.transaction("DEFERRED"):
+            for table in ("runs", *(["measures"] if version < 5 else []), "history", "experiments", "links"):
+                for (found,) in self.execute(f"PRAGMA integrity_check({table})"):
+                    if found != "ok" and " value in " not in found:  # a wrong value is its row's damage alone
+                        raise self.damaged(str(found).replace("\n", " "))
         if not self._only_read:
             self._logged = self._set_journal(journal_mode(self.path)) == "wal"
         self._whereabouts = Whereabouts(self._home)
@@ -141,18 +148,26 @@ class Database:
 
         A copy of the store as it was is made first, beside it.
         """
-        with self.transaction():
-            (version,) = self.execute("PRAGMA user_version").fetchone()
-            if version < SCHEMA_VERSION:  # nobody else was first
-                self.copy_to(self._free_name(f".version-{version}"))
-            for step in range(version, SCHEMA_VERSION):
-                for statement in MIGRATIONS[step]:
-                    self.execute(statement)
-                if step == 4:
-                    earlier.move_rows(self.execute, OF_VERSION_4)
-                    for table in (OF_VERSION_4, "measures"):
-                        self.execute(f"DROP TABLE {table}")
-            self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        copy = None
+        try:
+            with self.transaction():
+                (version,) = self.execute("PRAGMA user_version").fetchone()
+                if version < SCHEMA_VERSION:  # nobody else was first
+                    copy = self._free_name(f".version-{version}")
+                    self.copy_to(copy)
+                for step in range(version, SCHEMA_VERSION):
+                    for statement in MIGRATIONS[step]:
+                        self.execute(statement)
+                    if step == 4:
+                        earlier.move_rows(self.execute, OF_VERSION_4)
+                        for table in (OF_VERSION_4, "measures"):
+                            self.execute(f"DROP TABLE {table}")
+                self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                if copy is not None and self.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                    copy.unlink(missing_ok=True)  # of a store that is as it was
+            raise
         return SCHEMA_VERSION
 
     def _free_name(self, ending: str) -> Path:
@@ -161,20 +176,13 @@ class Database:
 
     def copy_to(self, path: Path) -> None:
         """Write all that is committed, as this connection sees it, to a new file: whole or not at all."""
-        begun = path.with_name(f"{path.name}.part")
-        begun.unlink(missing_ok=True)
-        try:
-            with contextlib.closing(sqlite3.connect(begun, isolation_level=None)) as copied:
-                if self._connection.in_transaction:  # of which only another connection sees what was before
-                    with contextlib.closing(self.another()) as reader:
-                        reader.backup(copied)
-                else:
-                    self._connection.backup(copied)
-                copied.execute("PRAGMA journal_mode = DELETE")
-        except BaseException:
-            begun.unlink(missing_ok=True)
-            raise
-        os.replace(begun, path)
+        with begun_beside(path) as begun, contextlib.closing(sqlite3.connect(begun, isolation_level=None)) as copied:
+            if self._connection.in_transaction:  # of which only another connection sees what was before
+                with contextlib.closing(self.another()) as reader:
+                    reader.backup(copied)
+            else:
+                self._connection.backup(copied)
+            copied.execute("PRAGMA journal_mode = DELETE")
 
     def another(self, timeout: float | None = None) -> sqlite3.Connection:
         """Another connection to the same file, which must exist; it may be used by another thread."""
@@ -230,12 +238,24 @@ class Database:
         self._current = mine = object()
         try:
             self.execute(f"BEGIN {kind}")
+            self._is_of_its_version()
             yield
             self.execute("COMMIT")
         except BaseException:
             if self._current is mine and self._connection.in_transaction:
                 self.execute("ROLLBACK")
             raise
+
+    def _is_of_its_version(self) -> None:
+        """Raise StoreError if another attnlab has brought the store to another schema since it was opened; within a transaction."""
+        if self.version is None:  # it is being opened
+            return
+        (found,) = self.execute("PRAGMA user_version").fetchone()
+        if found != self.version:
+            raise StoreError(
+                f"{self.path}: another attnlab has brought it from schema version {self.version} to {found} since it was opened here. "
+                f"What was stored is kept: try again, with that attnlab if this one reads no version {found}"
+            )
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:
@@ -253,16 +273,16 @@ class Database:
                 sqlite3.SQLITE_READONLY: "it is read-only; make the file and its folder writable, or copy it elsewhere",
                 sqlite3.SQLITE_PERM: "it is read-only; make the file and its folder writable, or copy it elsewhere",
                 sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must exist and be writable",
-                sqlite3.SQLITE_FULL: "the disk is full; make room and run the sweep again: what was stored is kept",
+                sqlite3.SQLITE_FULL: "the disk, or that of temporary files (TMPDIR), is full; make room and try again: what was stored is kept",
                 sqlite3.SQLITE_IOERR: "the disk refused to read or write; is it full, or gone? What was stored is kept",
                 sqlite3.SQLITE_TOOBIG: "a value is larger than SQLite can hold",
                 sqlite3.SQLITE_NOTADB: "this is not a results store; name another file with --store",
             }.get(_code(error))
             if advice is None:
                 raise self.damaged(str(error)) from error
-            raise StoreError(f"{self.path}: {advice} ({error})") from error
+            raise StoreError(f"{self._called}: {advice} ({error})") from error
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be used: {error.strerror}; name another with --store") from error
+            raise StoreError(f"{self._called}: cannot be used: {error.strerror}; name another with --store") from error
 
     def damaged(self, what: str) -> StoreError:
         """The error to raise when the file differs from what was written."""

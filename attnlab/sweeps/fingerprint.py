@@ -218,8 +218,11 @@ def _differ(old: str | None, new: str | None, name: str) -> tuple[bool, bool]:
         return not own, own
     if "/" not in old:
         return False, True
-    (old_name, old_code), (_, new_code) = old.split(":", 1), new.split(":", 1)
-    (old_theirs, old_own), (new_theirs, new_own) = old_code.split("/"), new_code.split("/")
+    (old_name, _, old_code), (_, _, new_code) = (
+        old.partition(":"),
+        new.partition(":"),
+    )  # of a store: it may say anything
+    (old_theirs, _, old_own), (new_theirs, _, new_own) = old_code.partition("/"), new_code.partition("/")
     theirs = old_name != name or old_theirs != new_theirs
     return theirs, old_own != new_own and not _equal(name, old_own, new_own)
 

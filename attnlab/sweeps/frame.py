@@ -15,6 +15,7 @@ from attnlab.errors import StoreError
 from attnlab.results import AXES, FIRST, LAST
 from attnlab.sweeps.cells import Cells, Settings
 from attnlab.sweeps.collecting import uncollected
+from attnlab.sweeps.columns import ROLES
 from attnlab.sweeps.environment import ENVIRONMENT
 from attnlab.sweeps.run import Result, Run
 
@@ -282,10 +283,19 @@ def with_files(run: Run, store: str | os.PathLike[str]) -> Run:
     A project may be moved with its results. If a file is not at its path, or has other content there, it is searched by the
     end of its path: below the folders of the experiments that plan the run, the working directory, the folder of the store
     and its parent. A file is used only if its content is the same.
+
+    Raises
+    ------
+    StoreError
+        Where the store says of a run less than it takes to repeat it.
     """
     from attnlab.sweeps.experiment.inputs import found_again
     from attnlab.sweeps.store import Store
 
+    if lacking := [role for role in ROLES if role not in run.spec]:
+        raise StoreError(
+            f"{store}: run {run.run_id}: canonical has no {lacking[0]}, so that the run cannot be repeated; attnlab writes no such row"
+        )
     inputs = run.spec.get("inputs", {})
     if not inputs:
         return run

@@ -24,7 +24,7 @@ from attnlab.sweeps.executors.strangers import hooks_of_others, metrics_of_other
 from attnlab.sweeps.experiment.read import Experiment, read, text_of
 from attnlab.sweeps.fingerprint import fingerprints, fingerprints_of_metrics
 from attnlab.sweeps.frame import DEFAULT_STORE, frame_of, registered_in
-from attnlab.sweeps.place import checked_path
+from attnlab.sweeps.place import checked_path, there_is
 from attnlab.sweeps.plan import DEFAULT_WORDS, Planned, but_for_the_seed, by_examples, decide, parse_rerun, plan
 from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.reading import Reading, Swept
@@ -35,6 +35,7 @@ from attnlab.sweeps.store import Known, Store
 from attnlab.sweeps.suites import expanded
 from attnlab.sweeps.telling import told
 from attnlab.sweeps.warming import warmed
+from attnlab.tables import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,12 +203,12 @@ def _link(opened: Store, experiment: Experiment, planned: Sequence[Run]) -> None
     if replaced is None or replaced.text == experiment.text:
         return
     if replaced.path != path or (not path and replaced.question != experiment.question):
-        print(
+        said = (
             f"attnlab: {experiment.name}: this experiment takes the place of another one of the same name in {opened.path}, "
             f"that of {replaced.path or 'a mapping'} ({replaced.question}). The results stay, and `attnlab results` shows them "
-            f"under no experiment; give one of the two a `name:` of its own",
-            file=sys.stderr,
+            f"under no experiment; give one of the two a `name:` of its own"
         )
+        print(visible(said), file=sys.stderr)
 
 
 def _is_stale(opened: Store, experiment: Experiment, words: Collection[str], run: Run) -> bool:
@@ -234,7 +235,7 @@ def plan_with_reasons(
     store = checked_path(store)
     with uncollected():
         chosen = _chosen([(experiment, plan(experiment)) for experiment in distinct(sources)], only)
-    if not store.exists():
+    if not there_is(store):
         new = [(experiment, with_refusals(decide(runs, {}, fingerprints, words))) for experiment, runs in chosen]
         return [(experiment, _limited(decided, limit)) for experiment, decided in new]
     with Store(store, create=False) as opened, uncollected():

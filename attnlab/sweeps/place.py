@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from attnlab.descriptors import identity
 from attnlab.errors import StoreError
 
-__all__ = ["JOURNAL", "Whereabouts", "checked_path", "file_system", "journal_mode", "log_of"]
+__all__ = [
+    "JOURNAL",
+    "Whereabouts",
+    "begun_beside",
+    "checked_path",
+    "file_system",
+    "journal_mode",
+    "log_of",
+    "there_is",
+]
 
 JOURNAL = "ATTNLAB_STORE_JOURNAL"  # wal or delete, whatever is found out
 
@@ -35,6 +46,23 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
             f"{text!r}: a results store is a file, and this names none; give a path, such as results/attnlab.db"
         )
     return Path(text)
+
+
+def there_is(path: Path) -> bool:
+    """Whether there is a file of this name.
+
+    Raises
+    ------
+    StoreError
+        Where that cannot be known, or can never be: a folder that may not be looked into, a name that is too long.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be used: {error.strerror}; name another with --store") from None
+    return True
 
 
 def file_system(path: Path, mounts: str | os.PathLike[str] = "/proc/self/mounts") -> str:
@@ -69,6 +97,25 @@ def journal_mode(path: Path, mounts: str | os.PathLike[str] = "/proc/self/mounts
     if asked not in ("", "wal", "delete"):
         raise StoreError(f"{path}: {JOURNAL} is {asked!r}; it may be wal or delete, or not set")
     return asked.upper() or ("DELETE" if _REMOTE.fullmatch(file_system(path, mounts)) else "WAL")
+
+
+@contextlib.contextmanager
+def begun_beside(path: Path) -> Iterator[Path]:
+    """Within, the new database beside it to write and close; at the end it takes the name `path`, and after an error nothing is left."""
+    begun = path.with_name(f"{path.name}.part")
+    try:
+        _remove(begun)
+        yield begun
+        os.replace(begun, path)
+    finally:
+        with contextlib.suppress(OSError):
+            _remove(begun)
+
+
+def _remove(path: Path) -> None:
+    """Remove a database with the files that SQLite makes beside it."""
+    for ending in ("", "-wal", "-shm", "-journal"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
 
 
 def log_of(path: str | os.PathLike[str]) -> Path:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from attnlab.errors import StoreError
 from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.database import Database
 from attnlab.sweeps.experiment.claims import Claim
@@ -78,6 +79,24 @@ class Registered:
         return found
 
 
+def misfit(row: Sequence[Any]) -> str:
+    """Why attnlab cannot have written a row of `registered`, in words; empty if it can."""
+    if not all(isinstance(value, str) for value in (row[0], row[2], *row[4:7])):
+        return "there is something else in the place of a text"
+    if not (isinstance(row[3], int) and row[3] >= 0):
+        return f"{row[3]!r} is no number of runs"
+    try:
+        said = json.loads(row[6])
+        row[6].encode()
+        claims, plan = said["claims"], said["plan"]
+        fits = all(isinstance(one["say"], str) for one in claims) and isinstance(plan["sha256"], str)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        return f"its text is no question with claims and a plan ({type(error).__name__}: {error})"
+    if not (fits and isinstance(claims, list) and isinstance(said.get("question"), str)):
+        return "its text is no question with claims and a plan"
+    return ""
+
+
 class Predictions:
     """The registered versions of a store's experiments."""
 
@@ -91,7 +110,14 @@ class Predictions:
         where, values = ("", ()) if key is None else (" WHERE key = ?", (key,))
         with self._db.refusals(), self._db.transaction("DEFERRED"):
             rows = self._db.execute(f"SELECT * FROM registered{where} ORDER BY key, place", values).fetchall()
-        return [Registered(row[0], *row[2:-1]) for row in rows if digest(row[:-1]) == row[-1]]
+        rows = [row for row in rows if digest(row[:-1]) == row[-1]]
+        for row in rows:
+            if wrong := misfit(row):
+                raise StoreError(
+                    f"{self._db.path}: what the experiment {row[0]} registered ({row[1]}): {wrong}. attnlab writes no such row, though "
+                    f"its checksum is right. `attnlab store repair` leaves it out"
+                )
+        return [Registered(row[0], *row[2:-1]) for row in rows]
 
     def add(self, experiment: Experiment, runs: Sequence[Run]) -> tuple[Registered, bool]:
         """Keep what an experiment says now, unless its last version says the same; and whether it is new.

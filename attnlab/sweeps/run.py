@@ -156,7 +156,7 @@ class Run:
     def label(self) -> str:
         """A short line for people: task, mechanism and seed."""
         spec = self.spec
-        if not spec:
+        if not all(spec.get(role) for role in ("task", "mechanism", "model")):
             return "?"
         task, model = next(iter(spec["task"])), next(iter(spec["model"]))
         apart = f", model seed {self.model_seed}" if "model_seed" in spec else ""

@@ -13,6 +13,7 @@ from attnlab.sweeps.leases import Holder
 from attnlab.sweeps.progress import Progress
 from attnlab.sweeps.run import Result, Run
 from attnlab.sweeps.store import Store
+from attnlab.tables import visible
 
 __all__ = ["Shared", "named"]
 
@@ -135,5 +136,5 @@ def _width(executor: Any) -> int:
 
 def named(holders: Any) -> str:
     """Who they are: 'process 12 on alpha, process 7 on beta'."""
-    names = list(dict.fromkeys(str(holder) for holder in holders))
+    names = list(dict.fromkeys(visible(str(holder)) for holder in holders))
     return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import random
 import shutil
 import signal
@@ -19,10 +20,10 @@ import pytest
 
 import attnlab
 from attnlab.cli import main
-from attnlab.sweeps.checksums import digest_of_row
+from attnlab.sweeps.checksums import digest, digest_of_row
 
-SHORT = {"experiments": 40, "stores": 12, "bitext": 40, "arrays": 40}
-LONG = {"experiments": 2000, "stores": 500, "bitext": 2000, "arrays": 2000}
+SHORT = {"experiments": 40, "stores": 12, "signed": 8, "bitext": 40, "arrays": 40}
+LONG = {"experiments": 2000, "stores": 500, "signed": 1000, "bitext": 2000, "arrays": 2000}
 VERSIONS = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 
 EXPERIMENT = """\
@@ -254,6 +255,74 @@ def test_stores(tmp_path, sound, ends_well, tally, rounds):
         words = chance.choice(commands)
         with count.round():
             codes.append(ends_well([*words, "--store", "s.db"], {0, 1, 6} if "verify" in words else {0, 6}))
+    counted(count, codes)
+
+
+ODD = [
+    *(None, True, 0, -1, 0.5, 2**63, 2**70, float("nan"), float("inf"), 1e308, [], {}, [[]], {"": None}, {"": {}}),
+    *("", " ", "\0", "\x1b[2J", "\u202e", "=1+1", "x" * 70_000, "null", "ok", "a\nb", "|", "<script>", "../x"),
+]
+COMMANDS = (
+    *("results --format csv", "results --summary", "results --tidy", "results -o o.xlsx", "errors --traceback"),
+    *("plan x.yaml", "claims x.yaml", "claims", "compare alignment_accuracy --by similarity", "scoreboard", "referee"),
+    *("report -o o.html", "store verify", "store repair -o new.db", "store export -o e.jsonl", "store gc --yes"),
+    *("index x.yaml -o o.md", "plot frontier alignment_accuracy -o o.svg", "plot alignment RUN -o a.svg"),
+    *("sweep x.yaml -q --executor serial", "sweep x.yaml -q --executor serial --rerun none", "preregister x.yaml"),
+)
+JSON_TEXTS = ("canonical", "facts", "measured", "numbers", "versions", "fingerprints")
+
+
+def changed(chance, value):
+    """What JSON says, with another value, name or length somewhere."""
+    if isinstance(value, dict) and value and chance.random() < 0.75:
+        name = chance.choice([*value])
+        other = chance.choice(["seed", "model_seed", "tune", "notes", "tuned", "backend", *map(str, ODD)])
+        match chance.randrange(5):
+            case 0:
+                return {key: one for key, one in value.items() if key != name}
+            case 1:
+                return {**value, other: chance.choice(ODD)}
+            case _:
+                return {**value, name: changed(chance, value[name])}
+    if isinstance(value, list) and value and chance.random() < 0.75:
+        at = chance.randrange(len(value))
+        return [*value[:at], *chance.choice([[], [value[at]] * 2, [changed(chance, value[at])]]), *value[at + 1 :]]
+    return chance.choice(ODD)
+
+
+def signed_otherwise(chance, path):
+    """A row of runs, or of what was registered, says something else, with the right checksum; the name of a run."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        ids = [row[0] for row in db.execute("SELECT run_id FROM runs ORDER BY run_id")]
+        run_id, table = chance.choice(ids), "registered" if chance.random() < 0.15 else "runs"
+        names = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+        where = "WHERE run_id = ?" if table == "runs" else "WHERE ? != ''"
+        row = dict(zip(names, db.execute(f"SELECT * FROM {table} {where}", (run_id,)).fetchone(), strict=True))
+        column = chance.choice([*(JSON_TEXTS if table == "runs" else ["text"]), *names[2:]])
+        if column in (*JSON_TEXTS, "text") and chance.random() < 0.8:
+            row[column] = json.dumps(changed(chance, json.loads(row[column])))
+        elif column != "sha256":
+            row[column] = chance.choice([*VALUES, *(one for one in ODD if isinstance(one, str))])
+        row["sha256"] = digest_of_row([*row.values()]) if table == "runs" else digest([*row.values()][:-1])
+        with contextlib.suppress(sqlite3.IntegrityError, OverflowError):
+            db.execute(f"UPDATE {table} SET {column} = ?, sha256 = ? {where}", (row[column], row["sha256"], run_id))
+        return run_id
+
+
+@pytest.mark.parametrize("rounds", VERSIONS)
+def test_stores_that_say_something_else(tmp_path, sound, ends_well, tally, rounds):
+    """With checksums that are right: refused with the file, or shown without harm."""
+    count, chance, codes = tally("P7", "signed"), random.Random(15), []
+    for _ in range(rounds["signed"]):
+        for leftover in tmp_path.iterdir():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for name in ("x.yaml", "s.db"):
+            shutil.copy(sound / name, tmp_path)
+        run_id = signed_otherwise(chance, tmp_path / "s.db")
+        for words in chance.sample(COMMANDS, 2):
+            allowed = {0, 2, 6} if words.startswith(("compare", "plot")) else {0, 1, 6}
+            with count.round():
+                codes.append(ends_well([*words.replace("RUN", run_id).split(), "--store", "s.db"], allowed))
     counted(count, codes)
 
 

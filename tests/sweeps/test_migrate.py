@@ -172,6 +172,24 @@ def test_a_sweep_brings_version_2_to_now_after_a_copy_of_it(second):
     assert not Path("v2.db.version-2.part").exists()
 
 
+def test_who_has_a_store_open_that_another_attnlab_migrates_is_told_so(second):
+    """Nothing is written that the other one would not read, and nobody takes it for damage."""
+    with Store("v2.db", create=False) as reading:
+        ids = reading.experiments()[0].run_ids
+        Store("v2.db").close()
+        with pytest.raises(StoreError, match="from schema version 2 to 5 since it was opened here"):
+            reading.results(ids)
+    with Store("v2.db") as writing:
+        ((run, result),) = writing.results(ids[:1])
+        with contextlib.closing(sqlite3.connect("v2.db")) as db:
+            db.execute("PRAGMA user_version = 6")
+        for use in (lambda: writing.append(run, result, {}), lambda: writing.leases.claim(ids, {}, 1)):
+            with pytest.raises(StoreError, match="from schema version 5 to 6"):
+                use()
+    with contextlib.closing(sqlite3.connect("v2.db")) as db:
+        assert db.execute("SELECT count(*) FROM history").fetchone() == (2,)
+
+
 def test_a_migration_whose_copy_cannot_be_made_changes_nothing(second):
     Path("v2.db.version-2.part").mkdir()
     with pytest.raises(StoreError, match="cannot be"):

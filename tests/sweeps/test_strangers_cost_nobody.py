@@ -356,6 +356,42 @@ def test_a_signal_ends_a_sweep_with_its_status_and_no_row(at, executor, number):
     assert len(rows(at)) == 0
 
 
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGTERM, signal.SIGHUP))]
+)
+def test_a_signal_ends_any_command_with_its_status_and_a_word(at, number):
+    os.mkfifo(at.folder / "pairs")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attnlab", "align", "pairs"],
+        cwd=at.folder,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with open(at.folder / "pairs", "w"):  # from here on it reads
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.strip()) == (128 + number, b"attnlab: interrupted")
+
+
+def test_ctrl_c_during_the_imports_prints_no_traceback(at):
+    """A package that is imported early stands for all that takes its time."""
+    (at.folder / "click.py").write_text(
+        "open('began', 'w').close()\nimport time\ntime.sleep(60)\nraise SystemExit(9)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attnlab", "plugins"],
+        cwd=at.folder,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(at.folder), *sys.path])},
+    )
+    while not (at.folder / "began").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (-signal.SIGINT, b"")
+
+
 @pytest.mark.long
 def test_who_started_it_may_ignore_the_ends_of_children(at):
     plugin = SLOW.replace("BODY", "os._exit(3)").replace("import time", "import os")

@@ -9,13 +9,14 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from commands import attnlab_command
 
 import attnlab
 from attnlab.cli import main
 from attnlab.errors import StoreError, UnknownName
-from attnlab.sweeps.checksums import digest_of_row
+from attnlab.sweeps.checksums import digest, digest_of_row
 from attnlab.sweeps.pipeline import plan_with_reasons
 from attnlab.sweeps.place import file_system, journal_mode
 from attnlab.sweeps.run import Result, Run
@@ -379,6 +380,84 @@ def test_merge_names_numbers_that_differ_and_keeps_the_first(tmp_path, monkeypat
     assert merge(tmp_path / "a.db", [tmp_path / "c.db"], tolerance=1e-3).conflicts == []
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"claims": [1], "plan": {"sha256": ""}, "question": ""}', "[" * 5000])
+def test_what_was_registered_and_cannot_be_read_is_told_and_repair_leaves_it_out(
+    store, tmp_path, monkeypatch, capsys, text
+):
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as db:
+        row = [*db.execute("SELECT * FROM registered").fetchone()]
+        row[6] = text
+        db.execute("UPDATE registered SET text = ?, sha256 = ?", (text, digest(row[:-1])))
+    for words in (["claims"], ["results"]):
+        assert status_of(*words, "--store", "s.db") == 6
+        assert "s.db: what the experiment cared registered (0)" in capsys.readouterr().err
+    assert status_of("store", "verify", "--store", "s.db") == 1
+    assert status_of("store", "repair", "--store", "s.db", "-o", "new.db") == 0
+    assert status_of("claims", "--store", "new.db") == 0
+
+
+def test_a_reason_with_control_characters_goes_into_a_spreadsheet(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run_id, *_) = ids_of(store)
+    signed_anew(store, run_id, status="failed", reason="\x1b[31mred\x1b[0m \0")
+    pytest.importorskip("openpyxl")
+    assert status_of("results", "--store", "s.db", "-o", "o.xlsx") == 0
+    read = pd.read_excel("o.xlsx")
+    assert read["reason"].dropna().tolist() == ["\\x1b[31mred\\x1b[0m \\x00"]
+
+
+def test_a_run_of_which_a_store_says_too_little_is_not_repeated(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (run_id, other, *_) = ids_of(store)
+    ((text,),) = sql(store, f"SELECT canonical FROM runs WHERE run_id = '{run_id}'")[0]
+    spec = json.loads(text)
+    del spec["mechanism"]
+    signed_anew(store, run_id, canonical=json.dumps(spec))
+    assert status_of("run", run_id, "--store", "s.db") == 6
+    assert "canonical has no mechanism" in capsys.readouterr().err
+    signed_anew(
+        store, other, fingerprints='{"task": "lookup-/1b/50", "mechanism": ":/", "model": "/", "similarity": "dot:/"}'
+    )
+    Path("x.yaml").write_text(json.dumps(EXPERIMENT))
+    assert status_of("plan", "x.yaml", "--store", "s.db", "--format", "csv") == 0
+    assert f"{other},run," in capsys.readouterr().out
+
+
+def test_the_name_of_a_machine_is_shown_and_not_obeyed(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(json.dumps({**EXPERIMENT, "question": "What does it say?"}))
+    (run_id, *_) = ids_of(store)
+    owner = "INSERT INTO owners VALUES ('x', char(27) || '[2J', 'another', 5, '1', 1, 1.0, 1e300)"
+    sql(store, owner, f"INSERT INTO leases VALUES ('{run_id}', 'x')", "DELETE FROM runs")
+    assert status_of("sweep", "x.yaml", "-q", "--store", "s.db", "--no-wait", "--executor", "serial") == 1
+    said = capsys.readouterr()
+    assert "process 5 on \\x1b[2J" in said.err
+    assert "\x1b" not in said.err + said.out
+
+
+def test_what_is_left_out_obeys_no_name_of_a_run(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (run_id, *_) = ids_of(store)
+    signed_anew(store, run_id, facts="[]")
+    sql(store, f"UPDATE runs SET run_id = 'a' || char(27) || '[2J' WHERE run_id = '{run_id}'")
+    for words in (("repair", "--store", "s.db", "-o", "new.db"), ("merge", "other.db", "s.db")):
+        status_of("store", *words)
+        said = capsys.readouterr().err
+        assert "\\x1b[2J" in said
+        assert "\x1b" not in said
+
+
+def test_a_store_whose_name_is_no_text_is_read_by_every_command(store, tmp_path):
+    name = os.fsdecode(b"ff\xff ?#%41.db")
+    store.rename(tmp_path / name)
+    for words in (("diff", name, name), ("results", "--format", "csv"), ("store", "verify"), ("scoreboard",)):
+        done = command(*words, *([] if words[0] == "diff" else ["--store", name]), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = command("diff", name, name, "--all", cwd=tmp_path)
+    assert done.stdout.count("ff\\udcff") == 2, done.stdout
+
+
 def test_merge_into_a_new_store_joins_shards_with_whatever_is_whole(tmp_path):
     shards = [filled(tmp_path / f"{i}.db", {i: float(i), i + 10: i / 2}, f"e{i}") for i in range(3)]
     sql(shards[1], f"UPDATE runs SET numbers = '[99.0]' WHERE run_id = '{Run.of({'seed': 11}).run_id}'")
@@ -413,6 +492,9 @@ def test_gc_deletes_what_nobody_names_after_asking(tmp_path):
     refused = command("store", "gc", "--store", "a.db", cwd=tmp_path, input="n\n")
     assert refused.returncode == 1
     assert "nothing was deleted" in refused.stderr
+    nobody = command("store", "gc", "--store", "a.db", cwd=tmp_path)  # the end of the input is no answer
+    assert nobody.returncode == 1
+    assert "--yes does not ask" in nobody.stderr
     done = command("store", "gc", "--store", "a.db", "--yes", cwd=tmp_path)
     assert (done.returncode, done.stdout.split()) == (0, ids[:1])
     assert numbers(tmp_path / "a.db") == {0: 1.0}
@@ -434,6 +516,16 @@ def test_what_names_no_file_is_refused(tmp_path, monkeypatch, name):
         with pytest.raises(StoreError, match="a results store is a file"):
             use()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["loop.db", "s.db/x.db", "x" * 300])
+def test_where_no_store_can_be_every_command_says_so(store, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    Path("loop.db").symlink_to("loop.db")
+    Path("x.yaml").write_text(json.dumps(EXPERIMENT))
+    for words in (("plan", "x.yaml"), ("results",), ("store", "verify"), ("store", "vacuum"), ("store", "gc")):
+        assert status_of(*words, "--store", name) == 6, words
+        assert f"{name}: cannot be used" in capsys.readouterr().err
 
 
 def deleted(path):

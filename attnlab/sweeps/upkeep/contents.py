@@ -21,7 +21,8 @@ from attnlab.errors import StoreError
 from attnlab.sweeps.checksums import digest, digest_of_row
 from attnlab.sweeps.columns import columns
 from attnlab.sweeps.earlier import converted
-from attnlab.sweeps.place import checked_path, log_of
+from attnlab.sweeps.place import checked_path, log_of, there_is
+from attnlab.sweeps.predictions import misfit
 from attnlab.sweeps.rows import Row, Unfit, fingerprints_in, measures_of, revived, signed, typed
 from attnlab.sweeps.upkeep.pages import records
 
@@ -106,17 +107,24 @@ def contents_of(path: str | os.PathLike[str]) -> Contents:
         When there is no file, or nothing of a results store in it.
     """
     path = checked_path(path)
-    if not path.is_file():
+    if not there_is(path) or not path.is_file():
         raise StoreError(f"{path}: there is no results store; name another with --store")
     found = Contents()
     with tempfile.TemporaryDirectory(prefix="attnlab-store-") as folder:
         copy = Path(folder) / "copy.db"
         try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
             shutil.copyfile(path, copy)
             if (log := log_of(path)).exists():
                 shutil.copyfile(log, f"{copy}-wal")
         except OSError as error:
-            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+            raise StoreError(
+                f"{path}: cannot be copied to {folder}, where it is looked at: {error.strerror}. Set TMPDIR to a folder with more room"
+            ) from error
         tables = _read_all(copy, found.findings)
     if not any(tables.values()) and found.findings:
         raise StoreError(
@@ -251,10 +259,10 @@ def _sort_out(tables: dict[str, _Table], found: Contents) -> None:
             )
     found.former = {str(run_id): str(row[1]) for (run_id,), row in tables["former"].items() if run_id in found.runs}
     for key, row in sorted(tables["registered"].items(), key=lambda item: (str(item[0][0]), _number(item[0][1]))):
-        if digest(row[:-1]) == row[-1]:
-            found.registered.setdefault(str(key[0]), []).append(row)
+        if wrong := _DIFFERS if digest(row[:-1]) != row[-1] else misfit(row):
+            found.findings.append(Finding("registered", f"{key[0]} {key[1]}", wrong))
         else:
-            found.findings.append(Finding("registered", f"{key[0]} {key[1]}", _DIFFERS))
+            found.registered.setdefault(str(key[0]), []).append(row)
 
 
 _DIFFERS = "does not agree with its checksum"

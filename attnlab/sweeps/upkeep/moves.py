@@ -13,9 +13,10 @@ from typing import Any
 from attnlab.errors import SettingError, StoreError, UnknownName
 from attnlab.sweeps.checksums import digest
 from attnlab.sweeps.database import Database
-from attnlab.sweeps.place import checked_path, log_of
+from attnlab.sweeps.place import begun_beside, checked_path, log_of, there_is
 from attnlab.sweeps.rows import marks, now, revived
 from attnlab.sweeps.upkeep.contents import Contents, Finding, Kept, contents_of, linked_runs
+from attnlab.writing import whole
 
 __all__ = ["Conflict", "Merged", "collect_garbage", "export", "merge", "repair", "unnamed", "vacuum"]
 
@@ -89,10 +90,8 @@ def export(path: str | os.PathLike[str], output: str | os.PathLike[str], experim
     new = _new(output)
     if new.suffix == ".jsonl":
         named = {run_id: key for key, (_, linked) in reversed(chosen.items()) for run_id in linked}
-        begun = new.with_name(f"{new.name}.part")
-        with open(begun, "w", encoding="utf-8") as file:
+        with whole(new) as begun, begun.open("w", encoding="utf-8") as file:
             file.writelines(f"{_line(kept, named.get(run_id, ''))}\n" for run_id, kept in runs.items())
-        os.replace(begun, new)
     else:
         _write(new, contents, runs, chosen)
     return len(runs)
@@ -262,7 +261,7 @@ def collect_garbage(path: str | os.PathLike[str], run_ids: Collection[str]) -> i
 # -- writing ----------------------------------------------------------------------------------------------------------
 def _new(output: str | os.PathLike[str]) -> Path:
     path = checked_path(output)
-    if path.exists():
+    if there_is(path):
         raise StoreError(f"{path}: this file exists and is not overwritten; name another one with -o")
     if not path.absolute().parent.is_dir():
         raise StoreError(f"{path}: there is no folder {path.parent}; make it first")
@@ -287,25 +286,22 @@ def _write(
     experiments: Mapping[str, tuple[tuple[Any, ...], list[str]]],
 ) -> None:
     """A new store, whole or not at all."""
-    begun = path.with_name(f"{path.name}.part")
-    for leftover in (begun, Path(f"{begun}-wal"), Path(f"{begun}-shm")):
-        leftover.unlink(missing_ok=True)
-    db = Database(begun, create=True, timeout=30.0)
-    try:
-        with db.refusals(), db.transaction():
-            for kept in runs.values():
-                _put(db, kept)
-            for row, linked in experiments.values():
-                _link(db, row[:-1], linked)
-            for key, rows in contents.registered.items():
-                _register(db, key, rows)
-            formers = ((run_id, became) for run_id, became in contents.former.items() if run_id in runs)
-            db.executemany("INSERT INTO former VALUES (?, ?)", formers)
-        with db.refusals():
-            db.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, to be handed on
-    finally:
-        db.close()
-    os.replace(begun, path)
+    with begun_beside(path) as begun:
+        db = Database(begun, create=True, timeout=30.0, called=path)
+        try:
+            with db.refusals(), db.transaction():
+                for kept in runs.values():
+                    _put(db, kept)
+                for row, linked in experiments.values():
+                    _link(db, row[:-1], linked)
+                for key, rows in contents.registered.items():
+                    _register(db, key, rows)
+                formers = ((run_id, became) for run_id, became in contents.former.items() if run_id in runs)
+                db.executemany("INSERT INTO former VALUES (?, ?)", formers)
+            with db.refusals():
+                db.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, to be handed on
+        finally:
+            db.close()
 
 
 def _put(db: Database, kept: Kept) -> None:
