@@ -148,9 +148,10 @@ class Modules:
         modules: dict[str, Any] = sys.modules
         other = {name: m for name, m in self.modules.items() if modules.get(name) is not m}
         for name, module in other.items():
-            if name not in modules or _is_relied_on(name):
+            is_ours = _is_relied_on(name) or (name in modules and _is_no_module(name, modules[name]))
+            if name not in modules or is_ours:
                 modules[name] = module
-                if _is_relied_on(name):
+                if is_ours:
                     changes.append(f"sys.modules[{name!r}]")
         for name in [n for n in modules if n not in self.modules and _is_no_module(n, modules[n])]:
             del modules[name]
