@@ -17,6 +17,12 @@ __all__ = ["Modules"]
 
 _METHODS = (staticmethod, classmethod, property)
 _CONSTANTS = (str, bytes, int, float, tuple, frozenset, ModuleType)
+_LIBRARIES = {  # which replace functions of Python, such as torch `inspect.getfile`, or say how its objects are pickled
+    *("IPython", "cloudpickle", "coverage", "dask", "dill", "distributed", "flax", "gevent", "ipykernel", "jax", "jaxlib"),
+    *("joblib", "keras", "lightning", "matplotlib", "ml_dtypes", "multiprocess", "numba", "pandas", "polars", "pyarrow"),
+    *("ray", "scipy", "setuptools", "sklearn", "tblib", "tensorflow", "torch", "torchvision", "transformers", "typing_extensions"),
+}  # fmt: skip
+_MADE_AGAIN = (str, bytes, int, float, tuple, frozenset)
 _TABLES = (dict, list, set)
 _PACKAGES = ("attnlab", "numpy", "autograd", "click", "pluggy", "threadpoolctl")  # with all their modules
 _RELIED_ON = {  # by numbers, names of runs, stores, tables and messages
@@ -56,7 +62,7 @@ _OF_SYS = (
 )
 _QUIETLY = (  # what programs replace with good reason
     *("sys.excepthook", "sys.unraisablehook", "sys.displayhook", "threading.excepthook", "warnings.showwarning"),
-    "warnings._showwarnmsg_impl",
+    *("warnings._showwarnmsg_impl", "time.tzname", "time.timezone", "time.altzone", "time.daylight"),
 )
 _CHANGEABLE = 1 << 9  # the flag of classes that are no builtin ones
 
@@ -167,7 +173,8 @@ class Modules:
                 continue
             for name, value in names.items():
                 if (
-                    now.get(name, self) is not value
+                    _is_another(now.get(name, self), value)
+                    and not _is_of_a_library(now.get(name))
                     and _is_kept(name, value)
                     and not (shown == "sys" and name in _OF_SYS)
                 ):
@@ -191,10 +198,10 @@ class Modules:
                     table.clear()
                     table.update(before) if isinstance(table, set) else table.extend(before)
                 continue
-            spoilt = not all(map(operator.is_, map(table.get, before), before.values()))
-            ours = (
-                [key for key in table if key not in before and _is_common(key)] if shown.startswith("copyreg") else []
-            )
+            other = [key for key, value in before.items() if table.get(key) is not value]
+            spoilt = any(not _is_of_a_library(table.get(key)) for key in other)
+            new = [key for key in table if key not in before] if shown.startswith("copyreg") else []
+            ours = [key for key in new if _is_common(key) and not _is_of_a_library(table[key])]
             if spoilt or ours:
                 changes.append(shown)
                 table.update(before)
@@ -212,6 +219,19 @@ def _is_kept(name: str, value: Any) -> bool:
     if callable(value) or isinstance(value, _METHODS):
         return True
     return isinstance(value, _CONSTANTS) and (name.isupper() or not name.startswith("_"))
+
+
+def _is_another(now: Any, before: Any) -> bool:
+    """Whether it is another object; a constant that was made again, as `time.tzset` does, is the same if it is equal."""
+    if now is before:
+        return False
+    return not (type(now) is type(before) and type(now) in _MADE_AGAIN and now == before)
+
+
+def _is_of_a_library(value: Any) -> bool:
+    """Whether it is a function of a library that changes Python where it is imported, for good reasons."""
+    value = getattr(value, "func", value)  # of what is partly applied
+    return str(getattr(value, "__module__", "")).partition(".")[0] in _LIBRARIES
 
 
 def _hides(owner: Any, name: str, value: Any) -> bool:

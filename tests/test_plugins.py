@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import subprocess
@@ -248,3 +249,30 @@ def test_attnlab_comes_in_by_its_own_entry_point():
     project = tomllib.loads((Path(attnlab.__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["attnlab"] == {"attnlab": "attnlab.builtins"}
     assert plugins().records[0].where == "attnlab.builtins"
+
+
+LIBRARIES = (
+    "dask",
+    "jax",
+    "matplotlib.pyplot",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "scipy.stats",
+    "sklearn",
+    "torch",
+    "unittest.mock",
+)
+
+
+def test_a_plugin_may_be_the_first_that_imports_a_library(tmp_path):
+    """Some of them change functions of Python (torch `inspect.getfile`) or how its objects are pickled (dask): for good reasons."""
+    there = [name for name in LIBRARIES if importlib.util.find_spec(name.partition(".")[0])]
+    for name in there:
+        (tmp_path / f"first_{name.replace('.', '_')}.py").write_text(f"import {name}\n", encoding="utf-8")
+    options = [word for file in sorted(tmp_path.glob("*.py")) for word in ("--plugin", str(file))]
+    command = [sys.executable, "-m", "attnlab", "plugins", *options]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
+    rows = [line for line in shown.splitlines() if line.startswith("first_")]
+    assert len(rows) == len(there)
+    assert not [row for row in rows if "broken" in row]

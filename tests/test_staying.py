@@ -188,3 +188,11 @@ def test_no_plugin_sets_the_status_of_a_command(tmp_path, body):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
+
+
+def test_a_time_zone_that_is_looked_up_again_or_another_one_is_no_change():
+    """Libraries look it up when they are imported; `time.tzname` is a new tuple then."""
+    found = called(exec, "import os, time; time.tzset(); os.environ['TZ'] = 'Asia/Tokyo'; time.tzset()", {})
+    assert not found.changes
+    found = called(exec, "del os.environ['TZ']; time.tzset()", {"os": os, "time": time})
+    assert not found.changes

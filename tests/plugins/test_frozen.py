@@ -32,7 +32,7 @@ KINDS = (
 BEFORE = "kernel"  # the interface of kernels changed in 0.4: the page on what is stable says so
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # each file is tried in a process first
 def frozen():
     configure((), [str(path) for path in FILES])
     yield {record.name: record for record in plugins().records}
