@@ -311,5 +311,5 @@ def _coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
         return codes.astype(np.int64), list(unique)
     missing = column.isna().to_numpy()
     codes, _ = pd.factorize(column.map(repr))  # what is equal in Python may look different: 1 and true
-    values = [column.iloc[np.argmax(codes == i)] for i in range(codes.max(initial=-1) + 1)]
-    return np.where(missing, -1, codes), values
+    _, first = np.unique(codes, return_index=True)
+    return np.where(missing, -1, codes), [column.iloc[i] for i in first]
